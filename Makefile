@@ -1,0 +1,33 @@
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := apps cli data inversion models solvers training
+
+$(VENV)/installed: pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,ocr]'
+	touch $@
+
+.PHONY: demo test lint bench-docclean bench-solvers
+
+demo: $(VENV)/installed
+	$(BIN)/fastdiff docclean data/samples --out demo --force
+	@echo "Look at demo/: the cleaned pages, and demo/report.json"
+
+# Static checkers do not run setuptools' import hook for a mapped package: they read these links instead.
+.types: pyproject.toml
+	mkdir -p .types/fastdiff
+	for p in $(PACKAGES); do ln -sfn ../../$$p .types/fastdiff/$$p; done
+	touch .types
+
+lint: $(VENV)/installed .types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+bench-docclean: $(VENV)/installed
+	$(BIN)/python -m benchmarks.docclean $(DATA)
+
+bench-solvers: $(VENV)/installed
+	$(BIN)/python benchmarks/solvers.py
