@@ -1,0 +1,133 @@
+"""Text of a page against its truth: normalisation, character and word errors, order-free words, dictionary hits.
+
+Error rates are those of jiwer; each is given under the name of a normalisation profile, because a rate without one
+cannot be compared with anything.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from fastdiff.solvers.errors import UsageError
+
+TRUTH_SUFFIXES = (".txt", ".hocr", ".truth.hocr")
+LARGEST_TRUTH = 32 * 2**20  # bytes; hOCR of a 300-page book is about 20 MiB
+
+_TYPOGRAPHY = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201a\u201b", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+        "\u00ad": None,
+    }
+)
+
+
+class WordScore(NamedTuple):
+    """Order-free agreement of two multisets of words, each in [0, 1]."""
+
+    precision: float
+    recall: float
+    f: float
+
+
+def strict(text: str) -> str:
+    """Runs of white space become one blank."""
+    return " ".join(text.split())
+
+
+def standard(text: str) -> str:
+    """NFKC, ASCII quotes and dashes, soft hyphens removed, then `strict`."""
+    return strict(unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY))
+
+
+def relaxed(text: str) -> str:
+    """`standard` without case and punctuation."""
+    kept = (c for c in standard(text).casefold() if not unicodedata.category(c).startswith("P"))
+    return strict("".join(kept))
+
+
+PROFILES: dict[str, Callable[[str], str]] = {"strict": strict, "standard": standard, "relaxed": relaxed}
+
+
+def cer(truth: str, read: str, profile: str = "standard") -> float:
+    """Character error rate, (substituted + deleted + inserted) / characters of the truth; may exceed 1.
+
+    An empty truth gives 0 where nothing was read and 1 otherwise.
+    """
+    import jiwer
+
+    truth, read = PROFILES[profile](truth), PROFILES[profile](read)
+    return float(jiwer.cer(truth, read)) if truth else float(bool(read))
+
+
+def wer(truth: str, read: str, profile: str = "standard") -> float:
+    """Word error rate in reading order; empty truth as in `cer`."""
+    import jiwer
+
+    truth, read = PROFILES[profile](truth), PROFILES[profile](read)
+    return float(jiwer.wer(truth, read)) if truth else float(bool(read))
+
+
+def words(truth: str, read: str, profile: str = "standard") -> WordScore:
+    """Precision, recall and F of the words as multisets: fair to pages whose reading order is a matter of taste."""
+    wanted, found = (Counter(PROFILES[profile](text).split()) for text in (truth, read))
+    if not wanted and not found:
+        return WordScore(1.0, 1.0, 1.0)
+    shared, n_wanted, n_found = (wanted & found).total(), wanted.total(), found.total()
+    return WordScore(
+        precision=shared / n_found if n_found else 0.0,
+        recall=shared / n_wanted if n_wanted else 0.0,
+        f=2 * shared / (n_wanted + n_found),
+    )
+
+
+def dictionary_hits(text: str) -> int:
+    """Number of words of three or more letters that wordfreq's English list knows."""
+    from wordfreq import zipf_frequency
+
+    return sum(zipf_frequency(word.lower(), "en") > 0 for word in re.findall(r"[A-Za-z]{3,}", standard(text)))
+
+
+def truth_of(folder: Path, stem: str, page: int) -> str | None:
+    """True text of one page (0 is the first), from the first of STEM.txt, STEM.hocr, STEM.truth.hocr in `folder`.
+
+    Pages are separated by form feeds in .txt and are the `ocr_page` elements of hOCR. None where there is no such file
+    or the file has no such page. Raises UsageError for a file that is too large, not UTF-8, or not hOCR.
+    """
+    for suffix in TRUTH_SUFFIXES:
+        path = folder / f"{stem}{suffix}"
+        if path.is_file():
+            text = _read(path)
+            pages = text.split("\f") if suffix == ".txt" else _hocr_pages(text, path)
+            return pages[page] if page < len(pages) else None
+    return None
+
+
+def _read(path: Path) -> str:
+    if (size := path.stat().st_size) > LARGEST_TRUTH:
+        raise UsageError(f"truth {path} has {size} bytes: at most {LARGEST_TRUTH} are read")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"truth {path} is not UTF-8 text: save it as UTF-8") from error
+
+
+def _hocr_pages(text: str, path: Path) -> list[str]:
+    """Words of each page in document order. The HTML parser knows no external entities and expands none of its own."""
+    from lxml import etree
+
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
+    root = etree.fromstring(text.encode(), parser) if text.strip() else None
+    pages = [] if root is None else root.xpath(f"//*[{_has_class('ocr_page')}]")
+    if not pages:
+        raise UsageError(f"truth {path} is not hOCR: an element of class ocr_page is needed")
+    return [" ".join("".join(word.itertext()) for word in page.xpath(f".//*[{_has_class('ocrx_word')}]"))
+            for page in pages]
+
+
+def _has_class(name: str) -> str:
+    return f"contains(concat(' ', normalize-space(@class), ' '), ' {name} ')"
