@@ -1,0 +1,35 @@
+"""DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 with eta 0): the estimate, mixed again at the next level.
+
+It is the first-order exponential integrator, and also Euler's rule in sigma / alpha and Euler's rule on straight paths.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+
+
+def remix(estimate: Estimate, u: Level) -> Tensor:
+    """The state (B, ...) with the estimated signal and noise at level u, which may have sigma 0 or alpha 0."""
+    return torch.add(estimate.x0 * u.alpha, estimate.eps, alpha=u.sigma)
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """One call a step, first order."""
+
+    order = 1
+    evals = 1
+    one_step = True
+    stochastic = False
+
+    def init(self, grid: Grid) -> None:
+        return None
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
+        return remix(f(x, t), u), None

@@ -1,0 +1,34 @@
+"""Heun's rule in sigma / alpha, algorithm 1 of Karras et al. 2022 (arXiv 2206.00364) without churn."""
+
+from dataclasses import dataclass
+from math import isinf
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Two calls a step, second order; one call and first order where a level has no noise or no signal."""
+
+    order = 2
+    evals = 2
+    one_step = True
+    stochastic = False
+
+    def init(self, grid: Grid) -> None:
+        return None
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
+        first = f(x, t)
+        euler = remix(first, u)
+        if isinf(u.lam - t.lam):
+            return euler, None
+        second = f(euler, u)
+        stride = u.alpha * (u.kappa - t.kappa)
+        return torch.add(euler, second.eps - first.eps, alpha=stride / 2), None

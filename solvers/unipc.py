@@ -1,0 +1,81 @@
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor, and a corrector that costs no call.
+
+The corrector repeats a step once the value at its end is known, which is when the next step begins; the last step of a
+run is not corrected. With more than one node the coefficients of B1, B2 and vary-coeff agree: only `slope` tells them
+apart (`half`, `midpoint`, `taylor`), and vary-coeff is the paper's, not the first-order one of the authors' code.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, isinf
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, nodes, weights
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+
+
+class Origin(NamedTuple):
+    """The step that led here, for its correction."""
+
+    x: Tensor  # (B, ...) corrected state at its beginning
+    level: Level
+    order: int
+
+
+class Memory(NamedTuple):
+    """What a run carries."""
+
+    left: int  # steps to go
+    history: tuple[Known, ...] = ()  # newest first
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class UniPC:
+    """UniP-p with UniC-p, p = `order` of 1 or more; the observed order of convergence is p + 1.
+
+    `lower_final` as in Multistep. `corrector` False leaves UniP-p, of order p.
+    """
+
+    order: int = 2
+    form: Form = DATA
+    slope: Slope = midpoint
+    lower_final: bool = True
+    corrector: bool = True
+
+    evals = 1
+    one_step = False
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        if self.order < 1:
+            raise UsageError(f"UniPC of order {self.order}: give 1 or more")
+
+    def init(self, grid: Grid) -> Memory:
+        return Memory(len(grid) - 1)
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        estimate = f(x, t)
+        arrived = Known(t.lam, self.form.view(estimate))
+        if state.origin is not None:
+            x = self._correct(state.origin, state.history, arrived, t)
+        history = (arrived, *state.history)[: self.order]
+        if isinf(u.lam - t.lam):
+            return remix(estimate, u), Memory(state.left - 1, history if isfinite(t.lam) else ())
+        used = history[: state.left] if self.lower_final else history
+        origin = Origin(x, t, len(used)) if self.corrector else None
+        return self._through(used, x, t, u), Memory(state.left - 1, history, origin)
+
+    def _correct(self, origin: Origin, history: tuple[Known, ...], arrived: Known, t: Level) -> Tensor:
+        return self._through((*history[: origin.order], arrived), origin.x, origin.level, t)
+
+    def _through(self, used: tuple[Known, ...], x: Tensor, t: Level, u: Level) -> Tensor:
+        """The step from t to u with the view interpolated through `used`, whose first value lies at t."""
+        frame = self.form.frame(t, u)
+        terms = weights(frame.hh, nodes(used[1:], t, u), self.slope)
+        return advance(frame, x, terms, [known.value for known in used])
