@@ -1,0 +1,202 @@
+"""Scheduler settings of diffusers checkpoints, read into our schedule and grid without importing diffusers."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import cos, isfinite, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Prediction
+from fastdiff.solvers.grid import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule
+
+PREDICTIONS: Mapping[str, Prediction] = {
+    "epsilon": "eps",
+    "sample": "x0",
+    "v_prediction": "v",
+    "flow_prediction": "flow",
+}
+FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+MULTISTEP = (
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler",
+    "DEISMultistepScheduler",
+)
+ONE_STEP = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "HeunDiscreteScheduler")
+EULER = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
+LARGEST_FILE = 1_000_000  # bytes
+LONGEST_TABLE = 100_000  # training steps
+
+
+@dataclass(frozen=True)
+class TrainedScheduler:
+    """What a scheduler config says about its network and about the levels to visit."""
+
+    schedule: Schedule
+    predicts: Prediction
+    clock: Callable[[Level], float]  # level -> the label that the network was trained with
+    spacing: Spacing
+    clean: bool  # whether the last step goes to sigma 0
+
+    def grid(self, steps: int) -> Grid:
+        """The configured grid of `steps` steps, with float labels where diffusers rounds them."""
+        return grid(self.spacing, self.schedule, steps, self.clean)
+
+
+def read_scheduler_config(path: Path) -> TrainedScheduler:
+    """Read `scheduler_config.json`, given itself or by its folder.
+
+    Raises UsageError for a file that is missing, too large, not JSON, or asks for what is not supported.
+    """
+    path = path / "scheduler_config.json" if path.is_dir() else path
+    try:
+        size = path.stat().st_size
+        text = path.read_text(encoding="utf-8") if size <= LARGEST_FILE else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if text is None:
+        raise UsageError(f"{path} has {size} bytes: a scheduler config has at most {LARGEST_FILE}")
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} holds a {type(config).__name__}: a scheduler config is a JSON object")
+    return scheduler_from_config(config)
+
+
+def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
+    """As `read_scheduler_config`, from the parsed object."""
+    name = config.get("_class_name", MULTISTEP[0])
+    if name in FLOW_MATCHING:
+        return _flow_matching(config)
+    if name not in (*MULTISTEP, *ONE_STEP, *EULER):
+        known = ", ".join((*FLOW_MATCHING, *MULTISTEP, *ONE_STEP, *EULER))
+        raise UsageError(f"scheduler {name!r}: one of {known}")
+    if config.get("use_flow_sigmas"):
+        return _flow_sigmas(config)
+    schedule = DiscreteVP(_alphas_cumprod(config))
+    clean = _lands_clean(config, name)
+    return TrainedScheduler(schedule, _prediction(config), schedule.label, _spacing(config, name, clean), clean)
+
+
+def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
+    for option in ("use_dynamic_shifting", "shift_terminal", "invert_sigmas", "use_karras_sigmas"):
+        if config.get(option):
+            raise UsageError(f"flow matching with {option}: only a constant shift is read")
+    shift, steps = _number(config, "shift", 1.0, 1e-3, 1e3), _training_steps(config)
+    cleanest = Flow(shift).level(1 / steps).sigma  # diffusers shifts the ends first, and the times between them again
+    schedule = Flow(shift, start=1.0, end=cleanest)
+    return TrainedScheduler(schedule, "flow", lambda level: level.sigma * steps, time_uniform, clean=True)
+
+
+def _flow_sigmas(config: Mapping[str, Any]) -> TrainedScheduler:
+    steps = _training_steps(config)
+    schedule = Flow(_number(config, "flow_shift", 1.0, 1e-3, 1e3), start=1 - 1 / steps, end=0.0)
+    return TrainedScheduler(
+        schedule, _prediction(config), lambda level: level.sigma * steps, time_uniform, clean=False
+    )
+
+
+def _spacing(config: Mapping[str, Any], name: str, clean: bool) -> Spacing:
+    for option, spacing in {
+        "use_karras_sigmas": karras,
+        "use_exponential_sigmas": log_snr,
+        "use_beta_sigmas": beta,
+    }.items():
+        if config.get(option):
+            return spacing
+    if config.get("use_lu_lambdas"):
+        raise UsageError("use_lu_lambdas: only karras, exponential, beta and flow sigmas are read")
+    kind = config.get("timestep_spacing", "linspace" if name in (*MULTISTEP, *EULER) else "leading")
+    if kind == "trailing":
+        return trailing if clean else _then_first_knot
+    offset = _number(config, "steps_offset", 0.0, 0.0, _training_steps(config))
+    spacings: Mapping[str, Spacing] = {"linspace": linspace, "leading": partial(leading, offset=offset)}
+    if kind not in spacings:
+        raise UsageError(f"timestep_spacing {kind!r}: one of linspace, leading, trailing")
+    return partial(_without_last, spacings[kind]) if clean and name in MULTISTEP else spacings[kind]
+
+
+def _then_first_knot(schedule: Schedule, count: int) -> Grid:
+    return (*trailing(schedule, count - 1), schedule.level(schedule.end))
+
+
+def _without_last(spacing: Spacing, schedule: Schedule, count: int) -> Grid:
+    return spacing(schedule, count + 1)[:-1]
+
+
+def _lands_clean(config: Mapping[str, Any], name: str) -> bool:
+    if name in ("DDIMScheduler", "PNDMScheduler"):
+        return bool(config.get("set_alpha_to_one", name == "DDIMScheduler"))
+    return config.get("final_sigmas_type", "zero") == "zero"
+
+
+def _prediction(config: Mapping[str, Any]) -> Prediction:
+    given = config.get("prediction_type", "epsilon")
+    if given not in PREDICTIONS:
+        raise UsageError(f"prediction_type {given!r}: one of {', '.join(PREDICTIONS)}")
+    return PREDICTIONS[given]
+
+
+def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
+    table = np.cumprod(1 - _betas(config))
+    if config.get("rescale_betas_zero_snr"):
+        table = _without_terminal_signal(table)
+    return tuple(table.tolist())
+
+
+def _without_terminal_signal(table: np.ndarray) -> np.ndarray:
+    """Lin et al. 2024 (arXiv 2305.08891), algorithm 1; the last value stays a little above 0, as in diffusers."""
+    root = np.sqrt(table)
+    rescaled = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    rescaled[-1] = 2.0**-24
+    return rescaled
+
+
+def _betas(config: Mapping[str, Any]) -> np.ndarray:
+    trained, kind = config.get("trained_betas"), config.get("beta_schedule", "linear")
+    if trained is not None:
+        betas = _array(trained)
+    else:
+        steps = _training_steps(config)
+        first, last = _number(config, "beta_start", 1e-4, 0.0, 1.0), _number(config, "beta_end", 0.02, 0.0, 1.0)
+        if kind == "linear":
+            betas = np.linspace(first, last, steps)
+        elif kind == "scaled_linear":
+            betas = np.linspace(first**0.5, last**0.5, steps) ** 2
+        elif kind == "squaredcos_cap_v2":
+            signal = np.array([cos((i / steps + 0.008) / 1.008 * pi / 2) ** 2 for i in range(steps + 1)])
+            betas = np.minimum(1 - signal[1:] / signal[:-1], 0.999)
+        else:
+            raise UsageError(f"beta_schedule {kind!r}: one of linear, scaled_linear, squaredcos_cap_v2")
+    if not ((betas > 0) & (betas < 1)).all():
+        raise UsageError("the betas of the scheduler config must lie inside (0, 1)")
+    return betas
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError("trained_betas of the scheduler config: give a list of numbers") from error
+    if array.ndim != 1 or not 2 <= array.size <= LONGEST_TABLE:
+        raise UsageError(f"trained_betas of shape {array.shape}: give 2 to {LONGEST_TABLE} numbers")
+    return array
+
+
+def _training_steps(config: Mapping[str, Any]) -> int:
+    return int(_number(config, "num_train_timesteps", 1000, 2, LONGEST_TABLE))
+
+
+def _number(config: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and low <= value <= high):
+        raise UsageError(f"{key} {value!r} of the scheduler config: give a number from {low} to {high}")
+    return value

@@ -1,0 +1,75 @@
+"""Denoisers around denoisers: classifier-free guidance and dynamic thresholding."""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.estimate import Estimate, from_x0
+from fastdiff.solvers.schedule import Level, Schedule
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): unconditional + scale * difference.
+
+    Guidance acts where low <= t <= high for `interval` = (low, high), in the schedule's time (Kynkäänniemi et al. 2024,
+    arXiv 2404.07724); elsewhere, and at scale 1, the conditional denoiser alone is called. `rescale` in [0, 1] moves
+    the deviation of the guided x0 towards that of the conditional one, per item (Lin et al. 2024, arXiv 2305.08891,
+    section 3.4).
+    """
+
+    conditional: Denoiser
+    unconditional: Denoiser
+    scale: float
+    interval: tuple[float, float] = (0.0, inf)
+    rescale: float = 0.0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.conditional.schedule
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        with_condition = self.conditional(x, level)
+        low, high = self.interval
+        if self.scale == 1 or not low <= level.t <= high:
+            return with_condition
+        without = self.unconditional(x, level)
+        guided = Estimate(*(torch.lerp(a, b, self.scale) for a, b in zip(without, with_condition, strict=True)))
+        if self.rescale == 0:
+            return guided
+        ratio = _deviation(with_condition.x0) / _deviation(guided.x0)
+        return from_x0(guided.x0 * (1 + self.rescale * (ratio - 1)), x, level)
+
+    def fresh(self) -> "Guided":
+        return replace(self, conditional=self.conditional.fresh(), unconditional=self.unconditional.fresh())
+
+
+@dataclass(frozen=True)
+class Thresholded:
+    """Dynamic thresholding (Saharia et al. 2022, arXiv 2205.11487), for pixels in [-1, 1], never for latents.
+
+    Per item, x0 is clamped to its `ratio` quantile of magnitude, at least 1, and divided by it.
+    """
+
+    inner: Denoiser
+    ratio: float = 0.995
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        x0 = self.inner(x, level).x0
+        bound = torch.quantile(x0.abs().flatten(1), self.ratio, dim=1).clamp(min=1)
+        bound = bound.reshape(-1, *[1] * (x0.ndim - 1))
+        return from_x0(x0.clamp(-bound, bound) / bound, x, level)
+
+    def fresh(self) -> "Thresholded":
+        return replace(self, inner=self.inner.fresh())
+
+
+def _deviation(x: Tensor) -> Tensor:
+    return x.std(dim=tuple(range(1, x.ndim)), keepdim=True)
