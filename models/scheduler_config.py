@@ -80,28 +80,35 @@ def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
         known = ", ".join((*FLOW_MATCHING, *MULTISTEP, *ONE_STEP, *EULER))
         raise UsageError(f"scheduler {name!r}: one of {known}")
     if config.get("use_flow_sigmas"):
-        return _flow_sigmas(config)
+        return _flow_sigmas(config, name)
     schedule = DiscreteVP(_alphas_cumprod(config))
     clean = _lands_clean(config, name)
     return TrainedScheduler(schedule, _prediction(config), schedule.label, _spacing(config, name, clean), clean)
 
 
 def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
-    for option in ("use_dynamic_shifting", "shift_terminal", "invert_sigmas", "use_karras_sigmas"):
-        if config.get(option):
-            raise UsageError(f"flow matching with {option}: only a constant shift is read")
+    _refuse_varying_shift(config)
     shift, steps = _number(config, "shift", 1.0, 1e-3, 1e3), _training_steps(config)
     cleanest = Flow(shift).level(1 / steps).sigma  # diffusers shifts the ends first, and the times between them again
     schedule = Flow(shift, start=1.0, end=cleanest)
     return TrainedScheduler(schedule, "flow", lambda level: level.sigma * steps, time_uniform, clean=True)
 
 
-def _flow_sigmas(config: Mapping[str, Any]) -> TrainedScheduler:
-    steps = _training_steps(config)
-    schedule = Flow(_number(config, "flow_shift", 1.0, 1e-3, 1e3), start=1 - 1 / steps, end=0.0)
-    return TrainedScheduler(
-        schedule, _prediction(config), lambda level: level.sigma * steps, time_uniform, clean=False
-    )
+def _flow_sigmas(config: Mapping[str, Any], name: str) -> TrainedScheduler:
+    _refuse_varying_shift(config)
+    shift, steps = _number(config, "flow_shift", 1.0, 1e-3, 1e3), _training_steps(config)
+    if name == "UniPCMultistepScheduler":
+        schedule, spacing = Flow(shift, start=1.0, end=1 / steps), partial(_without_last, time_uniform)
+    else:
+        schedule, spacing = Flow(shift, start=1 - 1 / steps, end=0.0), time_uniform
+    clean = schedule.end > 0
+    return TrainedScheduler(schedule, _prediction(config), lambda level: level.sigma * steps, spacing, clean)
+
+
+def _refuse_varying_shift(config: Mapping[str, Any]) -> None:
+    for option in ("use_dynamic_shifting", "shift_terminal", "invert_sigmas"):
+        if config.get(option):
+            raise UsageError(f"flow matching with {option}: only a constant shift is read")
 
 
 def _spacing(config: Mapping[str, Any], name: str, clean: bool) -> Spacing:
@@ -153,10 +160,10 @@ def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _without_terminal_signal(table: np.ndarray) -> np.ndarray:
-    """Lin et al. 2024 (arXiv 2305.08891), algorithm 1; the last value stays a little above 0, as in diffusers."""
+    """Lin et al. 2024 (arXiv 2305.08891), algorithm 1, but with a last value above 0, so that lam stays finite."""
     root = np.sqrt(table)
     rescaled = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-    rescaled[-1] = 2.0**-24
+    rescaled[-1] = rescaled[-2] / 4
     return rescaled
 
 

@@ -1,0 +1,58 @@
+"""Guards of the repository's layout, which no other test would notice to be broken."""
+
+import ast
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = ("apps", "cli", "data", "inversion", "models", "solvers", "training")
+MAY_IMPORT = {  # besides itself
+    "solvers": set(),
+    "inversion": {"solvers"},
+    "data": {"solvers"},
+    "models": {"data", "solvers"},
+    "training": {"data", "models", "solvers"},
+    "apps": {"data", "inversion", "models", "solvers"},
+    "cli": set(SHIPPED),
+}
+
+
+def modules():
+    return sorted(path for folder in SHIPPED for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_every_package_folder_is_listed_and_typed():
+    """An unlisted sub-package works in an editable install and is missing from the wheel."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent for path in modules()}
+    assert {"fastdiff." + ".".join(folder.relative_to(ROOT).parts) for folder in folders} == listed
+    assert all((folder / "__init__.py").exists() and (folder / "py.typed").exists() for folder in folders)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_are_absolute_and_point_downwards(path):
+    package = path.relative_to(ROOT).parts[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, *rest = name.split(".")
+            assert top not in SHIPPED, f"line {node.lineno}: {name} without fastdiff."
+            if top == "fastdiff":
+                assert rest and rest[0] in MAY_IMPORT[package] | {package}, f"line {node.lineno}: {name} from {package}"
+
+
+def test_both_builds_of_opencv_are_one_version_and_load():
+    """They unpack into one folder: the one installed last wins, and a mix of two does not load."""
+    import cv2
+
+    assert version("opencv-python") == version("opencv-python-headless")
+    assert cv2.getBuildInformation()
