@@ -1,0 +1,62 @@
+"""Files that are either whole or absent: written beside their place under a hidden name, then renamed onto it."""
+
+import glob
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastdiff.solvers.errors import OutputError
+
+
+@contextmanager
+def draft(target: Path) -> Iterator[Path]:
+    """Yield an unused hidden path in the folder of `target`, to be written and then given to `publish`.
+
+    What is left at that path after the block is removed; so are the drafts of `target` that a killed run left.
+    Raises OutputError where the folder cannot be made or written, or the disk is full.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.part"):
+            leftover.unlink(missing_ok=True)
+    path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with writing(target):
+            yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish(path: Path, target: Path) -> None:
+    """Move the finished file `path` onto `target` of the same folder so that a crash leaves the one or the other."""
+    with writing(target):
+        _sync(path)
+        os.replace(path, target)
+        if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is already durable
+            _sync(target.parent)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` to `target` in UTF-8, whole or not at all; OutputError where that fails."""
+    with draft(target) as path:
+        path.write_text(text, encoding="utf-8")
+        publish(path, target)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn the operating system's errors inside the block into one sentence about `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,59 @@
+"""A document as a sequence of pages, whatever its file: image, multi-page TIFF, PDF."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from fastdiff.apps.docclean.page import Page
+
+SUFFIXES = {
+    ".png": "png",
+    ".jpg": "jpg",
+    ".jpeg": "jpg",
+    ".webp": "webp",
+    ".bmp": "bmp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".heic": "heic",
+    ".heif": "heic",
+    ".pdf": "pdf",
+}
+
+
+class Document(Protocol):
+    """An open file whose pages are read one at a time."""
+
+    @property
+    def kind(self) -> str:
+        """A value of SUFFIXES; the content decides, not the name."""
+        ...
+
+    @property
+    def count(self) -> int: ...
+
+    def untouched(self, index: int) -> str | None:
+        """Why page `index` (from 0) holds nothing to clean, or None where it does."""
+        ...
+
+    def megapixels(self, index: int) -> float:
+        """Size of page `index`, found without decoding it."""
+        ...
+
+    def page(self, index: int) -> Page:
+        """Page `index`, from 0. Raises UsageError where it is damaged, too large or of an unknown kind."""
+        ...
+
+
+def open_document(path: Path) -> AbstractContextManager[Document]:
+    """Open `path`; its suffix tells PDF and HEIC from the other images.
+
+    On entering, raises UsageError for a file that is empty, damaged, encrypted, no document, or beyond the limits of
+    `images`, and MissingError for HEIC without its extra.
+    """
+    if path.suffix.lower() == ".pdf":
+        from fastdiff.apps.docclean.pdf import open_pdf
+
+        return open_pdf(path)
+    from fastdiff.apps.docclean.images import open_images
+
+    return open_images(path)

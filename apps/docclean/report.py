@@ -1,0 +1,83 @@
+"""What docclean did to every page, as data for people and programs (`report.json`)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+Status = Literal["cleaned", "kept", "failed"]
+
+
+@dataclass(frozen=True)
+class PageReport:
+    """One page; None where something was not measured.
+
+    `page` counts from 1 and is None where the document could not be opened. Error rates (`cer`, `wer`), word F and
+    confidence are fractions, characters and dictionary words counts, each before and after cleaning. `calls` is the
+    number of network calls, `seconds` the time for reading, cleaning and scoring.
+    """
+
+    input: str
+    page: int | None = None
+    output: str | None = None
+    task: str | None = None
+    task_reason: str | None = None
+    status: Status = "failed"
+    reason: str | None = None
+    engine: str | None = None
+    cer_before: float | None = None
+    cer_after: float | None = None
+    wer_before: float | None = None
+    wer_after: float | None = None
+    word_f_before: float | None = None
+    word_f_after: float | None = None
+    confidence_before: float | None = None
+    confidence_after: float | None = None
+    chars_before: int | None = None
+    chars_after: int | None = None
+    dictionary_before: int | None = None
+    dictionary_after: int | None = None
+    calls: int = 0
+    seconds: float = 0.0
+
+
+MEASURES = tuple(
+    f"{name}_{when}"
+    for name in ("cer", "wer", "word_f", "confidence", "chars", "dictionary")
+    for when in ("before", "after")
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All pages of a run, those finished by an earlier run included."""
+
+    pages: tuple[PageReport, ...]
+    exit_code: int = 0
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts, totals, and the mean of each measure over the pages where it was measured."""
+        seconds = sum(page.seconds for page in self.pages)
+        return {
+            "pages": len(self.pages),
+            "cleaned": self._count("cleaned"),
+            "kept": self._count("kept"),
+            "failed": self._count("failed"),
+            "calls": sum(page.calls for page in self.pages),
+            "seconds": round(seconds, 3),
+            "pages_per_minute": round(60 * len(self.pages) / seconds, 2) if seconds else None,
+        } | {name: _mean([getattr(page, name) for page in self.pages]) for name in MEASURES}
+
+    def to_json(self) -> str:
+        """The text of `report.json`."""
+        return json.dumps({"pages": [asdict(page) for page in self.pages], "summary": self.summary}, indent=1) + "\n"
+
+    def _count(self, status: Status) -> int:
+        return sum(page.status == status for page in self.pages)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return fmean(measured) if measured else None
