@@ -97,12 +97,11 @@ def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
 def _flow_sigmas(config: Mapping[str, Any], name: str) -> TrainedScheduler:
     _refuse_varying_shift(config)
     shift, steps = _number(config, "flow_shift", 1.0, 1e-3, 1e3), _training_steps(config)
+    predicts, clock = _prediction(config), lambda level: level.sigma * steps
     if name == "UniPCMultistepScheduler":
-        schedule, spacing = Flow(shift, start=1.0, end=1 / steps), partial(_without_last, time_uniform)
-    else:
-        schedule, spacing = Flow(shift, start=1 - 1 / steps, end=0.0), time_uniform
-    clean = schedule.end > 0
-    return TrainedScheduler(schedule, _prediction(config), lambda level: level.sigma * steps, spacing, clean)
+        schedule = Flow(shift, start=1.0, end=1 / steps)
+        return TrainedScheduler(schedule, predicts, clock, partial(_without_last, time_uniform), clean=True)
+    return TrainedScheduler(Flow(shift, start=1 - 1 / steps, end=0.0), predicts, clock, time_uniform, clean=False)
 
 
 def _refuse_varying_shift(config: Mapping[str, Any]) -> None:

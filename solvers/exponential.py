@@ -130,15 +130,15 @@ def _lagrange(points: Sequence[float], j: int) -> list[float]:
     return coefficients
 
 
-def nodes(history: Sequence[Known], t: Level, u: Level) -> list[float]:
+def positions(history: Sequence[Known], t: Level, u: Level) -> list[float]:
     """Positions of earlier values in units of the step from t to u."""
     h = u.lam - t.lam
     return [(known.lam - t.lam) / h for known in history]
 
 
-def advance(frame: Frame, x: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """scale x - weight * sum of weights times values."""
+def advance(frame: Frame, x: Tensor, terms: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """scale x - weight * the sum of `terms`, from `weights`, times `values` (B, ...)."""
     out = x * frame.scale
-    for weight, value in zip(weights, values, strict=True):
-        out = torch.add(out, value, alpha=-frame.weight * weight)
+    for term, value in zip(terms, values, strict=True):
+        out = torch.add(out, value, alpha=-frame.weight * term)
     return out

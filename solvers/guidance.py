@@ -51,7 +51,8 @@ class Guided:
 class Thresholded:
     """Dynamic thresholding (Saharia et al. 2022, arXiv 2205.11487), for pixels in [-1, 1], never for latents.
 
-    Per item, x0 is clamped to its `ratio` quantile of magnitude, at least 1, and divided by it.
+    Per item of at most 2^24 elements, x0 is clamped to its `ratio` quantile of magnitude, at least 1, and divided by
+    it.
     """
 
     inner: Denoiser

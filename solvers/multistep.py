@@ -21,7 +21,7 @@ from fastdiff.solvers.exponential import (
     Slope,
     advance,
     midpoint,
-    nodes,
+    positions,
     weights,
 )
 from fastdiff.solvers.grid import Grid
@@ -73,7 +73,7 @@ class Multistep:
         if isinf(frame.hh) and not frame.noise:
             return remix(estimate, u), after
         used = history[: state.steps - state.done] if self.lower_final else history
-        terms = weights(frame.hh, nodes(used[1:], t, u), self.slope, self.curvature)
+        terms = weights(frame.hh, positions(used[1:], t, u), self.slope, self.curvature)
         x = advance(frame, x, terms, [known.value for known in used])
         if self.noise is not None:
             x = x + frame.noise * self.noise(x, after.done)

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, nodes, weights
+from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.schedule import Level
 
@@ -77,5 +77,5 @@ class UniPC:
     def _through(self, used: tuple[Known, ...], x: Tensor, t: Level, u: Level) -> Tensor:
         """The step from t to u with the view interpolated through `used`, whose first value lies at t."""
         frame = self.form.frame(t, u)
-        terms = weights(frame.hh, nodes(used[1:], t, u), self.slope)
+        terms = weights(frame.hh, positions(used[1:], t, u), self.slope)
         return advance(frame, x, terms, [known.value for known in used])

@@ -1,4 +1,4 @@
-"""Denoisers in closed form: the oracles of the solver tests."""
+"""Denoisers in closed form, the oracles of the solver tests, and the states and solvers to try them on."""
 
 from dataclasses import dataclass
 from math import log, sqrt
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.solvers.estimate import Estimate, from_eps
+from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square().tolist()
@@ -17,6 +18,8 @@ SCHEDULES: dict[str, Schedule] = {
     "flow": Flow(shift=3.0),
     "edm": EDM(),
 }
+STOCHASTIC = sorted(name for name, make in SOLVERS.items() if make().stochastic)
+DETERMINISTIC = sorted(set(SOLVERS) - set(STOCHASTIC))
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,14 @@ class Mixture:
 
 MIXTURE_START = 0.7  # at t = 1 of LinearVP()
 MIXTURE_END = 0.9185203210588  # the exact flow from there to t = 1e-3, to 1e-12
+MIXTURE = Mixture(LinearVP())
+
+
+def start(value: float = MIXTURE_START) -> Tensor:
+    """One number, float64 (1,)."""
+    return torch.full((1,), value, dtype=torch.float64)
+
+
+def random_state(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Standard normal numbers, the same at every call and in every dtype."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)

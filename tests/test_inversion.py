@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from problems import MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture
+from problems import DETERMINISTIC, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture
 
 from fastdiff.inversion.fixed_point import FixedPoint, anderson_step
 from fastdiff.inversion.invert import invert, unchanged
@@ -19,9 +19,6 @@ from fastdiff.solvers.integrate import integrate
 from fastdiff.solvers.multistep import dpmpp_2m
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
-
-MIXTURE = Mixture(LinearVP())
-DETERMINISTIC = sorted(name for name, make in SOLVERS.items() if not make().stochastic)
 
 
 def images(*shape):

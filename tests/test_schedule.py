@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import BETAS, SCHEDULES
 
@@ -19,6 +19,7 @@ NAMES = sorted(SCHEDULES)
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(share=st.floats(0, 1))
 def test_at_is_the_inverse_of_level(name, share):
     schedule = SCHEDULES[name]

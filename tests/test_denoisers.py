@@ -1,0 +1,115 @@
+"""Networks as denoisers, and the denoisers that wrap them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
+
+from fastdiff.solvers.ddim import DDIM
+from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.grid import grid, log_snr
+from fastdiff.solvers.guidance import Guided, Thresholded
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.multistep import dpmpp_2m
+from fastdiff.solvers.schedule import LinearVP
+
+
+def test_memory_of_a_denoiser_does_not_outlive_a_run():
+    class Remembering:
+        schedule = LinearVP()
+
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, x, level):
+            self.calls += 1
+            return Estimate(x * self.calls, x)
+
+        def fresh(self):
+            return Remembering()
+
+    f, levels = Remembering(), grid(log_snr, LinearVP(), 3)
+    first, second = (integrate(f, DDIM(), start(), levels).x for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_network_binds_conditioning_label_and_dtype():
+    seen = {}
+
+    def net(x, label, *, text):
+        seen.update(x=x, label=label, text=text)
+        return x
+
+    schedule = SCHEDULES["discrete"]
+    text = torch.ones(2)
+    f = Network(net, schedule, "eps", schedule.label, {"text": text}, torch.bfloat16)
+    estimate = f(random_state(2, 3, dtype=torch.float32), schedule.knot(12))
+    assert seen["x"].dtype == torch.bfloat16 and seen["text"] is text
+    assert seen["label"].tolist() == [12, 12]
+    assert estimate.x0.dtype == torch.float32
+    replaced = replace(f, given={"text": torch.zeros(2)})
+    replaced(random_state(2, 3), schedule.knot(0))
+    assert seen["text"].sum() == 0
+
+
+def test_prediction_types_of_one_network_give_one_trajectory():
+    schedule = LinearVP()
+    levels = grid(log_snr, schedule, 8)
+    x = random_state(3)
+
+    def output(predicts, x, level):
+        x0, eps = MIXTURE(x, level)
+        return {"x0": x0, "eps": eps, "v": level.alpha * eps - level.sigma * x0}[predicts]
+
+    def run(predicts):
+        by_time = {level.t: level for level in levels}
+        net = lambda x, label: output(predicts, x, by_time[label[0].item()])  # noqa: E731
+        f = Network(net, schedule, predicts, lambda level: level.t, dtype=torch.float64)
+        return integrate(f, dpmpp_2m(), x, levels).x
+
+    torch.testing.assert_close(run("x0"), run("eps"), rtol=0, atol=1e-12)
+    torch.testing.assert_close(run("v"), run("eps"), rtol=0, atol=1e-12)
+
+
+def test_guidance_extrapolates_inside_its_interval_only():
+    schedule = LinearVP()
+    conditional, unconditional = (Counted(Gaussian(schedule, mean=m)) for m in (1.0, -0.5))
+    x, inside, outside = random_state(1, 2), schedule.level(0.5), schedule.level(0.05)
+    f = Guided(conditional, unconditional, scale=3.0, interval=(0.1, 0.9))
+    a, b = unconditional.inner(x, inside), conditional.inner(x, inside)
+    torch.testing.assert_close(f(x, inside).eps, a.eps + 3 * (b.eps - a.eps))
+    torch.testing.assert_close(f(x, inside).x0, a.x0 + 3 * (b.x0 - a.x0))
+    calls = unconditional.tally.calls
+    assert torch.equal(f(x, outside).x0, conditional.inner(x, outside).x0)
+    assert torch.equal(replace(f, scale=1.0)(x, inside).x0, b.x0)
+    assert unconditional.tally.calls == calls
+
+
+def test_rescaled_guidance_has_the_deviation_of_the_conditional_estimate():
+    schedule = LinearVP()
+    conditional, unconditional = Gaussian(schedule, variance=0.5), Gaussian(schedule, variance=0.1)
+    x, level = random_state(2, 50), schedule.level(0.3)
+    f = Guided(conditional, unconditional, scale=4.0, rescale=1.0)
+    estimate = f(x, level)
+    torch.testing.assert_close(estimate.x0.std(dim=1), conditional(x, level).x0.std(dim=1))
+    torch.testing.assert_close(level.alpha * estimate.x0 + level.sigma * estimate.eps, x)
+
+
+def test_thresholding_bounds_each_item_by_its_own_quantile():
+    schedule = LinearVP()
+    x0 = torch.stack([torch.linspace(-4, 4, 1001), torch.linspace(-0.5, 0.5, 1001)]).double()
+    level = schedule.level(0.5)
+    f = Network(lambda x, label: x0, schedule, "x0", schedule_time, dtype=torch.float64)
+    x = random_state(2, 1001)
+    estimate = Thresholded(f)(x, level)
+    bound = x0[0].abs().sort().values[995].item()
+    assert estimate.x0[0].abs().max() == pytest.approx(1.0)
+    assert estimate.x0[0, 700].item() == pytest.approx(x0[0, 700].item() / bound, rel=1e-12)
+    assert torch.equal(estimate.x0[1], x0[1])
+    torch.testing.assert_close(level.alpha * estimate.x0 + level.sigma * estimate.eps, x)
+
+
+def schedule_time(level):
+    return level.t
