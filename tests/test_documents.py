@@ -66,9 +66,9 @@ def test_eight_bit_kinds_take_every_page(tmp_path: Path, kind: str, depth: str) 
 def test_orientation_is_applied_and_its_tag_reset(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[274], exif[271] = orientation, "maker"
-    for kind in ("png", "tiff"):
+    for kind, compression in (("png", None), ("tiff", "raw"), ("tiff", "tiff_lzw")):
         path = tmp_path / f"page.{kind}"
-        Image.fromarray(GREY).save(path, exif=exif, dpi=(300, 150))
+        Image.fromarray(GREY).save(path, exif=exif, dpi=(300, 150), compression=compression)
         if kind == "png":
             expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
         page = first_page(path)

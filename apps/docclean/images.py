@@ -60,23 +60,29 @@ class ImageDocument:
             if self.count > 1:
                 self.image.seek(index)
             check_size(self.path, *self.image.size)
-            return from_image(self.image, self._deep(index) if self._is_deep() else None)
+            return from_image(self.image, self._decoded(index) if self._is_beyond_pil() else None)
 
-    def _is_deep(self) -> bool:
-        """Whether the frame has 16 bits in each of several channels."""
+    def _is_beyond_pil(self) -> bool:
+        """Whether PIL would cut 16-bit colour to 8 bits, or garble an uncompressed TIFF that lies on its side."""
         tile = getattr(self.image, "tile", None)
         raw = tile[0].args if tile else ""
-        return str(raw if isinstance(raw, str) else raw[0]).startswith(("RGB;16", "RGBA;16"))
+        deep = str(raw if isinstance(raw, str) else raw[0]).startswith(("RGB;16", "RGBA;16"))
+        return deep or (self.image.info.get("compression") == "raw" and self._orientation >= 5)
 
-    def _deep(self, index: int) -> np.ndarray:
+    def _decoded(self, index: int) -> np.ndarray:
         read, frames = cv2.imreadmulti(str(self.path), start=index, count=1, flags=cv2.IMREAD_UNCHANGED)
         if not read:
             raise UsageError(f"{self.path.name} is damaged or cut short")
-        order = [2, 1, 0, 3][: frames[0].shape[2]]  # OpenCV keeps blue first
-        pixels = frames[0][..., order]
+        pixels = frames[0]
+        if pixels.ndim == 3:
+            pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV keeps blue first
         if self.kind != "tiff":  # whose orientation OpenCV has applied
-            pixels = upright(pixels, self.image.getexif().get(ExifTags.Base.Orientation, 1))
+            pixels = upright(pixels, self._orientation)
         return np.ascontiguousarray(pixels)
+
+    @property
+    def _orientation(self) -> int:
+        return self.image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

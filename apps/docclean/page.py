@@ -30,19 +30,19 @@ class Page:
     note: str | None = None
 
 
-def from_image(image: Image.Image, deep: np.ndarray | None = None) -> Page:
+def from_image(image: Image.Image, decoded: np.ndarray | None = None) -> Page:
     """Decode a PIL image: orientation applied, palettes and CMYK resolved, transparency put on white.
 
     Grey of 1, 8 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one) are known; UsageError for
-    other modes. `deep` are the upright pixels (H, W, 3 or 4) of a 16-bit colour image, which PIL would cut to 8 bits.
+    other modes. `decoded` are the upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them.
     """
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     icc, dpi, bilevel = image.info.get("icc_profile"), _resolution(image), image.mode == "1"
     lossy, exif = image.format in ("JPEG", "MPO", "HEIF"), _exif(image)
     if dpi and orientation >= 5:  # the axes change places
         dpi = dpi[::-1]
-    if deep is not None:
-        pixels, note = _deep_on_white(deep)
+    if decoded is not None:
+        pixels, note = _decoded_on_white(decoded)
     else:
         image.load()
         if image.format != "TIFF":  # whose orientation PIL applies as it loads
@@ -76,13 +76,13 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, str | None]:
     return paper.convert("L" if grey else "RGB"), None if opaque else ON_WHITE
 
 
-def _deep_on_white(pixels: np.ndarray) -> tuple[np.ndarray, str | None]:
-    if pixels.shape[2] == 3:
+def _decoded_on_white(pixels: np.ndarray) -> tuple[np.ndarray, str | None]:
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels, None
     colour, cover = pixels[..., :3].astype(np.uint32), pixels[..., 3:].astype(np.uint32)
-    white = np.uint32(np.iinfo(np.uint16).max)
+    white = np.uint32(np.iinfo(pixels.dtype).max)
     laid = (colour * cover + white * (white - cover) + white // 2) // white
-    return laid.astype(np.uint16), None if (cover == white).all() else ON_WHITE
+    return laid.astype(pixels.dtype), None if (cover == white).all() else ON_WHITE
 
 
 def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
