@@ -1,5 +1,6 @@
 """Reading a page with an OCR engine that works offline: easyocr, rapidocr or tesseract behind one protocol."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -70,33 +71,37 @@ class EasyOcr:
         import easyocr_en_models
 
         weights = easyocr_en_models.model_dir()
-        self._reader = easyocr.Reader(
-            ["en"],
-            gpu=_easyocr_device(device),
-            model_storage_directory=weights,
-            user_network_directory=weights,
-            download_enabled=False,
-            verbose=False,
-            quantize=False,
-        )
+        with _quiet():
+            self._reader = easyocr.Reader(
+                ["en"],
+                gpu=_easyocr_device(device),
+                model_storage_directory=weights,
+                user_network_directory=weights,
+                download_enabled=False,
+                verbose=False,
+                quantize=False,
+            )
         if self._reader.device == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
             self._reader.detector = _in_bfloat16(self._reader.detector)
 
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on easyocr's data loader
+        with _quiet():
             found = self._reader.readtext(_bgr(pixels), canvas_size=self.CANVAS)
         fragments = [Fragment(text, float(confidence), _bounds(corners)) for corners, text, confidence in found]
         return Reading(reading_order(fragments), time.perf_counter() - start)
 
 
 class RapidOcr:
-    """PP-OCR detector and recogniser of rapidocr on onnxruntime; the weights lie in its wheel."""
+    """PP-OCR detector and recogniser of rapidocr on onnxruntime; the weights lie in its wheel.
+
+    Sets ORT_DISABLE_TELEMETRY for the process: onnxruntime reports its use to its makers as soon as it is imported.
+    """
 
     name = "rapidocr"
 
     def __init__(self, device: str, note: str | None = None) -> None:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         from rapidocr import RapidOCR
 
         self.note = note
@@ -212,6 +217,11 @@ def _bgr(pixels: np.ndarray) -> np.ndarray:
 
 def _ink_characters(fragment: Fragment) -> int:
     return len("".join(fragment.text.split()))
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Without the advice of torch to easyocr on its data loader and its quantisation."""
+    return warnings.catch_warnings(action="ignore")
 
 
 def _easyocr_device(device: str) -> bool | str:
