@@ -1,0 +1,199 @@
+"""NAF-DPM's two networks: a restoration U-Net and a denoiser of its residual, without nonlinear activations.
+
+Cicchetti & Comminiello, "NAF-DPM: A Nonlinear Activation-Free Diffusion Probabilistic Model for Document
+Enhancement", arXiv 2404.05669. Parameters carry the names of the published checkpoints, so these load as they are.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastdiff.solvers.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and depth of a network. The defaults are the published ones: 9.4 M parameters for the pair."""
+
+    channels: int = 1  # of the picture: 1 for binarization, 3 for deblurring
+    width: int = 32  # channels of the first level; doubled at every level below
+    levels: int = 4  # down-samplings by two; the picture is padded to a multiple of 2**levels
+
+
+class LayerNorm(nn.Module):
+    """Normalises over the channels of every pixel, with a gain and no bias."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        eps = 1e-5 if x.dtype in (torch.float32, torch.float64) else 1e-3
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.permute(0, 2, 3, 1)  # (B, H, W, C), free for channels-last memory
+            x = F.layer_norm(x, x.shape[-1:], self.g.flatten().to(x.dtype), eps=eps)
+        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+
+
+class SimpleGate(nn.Module):
+    """The product of the two halves of the channels: the only nonlinearity of the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, dim=1)
+        return a * b
+
+
+class NAFBlock(nn.Module):
+    """Depthwise convolution with channel attention, then a gated pointwise network; the identity at initialisation."""
+
+    def __init__(self, width: int, time_width: int | None = None):
+        super().__init__()
+        self.mlp = nn.Sequential(SimpleGate(), nn.Linear(time_width // 2, 4 * width)) if time_width else None
+        self.norm1 = LayerNorm(width)
+        self.conv1 = nn.Conv2d(width, 2 * width, 1)
+        self.conv2 = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
+        self.sg = SimpleGate()
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1))
+        self.conv3 = nn.Conv2d(width, width, 1)
+        self.norm2 = LayerNorm(width)
+        self.conv4 = nn.Conv2d(width, 2 * width, 1)
+        self.conv5 = nn.Conv2d(width, width, 1)
+        self.beta = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, width, 1, 1))
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        u, v = self.norm1, self.norm2
+        if self.mlp is not None:
+            shift_u, scale_u, shift_v, scale_v = self.mlp(time)[:, :, None, None].to(x.dtype).chunk(4, dim=1)
+            y = u(x) * (1 + scale_u) + shift_u
+        else:
+            y = u(x)
+        y = self.sg(self.conv2(self.conv1(y)))  # (B, C, H, W)
+        y = self.conv3(y * self.sca(y))
+        x = x + y * self.beta.to(x.dtype)
+        y = v(x) if self.mlp is None else v(x) * (1 + scale_v) + shift_v
+        y = self.conv5(self.sg(self.conv4(y)))
+        return x + y * self.gamma.to(x.dtype)
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of the training step, frequencies 1 to 1e-4."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.half = width // 2
+
+    def forward(self, t: Tensor) -> Tensor:
+        rate = torch.exp(torch.arange(self.half, device=t.device) * (-math.log(10000) / (self.half - 1)))
+        angle = t[:, None].float() * rate  # (B, half)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class UNet(nn.Module):
+    """The common body: encoders, middle and decoders of one block each, skips added."""
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, levels: int, time_width: int | None = None):
+        super().__init__()
+        self.intro = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.ending = nn.Conv2d(width, out_channels, 3, padding=1)
+        widths = [width * 2**level for level in range(levels)]
+        self.encoders = nn.ModuleList(nn.ModuleList([NAFBlock(w, time_width)]) for w in widths)
+        self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, 2) for w in widths)
+        self.middle_blks = nn.ModuleList([NAFBlock(width * 2**levels, time_width)])
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in reversed(widths)
+        )
+        self.decoders = nn.ModuleList(nn.ModuleList([NAFBlock(w, time_width)]) for w in reversed(widths))
+        self.multiple = 2**levels
+
+    def body(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W); right and bottom edges are repeated up to the next multiple."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        x = self.intro(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for blocks, down in zip(self.encoders, self.downs, strict=True):
+            x = blocks[0](x, time)
+            skips.append(x)
+            x = down(x)
+        x = self.middle_blks[0](x, time)
+        for up, blocks in zip(self.ups, self.decoders, strict=True):
+            x = blocks[0](up(x) + skips.pop(), time)
+        return self.ending(x)[..., :height, :width]
+
+
+class Predictor(UNet):
+    """The initial predictor: degraded picture -> restored picture, (B, C, H, W) in [0, 1]."""
+
+    def __init__(self, size: Size = Size()):
+        super().__init__(size.channels, size.channels, size.width, size.levels)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return y + self.body(y)
+
+
+class ResidualDenoiser(UNet):
+    """The conditional denoiser: (noisy residual, training step 0..T-1, first restoration) -> clean residual.
+
+    Shapes: residual and restoration (B, C, H, W), steps (B,), result (B, C, H, W) in [-1, 1].
+    """
+
+    def __init__(self, size: Size = Size()):
+        super().__init__(2 * size.channels, size.channels, size.width, size.levels, time_width=4 * size.width)
+        self.time_mlp = nn.Sequential(
+            TimeEmbedding(size.width),
+            nn.Linear(size.width, 8 * size.width),
+            SimpleGate(),
+            nn.Linear(4 * size.width, 4 * size.width),
+        )
+
+    def forward(self, residual: Tensor, t: Tensor, restored: Tensor) -> Tensor:
+        return self.body(torch.cat([residual, restored], dim=1), self.time_mlp(t))
+
+
+def alphas_cumprod(steps: int = 100) -> Tensor:
+    """abar_t of the published linear schedule, (steps,) float64: beta from 1e-6 to 0.02, each times 1000 / steps."""
+    scale = 1000 / steps
+    return torch.cumprod(1 - torch.linspace(1e-6 * scale, 0.02 * scale, steps, dtype=torch.float64), 0)
+
+
+def size_of(weights: Mapping[str, Tensor]) -> Size:
+    """The size of the network that a state dict belongs to. Raises UsageError if it is not NAF-DPM's."""
+    try:
+        ending = weights["ending.weight"]  # (channels, width, 3, 3)
+        levels = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("downs."))
+    except (KeyError, ValueError) as error:
+        raise UsageError("the checkpoint is not a NAF-DPM network: 'ending.weight' or 'downs.*' is missing") from error
+    return Size(channels=ending.shape[0], width=ending.shape[1], levels=levels)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """State dict of a published checkpoint (a pickle of tensors, or a training state that holds one).
+
+    Raises UsageError when the file is no such thing; arbitrary pickled objects are refused (`weights_only`).
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(f"{path} is not a readable checkpoint of tensors") from error
+    weights = content.get("model_state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UsageError(f"{path} does not hold a state dict of tensors")
+    return weights
+
+
+def load(network: type[Predictor] | type[ResidualDenoiser], weights: Mapping[str, Tensor]) -> nn.Module:
+    """A network in evaluation mode with these weights, float32. Raises UsageError on a mismatch or on NaN."""
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise UsageError("the weights hold NaN or infinite values")
+    net = network(size_of(weights))
+    try:
+        net.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise UsageError(f"the weights do not fit {network.__name__}: {str(error).splitlines()[1].strip()}") from error
+    return net.eval().to(memory_format=torch.channels_last)

@@ -1,0 +1,90 @@
+"""An endless stream of (degraded, clean) patches, cut from a pool of rendered pages."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from fastdiff.training.docclean import textures
+from fastdiff.training.docclean.degrade import degrade
+from fastdiff.training.docclean.fonts import by_style
+from fastdiff.training.docclean.page import Renderer
+
+MARGIN = 24  # pixels around a patch that optics may pull in
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each profile of `degrade` is drawn, and the side of a patch in pixels."""
+
+    side: int = 128
+    profiles: dict[str, float] = field(
+        default_factory=lambda: {"stain": 0.25, "archive": 0.25, "blur": 0.3, "scan": 0.1, "clean": 0.1}
+    )
+
+
+def render_pool(folder: Path, pages: int, seed: int, side: int = 768) -> str:
+    """Renders the pool once as `pages.npy` (pages, side, side) and `x_heights.npy`; returns its SHA-256, 16 digits."""
+    target = folder / "pages.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        renderer = Renderer(by_style(), side)
+        drawn = [renderer.page(np.random.default_rng([seed, index])) for index in range(pages)]
+        np.save(folder / "x_heights.npy", np.array([page.x_height for page in drawn], np.float32))
+        np.save(folder / "partial.npy", np.stack([page.pixels for page in drawn]))
+        (folder / "partial.npy").rename(target)
+    with target.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class Patches(IterableDataset):
+    """Yields (degraded, clean) float32 tensors (1, side, side) in [0, 1]; a seed and a start fix the whole stream."""
+
+    def __init__(self, folder: Path, mixture: Mixture, seed: int, start: int = 0):
+        self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        worker = get_worker_info()
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
+        pages = np.load(self.folder / "pages.npy", mmap_mode="r")
+        x_heights = np.load(self.folder / "x_heights.npy")
+        bank = textures.make(np.random.default_rng(self.seed))
+        names, chances = list(self.mixture.profiles), list(self.mixture.profiles.values())
+        inner = slice(MARGIN, MARGIN + self.mixture.side)
+        while True:
+            profile = str(rng.choice(names, p=np.array(chances) / sum(chances)))
+            clean, x_height = self.cut(rng, pages, x_heights, small=profile == "blur" and rng.random() < 0.6)
+            if rng.random() < 0.04:
+                clean = np.ones_like(clean)  # an empty page has to stay empty
+            back, _ = self.cut(rng, pages, x_heights, small=False)
+            image = degrade(rng, clean, back, x_height, bank, profile)
+            pair = np.stack([image[inner, inner], clean[inner, inner]])[:, None]
+            degraded, target = torch.from_numpy(np.ascontiguousarray(pair, np.float32))
+            yield degraded, target
+
+    def cut(self, rng, pages: np.ndarray, x_heights: np.ndarray, small: bool) -> tuple[np.ndarray, float]:
+        """A random piece of a random page, zoomed and slightly turned, float32, and its x-height.
+
+        `small` asks for the 6 to 10 pixels at which blur destroys text.
+        """
+        side = self.mixture.side + 2 * MARGIN
+        index = int(rng.integers(len(pages)))
+        x_height = float(x_heights[index])
+        zoom = rng.uniform(5.5, 10) / x_height if small else rng.uniform(0.7, 1.25)
+        zoom = float(np.clip(zoom, side / (pages.shape[1] - 2), 1.5))
+        reach = int(np.ceil(side / zoom))
+        top, left = rng.integers(0, pages.shape[1] - reach, 2)
+        piece = np.asarray(pages[index, top : top + reach, left : left + reach])
+        interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+        piece = cv2.resize(piece, (side, side), interpolation=interpolation).astype(np.float32) / 255
+        if rng.random() < 0.2:
+            turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 2), 1)
+            piece = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return np.clip(piece, 0, 1), x_height * zoom

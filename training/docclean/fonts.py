@@ -1,0 +1,75 @@
+"""Which installed fonts teach, by style, and which are kept for measuring only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ImageFont
+
+from fastdiff.solvers.errors import MissingError
+
+FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
+
+# Never rendered for training: benchmarks and samples use these.
+HELD_OUT = ("EB Garamond", "Lato", "Courier Prime")
+
+FAMILIES = {
+    "serif": (
+        "CMU Serif", "CMU Concrete", "CMU Classical Serif", "CMU Serif Extra", "Linux Libertine O", "Nimbus Roman",
+        "C059", "P052", "URW Bookman", "Charis SIL", "Caladea", "DejaVu Serif", "FreeSerif", "Gentium Plus",
+        "Liberation Serif", "Noto Serif", "PT Serif", "Old Standard TT", "GFS Didot", "Baskervald ADF Std",
+        "Romande ADF Std", "Fanwood", "Goudy Bookletter 1911", "Century Catalogue",
+    ),
+    "sans": (
+        "CMU Sans Serif", "CMU Bright", "CMU Sans Serif Demi Condensed", "Nimbus Sans", "Nimbus Sans Narrow",
+        "URW Gothic", "Carlito", "DejaVu Sans", "FreeSans", "Liberation Sans", "Noto Sans", "Open Sans", "Roboto",
+        "Roboto Condensed", "PT Sans", "Gillius ADF", "Go", "Play", "Linux Biolinum O",
+    ),
+    "mono": (
+        "CMU Typewriter Text", "CMU Typewriter Text Variable Width", "GNUTypewriter", "Nimbus Mono PS", "FreeMono",
+        "Liberation Mono", "DejaVu Sans Mono", "Inconsolata", "PT Mono", "Go Mono",
+    ),
+    "old": (
+        "Essays1743", "Junicode Two Beta", "Gamaliel", "Hamlet", "Jessen", "Fust & Schoeffer", "Ptolemy", "Spira",
+        "Rusch", "Rot", "Sweynheim & Pannartz", "Soufflet Vert", "Fanwood", "Old Standard TT",
+    ),
+    "hand": (
+        "Dancing Script", "Breip", "Kristi", "Rufscript", "femkeklaver", "DkgHandwriting", "Joscelyn", "TypoScript",
+        "Kaushan Script", "Ecolier_court", "Because We Learn", "Because We Create", "Because We Mentor", "Z003",
+        "Romande ADF Script Std", "Isabella", "Comic Neue", "CMU Classical Serif",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Face:
+    """One font file of a family."""
+
+    family: str
+    path: Path
+
+    def at(self, pixels: float) -> ImageFont.FreeTypeFont:
+        return ImageFont.truetype(str(self.path), pixels)
+
+
+def installed(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
+    """Family name to its faces, of all TrueType and OpenType files below the folders, in a fixed order."""
+    families: dict[str, list[Face]] = {}
+    files = sorted(path for folder in folders for path in folder.rglob("*.[to]tf"))
+    for path in files:
+        try:
+            family = ImageFont.truetype(str(path), 16).getname()[0]
+        except OSError:
+            continue
+        if family:
+            families.setdefault(family, []).append(Face(family, path))
+    return families
+
+
+def by_style(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[list[Face]]]:
+    """Style to its installed families. Raises MissingError if a style has none."""
+    found = installed(folders)
+    styles = {style: [found[name] for name in names if name in found] for style, names in FAMILIES.items()}
+    empty = [style for style, families in styles.items() if not families]
+    if empty:
+        raise MissingError(f"no fonts of style {', '.join(empty)} below {', '.join(map(str, folders))}")
+    return styles
