@@ -15,6 +15,8 @@ from typing import Any
 from fastdiff.apps.inputs import Item
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
+SOME_FAILED = 4  # exit code
+
 Tick = Callable[[float], None]  # called with the share of the item that is done, 0 to 1
 Work = Callable[[Item, Tick], Any]
 Setup = Callable[[Any], Work]
@@ -96,7 +98,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     codes = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
     if len(codes) == len(outcomes) and codes:
         return codes[0]
-    return 4 if codes else 0
+    return SOME_FAILED if codes else 0
 
 
 def _attempt(work: Work, item: Item, tick: Tick) -> Outcome:
@@ -110,7 +112,7 @@ def _attempt(work: Work, item: Item, tick: Tick) -> Outcome:
         return Outcome(item, error=f"{item.source.name} needs more memory than there is", exit_code=2)
     except Exception as error:
         sentence = f"{item.source.name} failed unexpectedly: {type(error).__name__}: {error}"
-        return Outcome(item, error=sentence, exit_code=4, trace=traceback.format_exc())
+        return Outcome(item, error=sentence, exit_code=SOME_FAILED, trace=traceback.format_exc())
 
 
 def _in_processes(
@@ -128,7 +130,8 @@ def _in_processes(
                 try:
                     yield index, future.result()
                 except BrokenProcessPool:
-                    yield index, Outcome(items[index], error="a worker process died; run again to go on", exit_code=4)
+                    sentence = f"{items[index].source.name}: a worker process died; run again to go on"
+                    yield index, Outcome(items[index], error=sentence, exit_code=SOME_FAILED)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

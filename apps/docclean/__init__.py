@@ -1,0 +1,1 @@
+"""Clean scanned or photographed pages: see `app.run`."""

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def save(page: Page, path: Path, kind: str) -> None:
     elif kind == "png" and _is_deep(page):
         path.write_bytes(_deep_png(page))
     else:
-        image = Image.fromarray(page.pixels if kind == "png" or page.pixels.dtype != np.uint16 else _to_8_bits(page))
+        image = Image.fromarray(page.pixels if kind == "png" else to_8_bits(page).pixels)
         if kind in ("jpg", "webp", "heic") and image.mode == "1":
             image = image.convert("L")
         _save_image(image, page, path, kind)
@@ -57,6 +58,13 @@ def append_tiff(page: Page, path: Path) -> None:
         file.newFrame()
 
 
+def to_8_bits(page: Page) -> Page:
+    """The page with at most 8 bits a channel."""
+    if page.pixels.dtype != np.uint16:
+        return page
+    return replace(page, pixels=((page.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
 def _save_image(image: Image.Image, page: Page, path: Path, kind: str) -> None:
     if kind == "png":
         image.save(path, format="PNG", **_about(page, "dpi", "icc", "exif"))
@@ -82,10 +90,6 @@ def _about(page: Page, *names: str) -> dict[str, Any]:
 
 def _is_deep(page: Page) -> bool:
     return page.pixels.dtype == np.uint16 and page.pixels.ndim == 3
-
-
-def _to_8_bits(page: Page) -> np.ndarray:
-    return ((page.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _deep_png(page: Page) -> bytes:

@@ -1,0 +1,174 @@
+"""One document from input to output: clean its pages, judge each, put the result together."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from fastdiff.apps import atomic, ledger
+from fastdiff.apps.batch import Tick
+from fastdiff.apps.docclean import encode
+from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
+from fastdiff.apps.docclean.images import open_images
+from fastdiff.apps.docclean.options import Options
+from fastdiff.apps.docclean.page import Page
+from fastdiff.apps.docclean.report import MEASURES, PageReport
+from fastdiff.apps.inputs import Item
+from fastdiff.apps.ledger import Ledger
+from fastdiff.solvers.errors import FastdiffError
+
+
+class Cleaner:
+    """Cleans documents with one restorer and one OCR engine, which are loaded once."""
+
+    def __init__(self, options: Options) -> None:
+        from fastdiff.apps.docclean.enhance import Enhancer
+        from fastdiff.apps.docclean.scoring import Scorer
+
+        self._options = options
+        self._fingerprint = options.fingerprint()
+        self._enhance = Enhancer(
+            task=options.task,
+            device=options.device,
+            dtype=options.dtype,
+            solver=options.solver,
+            calls=options.calls,
+            seed=options.seed,
+            weights=options.weights,
+        )
+        self._score = Scorer(options.ocr, options.truth, options.device)
+
+    def __call__(self, item: Item, tick: Tick) -> list[PageReport]:
+        """Clean one document and write its output; the reports of its pages, in order.
+
+        A page that fails is left as it is where the output allows it, and reported. Raises FastdiffError where the
+        document cannot be read or its output not written.
+        """
+        content = ledger.file_digest(item.source)
+        book = ledger_of(item, content, self._fingerprint)
+        with open_document(item.source) as document:
+            outputs = output_names(item.output, document.count)
+            book.open(outputs, force=self._options.force)
+            reports = []
+            for index in range(document.count):
+                done = book.record(index)
+                report = PageReport(**done) if done else self._page(item, document, index, outputs, book, content)
+                reports.append(report)
+                tick((index + 1) / document.count)
+            with ExitStack() as stack:
+                drafts = {target: stack.enter_context(atomic.draft(target)) for target in outputs}
+                assemble(document, item.source, [book.part(index) for index in range(document.count)], drafts)
+                final = all(report.status != "failed" for report in reports)
+                book.publish(drafts, [asdict(report) for report in reports], final=final)
+        return reports
+
+    def _page(
+        self, item: Item, document: Document, index: int, outputs: list[Path], book: Ledger, content: str
+    ) -> PageReport:
+        """Clean page `index`, keep it as a part where it differs from the input, and note that in the ledger."""
+        began = time.monotonic()
+        kind = SUFFIXES[item.output.suffix.lower()]
+        same_kind = document.kind == kind  # then a page that is not cleaned needs no part
+        output = outputs[index] if len(outputs) > 1 else outputs[0]
+        why = document.untouched(index)
+        report = PageReport(str(item.source), index + 1, str(output), status="kept", reason=why)
+        if not (why and same_kind):
+            try:
+                page = document.page(index)
+                if not why:
+                    page, report = self._clean(page, report, item.source.stem, index, noise_key(content, index))
+            except FastdiffError as error:
+                if document.count == 1 or not same_kind:
+                    raise
+                return replace(report, status="failed", reason=str(error))
+            if report.status == "cleaned" or not same_kind:
+                with atomic.writing(item.output):
+                    save_part(page, book.part(index), kind)
+        report = replace(report, seconds=round(time.monotonic() - began, 3))
+        book.keep(index, asdict(report))
+        return report
+
+    def _clean(self, page: Page, report: PageReport, stem: str, index: int, key: int) -> tuple[Page, PageReport]:
+        """The page to write and its report: the cleaned page, or the given one where that was judged better."""
+        enhanced = self._enhance(page.pixels, page.dpi[0] if page.dpi else None, key)
+        compared = self._score.compare(page.pixels, enhanced.pixels, stem, index)
+        cleaned = compared.accept or self._options.force_clean
+        said = [page.note, compared.note, None if compared.accept else compared.reason]
+        report = replace(
+            report,
+            task=enhanced.task,
+            task_reason=enhanced.task_reason,
+            status="cleaned" if cleaned else "kept",
+            reason="; ".join(filter(None, said)) or None,
+            engine=compared.engine,
+            calls=enhanced.calls,
+            **{name: getattr(compared, name) for name in MEASURES},
+        )
+        if not cleaned:
+            return page, report
+        pixels = enhanced.pixels
+        if page.bilevel and pixels.dtype != np.bool_:  # what had one bit a pixel keeps one
+            pixels = pixels > np.iinfo(pixels.dtype).max // 2
+        profile = None if pixels.dtype == np.bool_ else page.icc
+        return replace(page, pixels=pixels, icc=profile), report
+
+
+def ledger_of(item: Item, content: str, fingerprint: str) -> Ledger:
+    """The ledger of an item whose input has the digest `content`, under options of this fingerprint."""
+    return Ledger(item.output, item.source, ledger.digest(content, item.output.suffix, fingerprint))
+
+
+def output_names(output: Path, count: int) -> list[Path]:
+    """`output`, or one numbered file a page where its kind holds a single page."""
+    if count == 1 or SUFFIXES[output.suffix.lower()] in ("pdf", "tiff"):
+        return [output]
+    return [output.with_name(f"{output.stem}-{number:04d}{output.suffix}") for number in range(1, count + 1)]
+
+
+def noise_key(content: str, index: int) -> int:
+    """The name of a page's noise, from what the document holds: other inputs of a run never change a result."""
+    return int.from_bytes(hashlib.sha256(f"{content} {index}".encode()).digest()[:7])
+
+
+def save_part(page: Page, path: Path, kind: str) -> None:
+    """Write a page as the part of an output of `kind`, without loss but for the final encoding itself."""
+    if kind == "pdf":
+        from fastdiff.apps.docclean import pdf_writer
+
+        pdf_writer.save_part(page, path)
+    else:
+        encode.save(page, path, kind)
+
+
+def read_part(path: Path) -> Page:
+    """A page that `save_part` wrote for an image or TIFF output; a single bit stays one."""
+    with open_images(path) as document:
+        page = document.page(0)
+    return replace(page, pixels=page.pixels > 0) if page.bilevel else page
+
+
+def assemble(document: Document, source: Path, parts: list[Path], drafts: Mapping[Path, Path]) -> None:
+    """Put the parts together into the drafts of the outputs; where a part is absent, the input's page stands."""
+    (output, draft), *_ = drafts.items()
+    kind = SUFFIXES[output.suffix.lower()]
+    there = {index: part for index, part in enumerate(parts) if part.exists()}
+    if not there:
+        shutil.copyfile(source, draft)
+    elif kind == "pdf":
+        from fastdiff.apps.docclean import pdf_writer
+
+        if document.kind == "pdf":
+            pdf_writer.replace_pages(source, there, draft)
+        else:
+            pdf_writer.from_images(parts, draft)
+    elif kind == "tiff":
+        for index in range(document.count):
+            encode.append_tiff(read_part(there[index]) if index in there else document.page(index), draft)
+    else:
+        for part, each in zip(parts, drafts.values(), strict=True):
+            shutil.copyfile(part, each)

@@ -1,0 +1,67 @@
+"""What docclean can be asked for; light to import, for the command line and for worker processes."""
+
+import importlib.metadata
+import importlib.resources
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastdiff.apps import ledger
+from fastdiff.solvers.errors import UsageError
+
+TASKS = ("auto", "clean", "deblur", "binarize")
+ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
+FORMATS = {"png": ".png", "tiff": ".tiff", "jpg": ".jpg", "pdf": ".pdf"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to clean, and how.
+
+    `inputs` are files, folders (with `recursive` their sub-folders) and patterns; `out` and the default names of
+    outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
+    or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
+    pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
+    `solver` and `calls` of the network default to what measured best; `weights` to those that come along. `force`
+    does finished pages again and replaces files that docclean did not make. `report` is where report.json goes.
+    """
+
+    inputs: tuple[str, ...]
+    out: Path | None = None
+    recursive: bool = False
+    force: bool = False
+    task: str = "auto"
+    ocr: str = "easyocr"
+    truth: Path | None = None
+    force_clean: bool = False
+    format: str | None = None
+    solver: str | None = None
+    calls: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    weights: Path | None = None
+    report: Path | None = None
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("task", self.task, TASKS),
+            ("OCR engine", self.ocr, ENGINES),
+            ("format", self.format or "png", FORMATS),
+        ):
+            if value not in allowed:
+                raise UsageError(f"unknown {name} {value!r}: one of {', '.join(allowed)}")
+        if not self.inputs:
+            raise UsageError("no input: give files, folders or patterns")
+        if self.truth is not None and self.ocr == "none":
+            raise UsageError("a true text is compared with what OCR reads: choose another OCR engine than none")
+
+    def fingerprint(self) -> str:
+        """A digest of everything but the input that a page's result depends on: options, version, weights."""
+        weights = self.weights or Path(str(importlib.resources.files("fastdiff.data")))
+        files = [weights] if weights.is_file() else sorted(weights.glob("*.safetensors"))
+        return ledger.digest(
+            importlib.metadata.version("fastdiff-toolkit"),
+            *(ledger.file_digest(path) for path in files),
+            *(self.task, self.ocr, self.truth, self.force_clean, self.solver, self.calls, self.seed, self.dtype),
+        )
