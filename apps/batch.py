@@ -76,6 +76,9 @@ def run(
         if watch:
             watch(Progress(done, len(items), time.monotonic() - started, name, finished))
 
+    def tell_share(index: int, name: str, share: float) -> None:
+        tell(index + share, name)
+
     if jobs > 1:
         outcomes = {}
         for index, outcome in _in_processes(items, setup, options, jobs):
@@ -87,7 +90,7 @@ def run(
     results = []
     for index, item in enumerate(items):
         tell(index, item.source.name)
-        outcome = _attempt(work, item, lambda share, i=index, name=item.source.name: tell(i + share, name))
+        outcome = _attempt(work, item, functools.partial(tell_share, index, item.source.name))
         results.append(outcome)
         tell(index + 1, item.source.name, outcome)
     return results

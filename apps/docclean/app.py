@@ -21,7 +21,6 @@ class Forecast:
 
     items: tuple[tuple[inputs.Item, int | None], ...]
     seconds: float
-    network_calls: int = 0  # to other machines
 
 
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
@@ -40,14 +39,15 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
     if not code and any(page.status == "failed" for page in pages):
         code = batch.SOME_FAILED
-    report = Report(pages, code)
-    atomic.write_text(options.report or plan.report, report.to_json())
+    report = Report(pages, code, options.report or plan.report)
+    atomic.write_text(report.path, report.to_json())
     return report
 
 
 def forecast(options: Options) -> Forecast:
     """What `run(options)` would do, and a rough estimate of its time; nothing is written."""
-    items, seconds = [], 0.0
+    items: list[tuple[inputs.Item, int | None]] = []
+    seconds = 0.0
     plan = _plan(options)
     finished = _finished(plan, options)
     for item in plan.items:

@@ -72,7 +72,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, str | None]:
     layered = image.convert("RGBA")
     paper = Image.new("RGBA", layered.size, "white")
     paper.alpha_composite(layered)
-    opaque = layered.getextrema()[3] == (255, 255)
+    opaque = layered.getchannel("A").getextrema() == (255, 255)
     return paper.convert("L" if grey else "RGB"), None if opaque else ON_WHITE
 
 

@@ -48,7 +48,7 @@ def _fill(pdf: pikepdf.Pdf, page: pikepdf.Page, image: Path) -> None:
     """Show nothing but an upright image on a page, over what viewers show of it."""
     wrapped = img2pdf.convert(str(image), layout_fun=lambda width, height, dpi: (POINTS,) * 4)
     with pikepdf.open(io.BytesIO(wrapped)) as single:
-        (picture,) = single.pages[0].get("/Resources").XObject.values()
+        (picture,) = single.pages[0].get_images().values()
         drawn = pdf.copy_foreign(picture)
     page.obj.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Page=drawn))
     matrix = " ".join(f"{number:.6f}" for number in _placement(page))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
@@ -51,10 +52,11 @@ MEASURES = tuple(
 
 @dataclass(frozen=True)
 class Report:
-    """All pages of a run, those finished by an earlier run included."""
+    """All pages of a run, those finished by an earlier run included; `path` is where report.json is."""
 
     pages: tuple[PageReport, ...]
-    exit_code: int = 0
+    exit_code: int
+    path: Path
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""`fastdiff docclean`."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastdiff.apps.docclean.options import ENGINES, FORMATS, TASKS, Options
+from fastdiff.cli.options import PATH, Command, files, option, running
+
+if TYPE_CHECKING:
+    from fastdiff.apps.docclean.app import Forecast
+    from fastdiff.apps.docclean.report import Report
+
+
+@click.command(cls=Command)
+@files
+@option("--format", type=click.Choice(list(FORMATS)), help="Kind of outputs [default: the input's].", group="Output")
+@option(
+    "--task",
+    type=click.Choice(TASKS),
+    default="auto",
+    help="clean: stains, folds, shadows, noise. deblur: out of focus, shaken, coarse. binarize: ink or paper, in one "
+    "bit. auto: clean or deblur, by each page's looks. [default: auto]",
+    group="Cleaning",
+)
+@option("--solver", help="Solver of the diffusion stage [default: what measured best].", group="Cleaning")
+@option("--calls", type=click.IntRange(0), help="Its steps [default: what measured best].", group="Cleaning")
+@option("--weights", type=PATH, help="Weights that you trained, a .safetensors file.", group="Cleaning")
+@option(
+    "--ocr",
+    type=click.Choice(ENGINES),
+    default="easyocr",
+    help="Engine that reads pages before and after; none only checks that no ink is lost. [default: easyocr]",
+    group="Scoring",
+)
+@option("--truth", type=PATH, help="Folder of true texts, STEM.txt or STEM.hocr: adds error rates.", group="Scoring")
+@option("--force-clean", is_flag=True, help="Write cleaned pages even where they scored worse.", group="Scoring")
+@running
+def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
+    """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
+
+    A page that reads worse after cleaning keeps its pixels. A stopped run goes on where it was, by the same command.
+
+    \b
+    Examples:
+      fastdiff docclean scans/                      a folder, into scans-clean/
+      fastdiff docclean letter.pdf -o clean.pdf     one PDF
+      fastdiff docclean 'photos/*.jpg' --format pdf --task deblur
+      fastdiff docclean archive/ -r --task binarize --format tiff --jobs 2
+    """
+    from fastdiff.apps.docclean import app
+    from fastdiff.cli.progress import shown
+
+    options = Options(**chosen)
+    if dry_run:
+        click.echo(_foreseen(app.forecast(options)))
+        return 0
+    with shown(debug=debug) as watch:
+        report = app.run(options, watch)
+    click.echo(report.to_json() if as_json else _told(report), nl=not as_json)
+    return report.exit_code
+
+
+def _told(report: "Report") -> str:
+    """A run in one line."""
+    counts = report.summary
+    text = f"{counts['pages']} pages: {counts['cleaned']} cleaned, {counts['kept']} kept, {counts['failed']} failed"
+    if counts["word_f_before"] is not None:
+        text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
+    elif counts["confidence_before"] is not None:
+        text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
+    return f"{text}. Report: {report.path}"
+
+
+def _foreseen(forecast: "Forecast") -> str:
+    """A line for every input, and one for all."""
+    lines = [
+        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else f'{count} page(s)'})"
+        for item, count in forecast.items
+    ]
+    time = timedelta(seconds=round(forecast.seconds))
+    return "\n".join([*lines, f"{len(lines)} inputs to do, about {time}; calls to other computers: none"])

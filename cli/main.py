@@ -1,0 +1,64 @@
+"""The command `fastdiff`: finds the sub-command, and turns errors into one sentence and an exit code."""
+
+import importlib
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from fastdiff.apps import APPS
+from fastdiff.solvers.errors import FastdiffError
+
+COMMANDS = APPS | {"train": "Train the networks of an application, on rendered or your own pages."}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Sub-commands are the `command` of the module `fastdiff.cli.NAME`, imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return importlib.import_module(f"fastdiff.cli.{name}").command if name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 wrong usage or input, 3 something is not installed, 4 some inputs failed, "
+    "5 cannot write, 130 interrupted.",
+)
+@click.version_option(importlib.metadata.version("fastdiff-toolkit"), prog_name="fastdiff")
+def fastdiff() -> None:
+    """Applications on fast diffusion solvers. Everything runs on this computer; nothing is sent anywhere."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (by default that of the process) and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = fastdiff.main(list(arguments), prog_name="fastdiff", standalone_mode=False)
+        return code or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: what is finished is whole; the same command goes on from there", err=True)
+        return INTERRUPTED
+    except FastdiffError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        click.echo(f"fastdiff: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"fastdiff: unexpected {type(error).__name__}: {error} (--debug shows where)", err=True)
+        return 1

@@ -1,0 +1,83 @@
+"""Options that every command has, and help texts in groups."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+class Option(click.Option):
+    """An option that knows the heading it stands under in the help."""
+
+    def __init__(self, *names: Any, group: str = "Other", **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose help lists its options under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", "Other"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option(*names: str, group: str, **settings: Any) -> Callable[[Function], Function]:
+    """`click.option` under a heading of the help."""
+    return click.option(*names, cls=Option, group=group, **settings)
+
+
+def files(function: Function) -> Function:
+    """Inputs and outputs."""
+    for decorate in (
+        option("--report", type=PATH, help="Where report.json goes [default: with the outputs].", group="Output"),
+        option("--force", is_flag=True, help="Do finished work again, and replace files of others.", group="Output"),
+        option(
+            "-o",
+            "--out",
+            type=PATH,
+            help="A folder, or a file for a single input [default: INPUT-VERB beside the input].",
+            group="Output",
+        ),
+        option("-r", "--recursive", is_flag=True, help="Go into sub-folders.", group="Input"),
+        click.argument("inputs", nargs=-1, required=True),
+    ):
+        function = decorate(function)
+    return function
+
+
+def running(function: Function) -> Function:
+    """How a command runs, and what it tells."""
+    for decorate in (
+        option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
+        option("--dry-run", is_flag=True, help="List what would be done and the time it takes.", group="Run"),
+        option("--json", "as_json", is_flag=True, help="Print the report on standard output.", group="Run"),
+        option("--jobs", type=click.IntRange(1), default=1, help="Inputs at a time. [default: 1]", group="Run"),
+        option(
+            "--dtype",
+            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+            default="auto",
+            help="Precision of the networks.",
+            group="Run",
+        ),
+        option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+            default="auto",
+            help="Where the networks run.",
+            group="Run",
+        ),
+        option("--seed", type=int, default=0, help="The same seed gives the same result. [default: 0]", group="Run"),
+    ):
+        function = decorate(function)
+    return function

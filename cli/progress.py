@@ -1,0 +1,40 @@
+"""Progress of a batch on standard error: a bar where a person looks on, failures as lines everywhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from fastdiff.apps import batch
+
+
+@contextmanager
+def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
+    """Yield the callback that shows a batch's progress; with `debug` also the traceback of each failure."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, pace="")
+
+        def watch(now: batch.Progress) -> None:
+            bar.update(task, description=_short(now.name), completed=now.done, total=now.total, pace=pace(now))
+            if now.finished and now.finished.error:
+                console.print(f"failed: {now.finished.error}", markup=False)
+                if debug and now.finished.trace:
+                    console.print(now.finished.trace, markup=False)
+
+        yield watch
+
+
+def pace(now: batch.Progress) -> str:
+    """Such as `12/40, 3.1 a minute, 0:09:02 left`."""
+    text = f"{int(now.done)}/{now.total}"
+    if now.seconds_left is None:
+        return text
+    return f"{text}, {now.per_minute:.1f} a minute, {timedelta(seconds=round(now.seconds_left))} left"
+
+
+def _short(name: str, width: int = 32) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"

@@ -1,0 +1,225 @@
+"""What the applications share: finding inputs, atomic files, the ledger, the loop."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import workers
+
+from fastdiff.apps import atomic, batch
+from fastdiff.apps.inputs import Item, plan
+from fastdiff.apps.ledger import Ledger, file_digest, made_in
+from fastdiff.solvers.errors import MissingError, OutputError, UsageError
+
+SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".pdf": "pdf"}
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def planned(folder: Path, *inputs: str, **settings) -> dict[str, str]:
+    """Source -> output, relative to `folder`."""
+    found = plan([str(folder / name) for name in inputs], verb="clean", suffixes=SUFFIXES, **settings)
+    return {str(item.source.relative_to(folder)): str(item.output.relative_to(folder)) for item in found.items}
+
+
+def record_as_result(output: Path, source: Path) -> None:
+    """Enter `output`, which exists, in the ledger as made from `source`."""
+    book = Ledger(output, source, "key")
+    book.open([output], force=True)
+    with atomic.draft(output) as draft:
+        draft.write_bytes(output.read_bytes())
+        book.publish({output: draft}, [{"page": 1}], final=True)
+
+
+def test_a_folder_gives_its_known_files_and_keeps_its_tree(tmp_path: Path) -> None:
+    touch(tmp_path, "in/b.png", "in/a.JPG", "in/notes.txt", "in/.hidden.png", "in/sub/c.pdf", "in/.cache/d.png")
+    assert planned(tmp_path, "in") == {"in/a.JPG": "in-clean/a.JPG", "in/b.png": "in-clean/b.png"}
+    deep = planned(tmp_path, "in", recursive=True, out=tmp_path / "out", suffix=".pdf")
+    assert deep == {"in/a.JPG": "out/a.pdf", "in/b.png": "out/b.pdf", "in/sub/c.pdf": "out/sub/c.pdf"}
+
+
+def test_files_and_patterns_go_beside_their_inputs_or_where_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpeg", "b.png", "c.png", "d.txt")
+    assert planned(tmp_path, "a.jpeg") == {"a.jpeg": "a-clean.jpeg"}
+    assert planned(tmp_path, "a.jpeg", suffix=".jpg") == {"a.jpeg": "a-clean.jpeg"}
+    assert planned(tmp_path, "a.jpeg", out=tmp_path / "x.pdf") == {"a.jpeg": "x.pdf"}
+    assert planned(tmp_path, "?.png", out=tmp_path / "x") == {"b.png": "x/b.png", "c.png": "x/c.png"}
+    assert planned(tmp_path, "b.png", "*.png", "b.png") == {"b.png": "b-clean.png", "c.png": "c-clean.png"}
+
+
+def test_results_of_earlier_runs_are_never_inputs(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/a-clean.png", "in/renamed.png", "in/out/a.png", "in/in-clean/b.png")
+    record_as_result(tmp_path / "in/renamed.png", tmp_path / "in/a.png")
+    record_as_result(tmp_path / "in/in-clean/b.png", tmp_path / "in/a.png")
+    assert list(planned(tmp_path, "in", recursive=True, out=tmp_path / "in/out")) == ["in/a.png"]
+    assert list(planned(tmp_path, "in/*.png")) == ["in/a.png"]
+    assert list(planned(tmp_path, "in/a.png", "in/renamed.png", "in/a-clean.png")) == ["in/a.png"]
+    assert list(planned(tmp_path, "in/renamed.png")) == ["in/renamed.png"]
+
+
+def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
+    touch(tmp_path, "1/page.png", "2/page.png", "2/PAGE.jpg")
+    outputs = planned(tmp_path, "1", "2", out=tmp_path / "out", suffix=".pdf")
+    assert outputs == {"1/page.png": "out/page.pdf", "2/PAGE.jpg": "out/PAGE-2.pdf", "2/page.png": "out/page-3.pdf"}
+
+
+def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "letter.doc", "empty/notes.txt")
+    found = plan([str(tmp_path / "letter.doc")], verb="clean", suffixes=SUFFIXES)
+    assert found.items[0].problem == "letter.doc is none of .jpeg, .jpg, .pdf, .png"
+    with pytest.raises(UsageError, match="does not exist"):
+        planned(tmp_path, "missing.png")
+    with pytest.raises(UsageError, match="nothing to do"):
+        planned(tmp_path, "empty")
+    with pytest.raises(UsageError, match="one file for several inputs"):
+        planned(tmp_path, "a.png", "b.png", out=tmp_path / "x.png")
+    with pytest.raises(UsageError, match="neither a folder nor a file"):
+        planned(tmp_path, "a.png", out=tmp_path / "letter.doc")
+
+
+def test_the_report_stands_with_the_outputs(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "b.png")
+
+    def place(name: str, out: str | None = None) -> Path:
+        where = tmp_path / out if out else None
+        return plan([str(tmp_path / name)], verb="clean", suffixes=SUFFIXES, out=where).report
+
+    assert place("in") == tmp_path / "in-clean/report.json"
+    assert place("b.png") == tmp_path / "b-clean-report.json"
+    assert place("b.png", "out") == tmp_path / "out/report.json"
+    assert place("b.png", "x.png") == tmp_path / "x-report.json"
+
+
+def test_drafts_leave_whole_files_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.txt"
+    atomic.write_text(target, "one")
+    leftover = target.with_name(".file.txt.0123abcd.part")
+    leftover.write_text("half of a killed ru")
+    with pytest.raises(ZeroDivisionError), atomic.draft(target) as draft:
+        draft.write_text("half")
+        _ = 1 / 0
+    assert target.read_text() == "one"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "file")
+    with pytest.raises(OutputError, match=r"cannot write .*file/x: "):
+        atomic.write_text(tmp_path / "file" / "x", "text")
+    full_disk = (
+        "import resource, sys; from pathlib import Path; from fastdiff.apps import atomic;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); atomic.write_text(Path(sys.argv[1]), 'x' * 5000)"
+    )
+    done = subprocess.run([sys.executable, "-c", full_disk, tmp_path / "big"], capture_output=True, text=True)
+    assert "OutputError: cannot write" in done.stderr
+    assert not list(tmp_path.glob("*big*")) and not list(tmp_path.glob(".big*"))
+
+
+def test_the_ledger_trusts_whole_outputs_of_the_same_work_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png", "out.png")
+    output = tmp_path / "out.png"
+    record_as_result(output, tmp_path / "in.png")
+    book = Ledger(output, tmp_path / "in.png", "key")
+    assert made_in(tmp_path) == {"out.png"}
+    assert book.finished() == [{"page": 1}]
+    assert Ledger(output, tmp_path / "in.png", "other options").finished() is None
+    output.write_text("cut")
+    assert book.finished() is None
+    with pytest.raises(OutputError, match="not an earlier result"):
+        book.open([output], force=False)
+    output.unlink()
+    assert book.finished() is None
+
+
+def test_files_of_others_and_inputs_are_not_replaced(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png", "other.png", "out.png")
+    output = tmp_path / "out.png"
+    with pytest.raises(OutputError, match="give --force"):
+        Ledger(output, tmp_path / "in.png", "key").open([output], force=False)
+    record_as_result(output, tmp_path / "in.png")
+    Ledger(output, tmp_path / "in.png", "other options").open([output], force=False)
+    with pytest.raises(OutputError, match="not an earlier result of other"):
+        Ledger(output, tmp_path / "other.png", "key").open([output], force=False)
+    with pytest.raises(OutputError, match="is the input itself"):
+        Ledger(tmp_path / "in.png", tmp_path / "in.png", "key").open([tmp_path / "in.png"], force=True)
+
+
+def test_parts_outlive_a_killed_run_but_not_other_work(tmp_path: Path) -> None:
+    touch(tmp_path, "in.pdf")
+    book = Ledger(tmp_path / "out.pdf", tmp_path / "in.pdf", "key")
+    book.open([book.output], force=False)
+    book.part(3).write_text("pixels")
+    assert book.record(3) is None
+    book.keep(3, {"page": 4})
+    book.open([book.output], force=False)
+    assert book.record(3) == {"page": 4} and book.part(3).read_text() == "pixels"
+    for changed, force in ((Ledger(book.output, book.source, "other"), False), (book, True)):
+        book.open([book.output], force=False)
+        book.keep(3, {"page": 4})
+        changed.open([book.output], force=force)
+        assert changed.record(3) is None
+
+
+def test_a_run_killed_between_entry_and_output_may_replace_its_old_output(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png", "out.png")
+    output = tmp_path / "out.png"
+    record_as_result(output, tmp_path / "in.png")
+    before = file_digest(output)
+    newer = Ledger(output, tmp_path / "in.png", "newer")
+    newer.open([output], force=False)
+    absent = tmp_path / "never" / "there"
+    with atomic.draft(output) as draft:
+        draft.write_text("newer")
+        with pytest.raises(OutputError):  # the entry is written, then moving the output into place fails
+            newer.publish({output: draft, absent: draft}, [], final=True)
+    output.write_text("out.png")
+    assert file_digest(output) == before
+    assert newer.finished() is None
+    newer.open([output], force=False)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_failures_stay_with_their_items(tmp_path: Path, jobs: int) -> None:
+    names = ["a", "usage", "b", "bug", "output", "c"]
+    items = [Item(Path(name), tmp_path / name) for name in names] + [Item(Path("d"), tmp_path / "d", "unusable")]
+    seen: list[batch.Progress] = []
+    outcomes = batch.run(items, workers.setup, "<", jobs=jobs, watch=seen.append)
+    assert [outcome.item for outcome in outcomes] == items
+    assert [outcome.value for outcome in outcomes] == ["<a", None, "<b", None, None, "<c", None]
+    assert [outcome.exit_code for outcome in outcomes] == [0, 2, 0, 4, 5, 0, 2]
+    assert outcomes[1].error == "a sentence" and outcomes[6].error == "unusable"
+    assert "ZeroDivisionError" in (outcomes[3].error or "") and "workers.py" in (outcomes[3].trace or "")
+    assert batch.exit_code(outcomes) == 4
+    assert batch.exit_code([outcomes[1], outcomes[3]]) == 2
+    assert batch.exit_code([outcomes[0]]) == 0
+    assert sorted(now.done for now in seen if now.finished) == list(range(1, 8))
+    assert all(first.seconds <= second.seconds for first, second in itertools.pairwise(seen))
+    assert seen[-1].seconds_left == 0
+
+
+def test_progress_tells_rate_and_time_left() -> None:
+    now = batch.Progress(done=2.5, total=10, seconds=50, name="page")
+    assert now.per_minute == pytest.approx(3)
+    assert now.seconds_left == pytest.approx(150)
+    assert batch.Progress(0, 10, 1, "page").seconds_left is None
+
+
+def test_what_no_item_can_do_without_ends_the_run(tmp_path: Path) -> None:
+    items = [Item(Path("a"), tmp_path / "a"), Item(Path("b"), tmp_path / "b")]
+    for jobs in (1, 2):
+        with pytest.raises(MissingError, match="engine is not installed"):
+            batch.run(items, workers.setup_missing, "engine", jobs=jobs)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run([Item(Path("interrupt"), tmp_path / "x")], workers.setup, "")
+
+
+def test_the_death_of_a_worker_process_is_told(tmp_path: Path) -> None:
+    items = [Item(Path("death"), tmp_path / "a"), Item(Path("death"), tmp_path / "b")]
+    for outcome in batch.run(items, workers.setup, "", jobs=2):
+        assert "worker process died" in (outcome.error or "")

@@ -1,0 +1,87 @@
+"""The command line: quick help, one sentence and an exit code for everything that goes wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from fastdiff.apps.batch import Progress
+from fastdiff.cli import main as cli
+from fastdiff.cli.progress import pace
+from fastdiff.solvers.errors import MissingError, OutputError, UsageError
+
+HEAVY = ("torch", "numpy", "cv2", "PIL", "easyocr", "rapidocr", "transformers", "diffusers", "kornia", "wordfreq")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["docclean", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from fastdiff.cli.main import main; assert main(sys.argv[1:]) == 0;"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_has_groups_and_every_shared_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["docclean", "-h"]) == 0
+    text = capsys.readouterr().out
+    for heading in ("Input:", "Output:", "Cleaning:", "Scoring:", "Run:", "Examples:"):
+        assert heading in text
+    shared = "-r -o --out --force --seed --device --dtype --json --report --dry-run --jobs --debug"
+    assert all(name in text for name in shared.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["docclean"], "Missing argument"),
+        (["docclean", "x.png", "--nonsense"], "No such option"),
+        (["docclean", "x.png", "--task", "iron"], "'iron' is not one of"),
+        (["docclean", "x.png", "--jobs", "0"], "not in the range"),
+        (["docclean", "missing.png"], "missing.png does not exist"),
+        (["docclean", "x.png", "--ocr", "none", "--truth", "."], "another OCR engine"),
+        (["iron"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert sentence in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("that"), 2),
+        (MissingError("that"), 3),
+        (OutputError("that"), 5),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("that"), 1),
+    ],
+)
+def test_errors_become_exit_codes(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    @click.option("--debug", is_flag=True)
+    def failing(debug: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: failing)
+    assert cli.main(["docclean"]) == code
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1 and "Traceback" not in told
+    if code in (2, 3, 5):
+        assert cli.main(["docclean", "--debug"]) == code
+        assert "Traceback" in capsys.readouterr().err
+
+
+def test_pace_tells_rate_and_time_left() -> None:
+    assert pace(Progress(0, 40, 0, "page")) == "0/40"
+    assert pace(Progress(10.5, 40, 210, "page")) == "10/40, 3.0 a minute, 0:09:50 left"
