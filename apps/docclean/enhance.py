@@ -1,0 +1,107 @@
+"""From a page's pixels to its clean pixels: choose the task, restore the luma, put the colours back."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from fastdiff.apps.docclean import colour, cues
+from fastdiff.apps.docclean.restorer import Restorer
+from fastdiff.models.restorers import bundled, read_pair
+from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.registry import SOLVERS
+
+TASKS = ("auto", "clean", "deblur", "binarize")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SOLVER, CALLS = "ddim", 0  # by measurement: see the README's table of the diffusion stage
+INK_LEVEL = 0.5  # a restored pixel below this is ink
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be."""
+
+    pixels: np.ndarray
+    task: str
+    task_reason: str
+    calls: int  # of the denoiser
+
+
+class Enhancer:
+    """Cleans pages. The networks of a task are read when a page first needs them.
+
+    Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for a device that
+    is not there or calls to a denoiser that the weights do not hold.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        solver: str | None = None,
+        calls: int | None = None,
+        seed: int = 0,
+        weights: Path | None = None,
+    ) -> None:
+        _one_of("task", task, TASKS)
+        _one_of("solver", solver or SOLVER, SOLVERS)
+        _one_of("dtype", dtype, ("auto", *DTYPES))
+        if calls is not None and calls < 0:
+            raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
+        self._task, self._weights, self._seed = task, weights, seed
+        self._solver, self._calls = SOLVERS[solver or SOLVER], CALLS if calls is None else calls
+        self._device = _device(device)
+        self._dtype = _dtype(dtype, self._device)
+        self._restorer = cache(self._load)
+
+    def __call__(self, pixels: np.ndarray, dpi: float | None, key: int) -> Enhanced:
+        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise."""
+        white = np.iinfo(pixels.dtype).max
+        page = pixels.astype(np.float32) / white
+        grey = colour.luma(page)
+        task, reason = self._choose(grey)
+        restored = self._restorer(task)(torch.from_numpy(grey), key).numpy()
+        if task == "binarize":
+            return Enhanced(restored > INK_LEVEL, task, reason, self._calls)
+        clean = restored if pixels.ndim == 2 else colour.repaint(page, restored)
+        return Enhanced(np.round(clean * white).astype(pixels.dtype), task, reason, self._calls)
+
+    def _choose(self, grey: np.ndarray) -> tuple[str, str]:
+        if self._task != "auto":
+            return self._task, "as asked"
+        found = cues.measure(cv2.convertScaleAbs(grey, alpha=255))
+        return found.task, found.reason
+
+    def _load(self, task: str) -> Restorer:
+        path = self._weights or bundled(task)
+        pair = read_pair(path)
+        if self._calls and pair.denoiser is None:
+            raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
+        return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype)
+
+
+def _one_of(what: str, given: str, allowed) -> None:
+    if given not in allowed:
+        raise UsageError(f"unknown {what} '{given}': one of {', '.join(allowed)}")
+
+
+def _device(name: str) -> str:
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if present[device])
+    _one_of("device", name.split(":")[0], present)
+    if not present[name.split(":")[0]]:
+        raise MissingError(f"device '{name}' is not available here: use --device cpu")
+    return name
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    """Half precision where the device is made for it, else float32."""
+    if name != "auto":
+        return DTYPES[name]
+    return torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32

@@ -1,0 +1,67 @@
+"""Where the networks of document clean-up come from: the bundled weights, a file of one's own, a published pair."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_checkpoint
+from fastdiff.solvers.errors import MissingError, UsageError
+
+BUNDLED = {"clean": "docclean.safetensors", "deblur": "docclean.safetensors", "binarize": "docclean.safetensors"}
+LARGEST = 2**30  # bytes of a weights file that is read at all
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A predictor and, if there is one, the denoiser of its residual. Both take pictures of `channels` channels."""
+
+    predictor: nn.Module
+    denoiser: nn.Module | None
+    channels: int
+
+
+def bundled(task: str) -> Path:
+    """The weights file that ships for a task. Raises UsageError for an unknown task, MissingError for a lost file."""
+    if task not in BUNDLED:
+        raise UsageError(f"unknown task '{task}': one of {', '.join(BUNDLED)}")
+    path = Path(str(files("fastdiff.data") / BUNDLED[task]))
+    if not path.exists():
+        raise MissingError(f"the bundled weights {path} are missing: install the package again")
+    return path
+
+
+def read_pair(path: Path) -> Pair:
+    """Networks from a weights file (`predictor.*` and `denoiser.*` tensors) or from published checkpoints.
+
+    A published checkpoint is one network; a folder of two is a pair. Raises UsageError for anything else.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        weights |= _read(file)
+    parts = {name: _part(weights, name) for name in ("predictor", "denoiser")}
+    if not parts["predictor"]:
+        raise UsageError(f"{path} holds no predictor: expected tensors named 'predictor.*', or a published checkpoint")
+    predictor = load(Predictor, parts["predictor"])
+    denoiser = load(ResidualDenoiser, parts["denoiser"]) if parts["denoiser"] else None
+    return Pair(predictor, denoiser, channels=parts["predictor"]["ending.weight"].shape[0])
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise UsageError(f"{path} is not a weights file of at most 1 GiB")
+    if path.suffix != ".safetensors":
+        weights = read_checkpoint(path)
+        role = "denoiser" if any(name.startswith("time_mlp") for name in weights) else "predictor"
+        return {f"{role}.{name}": value for name, value in weights.items()}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} is not a readable safetensors file") from error
+
+
+def _part(weights: dict[str, Tensor], role: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{role}."): value for name, value in weights.items() if name.startswith(f"{role}.")}
