@@ -1,7 +1,7 @@
 """Multistep exponential integrators: one call a step, the order from values of earlier steps.
 
-DPM-Solver++ 2M and 3M (Lu et al. 2022, arXiv 2211.01095) integrate the data view, DPM-Solver 2M (arXiv 2206.00927) the
-noise view, SDE-DPM-Solver++ the data view along the reverse-time SDE. They differ in data, not in code.
+The solvers of the DPM family that remember are this step with other data: the view that is integrated, the order, the
+treatment of the slope. Each has a file of its own that says which (dpmpp_2m.py and its neighbours).
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,9 @@ from torch import Tensor
 
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.exponential import (
-    DATA,
-    DIFFUSION,
-    NOISE,
-    Form,
-    Known,
-    Slope,
-    advance,
-    midpoint,
-    positions,
-    weights,
-)
+from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.noise import Noise, NoiseSource
+from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level
 
 
@@ -78,29 +67,3 @@ class Multistep:
         if self.noise is not None:
             x = x + frame.noise * self.noise(x, after.done)
         return x, after
-
-
-def dpmpp_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
-    """DPM-Solver++(2M), algorithm 2 of arXiv 2211.01095."""
-    return Multistep(2, DATA, slope, lower_final=lower_final)
-
-
-def dpmpp_3m(published: bool = False, lower_final: bool = True) -> Multistep:
-    """DPM-Solver++(3M). Third order; `published` halves its second derivative, as the authors' code and diffusers do,
-    which makes it second order."""
-    return Multistep(3, DATA, curvature=0.5 if published else 1.0, lower_final=lower_final)
-
-
-def dpm_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
-    """DPM-Solver 2M in the noise view."""
-    return Multistep(2, NOISE, slope, lower_final=lower_final)
-
-
-def sde_dpmpp_1(noise: NoiseSource | None = None) -> Multistep:
-    """SDE-DPM-Solver++(1): the exact posterior step of DDPM (Ho et al. 2020, arXiv 2006.11239) over any stride."""
-    return Multistep(1, DIFFUSION, noise=noise or Noise())
-
-
-def sde_dpmpp_2m(slope: Slope = midpoint, noise: NoiseSource | None = None) -> Multistep:
-    """SDE-DPM-Solver++(2M)."""
-    return Multistep(2, DIFFUSION, slope, noise=noise or Noise())

@@ -7,12 +7,15 @@ import torch
 from problems import DETERMINISTIC, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, random_state, start
 
 from fastdiff.solvers.ddim import DDIM
+from fastdiff.solvers.dpm_2m import dpm_2m
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
+from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.exponential import DATA, NOISE, half, midpoint, moments, taylor, weights
 from fastdiff.solvers.grid import grid, log_snr, time_quadratic, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Multistep, dpm_2m, dpmpp_2m, dpmpp_3m
+from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.unipc import UniPC

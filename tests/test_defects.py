@@ -10,11 +10,13 @@ from fastdiff.inversion.invert import invert, unchanged
 from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DIFFUSION
 from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
 from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Multistep, dpmpp_2m, dpmpp_3m
+from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow

@@ -8,11 +8,11 @@ from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grid import grid, log_snr
 from fastdiff.solvers.guidance import Guided, Thresholded
 from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import dpmpp_2m
 from fastdiff.solvers.schedule import LinearVP
 
 

@@ -9,6 +9,7 @@ from fastdiff.inversion.invert import invert, unchanged
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
@@ -16,7 +17,6 @@ from fastdiff.solvers.grid import grid, log_snr, time_uniform
 from fastdiff.solvers.guidance import Guided
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import dpmpp_2m
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
 

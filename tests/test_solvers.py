@@ -13,10 +13,10 @@ from fastdiff.solvers.estimate import FROM
 from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.grid import grid, log_snr, time_uniform
 from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import sde_dpmpp_1
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
+from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
