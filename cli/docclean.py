@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @option("--solver", help="Solver of the diffusion stage [default: what measured best].", group="Cleaning")
 @option("--calls", type=click.IntRange(0), help="Its steps [default: what measured best].", group="Cleaning")
-@option("--weights", type=PATH, help="Weights that you trained, a .safetensors file.", group="Cleaning")
+@option("--weights", type=PATH, help="Weights of your own: a file, or a folder of two networks.", group="Cleaning")
 @option(
     "--ocr",
     type=click.Choice(ENGINES),

@@ -21,8 +21,9 @@ class Options:
     outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
     or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
     pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
-    `solver` and `calls` of the network default to what measured best; `weights` to those that come along. `force`
-    does finished pages again and replaces files that docclean did not make. `report` is where report.json goes.
+    `solver` and `calls` of the network default to what measured best, `weights` (a file or a folder) to those that come
+    along. `force` does finished pages again and replaces files that docclean did not make. `report` is where
+    report.json goes.
     """
 
     inputs: tuple[str, ...]
@@ -59,7 +60,7 @@ class Options:
     def fingerprint(self) -> str:
         """A digest of everything but the input that a page's result depends on: options, version, weights."""
         weights = self.weights or Path(str(importlib.resources.files("fastdiff.data")))
-        files = [weights] if weights.is_file() else sorted(weights.glob("*.safetensors"))
+        files = [weights] if weights.is_file() else [path for path in sorted(weights.glob("*")) if path.is_file()]
         return ledger.digest(
             importlib.metadata.version("fastdiff-toolkit"),
             *(ledger.file_digest(path) for path in files),

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pypdfium2
 import pypdfium2.raw as pdfium
 
@@ -18,6 +17,7 @@ MIXED_DPI = 300  # of pages that are no plain scan
 SCAN_COVER = 0.5  # share of the page that images cover on a scan
 SCAN_TEXT = 200  # visible characters that a scan may carry, such as a court's stamp
 DEPTH = 5  # of forms within forms
+MARGIN = 0.01  # pixels
 
 
 @contextmanager
@@ -75,12 +75,14 @@ class PdfDocument:
         with self._open(index) as page:
             content = _content(page)
             dpi = _resolution(page, content)
-            width, height = page.get_size()
-            scale = dpi / POINTS * (1 - 1e-6)  # sizes are rounded up, and single precision is a little over
-            check_size(self.path, *(int(np.ceil(side * scale)) for side in (width, height)))
-            bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False, draw_annots=False)
-            pixels = bitmap.to_numpy()[..., :3]
-            pixels = np.ascontiguousarray(pixels[..., 0] if is_grey(pixels) else pixels)
+            width, height = (max(1, round(side * dpi / POINTS)) for side in page.get_size())
+            check_size(self.path, width, height)
+            _widen(page, MARGIN * POINTS / dpi)
+            bitmap = pypdfium2.PdfBitmap.new_native(width, height, pdfium.FPDFBitmap_BGR, rev_byteorder=True)
+            bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
+            pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, pdfium.FPDF_REVERSE_BYTE_ORDER)
+            pixels = bitmap.to_numpy()
+            pixels = (pixels[..., 0] if is_grey(pixels) else pixels).copy()
             bitmap.close()
         return Page(pixels, (dpi, dpi), bilevel=content.bilevel, lossy=content.lossy)
 
@@ -94,6 +96,17 @@ class PdfDocument:
             yield page
         finally:
             page.close()
+
+
+def _widen(page: pypdfium2.PdfPage, margin: float) -> None:
+    """Move the edges of the open page outwards by `margin` points.
+
+    An image that ends at the very edge is otherwise rounded to one pixel more, and resampled, by single precision.
+    """
+    left, bottom, right, top = page.get_cropbox()
+    box = (left - margin, bottom - margin, right + margin, top + margin)
+    page.set_mediabox(*box)
+    page.set_cropbox(*box)
 
 
 @dataclass(frozen=True)

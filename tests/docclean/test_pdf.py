@@ -48,6 +48,13 @@ def test_scans_are_read_pixel_for_pixel(tmp_path: Path) -> None:
             assert document.megapixels(index) == pytest.approx(330 * 255 / 1e6, rel=1e-3)
 
 
+@pytest.mark.parametrize(("shape", "dpi"), [((74, 802), 150), ((366, 691), 300), ((595, 595), 600), ((491, 855), 150)])
+def test_scans_of_odd_sizes_are_not_resampled(tmp_path: Path, shape: tuple[int, int], dpi: int) -> None:
+    pixels = RNG.integers(0, 256, shape, np.uint8)
+    with open_document(scan(tmp_path / "scan.pdf", pixels, dpi=dpi)) as document:
+        np.testing.assert_array_equal(document.page(0).pixels, pixels)
+
+
 def test_pages_of_text_or_nothing_are_not_touched_but_scans_with_a_text_layer_are(tmp_path: Path) -> None:
     path = scan(tmp_path / "pages.pdf", GREY, GREY, GREY)
     with pikepdf.open(path, allow_overwriting_input=True) as pdf:
