@@ -1,0 +1,66 @@
+"""Measures document clean-up on pages that never trained it.
+
+    python -m benchmarks.docclean DATA [--only noisyoffice,dibco,blur,harm,stage,speed] [--limit N] [--json PATH]
+
+DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` and `pages/*.png` with hOCR; rendered pages use font
+families that are kept from training.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.docclean import blur, dibco, harm, noisyoffice, pictures, speed, stage
+from benchmarks.docclean.setup import Setup
+from fastdiff.solvers.errors import FastdiffError
+
+SECTIONS = {
+    "noisyoffice": noisyoffice.run,
+    "dibco": dibco.run,
+    "blur": blur.run,
+    "harm": harm.run,
+    "stage": stage.run,
+    "speed": speed.run,
+}
+
+
+def main() -> None:
+    arguments = _arguments()
+    setup = Setup(arguments.data, arguments.limit, arguments.weights)
+    numbers: dict[str, Any] = {}
+    for name in arguments.only:
+        section = SECTIONS[name](setup)
+        print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
+        numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
+        if arguments.json:  # after every section: the whole takes hours
+            arguments.json.write_text(json.dumps(numbers, indent=1))
+        if arguments.pictures:
+            pictures.save(arguments.pictures, name, section.strips)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.docclean", description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with noisyoffice, dibco and pages")
+    parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N pages of each group")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="in place of the bundled ones")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages of each section")
+    return parser.parse_args()
+
+
+def _sections(names: str) -> list[str]:
+    unknown = set(names.split(",")) - set(SECTIONS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown section {', '.join(unknown)}: any of {', '.join(SECTIONS)}")
+    return names.split(",")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastdiffError as error:
+        sys.exit(f"{error}")

@@ -1,0 +1,98 @@
+"""Blurred text: what OCR engines read before and after, beside controls that clean nothing."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bootstrap import paired_difference
+from benchmarks.classical import CONTROLS
+from benchmarks.docclean import blurred
+from benchmarks.docclean.blurred import Blurred
+from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
+from benchmarks.docclean.setup import ENGINES, Judge, Setup, reader
+
+KEPT_ERRORS = (0.10, 0.60)  # of the engine on the blurred page: neither easy nor lost
+TASKS = ("deblur", "auto")
+GROUPS = {"columns": True, "documents": False}
+
+
+def run(setup: Setup) -> Section:
+    enhancers = {task: setup.enhancer(task) for task in TASKS}
+    rows: list[dict[str, Any]] = []
+    strips = []
+    for key, page in enumerate(blurred.make(setup)):
+        engines = [engine for engine in ENGINES if hard_enough(page, engine)]
+        if engines:
+            enhanced = {task: enhance(page.pixels, None, key) for task, enhance in enhancers.items()}
+            results = {task: each.pixels for task, each in enhanced.items()}
+            measured = [_measured(page, engine, results) | {"chosen": enhanced["auto"].task} for engine in engines]
+            rows += measured
+            gain = np.mean([row["blurred"] - row["auto"] for row in measured])
+            strips.append(Strip(page.name, float(gain), (page.pixels, results["auto"], page.sharp.pixels)))
+    return Section([_errors(rows), _gains(rows)], rows, strips)
+
+
+def hard_enough(page: Blurred, engine: str) -> bool:
+    """Whether the engine's own error on the blurred page lies within KEPT_ERRORS."""
+    low, high = KEPT_ERRORS
+    return low <= page.sharp.error(reader(engine).read(page.pixels).text) <= high
+
+
+def _measured(page: Blurred, engine: str, results: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Errors of one engine on one page; the key of a method is its name, gated ones end in "gated"."""
+    judge = Judge(reader(engine))
+    versions = {"sharp": page.sharp.pixels, "blurred": page.pixels}
+    versions |= {name: control(page.pixels) for name, control in CONTROLS.items()} | results
+    errors = {name: page.sharp.error(reader(engine).read(pixels).text) for name, pixels in versions.items()}
+    rejected = {task: not judge.accepts(page.pixels, result) for task, result in results.items()}
+    gated = {f"{task} gated": errors["blurred" if rejected[task] else task] for task in results}
+    about = {"page": page.name, "engine": engine, "column": page.sharp.column, "kind": page.kind}
+    return about | errors | gated | {f"{task} kept": kept for task, kept in rejected.items()}
+
+
+def _errors(rows: list[dict[str, Any]]) -> Table:
+    methods = ("sharp", "blurred", *CONTROLS, *TASKS, *(f"{task} gated" for task in TASKS))
+    lines: list[tuple[Cell, ...]] = []
+    for engine, group, mine in _groups(rows):
+        kept = "/".join(str(sum(row[f"{task} kept"] for row in mine)) for task in TASKS)
+        lines.append((f"{engine}, {group}", len(mine), *(mean(mine, method) for method in methods), kept))
+    return Table(
+        "Blur: mean error of reading (columns: CER; documents: 1 - word F; profile 'standard')",
+        ("engine, pages", "pages", *methods, "kept " + "/".join(TASKS)),
+        lines,
+        "pages whose error blurred is 10 to 60 %; 'gated': a page that the gate rejects counts as blurred",
+    )
+
+
+def _gains(rows: list[dict[str, Any]]) -> Table:
+    lines: list[tuple[Cell, ...]] = []
+    for engine, group, mine in _groups(rows):
+        for task in TASKS if mine else ():
+            before, after = (np.array([row[method] for row in mine]) for method in ("blurred", task))
+            change = paired_difference(before, after)
+            control = min(np.mean([row[name] for row in mine]) for name in CONTROLS)
+            lines.append((
+                f"{engine}, {group}, {task}",
+                float(after.mean() / before.mean()),
+                float(after.mean() / control),
+                change.mean,
+                f"{change.low:+.3f} .. {change.high:+.3f}",
+                f"{(after < before).sum()}/{(after == before).sum()}/{(after > before).sum()}",
+            ))  # fmt: skip
+    chosen = [row["chosen"] == "deblur" for row in rows]
+    return Table(
+        "Blur: what deblurring gains (gate off)",
+        ("engine, pages, task", "after/before", "after/control", "change", "95 % interval", "better/same/worse"),
+        lines,
+        f"control: the better of the two; auto chose deblur for {sum(chosen)} of {len(chosen)} readings",
+    )
+
+
+def _groups(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Engine, group and its pages, for every engine its groups and then all of them."""
+    found = []
+    for engine in ENGINES:
+        mine = [row for row in rows if row["engine"] == engine]
+        found += [(engine, group, [row for row in mine if row["column"] == column]) for group, column in GROUPS.items()]
+        found.append((engine, "all", mine))
+    return found

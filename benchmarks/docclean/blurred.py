@@ -1,0 +1,59 @@
+"""Pages with small letters put out of focus or shaken, with the noise of a sensor."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from benchmarks.docclean import pages
+from benchmarks.docclean.pages import TextPage
+from benchmarks.docclean.setup import Setup
+from fastdiff.apps.docclean import cues
+from fastdiff.training.docclean.degrade import disc, motion
+
+HEIGHTS = (9.0, 13.0)  # median glyph height in pixels
+DEFOCUS = (0.2, 0.5)  # radius in glyph heights
+MOTION = (0.5, 1.2)  # length in glyph heights
+NOISE = 3.0  # standard deviation in grey levels
+RENDERED = 30
+SEED = 20_240_404
+KINDS = ("defocus", "motion")
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """A blurred page, grey uint8, with the sharp page of the same size."""
+
+    sharp: TextPage
+    kind: str
+    severity: float  # in glyph heights
+    pixels: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return f"{self.sharp.name}, {self.kind} {self.severity:.2f}"
+
+
+def make(setup: Setup) -> list[Blurred]:
+    """Every rendered column and every document, once under each kind of blur."""
+    rng = np.random.default_rng(SEED)
+    documents = [_shrunk(rng, page) for page in pages.documents(setup.data, setup.limit)]
+    columns = pages.rendered(setup.count(RENDERED), HEIGHTS, SEED)
+    return [_blur(rng, page, kind) for page in (*columns, *documents) for kind in KINDS]
+
+
+def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
+    """The page in grey, at a glyph height drawn from HEIGHTS."""
+    grey = pages.grey(page.pixels)
+    scale = rng.uniform(*HEIGHTS) / cues.measure(grey).glyph_height
+    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return TextPage(page.name, small, page.text, page.column)
+
+
+def _blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
+    height = cues.measure(page.pixels).glyph_height
+    severity = rng.uniform(*(DEFOCUS if kind == "defocus" else MOTION))
+    kernel = disc(severity * height) if kind == "defocus" else motion(rng, severity * height)
+    soft = cv2.filter2D(page.pixels.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    noisy = soft + rng.normal(0, NOISE, soft.shape)
+    return Blurred(page, kind, severity, np.clip(np.round(noisy), 0, 255).astype(np.uint8))

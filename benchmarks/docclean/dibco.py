@@ -1,0 +1,68 @@
+"""Binarisation of the DIBCO contests' pages against their masks."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.classical import BINARISERS
+from benchmarks.docclean import pages
+from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
+from benchmarks.docclean.setup import Judge, Setup, reader
+from fastdiff.apps.docclean import metrics
+
+YEARS = ("2009", "2010", "2011")
+METHODS = (*BINARISERS, "ours")
+
+
+def run(setup: Setup) -> Section:
+    judge, enhance = Judge(reader("easyocr")), setup.enhancer("binarize")
+    rows: list[dict[str, Any]] = []
+    strips = []
+    for year in YEARS:
+        for key, pair in enumerate(pages.dibco(setup.data, year, setup.limit)):
+            results = {name: binarise(pages.grey(pair.pixels)) for name, binarise in BINARISERS.items()}
+            results["ours"] = enhance(pair.pixels, None, key).pixels
+            kept = not judge.accepts(pair.pixels, results["ours"])
+            of = {"page": pair.name, "year": year, "kept": kept}
+            rows += [of | {"method": name} | _measured(pair.truth, ~results[name]) for name in METHODS]
+            strips.append(Strip(pair.name, rows[-1]["f"], (pair.pixels, results["ours"], ~pair.truth)))
+    return Section([_f_by_year(rows), *(_table(rows, year) for year in YEARS)], rows, strips)
+
+
+def _measured(truth: np.ndarray, ink: np.ndarray) -> dict[str, float]:
+    return {
+        "f": metrics.f_measure(truth, ink),
+        "psnr": metrics.psnr(truth, ink),
+        "drd": metrics.drd(truth, ink),
+        "pseudo_f": metrics.pseudo_f_measure_skeleton(truth, ink),
+    }
+
+
+def _f_by_year(rows: list[dict[str, Any]]) -> Table:
+    lines: list[tuple[Cell, ...]] = []
+    for method in METHODS:
+        mine = [row for row in rows if row["method"] == method]
+        by_year = (mean([row for row in mine if row["year"] == year], "f") for year in YEARS)
+        lines.append((method, *by_year, mean(mine, "f")))
+    best = tuple(max(line[column] for line in lines[:-1]) for column in range(1, len(YEARS) + 2))
+    lines.append(("ours over the best", *(ours - other for ours, other in zip(lines[-1][1:], best, strict=True))))
+    kept = [row["kept"] for row in rows if row["method"] == "ours"]
+    return Table(
+        "DIBCO: mean F-measure",
+        ("method", *YEARS, "all"),
+        lines,
+        f"gate off; with the gate on (easyocr) {sum(kept)} of {len(kept)} pages would stay as they were",
+    )
+
+
+def _table(rows: list[dict[str, Any]], year: str) -> Table:
+    lines = []
+    for method in METHODS:
+        mine = [row for row in rows if (row["method"], row["year"]) == (method, year)]
+        lines.append((method, *(mean(mine, name) for name in ("f", "psnr", "drd", "pseudo_f")), len(mine)))
+    return Table(
+        f"DIBCO {year}",
+        ("method", "F", "PSNR dB", "DRD", "pseudo-F", "pages"),
+        lines,
+        "pseudo-F counts recall on the skeleton of the truth (contests of 2010 to 2012)",
+    )

@@ -1,0 +1,58 @@
+"""What a section of the benchmark hands back: tables to print, pages behind them, pictures to look at."""
+
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns, the first of which names the row; `note` says how to read it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    note: str = ""
+
+    def __str__(self) -> str:
+        cells = [self.columns, *(tuple(map(_shown, row)) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width)
+                      for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            for row in cells
+        ]  # fmt: skip
+        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A page before and after cleaning and as it should be, uint8 or bool; `score` is higher where it went better."""
+
+    name: str
+    score: float
+    pictures: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The outcome of one section."""
+
+    tables: list[Table]
+    pages: list[dict[str, Any]]  # what was measured on every page
+    strips: list[Strip] = field(default_factory=list)
+
+
+def mean(pages: list[dict[str, Any]], measure: str) -> float | None:
+    """Mean of a measure over pages, None where there are none."""
+    return fmean(float(page[measure]) for page in pages) if pages else None
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:#.4g}" if isinstance(cell, float) else str(cell)

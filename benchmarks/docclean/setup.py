@@ -1,0 +1,64 @@
+"""What every section is given, and what sections share: the application's restorer, its engines and its gate."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from fastdiff.apps.docclean import ocr
+from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.ocr import Engine, Reading
+from fastdiff.apps.docclean.scoring import Scorer
+
+ENGINES = ("easyocr", "rapidocr")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The data folder, the most pages a group (None for all), and the weights (None for the bundled ones)."""
+
+    data: Path
+    limit: int | None
+    weights: Path | None
+
+    def count(self, pages: int) -> int:
+        """`pages`, or fewer where there is a limit."""
+        return pages if self.limit is None else min(pages, self.limit)
+
+    def enhancer(self, task: str, calls: int | None = None) -> Enhancer:
+        return Enhancer(task=task, calls=calls, weights=self.weights)
+
+
+class Remembering:
+    """An engine that reads the same pixels only once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.note = engine.name, engine.note
+        self._engine = engine
+        self._readings: dict[bytes, Reading] = {}
+
+    def read(self, pixels: np.ndarray) -> Reading:
+        key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+        if key not in self._readings:
+            self._readings[key] = self._engine.read(pixels)
+        return self._readings[key]
+
+
+class Judge(Scorer):
+    """The application's scorer on an engine that remembers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._truth = engine, None
+
+    def accepts(self, before: np.ndarray, after: np.ndarray) -> bool:
+        return self.compare(before, after, stem="", page=0).accept
+
+
+@cache
+def reader(name: str) -> Remembering:
+    """The engine of that name, one for all sections."""
+    engine = ocr.engine(name)
+    assert engine is not None
+    return Remembering(engine)

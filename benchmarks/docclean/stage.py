@@ -1,0 +1,138 @@
+"""The diffusion stage: what the denoiser adds to the predictor, by solver and number of calls."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.docclean import blurred, pages
+from benchmarks.docclean.blur import hard_enough
+from benchmarks.docclean.dibco import YEARS
+from benchmarks.docclean.result import Cell, Section, Table, mean
+from benchmarks.docclean.setup import Setup, reader
+from fastdiff.apps.docclean import metrics
+from fastdiff.apps.docclean.enhance import INK_LEVEL
+from fastdiff.apps.docclean.restorer import Restorer
+from fastdiff.models.restorers import Pair, bundled, read_pair
+from fastdiff.solvers.errors import MissingError
+from fastdiff.solvers.registry import SOLVERS
+
+PAGES = 9  # of each task: a setting of 20 calls is slow
+CALLS = (1, 3, 5, 10)
+COMPARED = ("ddim", "dpmpp-2m", "unipc")
+ENGINE = "easyocr"
+
+Score = Callable[[np.ndarray], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to sample the residual."""
+
+    name: str
+    solver: str
+    calls: int
+    times_ten: bool = False  # the published sampler's time scale: 0..990 for networks trained on 0..99
+
+
+SETTINGS = (
+    Setting("predictor alone", "ddim", 0),
+    Setting("official: 20 first-order, times x10", "ddim", 20, times_ten=True),
+    Setting("official with the right times", "ddim", 20),
+    *(Setting(f"{solver}, {calls}", solver, calls) for solver in COMPARED for calls in CALLS),
+)
+
+
+class TimesTen(nn.Module):
+    """A denoiser that is told ten times the training step."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, residual: Tensor, t: Tensor, restored: Tensor) -> Tensor:
+        return self.denoiser(residual, 10 * t, restored)
+
+
+def run(setup: Setup) -> Section:
+    """Raises MissingError where the weights hold no denoiser."""
+    tables, rows = [], []
+    for task, make in (("deblur", _deblur), ("binarize", _binarize), ("clean", _clean)):
+        mine = [row for key, case in enumerate(make(setup)) for row in _measured(setup, task, *case, key)]
+        tables.append(_table(task, mine))
+        rows += mine
+    return Section(tables, rows)
+
+
+def restorer(pair: Pair, setting: Setting) -> Restorer:
+    if setting.times_ten:
+        pair = replace(pair, denoiser=TimesTen(pair.denoiser))
+    return Restorer(pair, SOLVERS[setting.solver], setting.calls)
+
+
+def _measured(setup: Setup, task: str, grey: np.ndarray, score: Score, key: int) -> list[dict[str, Any]]:
+    path = setup.weights or bundled(task)
+    pair = read_pair(path)
+    if pair.denoiser is None:
+        raise MissingError(f"{path} holds no denoiser: the section 'stage' compares its solvers")
+    page, rows = torch.from_numpy(grey.astype(np.float32) / 255), []
+    for setting in SETTINGS:
+        began = time.perf_counter()
+        restored = restorer(pair, setting)(page, key).numpy()
+        seconds = time.perf_counter() - began
+        rows.append({"task": task, "page": key, "setting": setting.name} | score(restored) | {"seconds": seconds})
+    return rows
+
+
+def _deblur(setup: Setup) -> list[tuple[np.ndarray, Score]]:
+    columns = [page for page in blurred.make(setup) if page.sharp.column and hard_enough(page, ENGINE)]
+
+    def score(sharp: pages.TextPage) -> Score:
+        return lambda restored: {"CER": sharp.error(reader(ENGINE).read(_eight_bit(restored)).text)}
+
+    return [(page.pixels, score(page.sharp)) for page in pages.some(columns, setup.count(PAGES))]
+
+
+def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
+    """The smallest pages of every year."""
+    pairs = []
+    for year in YEARS:
+        by_size = sorted(pages.dibco(setup.data, year, None), key=lambda pair: pair.truth.size)
+        pairs += by_size[: setup.count(PAGES // len(YEARS))]
+
+    def score(ink: np.ndarray) -> Score:
+        return lambda restored: {"F": metrics.f_measure(ink, restored <= INK_LEVEL)}
+
+    return [(pages.grey(pair.pixels), score(pair.truth)) for pair in pairs]
+
+
+def _clean(setup: Setup) -> list[tuple[np.ndarray, Score]]:
+    def score(truth: np.ndarray) -> Score:
+        return lambda restored: {
+            "RMSE": metrics.rmse(truth, restored),
+            "edge sharpness": metrics.edge_sharpness(truth, restored),
+        }
+
+    pairs = pages.noisyoffice(setup.data, setup.count(PAGES))
+    return [(pages.grey(pair.pixels), score(pair.truth / 255)) for pair in pairs]
+
+
+def _eight_bit(restored: np.ndarray) -> np.ndarray:
+    return np.round(255 * restored).astype(np.uint8)
+
+
+def _table(task: str, rows: list[dict[str, Any]]) -> Table:
+    measures = [name for name in (rows[0] if rows else ()) if name not in ("task", "page", "setting")]
+    lines: list[tuple[Cell, ...]] = []
+    for setting in SETTINGS if rows else ():
+        mine = [row for row in rows if row["setting"] == setting.name]
+        lines.append((setting.name, setting.calls, *(mean(mine, measure) for measure in measures)))
+    return Table(
+        f"The diffusion stage, --task {task}: means over {len(rows) // len(SETTINGS)} pages",
+        ("setting", "calls", *measures),
+        lines,
+    )
