@@ -98,7 +98,7 @@ class Cleaner:
         enhanced = self._enhance(page.pixels, page.dpi[0] if page.dpi else None, key)
         compared = self._score.compare(page.pixels, enhanced.pixels, stem, index)
         cleaned = compared.accept or self._options.force_clean
-        said = [page.note, compared.note, None if compared.accept else compared.reason]
+        said = [page.note if cleaned else None, compared.note, None if compared.accept else compared.reason]
         report = replace(
             report,
             task=enhanced.task,

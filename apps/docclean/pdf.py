@@ -15,9 +15,11 @@ from fastdiff.solvers.errors import UsageError
 POINTS = 72  # an inch
 MIXED_DPI = 300  # of pages that are no plain scan
 SCAN_COVER = 0.5  # share of the page that images cover on a scan
+STRIP_COVER = 0.01  # the least share of an image that has a say in the resolution
 SCAN_TEXT = 200  # visible characters that a scan may carry, such as a court's stamp
 DEPTH = 5  # of forms within forms
 MARGIN = 0.01  # pixels
+NO_TEXT_LAYER = "the scan's hidden text layer is not carried over"
 
 
 @contextmanager
@@ -84,7 +86,8 @@ class PdfDocument:
             pixels = bitmap.to_numpy()
             pixels = (pixels[..., 0] if is_grey(pixels) else pixels).copy()
             bitmap.close()
-        return Page(pixels, (dpi, dpi), bilevel=content.bilevel, lossy=content.lossy)
+        note = NO_TEXT_LAYER if content.hidden_text else None
+        return Page(pixels, (dpi, dpi), None, None, content.bilevel and pixels.ndim == 2, content.lossy, note)
 
     @contextmanager
     def _open(self, index: int) -> Iterator[pypdfium2.PdfPage]:
@@ -119,29 +122,34 @@ class _Content:
     bilevel: bool
     lossy: bool
     characters: int
+    hidden_text: bool
 
 
 def _content(page: pypdfium2.PdfPage) -> _Content:
     width, height = page.get_size()
     images, cover, dpis, bits, lossy = 0, 0.0, [0.0], [], False
-    characters = 0
+    characters, hidden = 0, False
     text = page.get_textpage()
     for thing in page.get_objects(max_depth=DEPTH, textpage=text):
         if thing.type == pdfium.FPDF_PAGEOBJ_IMAGE:
             left, bottom, right, top = thing.get_bounds()
             images += 1
-            cover += max(0.0, right - left) * max(0.0, top - bottom) / (width * height)
+            share = max(0.0, right - left) * max(0.0, top - bottom) / (width * height)
+            cover += share
             meta = thing.get_metadata()
-            dpis.append(max(meta.horizontal_dpi, meta.vertical_dpi))
+            if share >= STRIP_COVER:
+                dpis.append(max(meta.horizontal_dpi, meta.vertical_dpi))
             bits.append(meta.bits_per_pixel)
             lossy |= "DCTDecode" in thing.get_filters() or "JPXDecode" in thing.get_filters()
         elif thing.type == pdfium.FPDF_PAGEOBJ_TEXT:
             mode = pdfium.FPDFTextObj_GetTextRenderMode(thing.raw)
-            if mode != pdfium.FPDF_TEXTRENDERMODE_INVISIBLE:
+            if mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE:
+                hidden = True
+            else:
                 characters += len(thing.extract().strip())
     text.close()
     bilevel = bool(bits) and set(bits) == {1}
-    return _Content(images, min(cover, 1.0), round(max(dpis), 2) or None, bilevel, lossy, characters)
+    return _Content(images, min(cover, 1.0), round(max(dpis), 2) or None, bilevel, lossy, characters, hidden)
 
 
 def _resolution(page: pypdfium2.PdfPage, content: _Content) -> float:

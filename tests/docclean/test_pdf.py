@@ -11,6 +11,7 @@ from PIL import Image
 from fastdiff.apps.docclean import pdf_writer
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.apps.docclean.page import Page
+from fastdiff.apps.docclean.pdf import NO_TEXT_LAYER
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(2)
@@ -55,6 +56,16 @@ def test_scans_of_odd_sizes_are_not_resampled(tmp_path: Path, shape: tuple[int, 
         np.testing.assert_array_equal(document.page(0).pixels, pixels)
 
 
+def test_a_speck_of_an_image_has_no_say_in_the_resolution(tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.pdf", GREY)
+    with pikepdf.open(path, allow_overwriting_input=True) as pdf:
+        name = next(iter(pdf.pages[0].get_images()))
+        pdf.pages[0].contents_add(f"q 0.01 0 0 0.01 5 5 cm {name} Do Q".encode())
+        pdf.save(path)
+    with open_document(path) as document:
+        assert document.page(0).dpi == (300, 300)
+
+
 def test_pages_of_text_or_nothing_are_not_touched_but_scans_with_a_text_layer_are(tmp_path: Path) -> None:
     path = scan(tmp_path / "pages.pdf", GREY, GREY, GREY)
     with pikepdf.open(path, allow_overwriting_input=True) as pdf:
@@ -66,6 +77,7 @@ def test_pages_of_text_or_nothing_are_not_touched_but_scans_with_a_text_layer_ar
         pdf.save(path)
     with open_document(path) as document:
         reasons = [document.untouched(index) for index in range(5)]
+        assert [document.page(index).note for index in (0, 1)] == [NO_TEXT_LAYER, None]
     assert reasons[:2] == [None, None]
     assert all("real text" in str(reason) for reason in reasons[2:4])
     assert "without scan or text" in str(reasons[4])
@@ -135,10 +147,14 @@ def test_pdfs_that_cannot_be_used_are_told(tmp_path: Path) -> None:
 
 
 def test_a_page_of_too_many_pixels_is_refused_before_it_is_rendered(tmp_path: Path) -> None:
-    path = scan(tmp_path / "scan.pdf", GREY, dpi=72)
-    with pikepdf.open(path, allow_overwriting_input=True) as pdf:
-        pdf.pages[0].mediabox = [0, 0, 14400, 14400]
-        pdf.pages[0].Contents = pdf.make_stream(b"q 14400 0 0 14400 0 0 cm /Im0 Do Q q 0.1 0 0 0.1 0 0 cm /Im0 Do Q")
+    path = tmp_path / "bomb.pdf"
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page()
+        bomb = pdf.make_stream(bytes(20_000 * 20_000 // 8))
+        bomb.update({"/Subtype": pikepdf.Name.Image, "/Width": 20_000, "/Height": 20_000, "/BitsPerComponent": 1})
+        bomb.ColorSpace = pikepdf.Name.DeviceGray
+        page.add_resource(bomb, pikepdf.Name.XObject, pikepdf.Name("/I"))
+        page.contents_add(b"q 612 0 0 792 0 0 cm /I Do Q")
         pdf.save(path)
     with open_document(path) as document, pytest.raises(UsageError, match="pixels: 1 to 178 million"):
         document.page(0)
