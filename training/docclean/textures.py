@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ def crumple(rng: np.random.Generator, side: int) -> np.ndarray:
     for cells in (4, 8, 16):
         warp = side / cells * 0.35
         u, v = x + warp * cloud(rng, side, cells * 1.5), y + warp * cloud(rng, side, cells * 1.5)
-        count = cells * cells
-        points = rng.uniform(0, side, (count, 2)).astype(np.float32)
-        slopes = rng.normal(0, 1, (count, 2)).astype(np.float32)
-        planes = [(u - px) * sx + (v - py) * sy for (px, py), (sx, sy) in zip(points, slopes, strict=True)]
-        nearest = np.argmin([(u - px) ** 2 + (v - py) ** 2 for px, py in points], axis=0)
-        facets = np.take_along_axis(np.stack(planes), nearest[None], 0)[0] if rng.random() < 0.5 else np.max(planes, 0)
-        height += facets / cells**0.7
+        places = np.stack([u, v], axis=-1).reshape(-1, 2)
+        points = rng.uniform(0, side, (cells * cells, 2)).astype(np.float32)
+        slopes = rng.normal(0, 1, (cells * cells, 2)).astype(np.float32)
+        if rng.random() < 0.5:
+            nearest = cKDTree(points).query(places)[1]
+            facets = ((places - points[nearest]) * slopes[nearest]).sum(1)
+        else:
+            facets = (places @ slopes.T - (points * slopes).sum(1)).max(1)
+        height += facets.reshape(side, side) / cells**0.7
     height = cv2.GaussianBlur(height, (0, 0), rng.uniform(0.5, 2.0))
     shade = np.gradient(height, axis=int(rng.integers(2))) + 0.4 * np.gradient(height, axis=1)
     shade = np.clip((shade - shade.mean()) / (shade.std() + 1e-6), -3, 3)
