@@ -61,15 +61,17 @@ class Enhancer:
 
     def __call__(self, pixels: np.ndarray, dpi: float | None, key: int) -> Enhanced:
         """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise."""
-        white = np.iinfo(pixels.dtype).max
-        page = pixels.astype(np.float32) / white
-        grey = colour.luma(page)
+        grey = colour.luma(pixels)
         task, reason = self._choose(grey)
-        restored = self._restorer(task)(torch.from_numpy(grey), key).numpy()
+        restorer = self._restorer(task)
+        restored = restorer(torch.from_numpy(grey), key).numpy()
         if task == "binarize":
-            return Enhanced(restored > INK_LEVEL, task, reason, self._calls)
-        clean = restored if pixels.ndim == 2 else colour.repaint(page, restored)
-        return Enhanced(np.round(clean * white).astype(pixels.dtype), task, reason, self._calls)
+            clean = restored > INK_LEVEL
+        elif pixels.ndim == 3:
+            clean = colour.repaint(pixels, restored)
+        else:
+            clean = np.rint(restored * np.float32(np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
+        return Enhanced(clean, task, reason, restorer.spent)
 
     def _choose(self, grey: np.ndarray) -> tuple[str, str]:
         if self._task != "auto":

@@ -14,7 +14,7 @@ from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver, integrate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import CLEAN, DiscreteVP
+from fastdiff.solvers.schedule import DiscreteVP
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Restorer:
     """Degraded grey page -> clean grey page. With `calls` = 0 the predictor's answer is final."""
 
     pair: Pair
-    solver: Callable[[], Solver]
-    calls: int  # of the denoiser a page, 0 or more
+    solver: Callable[..., Solver]
+    calls: int  # of the denoiser a page at most, 0 or more
     seed: int = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -34,10 +34,13 @@ class Restorer:
 
     @cached_property
     def levels(self) -> Grid:
-        """One level a call, from the noisiest trained one to the cleanest; the last step goes to x0."""
-        if self.calls == 1:
-            return (self.schedule.level(self.schedule.start), CLEAN)
-        return grid(time_uniform, self.schedule, self.calls, clean=True)
+        """From the noisiest trained level to the cleanest; the last step goes to x0."""
+        return grid(time_uniform, self.schedule, -(-self.calls // self.solver().evals), clean=True)
+
+    @property
+    def spent(self) -> int:
+        """The calls that a page takes: a solver of two calls a step makes do with one in the last, to x0."""
+        return 1 + (len(self.levels) - 2) * self.solver().evals if self.calls else 0
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
         """(H, W) float32 in [0, 1] -> the same; `key` names the page's noise, whatever else is cleaned with it."""
@@ -57,8 +60,9 @@ class Restorer:
             return net(x, label, restored).clamp(-1, 1)
 
         f = Network(bounded, self.schedule, "x0", self.schedule.label, {"restored": restored})
-        noise = Noise(self.seed, (key,))(restored)
-        return integrate(f, self.solver(), noise, self.levels).x
+        noise = Noise(self.seed, (key,))
+        solver = self.solver(noise=noise) if self.solver().stochastic else self.solver()
+        return integrate(f, solver, noise(restored), self.levels).x
 
     def _tiled(self, net: nn.Module) -> Tiled:
         net = net.to(self.device)
