@@ -35,7 +35,7 @@ def main() -> None:
         section = SECTIONS[name](setup)
         print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
         numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
-        if arguments.json:  # after every section: the whole takes hours
+        if arguments.json:  # after every section: the whole takes an hour or more
             arguments.json.write_text(json.dumps(numbers, indent=1))
         if arguments.pictures:
             pictures.save(arguments.pictures, name, section.strips)

@@ -1,16 +1,18 @@
 """Binarisation of the DIBCO contests' pages against their masks."""
 
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from benchmarks.classical import BINARISERS
 from benchmarks.docclean import pages
-from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
+from benchmarks.docclean.result import Section, Strip, Table, mean
 from benchmarks.docclean.setup import Judge, Setup, reader
 from fastdiff.apps.docclean import metrics
 
 YEARS = ("2009", "2010", "2011")
+COLUMNS = (*((year,) for year in YEARS), YEARS)
 METHODS = (*BINARISERS, "ours")
 
 
@@ -39,13 +41,12 @@ def _measured(truth: np.ndarray, ink: np.ndarray) -> dict[str, float]:
 
 
 def _f_by_year(rows: list[dict[str, Any]]) -> Table:
-    lines: list[tuple[Cell, ...]] = []
-    for method in METHODS:
-        mine = [row for row in rows if row["method"] == method]
-        by_year = (mean([row for row in mine if row["year"] == year], "f") for year in YEARS)
-        lines.append((method, *by_year, mean(mine, "f")))
-    best = tuple(max(line[column] for line in lines[:-1]) for column in range(1, len(YEARS) + 2))
-    lines.append(("ours over the best", *(ours - other for ours, other in zip(lines[-1][1:], best, strict=True))))
+    f = np.array([
+        [fmean(row["f"] for row in rows if row["method"] == method and row["year"] in years) for years in COLUMNS]
+        for method in METHODS
+    ])  # (methods, columns); ours is the last method
+    lines = [(method, *line) for method, line in zip(METHODS, f.tolist(), strict=True)]
+    lines.append(("ours over the best", *(f[-1] - f[:-1].max(axis=0)).tolist()))
     kept = [row["kept"] for row in rows if row["method"] == "ours"]
     return Table(
         "DIBCO: mean F-measure",

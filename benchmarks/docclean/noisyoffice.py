@@ -25,10 +25,10 @@ def run(setup: Setup) -> Section:
         enhanced = auto(pair.pixels, None, key)
         kept = not judge.accepts(pair.pixels, enhanced.pixels)
         results |= {OURS: enhanced.pixels, GATED: pair.pixels if kept else enhanced.pixels}
-        measured = [{"page": pair.name, "method": name} | _measured(pair, results[name]) for name in METHODS]
-        rows += [row | {"kept": kept, "task": enhanced.task} for row in measured]
-        strips.append(Strip(pair.name, -measured[METHODS.index(OURS)]["rmse"],
-                            (pair.pixels, enhanced.pixels, pair.truth)))  # fmt: skip
+        of = {"page": pair.name, "kept": kept, "task": enhanced.task}
+        rows += [of | {"method": name} | _measured(pair, results[name]) for name in METHODS]
+        error = _measured(pair, enhanced.pixels)["rmse"]
+        strips.append(Strip(pair.name, -error, (pair.pixels, enhanced.pixels, pair.truth)))
     return Section([_table(rows)], rows, strips)
 
 

@@ -1,5 +1,6 @@
 """What a section of the benchmark hands back: tables to print, pages behind them, pictures to look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -15,7 +16,7 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[Cell, ...]]
+    rows: Sequence[tuple[Cell, ...]]
     note: str = ""
 
     def __str__(self) -> str:
@@ -43,7 +44,7 @@ class Section:
     """The outcome of one section."""
 
     tables: list[Table]
-    pages: list[dict[str, Any]]  # what was measured on every page
+    pages: list[dict[str, Any]] = field(default_factory=list)  # what was measured on every page
     strips: list[Strip] = field(default_factory=list)
 
 

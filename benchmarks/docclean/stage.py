@@ -69,7 +69,7 @@ def run(setup: Setup) -> Section:
 
 
 def restorer(pair: Pair, setting: Setting) -> Restorer:
-    if setting.times_ten:
+    if setting.times_ten and pair.denoiser is not None:
         pair = replace(pair, denoiser=TimesTen(pair.denoiser))
     return Restorer(pair, SOLVERS[setting.solver], setting.calls)
 
