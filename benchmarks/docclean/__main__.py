@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.docclean import blur, dibco, harm, noisyoffice, pictures, speed, stage
-from benchmarks.docclean.setup import Setup
+from benchmarks.docclean.application import Setup
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {

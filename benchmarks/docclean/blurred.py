@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from benchmarks.docclean import pages
+from benchmarks.docclean.application import Setup
 from benchmarks.docclean.pages import TextPage
-from benchmarks.docclean.setup import Setup
 from fastdiff.apps.docclean import cues
 from fastdiff.training.docclean.degrade import disc, motion
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.docclean import pages
+from benchmarks.docclean.application import ENGINES, Judge, Setup, reader
 from benchmarks.docclean.pages import TextPage
 from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
-from benchmarks.docclean.setup import ENGINES, Judge, Setup, reader
 from fastdiff.apps.docclean import text
 
 RENDERED = 30

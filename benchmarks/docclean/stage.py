@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.docclean import blurred, pages
+from benchmarks.docclean.application import Setup, reader
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.docclean.result import Cell, Section, Table, mean
-from benchmarks.docclean.setup import Setup, reader
 from fastdiff.apps.docclean import metrics
 from fastdiff.apps.docclean.enhance import INK_LEVEL
 from fastdiff.apps.docclean.restorer import Restorer
