@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     group="Cleaning",
 )
 @option("--solver", help="Solver of the diffusion stage [default: what measured best].", group="Cleaning")
-@option("--calls", type=click.IntRange(0), help="Its steps [default: what measured best].", group="Cleaning")
+@option("--calls", type=click.IntRange(0), help="Calls of its network [default: what measured best].", group="Cleaning")
 @option("--weights", type=PATH, help="Weights of your own: a file, or a folder of two networks.", group="Cleaning")
 @option(
     "--ocr",

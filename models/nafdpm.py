@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from fastdiff.solvers.errors import UsageError
 
+DEEPEST = 8  # levels of a network that is loaded
+
 
 @dataclass(frozen=True)
 class Size:
@@ -165,11 +167,13 @@ def alphas_cumprod(steps: int = 100) -> Tensor:
 def size_of(weights: Mapping[str, Tensor]) -> Size:
     """The size of the network that a state dict belongs to. Raises UsageError if it is not NAF-DPM's."""
     try:
-        ending = weights["ending.weight"]  # (channels, width, 3, 3)
+        channels, width, _, _ = weights["ending.weight"].shape
         levels = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("downs."))
     except (KeyError, ValueError) as error:
         raise UsageError("the checkpoint is not a NAF-DPM network: 'ending.weight' or 'downs.*' is missing") from error
-    return Size(channels=ending.shape[0], width=ending.shape[1], levels=levels)
+    if not 1 <= levels <= DEEPEST:
+        raise UsageError(f"the checkpoint has {levels} levels: from 1 to {DEEPEST} are allowed")
+    return Size(channels, width, levels)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -191,9 +195,12 @@ def load(network: type[Predictor] | type[ResidualDenoiser], weights: Mapping[str
     """A network in evaluation mode with these weights, float32. Raises UsageError on a mismatch or on NaN."""
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise UsageError("the weights hold NaN or infinite values")
-    net = network(size_of(weights))
+    size = size_of(weights)
     try:
-        net.load_state_dict({name: value.float() for name, value in weights.items()})
+        with torch.device("meta"):  # no memory is spent on what a hostile file only claims to hold
+            net = network(size)
+        net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     except RuntimeError as error:
-        raise UsageError(f"the weights do not fit {network.__name__}: {str(error).splitlines()[1].strip()}") from error
+        first = str(error).splitlines()[:2][-1].strip()
+        raise UsageError(f"the weights do not fit {network.__name__}: {first}") from error
     return net.eval().to(memory_format=torch.channels_last)

@@ -35,9 +35,10 @@ def bundled(task: str) -> Path:
 
 
 def read_pair(path: Path) -> Pair:
-    """Networks from a weights file (`predictor.*` and `denoiser.*` tensors) or from published checkpoints.
+    """Networks from a weights file (`predictor.*` and `denoiser.*` tensors), or from files of one network each.
 
-    A published checkpoint is one network; a folder of two is a pair. Raises UsageError for anything else.
+    Such are published checkpoints and what a stage of training leaves. A folder of two is a pair. Raises UsageError
+    for anything else.
     """
     weights: dict[str, Tensor] = {}
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -53,14 +54,14 @@ def read_pair(path: Path) -> Pair:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a weights file of at most 1 GiB")
-    if path.suffix != ".safetensors":
-        weights = read_checkpoint(path)
-        role = "denoiser" if any(name.startswith("time_mlp") for name in weights) else "predictor"
-        return {f"{role}.{name}": value for name, value in weights.items()}
     try:
-        return load_file(path)
+        weights = load_file(path) if path.suffix == ".safetensors" else read_checkpoint(path)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is not a readable safetensors file") from error
+    if any(name.startswith(("predictor.", "denoiser.")) for name in weights):
+        return weights
+    role = "denoiser" if any(name.startswith("time_mlp") for name in weights) else "predictor"
+    return {f"{role}.{name}": value for name, value in weights.items()}
 
 
 def _part(weights: dict[str, Tensor], role: str) -> dict[str, Tensor]:

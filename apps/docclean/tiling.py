@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -12,20 +11,33 @@ from torch import Tensor
 class Span:
     """Where a tile lies along one axis, and its share of every pixel there."""
 
-    start: int
+    source: Tensor  # (tile,) pixels of the page; beyond its edge, the edge is repeated
     share: Tensor  # (tile,) in [0, 1]
+    inside: slice  # of the tile: what lies on the page
+    target: slice  # of the page: where that is
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Tiles that cover `length` >= `tile` pixels, the last one flush with the end; the shares of a pixel sum to 1."""
-    count = 1 + -(-(length - tile) // (tile - overlap))
-    starts = torch.linspace(0, length - tile, count).round().int().tolist()
+    """Tiles over a page of `length` pixels and half an overlap beyond its ends; the shares of a pixel sum to 1.
+
+    The networks pad what they convolve with black: the margin keeps that off the page.
+    """
+    margin = overlap // 2
+    covered = max(length + 2 * margin, tile)
+    count = 1 + -(-(covered - tile) // (tile - overlap))
+    starts = torch.linspace(0, covered - tile, count).round().int().tolist()
     ramp = (torch.arange(tile) + 0.5) / overlap
     window = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
-    total = torch.zeros(length)
+    total = torch.zeros(covered)
     for start in starts:
         total[start : start + tile] += window
-    return [Span(start, window / total[start : start + tile]) for start in starts]
+    return [_span(start - margin, length, window / total[start : start + tile]) for start in starts]
+
+
+def _span(start: int, length: int, share: Tensor) -> Span:
+    places = torch.arange(start, start + len(share))
+    first, last = max(start, 0), min(start + len(share), length)
+    return Span(places.clamp(0, length - 1), share, slice(first - start, last - start), slice(first, last))
 
 
 @dataclass(frozen=True)
@@ -41,25 +53,21 @@ class Tiled:
     overlap: int = 32  # pixels that neighbours share
     batch: int = 4  # tiles a call: bounds the memory of activations
 
-    def __call__(self, page: Tensor, *args: Tensor, **given: Tensor) -> Tensor:
-        height, width = page.shape[-2:]
-        right, bottom = max(self.tile - width, 0), max(self.tile - height, 0)
-        pad = lambda x: F.pad(x, (0, right, 0, bottom), mode="replicate") if x.dim() == 4 else x  # noqa: E731
-        page, args, given = pad(page), [pad(x) for x in args], {name: pad(x) for name, x in given.items()}
+    def __call__(self, page: Tensor, *args: Tensor) -> Tensor:
         rows, columns = (spans(length, self.tile, self.overlap) for length in page.shape[-2:])
         places = [(row, column) for row in rows for column in columns]
         out = torch.zeros_like(page)
         for first in range(0, len(places), self.batch):
             some = places[first : first + self.batch]
-            cut = lambda x: self._tiles(x, some) if x.dim() == 4 else x.expand(len(some))  # noqa: E731, B023
-            done = self.net(cut(page), *map(cut, args), **{name: cut(x) for name, x in given.items()})
+            done = self.net(*(_cut(argument, some) for argument in (page, *args)))
             for (row, column), patch in zip(some, done, strict=True):
-                share = (row.share[:, None] * column.share).to(out)
-                target = out[0, :, row.start : row.start + self.tile, column.start : column.start + self.tile]
-                target += patch.to(out.dtype) * share
-        return out[..., :height, :width]
+                shared = patch.to(out) * (row.share[:, None] * column.share).to(out)
+                out[0, :, row.target, column.target] += shared[:, row.inside, column.inside]
+        return out
 
-    def _tiles(self, page: Tensor, places: list[tuple[Span, Span]]) -> Tensor:
-        return torch.cat(
-            [page[..., r.start : r.start + self.tile, c.start : c.start + self.tile] for r, c in places]
-        )
+
+def _cut(argument: Tensor, places: list[tuple[Span, Span]]) -> Tensor:
+    """The tiles of a page (B, C, tile, tile), or a label for each (B,)."""
+    if argument.dim() != 4:
+        return argument.expand(len(places))
+    return torch.cat([argument[..., row.source[:, None], column.source] for row, column in places])
