@@ -88,12 +88,21 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.half = width // 2
+        self.pairs = width // 2
 
     def forward(self, t: Tensor) -> Tensor:
-        rate = torch.exp(torch.arange(self.half, device=t.device) * (-math.log(10000) / (self.half - 1)))
-        angle = t[:, None].float() * rate  # (B, half)
+        rate = torch.exp(torch.arange(self.pairs, device=t.device) * (-math.log(10000) / (self.pairs - 1)))
+        angle = t[:, None].float() * rate  # (B, pairs)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class Blocks(nn.Sequential):
+    """Blocks of one width, one after the other, all told the time."""
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        for block in self:
+            x = block(x, time)
+        return x
 
 
 class UNet(nn.Module):
@@ -104,13 +113,13 @@ class UNet(nn.Module):
         self.intro = nn.Conv2d(in_channels, width, 3, padding=1)
         self.ending = nn.Conv2d(width, out_channels, 3, padding=1)
         widths = [width * 2**level for level in range(levels)]
-        self.encoders = nn.ModuleList(nn.ModuleList([NAFBlock(w, time_width)]) for w in widths)
+        self.encoders = nn.ModuleList(Blocks(NAFBlock(w, time_width)) for w in widths)
         self.downs = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, 2) for w in widths)
-        self.middle_blks = nn.ModuleList([NAFBlock(width * 2**levels, time_width)])
+        self.middle_blks = Blocks(NAFBlock(width * 2**levels, time_width))
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in reversed(widths)
         )
-        self.decoders = nn.ModuleList(nn.ModuleList([NAFBlock(w, time_width)]) for w in reversed(widths))
+        self.decoders = nn.ModuleList(Blocks(NAFBlock(w, time_width)) for w in reversed(widths))
         self.multiple = 2**levels
 
     def body(self, x: Tensor, time: Tensor | None = None) -> Tensor:
@@ -120,12 +129,12 @@ class UNet(nn.Module):
         x = self.intro(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
-            x = blocks[0](x, time)
+            x = blocks(x, time)
             skips.append(x)
             x = down(x)
-        x = self.middle_blks[0](x, time)
+        x = self.middle_blks(x, time)
         for up, blocks in zip(self.ups, self.decoders, strict=True):
-            x = blocks[0](up(x) + skips.pop(), time)
+            x = blocks(up(x) + skips.pop(), time)
         return self.ending(x)[..., :height, :width]
 
 

@@ -28,7 +28,7 @@ def degrade(rng: Rng, clean: np.ndarray, other: np.ndarray, x_height: float, ban
 
 def ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     """Ink is not black and paper is not white; the pen ran dry here and there."""
-    strength = rng.uniform(0.7, 1.0)
+    strength = np.array(rng.uniform(0.7, 1.0))
     if rng.random() < 0.4:
         strength = strength * np.clip(0.75 + 0.25 * crop(rng, bank.grain, image.shape[0]), 0.35, 1)
     return 1 - (1 - image) * strength
@@ -37,7 +37,9 @@ def ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: B
 def old_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     """Faded, uneven and grainy ink, and a mirrored back page that shines through."""
     side = image.shape[0]
-    strength = rng.uniform(0.3, 1.0) * np.clip(1 + rng.uniform(0, 0.35) * crop(rng, bank.grain, side, (0.3, 1.5)), 0.4, 1)
+    strength = np.array(rng.uniform(0.3, 1.0))
+    unevenness = rng.uniform(0, 0.35) * crop(rng, bank.grain, side, (0.3, 1.5))
+    strength = strength * np.clip(1 + unevenness, 0.4, 1)
     faded = 1 - (1 - image) * strength
     if rng.random() < 0.3:  # toner or pen skips on the paper's grain
         skips = np.clip(1.2 + crop(rng, bank.grain, side, (0.2, 0.6)) * rng.uniform(0.2, 0.6), 0, 1)
@@ -119,7 +121,7 @@ def optics(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank
     kind = rng.random()
     if kind < 0.55 or kind > 0.85:
         image = cv2.filter2D(image, -1, disc(glyph * rng.uniform(0.05, 0.5)), borderType=cv2.BORDER_REFLECT_101)
-    if 0.45 < kind:
+    if kind > 0.45:
         image = cv2.filter2D(image, -1, motion(rng, glyph * rng.uniform(0.2, 1.2)), borderType=cv2.BORDER_REFLECT_101)
     return image
 
@@ -160,13 +162,13 @@ def motion(rng: Rng, length: float) -> np.ndarray:
 def sensor(rng: Rng, image: np.ndarray, strong: bool, weak: bool) -> np.ndarray:
     side = image.shape[0]
     sigma = rng.uniform(0, 0.005) if weak else rng.uniform(0, 0.06 if strong else 0.03)
-    noise = rng.standard_normal((side, side), np.float32) * sigma
+    noise: np.ndarray = rng.standard_normal((side, side), np.float32) * sigma
     if weak:
         return image + noise
     if rng.random() < 0.3:  # photons: brighter means noisier
         noise = noise * np.sqrt(np.clip(image, 0.02, 1)) * 1.5
     if rng.random() < 0.3:  # film grain is coarser than a pixel
-        noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.5, 1.2)) * 2
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.5, 1.2))) * 2
     if rng.random() < 0.06:
         image = np.where(rng.random((side, side)) < rng.uniform(0, 0.02), rng.integers(0, 2), image)
     if rng.random() < 0.05:
@@ -179,7 +181,7 @@ def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
     grey = np.round(image * 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(25, 96))])
-        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        grey = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
     return grey.astype(np.float32) / 255
 
 

@@ -23,7 +23,7 @@ def stroke(ink: np.ndarray, points: np.ndarray, width: np.ndarray, scale: int = 
     """Draws a polyline of varying width (pixels, one value a point) into `ink` (uint8, 0 = ink), sub-pixel exact."""
     fixed = np.round(points * scale).astype(np.int32)
     for a, b, w in zip(fixed[:-1], fixed[1:], width, strict=False):
-        cv2.line(ink, a.tolist(), b.tolist(), 0, max(int(round(w)), 1), cv2.LINE_AA, shift=int(np.log2(scale)))
+        cv2.line(ink, a.tolist(), b.tolist(), 0, max(round(w), 1), cv2.LINE_AA, shift=int(np.log2(scale)))
 
 
 def write(rng: np.random.Generator, ink: np.ndarray, height: float) -> None:
@@ -38,7 +38,7 @@ def write(rng: np.random.Generator, ink: np.ndarray, height: float) -> None:
             points = cursive(rng, length, height)
             pressure = np.interp(np.arange(len(points)), np.linspace(0, len(points), 12), rng.uniform(0.5, 1.5, 12))
             slope = np.abs(np.gradient(points[:, 1])) / (np.abs(np.gradient(points, axis=0)).sum(1) + 1e-6)
-            stroke(ink, points + [x, y], base_width * pressure * (0.6 + 0.8 * slope))
+            stroke(ink, points + np.array([x, y]), base_width * pressure * (0.6 + 0.8 * slope))
             x += length + height * rng.uniform(0.8, 2.5)
         y += height * rng.uniform(2.2, 4)
 
@@ -49,5 +49,5 @@ def flourish(rng: np.random.Generator, ink: np.ndarray) -> None:
     knots = rng.uniform([0, 0], [columns, rows], (int(rng.integers(2, 6)), 2))
     t = np.linspace(0, len(knots) - 1, 120)
     points = np.stack([np.interp(t, np.arange(len(knots)), knots[:, k]) for k in (0, 1)], axis=1)
-    points = cv2.GaussianBlur(points.astype(np.float32), (1, 0), sigmaX=0.01, sigmaY=10)
-    stroke(ink, points, np.full(120, rng.uniform(1, 6)))
+    smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 0), sigmaX=0.01, sigmaY=10)
+    stroke(ink, smooth, np.full(120, rng.uniform(1, 6)))

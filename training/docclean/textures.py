@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 @dataclass(frozen=True)
 class Bank:
-    """Textures of one page's neighbourhood. `grain` and `crumple` are around 0 with deviation 1; the others in [0, 1]."""
+    """Textures by kind. `grain` and `crumple` are around 0 with deviation 1, the others in [0, 1]."""
 
     grain: np.ndarray  # paper fibre and cloudiness
     crumple: np.ndarray  # light on facets and ridges of crumpled paper
@@ -22,7 +22,9 @@ def make(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
     return Bank(*(np.stack([maker(rng, side) for _ in range(count)]).astype(np.float32) for maker in makers))
 
 
-def crop(rng: np.random.Generator, textures: np.ndarray, side: int, zoom: tuple[float, float] = (0.5, 1.6)) -> np.ndarray:
+def crop(
+    rng: np.random.Generator, textures: np.ndarray, side: int, zoom: tuple[float, float] = (0.5, 1.6)
+) -> np.ndarray:
     """A random piece of a random texture, turned and scaled, (side, side)."""
     texture = textures[int(rng.integers(len(textures)))]
     scale = rng.uniform(*zoom)
@@ -53,7 +55,7 @@ def crumple(rng: np.random.Generator, side: int) -> np.ndarray:
     """Shading of a height map of flat facets meeting in ridges, lit from one side; made at half size."""
     full, side = side, side // 2
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    height = np.zeros((side, side), np.float32)
+    height = np.zeros((side, side))
     for cells in (4, 8, 16):
         warp = side / cells * 0.35
         u, v = x + warp * cloud(rng, side, cells * 1.5), y + warp * cloud(rng, side, cells * 1.5)
@@ -66,14 +68,16 @@ def crumple(rng: np.random.Generator, side: int) -> np.ndarray:
         else:
             facets = (places @ slopes.T - (points * slopes).sum(1)).max(1)
         height += facets.reshape(side, side) / cells**0.7
-    height = cv2.GaussianBlur(height, (0, 0), rng.uniform(0.5, 2.0))
-    shade = np.gradient(height, axis=int(rng.integers(2))) + 0.4 * np.gradient(height, axis=1)
+    height = np.asarray(cv2.GaussianBlur(height, (0, 0), rng.uniform(0.5, 2.0)))
+    down, across = np.gradient(height)
+    shade = (across if rng.integers(2) else down) + 0.4 * across
     shade = np.clip((shade - shade.mean()) / (shade.std() + 1e-6), -3, 3)
     return cv2.resize(0.8 * shade + 0.2 * cloud(rng, side, 6), (full, full), interpolation=cv2.INTER_CUBIC)
 
 
 def stain(rng: np.random.Generator, side: int) -> np.ndarray:
-    field = cloud(rng, side, rng.uniform(2, 10)) + 0.3 * cloud(rng, side, 40) * rng.random() + 0.1 * cloud(rng, side, 150)
+    field = cloud(rng, side, rng.uniform(2, 10)) + 0.3 * cloud(rng, side, 40) * rng.random()
+    field += 0.1 * cloud(rng, side, 150)
     level = np.quantile(field, rng.uniform(0.5, 0.95))
     edge = rng.uniform(0.02, 0.5)
     body = np.clip((field - level) / edge, 0, 1)
