@@ -14,7 +14,7 @@ MAY_IMPORT = {  # besides itself
     "inversion": {"solvers"},
     "data": {"solvers"},
     "models": {"data", "solvers"},
-    "training": {"data", "models", "solvers"},
+    "training": {"apps", "data", "models", "solvers"},
     "apps": {"data", "inversion", "models", "solvers"},
     "cli": set(SHIPPED),
 }

@@ -1,8 +1,8 @@
-"""An endless stream of (degraded, clean) patches, cut from a pool of rendered pages."""
+"""An endless stream of (degraded, clean) patches, cut from a pool of clean pages (see `pool`)."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -13,8 +13,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.degrade import degrade
-from fastdiff.training.docclean.fonts import by_style
-from fastdiff.training.docclean.page import Renderer
 
 MARGIN = 24  # pixels around a patch that optics may pull in
 
@@ -29,18 +27,9 @@ class Mixture:
     )
 
 
-def render_pool(folder: Path, pages: int, seed: int, side: int = 768) -> str:
-    """Renders the pool once as `pages.npy` (pages, side, side) and `x_heights.npy`; returns its SHA-256, 16 digits."""
-    target = folder / "pages.npy"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        renderer = Renderer(by_style(), side)
-        drawn = [renderer.page(np.random.default_rng([seed, index])) for index in range(pages)]
-        np.save(folder / "x_heights.npy", np.array([page.x_height for page in drawn], np.float32))
-        np.save(folder / "partial.npy", np.stack([page.pixels for page in drawn]))
-        (folder / "partial.npy").rename(target)
-    with target.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+@lru_cache(maxsize=2)
+def _bank(seed: int) -> textures.Bank:
+    return textures.make(np.random.default_rng(seed))
 
 
 class Patches(IterableDataset):
@@ -48,6 +37,7 @@ class Patches(IterableDataset):
 
     def __init__(self, folder: Path, mixture: Mixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
+        self.bank = _bank(seed)  # made here, so that a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()
@@ -55,7 +45,6 @@ class Patches(IterableDataset):
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
         pages = np.load(self.folder / "pages.npy", mmap_mode="r")
         x_heights = np.load(self.folder / "x_heights.npy")
-        bank = textures.make(np.random.default_rng(self.seed))
         names, chances = list(self.mixture.profiles), list(self.mixture.profiles.values())
         inner = slice(MARGIN, MARGIN + self.mixture.side)
         while True:
@@ -64,7 +53,7 @@ class Patches(IterableDataset):
             if rng.random() < 0.04:
                 clean = np.ones_like(clean)  # an empty page has to stay empty
             back, _ = self.cut(rng, pages, x_heights, small=False)
-            image = degrade(rng, clean, back, x_height, bank, profile)
+            image = degrade(rng, clean, back, x_height, self.bank, profile)
             pair = np.stack([image[inner, inner], clean[inner, inner]])[:, None]
             degraded, target = torch.from_numpy(np.ascontiguousarray(pair, np.float32))
             yield degraded, target

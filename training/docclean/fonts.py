@@ -39,6 +39,38 @@ FAMILIES = {
     ),
 }  # fmt: skip
 
+# As the packages of Debian state them in their `copyright`. Each allows pages to be printed and pictured in its fonts;
+# no font is shipped. "with exception": a document is not covered by the licence of the fonts it is set in.
+LICENCES = {
+    "OFL-1.0": ("Breip", "Century Catalogue", "Inconsolata", "Old Standard TT", "TypoScript"),
+    "OFL-1.1": (
+        "Because We Create", "Because We Learn", "Because We Mentor", "CMU Bright", "CMU Classical Serif",
+        "CMU Concrete", "CMU Sans Serif", "CMU Sans Serif Demi Condensed", "CMU Serif", "CMU Serif Extra",
+        "CMU Typewriter Text", "CMU Typewriter Text Variable Width", "Caladea", "Carlito", "Charis SIL", "Comic Neue",
+        "Courier Prime", "Dancing Script", "DkgHandwriting", "EB Garamond", "Ecolier_court", "Essays1743",
+        "Fust & Schoeffer", "GFS Didot", "GNUTypewriter", "Gamaliel", "Gentium Plus", "Hamlet", "Jessen", "Joscelyn",
+        "Junicode Two Beta", "Kaushan Script", "Kristi", "Lato", "Liberation Mono", "Liberation Sans",
+        "Liberation Serif", "Linux Biolinum O", "Linux Libertine O", "Noto Sans", "Noto Serif", "Play", "Ptolemy",
+        "Rot", "Rusch", "Soufflet Vert", "Spira", "Sweynheim & Pannartz",
+    ),
+    "Apache-2.0": ("Open Sans", "Roboto", "Roboto Condensed"),
+    "MIT": ("Fanwood",),
+    "BSD-3-Clause": ("Go", "Go Mono"),
+    "Bitstream-Vera": ("DejaVu Sans", "DejaVu Sans Mono", "DejaVu Serif"),
+    "ParaType-Free-Font": ("PT Mono", "PT Sans", "PT Serif"),
+    "public domain": ("Goudy Bookletter 1911",),
+    "CC-BY-SA-3.0": ("femkeklaver",),
+    "LGPL-2.0-or-later": ("Isabella",),
+    "GPL-2.0-or-later with exception": (
+        "Baskervald ADF Std", "Gillius ADF", "Romande ADF Script Std", "Romande ADF Std",
+    ),
+    "GPL-3.0-or-later with exception": ("FreeMono", "FreeSans", "FreeSerif", "Rufscript"),
+    "AGPL-3.0 with exception": (
+        "C059", "Nimbus Mono PS", "Nimbus Roman", "Nimbus Sans", "Nimbus Sans Narrow", "P052", "URW Bookman",
+        "URW Gothic", "Z003",
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Face:
@@ -73,3 +105,8 @@ def by_style(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[list[Face]]]
     if empty:
         raise MissingError(f"no fonts of style {', '.join(empty)} below {', '.join(map(str, folders))}")
     return styles
+
+
+def licence(family: str) -> str:
+    """The licence of a family in FAMILIES or HELD_OUT."""
+    return next(name for name, families in LICENCES.items() if family in families)

@@ -1,7 +1,8 @@
-"""Trains the two networks of document clean-up on rendered pages; any run can be stopped and goes on where it was."""
+"""Trains the two networks of document clean-up; any run can be stopped and goes on from its last checkpoint."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,28 +13,32 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, load
+from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
-from fastdiff.training.docclean import losses
-from fastdiff.training.docclean.dataset import Mixture, Patches, render_pool
+from fastdiff.training.docclean import losses, pool
+from fastdiff.training.docclean.dataset import Mixture, Patches
+
+STAGES = ("predictor", "denoiser")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """A training run. The networks of one restorer share a folder: `predictor` first, `denoiser` on top of it."""
 
-    folder: Path  # checkpoints, the rendered pool and the finished weights
-    stage: str = "predictor"  # or "denoiser"
+    folder: Path  # checkpoints, the pool of clean pages and the finished weights
+    stage: str = "predictor"  # one of STAGES
     steps: int = 20_000
     batch: int = 16
     rate: float = 1e-3  # learning rate; constant after a short warm-up, falling to zero over the last 30 %
     width: int = 16
     levels: int = 4
-    pages: int = 800  # in the rendered pool
+    pages: int = 800  # in the pool
+    own: Path | None = None  # folder of clean pages of one's own, the first in the pool; the others are rendered
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
-    every: int = 500  # steps between checkpoints
+    every: int = 200  # steps between checkpoints
     mixture: Mixture = field(default_factory=Mixture)
-    start_from: Path | None = None  # weights of an earlier run to begin with
+    start_from: Path | None = None  # weights to begin with: packed ones, or those of an earlier run's stage
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Progress:
     steps: int
     loss: float  # mean since the last checkpoint
     validation: float  # of the averaged weights, on patches that never train
-    seconds: float
+    seconds: float  # since this run began or went on
+    seconds_left: float
 
 
 class Average:
@@ -65,19 +71,28 @@ def rate_at(step: int, steps: int) -> float:
 
 
 def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Path:
-    """Trains one stage and returns its weights file. Raises UsageError for an unknown stage or a missing predictor."""
-    size = Size(1, options.width, options.levels)
-    render_pool(options.folder / "pool", options.pages, options.seed)
-    if options.stage == "predictor":
-        net, objective = Predictor(size), predictor_loss
-    elif options.stage == "denoiser":
-        net, objective = ResidualDenoiser(size), denoiser_loss(_finished_predictor(options.folder))
-    else:
-        raise UsageError(f"unknown stage '{options.stage}': one of predictor, denoiser")
+    """Trains one stage and returns its weights file; `STAGE.json` beside it holds the recipe.
+
+    Raises UsageError for an unknown stage, a missing predictor, unreadable pages, and weights or checkpoints of other
+    networks; MissingError where the fonts of rendered pages are not installed.
+    """
+    torch.manual_seed(options.seed)
+    net, objective = _stage(options.stage, Size(1, options.width, options.levels), options.folder)
+    pool.fill(options.folder / "pool", options.pages, options.seed, options.own)
     if options.start_from:
-        net.load_state_dict({name: value.float() for name, value in load_file(options.start_from).items()})
+        _begin_with(net, options.start_from, options.stage)
     net.to(memory_format=torch.channels_last)
-    return _fit(net, objective, options, watch)
+    average = _fit(net, objective, options, watch)
+    weights = options.folder / f"{options.stage}.safetensors"
+    save_file({name: value.half().contiguous() for name, value in average.state_dict().items()}, weights)
+    weights.with_suffix(".json").write_text(json.dumps(recipe(options), indent=2))
+    return weights
+
+
+def recipe(options: TrainOptions) -> dict:
+    """What was asked for, as plain values without the places of this machine."""
+    values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    return {name: value for name, value in values.items() if name not in ("folder", "stage", "every")}
 
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -103,6 +118,14 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
     return loss
 
 
+def _stage(name: str, size: Size, folder: Path) -> tuple[nn.Module, Objective]:
+    if name == "predictor":
+        return Predictor(size), predictor_loss
+    if name == "denoiser":
+        return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder))
+    raise UsageError(f"unknown stage '{name}': one of {', '.join(STAGES)}")
+
+
 def _finished_predictor(folder: Path) -> nn.Module:
     path = folder / "predictor.safetensors"
     if not path.exists():
@@ -110,24 +133,29 @@ def _finished_predictor(folder: Path) -> nn.Module:
     return load(Predictor, load_file(path))
 
 
-def _fit(net: nn.Module, objective: Objective, options: TrainOptions, watch: Callable[[Progress], None]) -> Path:
-    torch.manual_seed(options.seed)
+def _begin_with(net: nn.Module, given: Path, stage: str) -> None:
+    pair = read_pair(given)
+    start = pair.predictor if stage == "predictor" else pair.denoiser
+    if start is None:
+        raise UsageError(f"{given} holds no denoiser to begin with")
+    try:
+        net.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"the networks of {given} have another width or other levels than this run") from error
+
+
+def _fit(net: nn.Module, objective: Objective, options: TrainOptions, watch: Callable[[Progress], None]) -> nn.Module:
+    """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network."""
     average = Average(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, betas=(0.9, 0.95), weight_decay=1e-4, fused=True)
     state_file = options.folder / f"{options.stage}.state.pt"
-    first = 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.net.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    held_out = Patches(options.folder / "pool", options.mixture, seed=options.seed + 1_000_003)
-    validation = next(iter(DataLoader(held_out, batch_size=64)))
-    stream = Patches(options.folder / "pool", options.mixture, seed=options.seed, start=first)
-    batches = iter(DataLoader(stream, batch_size=options.batch, num_workers=1, prefetch_factor=4))
+    first = _resume(state_file, net, average.net, optimizer)
+    if first >= options.steps:
+        return average.net
+    torch.manual_seed(options.seed + first)  # going on, the denoiser draws new noise
+    validation, batches = _held_out(options), _batches(options, first)
     half = torch.autocast("cpu", torch.bfloat16, enabled=options.dtype == "bfloat16")
-    total, started = 0.0, time.monotonic()
+    total, count, started = 0.0, 0, time.monotonic()
     for step in range(first, options.steps):
         for group in optimizer.param_groups:
             group["lr"] = options.rate * rate_at(step, options.steps)
@@ -138,17 +166,40 @@ def _fit(net: nn.Module, objective: Objective, options: TrainOptions, watch: Cal
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         average.update(net, step)
-        total += loss.item()
+        total, count = total + loss.item(), count + 1
         if (step + 1) % options.every == 0 or step + 1 == options.steps:
             state = {"net": net.state_dict(), "average": average.net.state_dict()}
             _replace(state_file, {**state, "optimizer": optimizer.state_dict(), "step": step + 1})
-            count = (step - first) % options.every + 1
-            error = _validate(average.net, objective, validation, half)
-            watch(Progress(step + 1, options.steps, total / count, error, time.monotonic() - started))
-            total = 0.0
-    weights = options.folder / f"{options.stage}.safetensors"
-    save_file({name: value.half().contiguous() for name, value in average.net.state_dict().items()}, weights)
-    return weights
+            error, seconds = _validate(average.net, objective, validation, half), time.monotonic() - started
+            left = seconds / (step + 1 - first) * (options.steps - step - 1)
+            watch(Progress(step + 1, options.steps, total / count, error, seconds, left))
+            total, count = 0.0, 0
+    return average.net
+
+
+def _resume(path: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Puts everything back to where the checkpoint was written and returns its step; 0 without a checkpoint."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:
+        raise UsageError(f"{path} is damaged or of a network of other size: remove it, or change the folder") from error
+    return state["step"]
+
+
+def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
+    """64 pairs that never train."""
+    patches = Patches(options.folder / "pool", options.mixture, seed=options.seed + 1_000_003)
+    return next(iter(DataLoader(patches, batch_size=64)))
+
+
+def _batches(options: TrainOptions, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    patches = Patches(options.folder / "pool", options.mixture, seed=options.seed, start=first)
+    return iter(DataLoader(patches, batch_size=options.batch, num_workers=1, prefetch_factor=4))
 
 
 def _validate(net: nn.Module, objective: Objective, pair: tuple[Tensor, Tensor], half) -> float:
@@ -162,8 +213,3 @@ def _replace(path: Path, state: dict) -> None:
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
-
-
-def recipe(options: TrainOptions) -> dict:
-    """The run as plain values, for the card."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}

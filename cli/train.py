@@ -1,0 +1,107 @@
+"""`fastdiff train`: one sub-command for every application whose networks can be trained."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastdiff.apps.atomic import writing
+from fastdiff.cli.options import PATH, Command, option
+
+if TYPE_CHECKING:
+    from fastdiff.training.docclean.train import Progress
+
+COUNT = click.IntRange(1)
+
+
+@click.group()
+def command() -> None:
+    """Train the networks of an application, on rendered or your own pages."""
+
+
+@command.command(cls=Command)
+@option("--pages", type=PATH, help="Clean pages of your own: a folder of images and PDFs.", group="Data")
+@option("--pool", type=COUNT, default=800, help="Pages in all; rendered ones fill it up. [default: 800]", group="Data")
+@option(
+    "--folder",
+    type=PATH,
+    default="runs/docclean",
+    help="Where the run lives, and goes on after a stop. [default: runs/docclean]",
+    group="Training",
+)
+@option(
+    "--stage",
+    type=click.Choice(["all", "predictor", "denoiser"]),
+    default="all",
+    help="The predictor, then the denoiser of what it leaves. [default: all]",
+    group="Training",
+)
+@option("--steps", type=COUNT, default=20_000, help="Of each stage. [default: 20000]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Patches a step. [default: 16]", group="Training")
+@option("--start-from", type=PATH, help="Weights to begin with, such as the bundled ones.", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
+@option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
+@option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="bfloat16 is faster where the processor has it. [default: float32]",
+    group="Run",
+)
+@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+def docclean(
+    pages: Path | None,
+    pool: int,
+    folder: Path,
+    stage: str,
+    steps: int,
+    batch: int,
+    start_from: Path | None,
+    seed: int,
+    width: int,
+    levels: int,
+    dtype: str,
+    debug: bool,
+) -> None:
+    """Train the networks of docclean, on the processor, for hours.
+
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
+    docclean.safetensors, and docclean.json, which says how it was made.
+
+    \b
+    Examples:
+      fastdiff train docclean                                    the recipe of the bundled weights
+      fastdiff train docclean --pages clean/ --folder runs/mine  your own fonts and hands too
+      fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
+    """
+    from fastdiff.training.docclean.card import pack
+    from fastdiff.training.docclean.train import STAGES, TrainOptions, run
+
+    with writing(folder):
+        for name in STAGES if stage == "all" else (stage,):
+            click.echo(f"{name}: {steps} steps, in {folder}", err=True)
+            options = TrainOptions(
+                folder=folder,
+                stage=name,
+                steps=steps,
+                batch=batch,
+                width=width,
+                levels=levels,
+                pages=pool,
+                own=pages,
+                seed=seed,
+                dtype=dtype,
+                start_from=start_from,
+            )
+            run(options, lambda progress: click.echo(_told(progress), err=True))
+        weights = pack(folder)
+    click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
+
+
+def _told(progress: "Progress") -> str:
+    """Such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
+    left = timedelta(seconds=round(progress.seconds_left))
+    errors = f"loss {progress.loss:.4f}, validation {progress.validation:.4f}"
+    return f"  {progress.step}/{progress.steps}, {errors}, {left} left"

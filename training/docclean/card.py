@@ -1,0 +1,45 @@
+"""The weights file that docclean reads, and the card that says what is in it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from fastdiff.models.nafdpm import alphas_cumprod, size_of
+from fastdiff.solvers.errors import UsageError
+from fastdiff.training.docclean.train import STAGES
+
+LICENCE = "Apache-2.0"  # of the weights
+
+
+def pack(folder: Path, name: str = "docclean") -> Path:
+    """Joins the finished networks of a training folder as `NAME.safetensors`, with its card `NAME.json` beside it.
+
+    The tensors are `predictor.*` and, where it is trained, `denoiser.*`, in half precision. The card holds no dates and
+    no places: the same training gives the same card. Its scores are null until a benchmark fills them in.
+
+    Raises UsageError where the predictor is not finished.
+    """
+    finished = [stage for stage in STAGES if (folder / f"{stage}.safetensors").exists()]
+    if "predictor" not in finished:
+        raise UsageError(f"{folder} holds no finished predictor: train it first")
+    parts = {stage: load_file(folder / f"{stage}.safetensors") for stage in finished}
+    target = folder / f"{name}.safetensors"
+    save_file({f"{stage}.{key}": value for stage, part in parts.items() for key, value in part.items()}, target)
+    size = size_of(parts["predictor"])
+    card = {
+        "name": name,
+        "file": target.name,
+        "bytes": target.stat().st_size,
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "licence": LICENCE,
+        "network": {"architecture": "NAF-DPM", "channels": size.channels, "width": size.width, "levels": size.levels},
+        "parameters": {stage: sum(value.numel() for value in part.values()) for stage, part in parts.items()},
+        "diffusion_steps": len(alphas_cumprod()),
+        "recipe": {stage: json.loads((folder / f"{stage}.json").read_text()) for stage in finished},
+        "data": json.loads((folder / "pool" / "origin.json").read_text()),
+        "scores": None,
+    }
+    target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return target

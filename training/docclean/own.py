@@ -1,0 +1,47 @@
+"""Clean pages of one's own for the pool."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fastdiff.apps.docclean import cues
+from fastdiff.apps.docclean.document import SUFFIXES, open_document
+from fastdiff.solvers.errors import UsageError
+from fastdiff.training.docclean.page import Page
+
+GLYPH_TO_X = 1 / 1.4  # median height of letters -> x-height
+TYPICAL = 14.0  # x-height in pixels where there are no letters to measure
+INK = 128  # a square with nothing darker teaches nothing
+
+
+def squares(folder: Path, side: int) -> Iterator[Page]:
+    """The images and PDFs below a folder, cut into squares of `side` pixels, those without ink left out.
+
+    Raises UsageError where the folder holds no page, or one that cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise UsageError(f"{folder} holds no pages: give a folder of {', '.join(SUFFIXES)}")
+    for path in files:
+        with open_document(path) as document:
+            for index in range(document.count):
+                yield from _cut(_grey(document.page(index).pixels), side)
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    return (grey // 257).astype(np.uint8) if grey.dtype == np.uint16 else grey
+
+
+def _cut(page: np.ndarray, side: int) -> Iterator[Page]:
+    """Squares side by side over the page, on white where it is smaller than one."""
+    x_height = cues.measure(page).glyph_height * GLYPH_TO_X or TYPICAL
+    for top in range(0, max(page.shape[0] - side // 2, 1), side):
+        for left in range(0, max(page.shape[1] - side // 2, 1), side):
+            piece = page[top : top + side, left : left + side]
+            square = np.full((side, side), 255, np.uint8)
+            square[: piece.shape[0], : piece.shape[1]] = piece
+            if square.min() < INK:
+                yield Page(square, x_height)
