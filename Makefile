@@ -10,7 +10,7 @@ $(VENV)/installed: pyproject.toml
 .PHONY: demo test lint bench-docclean bench-solvers
 
 demo: $(VENV)/installed
-	$(BIN)/fastdiff docclean data/samples --out demo --force
+	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
 	@echo "Look at demo/: the cleaned pages, and demo/report.json"
 
 # Static checkers do not run setuptools' import hook for a mapped package: they read these links instead.
