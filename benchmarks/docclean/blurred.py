@@ -36,10 +36,14 @@ class Blurred:
 
 def make(setup: Setup) -> list[Blurred]:
     """Every rendered column and every document, once under each kind of blur."""
-    rng = np.random.default_rng(SEED)
-    documents = [_shrunk(rng, page) for page in pages.documents(setup.data, setup.limit)]
     columns = pages.rendered(setup.count(RENDERED), HEIGHTS, SEED)
-    return [_blur(rng, page, kind) for page in (*columns, *documents) for kind in KINDS]
+    documents = pages.documents(setup.data, setup.limit)
+    shrunk = [_shrunk(np.random.default_rng([SEED, index]), page) for index, page in enumerate(documents)]
+    return [
+        _blur(np.random.default_rng([SEED, index, choice]), page, kind)
+        for index, page in enumerate((*columns, *shrunk))
+        for choice, kind in enumerate(KINDS)
+    ]
 
 
 def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
