@@ -1,13 +1,11 @@
 """Colour on top of a grey restorer: paper goes white, ink and stamps keep their hue."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
-PAPER_SCALE = 1 / 8  # the paper's colour is estimated on a copy this large
-PAPER_REACH = 1 / 30  # of the page's width: wider than any stroke
-STRONGEST = 5.0  # the most a pixel is brightened or darkened
+SAMPLE = 1 / 8  # the paper's tint is measured on a copy this large
+REACH = 5  # pixels of that copy: wider than the strokes of running text
+STRONGEST = 5.0  # the most a colour is intensified
 BAND = 512  # rows worked on at a time
 
 
@@ -18,35 +16,29 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 
 
 def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """The restored luma, float32 (H, W) in [0, 1], with the colours of `pixels` as seen on white paper; as `pixels`."""
+    """The restored luma, float32 (H, W) in [0, 1], with the colours of `pixels` as seen on white paper; as `pixels`.
+
+    A colour is its luma and a chroma beside it. The chroma follows the luma up or down, as far as there is room between
+    black and white: what is restored to white is white.
+    """
     white = np.iinfo(pixels.dtype).max
+    balance = (1 / (white * tint(pixels))).astype(np.float32)
     out = np.empty_like(pixels)
-    for rows, ground in _bands(paper(pixels), pixels.shape):
-        flat = np.minimum(pixels[rows] / np.maximum(ground, 1), 1).astype(np.float32)
-        light = cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)
-        ratio = np.clip((restored[rows] + 0.02) / (light + 0.02), 1 / STRONGEST, STRONGEST)
-        painted = np.clip(flat * ratio[..., None], 0, 1)
-        # Where the colour cannot get as bright or dark as the restorer says, grey says it.
-        painted += (restored[rows] - cv2.cvtColor(painted, cv2.COLOR_RGB2GRAY))[..., None]
-        out[rows] = np.rint(np.clip(painted, 0, 1) * white)
+    for top in range(0, len(pixels), BAND):
+        rows = slice(top, top + BAND)
+        level = restored[rows, :, None]
+        seen = pixels[rows] * balance
+        light = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)[..., None]
+        chroma = (seen - light) * np.minimum(level / np.maximum(light, 1e-3), STRONGEST)
+        room = np.where(chroma > 0, 1 - level, level) / np.maximum(np.abs(chroma), 1e-6)
+        out[rows] = np.rint((level + chroma * np.minimum(room.min(2, keepdims=True), 1)) * white)
     return out
 
 
-def paper(pixels: np.ndarray) -> np.ndarray:
-    """The colour of the paper, in the units of `pixels`, float32 on a small copy: a wide closing, smoothed."""
-    small = cv2.resize(pixels, None, fx=PAPER_SCALE, fy=PAPER_SCALE, interpolation=cv2.INTER_AREA)
-    reach = max(3, int(small.shape[1] * PAPER_REACH)) | 1
-    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))
-    return cv2.blur(closed.astype(np.float32), (reach, reach))
-
-
-def _bands(small: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Bands of rows with `small` enlarged to each of them, as one bilinear enlargement to `shape` would be."""
-    height, width = shape[:2]
-    y, x = np.arange(small.shape[0]), np.arange(small.shape[1])
-    columns = np.clip((np.arange(width) + 0.5) * len(x) / width - 0.5, 0, len(x) - 1).astype(np.float32)
-    for top in range(0, height, BAND):
-        rows = np.arange(top, min(top + BAND, height))
-        places = np.clip((rows + 0.5) * len(y) / height - 0.5, 0, len(y) - 1).astype(np.float32)
-        grid_x, grid_y = np.meshgrid(columns, places)
-        yield slice(rows[0], rows[-1] + 1), cv2.remap(small, grid_x, grid_y, cv2.INTER_LINEAR)
+def tint(pixels: np.ndarray) -> np.ndarray:
+    """The colour (3,) of most of the paper, of luma 1: the median where strokes are closed."""
+    height, width = (max(int(length * SAMPLE), 1) for length in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((REACH, REACH), np.uint8)).astype(np.float32)
+    light = cv2.cvtColor(closed, cv2.COLOR_RGB2GRAY)[..., None]
+    return np.maximum(np.median(closed / np.maximum(light, 1), axis=(0, 1)), 0.1)

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import cues
+from fastdiff.apps.docclean import colour, cues
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.docclean.page import Page
@@ -27,12 +26,8 @@ def squares(folder: Path, side: int) -> Iterator[Page]:
     for path in files:
         with open_document(path) as document:
             for index in range(document.count):
-                yield from _cut(_grey(document.page(index).pixels), side)
-
-
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
-    return (grey // 257).astype(np.uint8) if grey.dtype == np.uint16 else grey
+                grey = colour.luma(document.page(index).pixels)
+                yield from _cut(np.rint(grey * 255).astype(np.uint8), side)
 
 
 def _cut(page: np.ndarray, side: int) -> Iterator[Page]:

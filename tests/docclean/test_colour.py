@@ -1,0 +1,116 @@
+"""Colours on restored pages: white paper, true hues, exact greys, every bit of the depth."""
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pages import text_page
+from safetensors.torch import save_file
+
+from fastdiff.apps.docclean import colour
+from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.models.nafdpm import Predictor, Size
+
+PAPER = np.array([235, 220, 190])  # yellowed
+STAMPS = {"red": (190, 40, 50), "blue": (40, 60, 160), "green": (30, 120, 60)}
+
+
+def hue(rgb: np.ndarray) -> float:
+    return 360 * colorsys.rgb_to_hsv(*(rgb / 255.0))[0]
+
+
+@pytest.fixture(scope="module")
+def letter() -> tuple[np.ndarray, np.ndarray, dict[str, tuple[slice, slice]]]:
+    """A yellowed letter with stamps, more than one band high; its clean luma; where the stamps are."""
+    ink = np.pad(text_page(36), ((0, 400), (0, 0)), constant_values=255)
+    page = PAPER * (ink / 255.0)[..., None]
+    clean = ink / 255.0
+    places = {}
+    for number, (name, rgb) in enumerate(STAMPS.items()):
+        rows, columns = slice(560 + 60 * number, 600 + 60 * number), slice(80, 220)
+        page[rows, columns] = np.array(rgb) * PAPER / 255
+        clean[rows, columns] = np.dot(rgb, [0.299, 0.587, 0.114]) / 255
+        places[name] = rows, columns
+    return np.rint(page).astype(np.uint8), clean.astype(np.float32), places
+
+
+@pytest.fixture(scope="module")
+def unchanging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network that returns its input."""
+    net = Predictor(Size(1, 4, 2))
+    torch.nn.init.zeros_(net.ending.weight)
+    torch.nn.init.zeros_(net.ending.bias)
+    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
+    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("scale", [1, 257], ids=["8 bit", "16 bit"])
+def test_paper_turns_white_ink_black_and_stamps_keep_their_hue(letter, scale: int) -> None:
+    page, clean, places = letter
+    pixels = page.astype(np.uint16) * 257 if scale == 257 else page
+    painted = colour.repaint(pixels, clean)
+    assert painted.dtype == pixels.dtype
+    painted = painted / scale
+    assert painted[clean == 1].min() >= 253
+    assert painted[clean == 0].max() <= 2
+    for name, rgb in STAMPS.items():
+        shown = painted[places[name]].reshape(-1, 3).mean(0)
+        assert abs((hue(shown) - hue(np.array(rgb)) + 180) % 360 - 180) < 6
+        assert shown.max() - shown.min() > 0.9 * (max(rgb) - min(rgb))
+
+
+def test_the_luma_is_what_the_restorer_says(letter) -> None:
+    page, clean, _ = letter
+    painted = colour.repaint(page, clean)
+    assert np.abs(colour.luma(painted) - clean).max() < 1.5 / 255
+
+
+def test_grey_pages_in_colour_stay_grey(letter) -> None:
+    _, clean, _ = letter
+    grey = np.rint(clean * 200 + 20).astype(np.uint8)
+    painted = colour.repaint(np.stack([grey] * 3, axis=-1), clean)
+    assert np.ptp(painted.astype(int), axis=-1).max() <= 1
+
+
+def test_a_stain_restored_to_white_leaves_no_colour(letter) -> None:
+    page, clean, _ = letter
+    stained = page.copy()
+    stained[440:520, 300:420] = (150, 110, 60)
+    painted = colour.repaint(stained, clean)
+    assert painted[440:520, 300:420][clean[440:520, 300:420] == 1].min() == 255
+
+
+def test_bands_of_rows_leave_no_seam() -> None:
+    ramp = np.linspace(180, 250, 3 * colour.BAND)[:, None, None] * np.ones((1, 80, 3))
+    painted = colour.repaint(ramp.astype(np.uint8), np.full(ramp.shape[:2], 0.5, np.float32))
+    assert np.ptp(painted.astype(int)) <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_page_that_needs_nothing_keeps_every_bit(unchanging: Path, dtype: type) -> None:
+    page = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 280), endpoint=True).astype(dtype)
+    enhanced = Enhancer(task="clean", device="cpu", weights=unchanging, calls=0)(page, None, key=0)
+    assert np.array_equal(enhanced.pixels, page)
+    assert (enhanced.task, enhanced.calls) == ("clean", 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 700, 3), (700, 2, 3), (5, 4)])
+def test_pages_of_a_few_pixels_are_pages_too(unchanging: Path, shape: tuple[int, ...]) -> None:
+    page = np.full(shape, 255, np.uint8)
+    assert np.array_equal(Enhancer(device="cpu", weights=unchanging, calls=0)(page, None, key=0).pixels, page)
+
+
+def test_auto_never_binarizes_and_says_why(unchanging: Path) -> None:
+    enhancer = Enhancer(device="cpu", weights=unchanging, calls=0)
+    enhanced = enhancer(text_page(24), None, key=0)
+    assert enhanced.task == "clean" and "sharp" in enhanced.task_reason
+    assert enhanced.pixels.dtype == np.uint8
+
+
+def test_binarize_is_ink_or_paper(unchanging: Path) -> None:
+    page = text_page(24)
+    enhanced = Enhancer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, None, key=0)
+    assert np.array_equal(enhanced.pixels, page > 127)
