@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from fastdiff.apps.docclean.ocr import Reading
-from fastdiff.apps.docclean.text import dictionary_hits
+from fastdiff.apps.docclean.text import cer, dictionary_hits
 
 FEWEST_CHARACTERS = 20  # a page with fewer before cleaning is judged by its ink
+SAME_TEXT = 0.01  # character error between two readings that say the same
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,16 @@ def reading_verdict(before: Reading, after: Reading) -> Verdict:
     """Accept unless dictionary words, confidence or characters were lost.
 
     Words may fall by 2 % and confidence by 0.02, which an engine varies by itself; characters by 10 %, and they may
-    rise, since a blurred page gives up more of its text once it is sharp.
+    rise, since a blurred page gives up more of its text once it is sharp. Confidence counts only where the text
+    changed: of one and the same text an engine may be surer on grained paper than on the clean original.
     """
     hits_before, hits_after = dictionary_hits(before.text), dictionary_hits(after.text)
     if after.characters < 0.9 * before.characters:
         return Verdict(False, f"characters read fell from {before.characters} to {after.characters}")
     if hits_after < 0.98 * hits_before:
         return Verdict(False, f"dictionary words fell from {hits_before} to {hits_after}")
-    if after.confidence < before.confidence - 0.02:
+    changed = cer(before.text, after.text) > SAME_TEXT
+    if changed and after.confidence < before.confidence - 0.02:
         return Verdict(False, f"OCR confidence fell from {before.confidence:.2f} to {after.confidence:.2f}")
     return Verdict(True, f"reads as well as before: {hits_after} dictionary words, {hits_before} before")
 
