@@ -31,6 +31,13 @@ def command() -> None:
     group="Training",
 )
 @option(
+    "--task",
+    type=click.Choice(["clean", "deblur"]),
+    default="clean",
+    help="What pages suffer from: clean for everything, deblur mostly for blur. [default: clean]",
+    group="Data",
+)
+@option(
     "--stage",
     type=click.Choice(["all", "predictor", "denoiser"]),
     default="all",
@@ -55,6 +62,7 @@ def docclean(
     pages: Path | None,
     pool: int,
     folder: Path,
+    task: str,
     stage: str,
     steps: int,
     batch: int,
@@ -73,10 +81,12 @@ def docclean(
     \b
     Examples:
       fastdiff train docclean                                    the recipe of the bundled weights
+      fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/docclean/docclean.safetensors
       fastdiff train docclean --pages clean/ --folder runs/mine  your own fonts and hands too
       fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
     """
     from fastdiff.training.docclean.card import pack
+    from fastdiff.training.docclean.dataset import MIXTURES
     from fastdiff.training.docclean.train import STAGES, TrainOptions, run
 
     with writing(folder):
@@ -93,6 +103,7 @@ def docclean(
                 own=pages,
                 seed=seed,
                 dtype=dtype,
+                mixture=MIXTURES[task],
                 start_from=start_from,
             )
             run(options, lambda progress: click.echo(_told(progress), err=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_checkpoint
 from fastdiff.solvers.errors import MissingError, UsageError
 
-BUNDLED = {"clean": "docclean.safetensors", "deblur": "docclean.safetensors", "binarize": "docclean.safetensors"}
+BUNDLED = {"clean": "docclean.safetensors", "deblur": "docclean-deblur.safetensors", "binarize": "docclean.safetensors"}
 LARGEST = 2**30  # bytes of a weights file that is read at all
 
 

@@ -15,7 +15,7 @@ from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.docclean.result import Cell, Section, Table, mean
 from fastdiff.apps.docclean import metrics
-from fastdiff.apps.docclean.enhance import INK_LEVEL
+from fastdiff.apps.docclean.enhance import paper
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
@@ -105,7 +105,7 @@ def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
         pairs += by_size[: setup.count(PAGES // len(YEARS))]
 
     def score(ink: np.ndarray) -> Score:
-        return lambda restored: {"F": metrics.f_measure(ink, restored <= INK_LEVEL)}
+        return lambda restored: {"F": metrics.f_measure(ink, ~paper(restored))}
 
     return [(pages.grey(pair.pixels), score(pair.truth)) for pair in pairs]
 

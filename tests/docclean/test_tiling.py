@@ -120,4 +120,4 @@ def test_tiles_leave_no_seams(restore, dirty: np.ndarray) -> None:
 @shipped
 def test_a_page_moved_by_a_pixel_is_restored_alike(restore, dirty: np.ndarray) -> None:
     left, right = restore(dirty[:, :-1]), restore(dirty[:, 1:])
-    assert np.abs(left[:, 1:] - right[:, :-1]).mean() < GREY
+    assert np.abs(left[:, 1:] - right[:, :-1]).mean() < 1.5 * GREY

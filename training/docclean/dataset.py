@@ -32,6 +32,12 @@ def _bank(seed: int) -> textures.Bank:
     return textures.make(np.random.default_rng(seed))
 
 
+MIXTURES = {
+    "clean": Mixture(),
+    "deblur": Mixture(profiles={"blur": 0.85, "scan": 0.1, "clean": 0.05}),
+}
+
+
 class Patches(IterableDataset):
     """Yields (degraded, clean) float32 tensors (1, side, side) in [0, 1]; a seed and a start fix the whole stream."""
 
