@@ -4,7 +4,7 @@ PACKAGES := apps cli data inversion models solvers training
 
 $(VENV)/installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,ocr]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,ocr,heif]'
 	touch $@
 
 .PHONY: demo test lint bench-docclean bench-solvers
