@@ -110,7 +110,11 @@ def test_auto_never_binarizes_and_says_why(unchanging: Path) -> None:
     assert enhanced.pixels.dtype == np.uint8
 
 
-def test_binarize_is_ink_or_paper(unchanging: Path) -> None:
-    page = text_page(24)
+def test_binarize_keeps_pale_strokes_and_drops_what_has_no_core(unchanging: Path) -> None:
+    page = np.full((200, 200), 255, np.uint8)
+    page[50:150, 50:53], page[150:180, 50:53] = 20, 160  # a stroke that runs dry
+    page[50:150, 120:123] = 160  # what shines through
     enhanced = Enhancer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, None, key=0)
-    assert np.array_equal(enhanced.pixels, page > 127)
+    expected = np.ones((200, 200), bool)
+    expected[50:180, 50:53] = False
+    assert np.array_equal(enhanced.pixels, expected)
