@@ -23,7 +23,7 @@ def main(outputs: Path, picture: Path) -> None:
             page = Image.open(folder / name).convert("RGB")
             piece = page.crop((*FROM, FROM[0] + width, FROM[1] + height))
             sheet.paste(piece, (column * (width + GAP), row * (height + GAP)))
-    sheet.save(picture, optimize=True)
+    sheet.save(picture, quality=85)
 
 
 if __name__ == "__main__":
