@@ -10,12 +10,12 @@ import torch
 from skimage.filters import apply_hysteresis_threshold
 
 from fastdiff.apps.docclean import colour, cues
+from fastdiff.apps.docclean.options import TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
 
-TASKS = ("auto", "clean", "deblur", "binarize")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SOLVER, CALLS = "ddim", 0  # by measurement: see the README's table of the diffusion stage
 # Restored pixels darker than INK are ink if a stroke of theirs is darker than CORE: pale strokes of a pen stay, what
