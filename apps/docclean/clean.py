@@ -95,7 +95,7 @@ class Cleaner:
 
     def _clean(self, page: Page, report: PageReport, stem: str, index: int, key: int) -> tuple[Page, PageReport]:
         """The page to write and its report: the cleaned page, or the given one where that was judged better."""
-        enhanced = self._enhance(page.pixels, page.dpi[0] if page.dpi else None, key)
+        enhanced = self._enhance(page.pixels, key)
         compared = self._score.compare(page.pixels, enhanced.pixels, stem, index)
         cleaned = compared.accept or self._options.force_clean
         said = [page.note if cleaned else None, compared.note, None if compared.accept else compared.reason]

@@ -62,7 +62,7 @@ class Enhancer:
         self._dtype = _dtype(dtype, self._device)
         self._restorer = cache(self._load)
 
-    def __call__(self, pixels: np.ndarray, dpi: float | None, key: int) -> Enhanced:
+    def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
         """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise."""
         grey = colour.luma(pixels)
         task, reason = self._choose(grey)

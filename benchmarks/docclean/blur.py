@@ -23,7 +23,7 @@ def run(setup: Setup) -> Section:
     for key, page in enumerate(blurred.make(setup)):
         engines = [engine for engine in ENGINES if hard_enough(page, engine)]
         if engines:
-            enhanced = {task: enhance(page.pixels, None, key) for task, enhance in enhancers.items()}
+            enhanced = {task: enhance(page.pixels, key) for task, enhance in enhancers.items()}
             results = {task: each.pixels for task, each in enhanced.items()}
             measured = [_measured(page, engine, results) | {"chosen": enhanced["auto"].task} for engine in engines]
             rows += measured

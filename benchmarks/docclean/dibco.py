@@ -23,7 +23,7 @@ def run(setup: Setup) -> Section:
     for year in YEARS:
         for key, pair in enumerate(pages.dibco(setup.data, year, setup.limit)):
             results = {name: binarise(pages.grey(pair.pixels)) for name, binarise in BINARISERS.items()}
-            results["ours"] = enhance(pair.pixels, None, key).pixels
+            results["ours"] = enhance(pair.pixels, key).pixels
             kept = not judge.accepts(pair.pixels, results["ours"])
             of = {"page": pair.name, "year": year, "kept": kept}
             rows += [of | {"method": name} | _measured(pair.truth, ~results[name]) for name in METHODS]

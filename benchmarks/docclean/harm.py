@@ -21,7 +21,7 @@ def run(setup: Setup) -> Section:
     rows: list[dict[str, Any]] = []
     strips = []
     for key, (group, page) in enumerate(_pages(setup)):
-        enhanced = enhance(page.pixels, None, key)
+        enhanced = enhance(page.pixels, key)
         for engine in ENGINES:
             kept = not Judge(reader(engine)).accepts(page.pixels, enhanced.pixels)
             before, after = (reader(engine).read(pixels).text for pixels in (page.pixels, enhanced.pixels))

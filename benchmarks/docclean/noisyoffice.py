@@ -21,8 +21,8 @@ def run(setup: Setup) -> Section:
     strips = []
     for key, pair in enumerate(pages.noisyoffice(setup.data, setup.limit)):
         results = {name: cleaner(pages.grey(pair.pixels)) for name, cleaner in CLEANERS.items()}
-        results["ours, --task clean"] = clean(pair.pixels, None, key).pixels
-        enhanced = auto(pair.pixels, None, key)
+        results["ours, --task clean"] = clean(pair.pixels, key).pixels
+        enhanced = auto(pair.pixels, key)
         kept = not judge.accepts(pair.pixels, enhanced.pixels)
         results |= {OURS: enhanced.pixels, GATED: pair.pixels if kept else enhanced.pixels}
         of = {"page": pair.name, "kept": kept, "task": enhanced.task}

@@ -58,11 +58,11 @@ def _times(setup: Setup, a4: np.ndarray) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for calls, allowed in ((0, 8.0), (1, 8.0), (5, 20.0)):
         enhance = setup.enhancer("auto", calls)
-        enhance(a4[:PART, :PART], None, 0)
-        rows.append((f"{calls} denoiser calls", _seconds(enhance, a4, 150, 0), allowed))
+        enhance(a4[:PART, :PART], 0)
+        rows.append((f"{calls} denoiser calls", _seconds(enhance, a4, 0), allowed))
     enhance, scorer = setup.enhancer("auto"), Scorer("easyocr", None, "auto")
-    enhance(a4[:PART, :PART], None, 0)
-    whole = _seconds(lambda: scorer.compare(a4, enhance(a4, 150, 0).pixels, "", 0))
+    enhance(a4[:PART, :PART], 0)
+    whole = _seconds(lambda: scorer.compare(a4, enhance(a4, 0).pixels, "", 0))
     rows.append(("default, with scoring", whole, None))
     note = f"networks loaded before; {torch.get_num_threads()} threads of {torch.backends.cpu.get_cpu_capability()}"
     return Table("Speed: an A4 page at 150 dpi", ("setting", "seconds", "at most"), rows, note)
@@ -71,8 +71,8 @@ def _times(setup: Setup, a4: np.ndarray) -> Table:
 def _use(setup: Setup, a4: np.ndarray) -> Table:
     enhance = setup.enhancer("clean", 0)
     with FlopCounterMode(display=False) as counter:
-        enhance(a4, 150, 0)
-    network = counter.get_total_flops() / _seconds(enhance, a4, 150, 0)
+        enhance(a4, 0)
+    network = counter.get_total_flops() / _seconds(enhance, a4, 0)
     rows: list[tuple[Cell, ...]] = [("predictor, whole page", network / 1e9, None)]
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.rand(MATRIX, MATRIX).to(dtype)
