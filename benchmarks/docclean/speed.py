@@ -85,11 +85,11 @@ def _ratio(setup: Setup, a4: np.ndarray) -> Table:
     """Ours as it ships against the published size and number of calls, random weights, on a piece of the page."""
     piece = a4[400 : 400 + PART, 400 : 400 + PART]
     ours = setup.enhancer("auto")
-    ours(piece, None, 0)
+    ours(piece, 0)
     full = Pair(Predictor(Size()).eval(), ResidualDenoiser(Size()).eval(), channels=1)
     official = Restorer(full, SOLVERS["ddim"], OFFICIAL_CALLS)
     page = torch.from_numpy(piece.astype(np.float32) / 255)
-    seconds = _seconds(ours, piece, None, 0), _seconds(official, page, 0)
+    seconds = _seconds(ours, piece, 0), _seconds(official, page, 0)
     rows = [("ours, default", seconds[0], 1.0), ("9.4 M, 20 calls", seconds[1], seconds[1] / seconds[0])]
     return Table(f"Against the full network, {PART} x {PART} pixels", ("network", "seconds", "times ours"), rows)
 
