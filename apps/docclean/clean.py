@@ -17,7 +17,7 @@ from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
 from fastdiff.apps.docclean.images import open_images
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page import Page
-from fastdiff.apps.docclean.report import MEASURES, PageReport
+from fastdiff.apps.docclean.report import PageReport
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
 from fastdiff.solvers.errors import FastdiffError
@@ -97,8 +97,10 @@ class Cleaner:
         """The page to write and its report: the cleaned page, or the given one where that was judged better."""
         enhanced = self._enhance(page.pixels, key)
         compared = self._score.compare(page.pixels, enhanced.pixels, stem, index)
-        cleaned = compared.accept or self._options.force_clean
-        said = [page.note if cleaned else None, compared.note, None if compared.accept else compared.reason]
+        untouched = enhanced.task == "none"
+        cleaned = not untouched and (compared.accept or self._options.force_clean)
+        verdict = "already clean" if untouched else None if compared.accept else compared.reason
+        said = [page.note if cleaned else None, compared.note, verdict]
         report = replace(
             report,
             task=enhanced.task,
@@ -107,7 +109,7 @@ class Cleaner:
             reason="; ".join(filter(None, said)) or None,
             engine=compared.engine,
             calls=enhanced.calls,
-            **{name: getattr(compared, name) for name in MEASURES},
+            **compared.measures,
         )
         if not cleaned:
             return page, report

@@ -1,4 +1,4 @@
-"""What a page needs, told from its pixels: how wide are the edges of its ink, against the height of its letters?"""
+"""What a page needs, told from its pixels: how wide are its ink's edges against its letters, and is its paper white?"""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,10 @@ import numpy as np
 BLURRED = 0.22  # edge width in glyph heights from which a page counts as blurred
 SHARPEST = 3.2  # pixels: edges of fair scans measure 2.5 to 3.0, whatever the size of the letters
 LONGEST_SIDE = 3000  # pixels of the working copy
+WHITE = 250  # grey level of flawless paper
+STEEP = 30  # grey levels between neighbours at the edge of ink, more than stains and paper show
+FLAWS = 0.001  # share of pixels, and
+SPECKS = 0.05  # specks apart from letters, for each letter, that a page without a flaw may have
 
 
 @dataclass(frozen=True)
@@ -16,19 +20,24 @@ class Cues:
 
     glyph_height: float  # median height of letter-like components
     edge_width: float  # median over the ink's outline of contrast / steepest slope
+    spotless: bool  # white paper, and nothing on it but steep edges and what they enclose
 
     @property
     def task(self) -> str:
-        blurred = self.edge_width > max(SHARPEST, BLURRED * self.glyph_height)
-        return "deblur" if self.glyph_height and blurred else "clean"
+        """ "deblur", "clean", or "none" for a page that is clean already."""
+        if self.glyph_height and self.edge_width > max(SHARPEST, BLURRED * self.glyph_height):
+            return "deblur"
+        return "none" if self.spotless else "clean"
 
     @property
     def reason(self) -> str:
+        paper = "white paper without a stain, " if self.task == "none" else ""
         if not self.glyph_height:
-            return "no letters found to judge sharpness by"
+            return paper + "no letters found to judge sharpness by"
         ratio = self.edge_width / self.glyph_height
         state = "blurred" if self.task == "deblur" else "sharp"
-        return f"{state}: edges {self.edge_width:.1f} px wide on {self.glyph_height:.0f} px letters ({ratio:.2f})"
+        edges = f"{state}: edges {self.edge_width:.1f} px wide on {self.glyph_height:.0f} px letters ({ratio:.2f})"
+        return paper + edges
 
 
 def measure(grey: np.ndarray) -> Cues:
@@ -43,12 +52,13 @@ def measure(grey: np.ndarray) -> Cues:
     contrast = bright - dark
     ink = (image < (bright + dark) / 2) & (contrast > max(30.0, 0.4 * float(np.percentile(contrast, 98))))
     height = _glyph_height(ink)
+    spotless = _spotless(grey, height)
     if not height:
-        return Cues(0.0, 0.0)
+        return Cues(0.0, 0.0, spotless)
     outline = ink & (cv2.erode(ink.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     slope = np.hypot(cv2.Sobel(image, -1, 1, 0, scale=1 / 8), cv2.Sobel(image, -1, 0, 1, scale=1 / 8))
     width = contrast[outline] / np.maximum(cv2.dilate(slope, np.ones((3, 3), np.uint8))[outline], 1e-3)
-    return Cues(height / scale, float(np.median(width)) / scale)
+    return Cues(height / scale, float(np.median(width)) / scale, spotless)
 
 
 def _glyph_height(ink: np.ndarray) -> float:
@@ -57,3 +67,26 @@ def _glyph_height(ink: np.ndarray) -> float:
     heights, widths, areas = (stats[1:, k] for k in (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH, cv2.CC_STAT_AREA))
     letters = (heights >= 4) & (heights < ink.shape[0] / 4) & (widths < 8 * heights) & (areas > 0.1 * heights * widths)
     return float(np.median(heights[letters])) if np.count_nonzero(letters) >= 10 else 0.0
+
+
+def _spotless(grey: np.ndarray, glyph_height: float) -> bool:
+    """Whether the paper is white or, in shaded boxes, as flat as only a computer draws it; and hardly any specks."""
+    edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > STEEP
+    paper = cv2.dilate(edges.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0
+    varied = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+    flaws = np.count_nonzero(paper & varied & (grey < WHITE))
+    if not paper.any() or np.median(grey[paper]) < WHITE or flaws > FLAWS * grey.size:
+        return False
+    return _specks(grey < 128, glyph_height) <= SPECKS
+
+
+def _specks(ink: np.ndarray, glyph_height: float) -> float:
+    """How many tiny components lie half a glyph and more from all others, as a share of all components."""
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
+    sizes = stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]].max(axis=1)
+    tiny = sizes <= max(1, 0.1 * glyph_height)
+    letters = (ink & ~tiny[labels]).astype(np.uint8)
+    reach = round(glyph_height) | 1
+    apart = cv2.dilate(letters, np.ones((reach, reach), np.uint8)) == 0
+    column, row = centres[tiny].round().astype(int).T
+    return float(np.count_nonzero(apart[row, column]) / max(count - 1, 1))

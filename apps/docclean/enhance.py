@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from skimage.filters import apply_hysteresis_threshold
 
-from fastdiff.apps.docclean import colour, cues
+from fastdiff.apps.docclean import binarize, colour, cues
 from fastdiff.apps.docclean.options import TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
@@ -18,9 +17,6 @@ from fastdiff.solvers.registry import SOLVERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SOLVER, CALLS = "ddim", 0  # the denoiser is young: no number of calls has measured better than none yet
-# Restored pixels darker than INK are ink if a stroke of theirs is darker than CORE: pale strokes of a pen stay, what
-# shines through from the back goes. Best on DIBCO 2009 to 2011.
-INK, CORE = 0.8, 0.3
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Enhanced:
     """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be."""
 
     pixels: np.ndarray
-    task: str
+    task: str  # "none" where auto found the page clean already: its pixels are the given ones
     task_reason: str
     calls: int  # of the denoiser
 
@@ -65,21 +61,24 @@ class Enhancer:
     def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
         """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise."""
         grey = colour.luma(pixels)
-        task, reason = self._choose(grey)
+        page = cv2.convertScaleAbs(grey, alpha=255)
+        task, reason = self._choose(page)
+        if task == "none":
+            return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
         restored = restorer(torch.from_numpy(grey), key).numpy()
         if task == "binarize":
-            clean = paper(restored)
+            clean = binarize.paper(restored, page)
         elif pixels.ndim == 3:
             clean = colour.repaint(pixels, restored)
         else:
             clean = np.rint(restored * np.float32(np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
         return Enhanced(clean, task, reason, restorer.spent)
 
-    def _choose(self, grey: np.ndarray) -> tuple[str, str]:
+    def _choose(self, page: np.ndarray) -> tuple[str, str]:
         if self._task != "auto":
             return self._task, "as asked"
-        found = cues.measure(cv2.convertScaleAbs(grey, alpha=255))
+        found = cues.measure(page)
         return found.task, found.reason
 
     def _load(self, task: str) -> Restorer:
@@ -88,11 +87,6 @@ class Enhancer:
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype)
-
-
-def paper(restored: np.ndarray) -> np.ndarray:
-    """The paper of a restored page, bool (H, W): all that is not ink."""
-    return ~apply_hysteresis_threshold(1 - restored, 1 - INK, 1 - CORE)
 
 
 def _one_of(what: str, given: str, allowed) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fastdiff.apps.docclean import strokes
 from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.text import cer, dictionary_hits
 
@@ -58,26 +59,16 @@ def ink_verdict(before: np.ndarray, after: np.ndarray) -> Verdict:
     of the page's paper. After cleaning half of the stroke contrast and 0.6 of the paper are dark enough.
     """
     before, after = _working_copy(before), _working_copy(after)
-    contrast = _stroke_contrast(before)
+    contrast = strokes.contrast(before)
     threshold = np.clip(0.5 * np.percentile(contrast, 99.9), 0.2, 0.4)
     sure = _without_specks((contrast > threshold) | _darker_than(0.2, before))
     if not sure.any():
         return Verdict(True, "hardly any text and no ink to lose")
-    dark = (_stroke_contrast(after) > threshold / 2) | _darker_than(0.6, after)
+    dark = (strokes.contrast(after) > threshold / 2) | _darker_than(0.6, after)
     there = cv2.dilate(dark.astype(np.uint8), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)) > 0
     retention = np.count_nonzero(sure & there) / np.count_nonzero(sure)
     accept = bool(retention >= LEAST_RETENTION)
     return Verdict(accept, f"hardly any text, and {retention:.1%} of the ink is still there")
-
-
-def _stroke_contrast(grey: np.ndarray) -> np.ndarray:
-    """How much darker each pixel is than the paper around it, as a share of that paper's level: (H, W) in [0, 1].
-
-    The paper is the grey closing by a square wider than any stroke, which fills strokes and leaves stains and shadows.
-    """
-    width = max(15, max(grey.shape) // 40) | 1
-    paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
-    return 1 - grey / np.maximum(paper, 1).astype(np.float32)
 
 
 def _darker_than(share: float, grey: np.ndarray) -> np.ndarray:

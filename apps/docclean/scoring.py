@@ -1,8 +1,8 @@
 """What cleaning did to a page: OCR before and after at the same size, errors where the truth is known, the verdict."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,30 +14,17 @@ PROFILE = "standard"  # normalisation of text.PROFILES under which errors are re
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of one page before and after cleaning; None where not measured.
+    """The verdict on one page, and its scores before and after cleaning.
 
-    Error rates and word F are fractions under the normalisation `profile`; confidence is in [0, 1]; characters and
-    dictionary words are counts. `seconds` is the time of both readings.
+    `measures` are named as in `report.MEASURES`; what was not measured is absent or None. Error rates and word F are
+    fractions under the normalisation PROFILE; confidence is in [0, 1]; characters and dictionary words are counts.
     """
 
     accept: bool
     reason: str
     engine: str = "none"
     note: str | None = None
-    profile: str | None = None
-    cer_before: float | None = None
-    cer_after: float | None = None
-    wer_before: float | None = None
-    wer_after: float | None = None
-    word_f_before: float | None = None
-    word_f_after: float | None = None
-    confidence_before: float | None = None
-    confidence_after: float | None = None
-    chars_before: int | None = None
-    chars_after: int | None = None
-    dictionary_before: int | None = None
-    dictionary_after: int | None = None
-    seconds: float | None = None
+    measures: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Scorer:
@@ -65,45 +52,38 @@ class Scorer:
         if self._engine is None:
             verdict = gate.ink_verdict(before, after)
             return Comparison(verdict.accept, verdict.reason)
-        read_before, read_after = self._engine.read(before), self._engine.read(after)
+        read_before = self._engine.read(before)
+        read_after = read_before if np.array_equal(before, after) else self._engine.read(after)
         if read_before.characters < gate.FEWEST_CHARACTERS:
             verdict = gate.ink_verdict(before, after)
         else:
             verdict = gate.reading_verdict(read_before, read_after)
         true = text.truth_of(self._truth, stem, page) if self._truth else None
-        wrong_before, wrong_after = _errors(true, read_before.text), _errors(true, read_after.text)
-        return Comparison(
-            verdict.accept,
-            verdict.reason,
-            engine=self._engine.name,
-            note=self._engine.note,
-            profile=None if true is None else PROFILE,
-            cer_before=wrong_before.cer,
-            cer_after=wrong_after.cer,
-            wer_before=wrong_before.wer,
-            wer_after=wrong_after.wer,
-            word_f_before=wrong_before.word_f,
-            word_f_after=wrong_after.word_f,
-            confidence_before=read_before.confidence,
-            confidence_after=read_after.confidence,
-            chars_before=read_before.characters,
-            chars_after=read_after.characters,
-            dictionary_before=text.dictionary_hits(read_before.text),
-            dictionary_after=text.dictionary_hits(read_after.text),
-            seconds=read_before.seconds + read_after.seconds,
-        )
+        readings = {"before": read_before, "after": read_after}
+        measures = {
+            f"{name}_{when}": value
+            for when, reading in readings.items()
+            for name, value in (_scores(reading) | _errors(true, reading.text)).items()
+        }
+        return Comparison(verdict.accept, verdict.reason, self._engine.name, self._engine.note, measures)
 
 
-class _Errors(NamedTuple):
-    cer: float | None = None
-    wer: float | None = None
-    word_f: float | None = None
+def _scores(reading: ocr.Reading) -> dict[str, float | None]:
+    return {
+        "confidence": reading.confidence,
+        "chars": reading.characters,
+        "dictionary": text.dictionary_hits(reading.text),
+    }
 
 
-def _errors(true: str | None, read: str) -> _Errors:
+def _errors(true: str | None, read: str) -> dict[str, float | None]:
     if true is None:
-        return _Errors()
-    return _Errors(text.cer(true, read, PROFILE), text.wer(true, read, PROFILE), text.words(true, read, PROFILE).f)
+        return {}
+    return {
+        "cer": text.cer(true, read, PROFILE),
+        "wer": text.wer(true, read, PROFILE),
+        "word_f": text.words(true, read, PROFILE).f,
+    }
 
 
 def _eight_bit(pixels: np.ndarray) -> np.ndarray:

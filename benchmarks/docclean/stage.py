@@ -15,7 +15,7 @@ from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.docclean.result import Cell, Section, Table, mean
 from fastdiff.apps.docclean import metrics
-from fastdiff.apps.docclean.enhance import paper
+from fastdiff.apps.docclean.binarize import paper
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
@@ -104,10 +104,10 @@ def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
         by_size = sorted(pages.dibco(setup.data, year, None), key=lambda pair: pair.truth.size)
         pairs += by_size[: setup.count(PAGES // len(YEARS))]
 
-    def score(ink: np.ndarray) -> Score:
-        return lambda restored: {"F": metrics.f_measure(ink, ~paper(restored))}
+    def score(ink: np.ndarray, page: np.ndarray) -> Score:
+        return lambda restored: {"F": metrics.f_measure(ink, ~paper(restored, page))}
 
-    return [(pages.grey(pair.pixels), score(pair.truth)) for pair in pairs]
+    return [(page := pages.grey(pair.pixels), score(pair.truth, page)) for pair in pairs]
 
 
 def _clean(setup: Setup) -> list[tuple[np.ndarray, Score]]:

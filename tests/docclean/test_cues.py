@@ -71,3 +71,29 @@ def test_pages_without_letters_are_not_judged(page: str) -> None:
     }[page]
     found = cues.measure(np.clip(pixels, 0, 255).astype(np.uint8))
     assert found.task == "clean" and "no letters" in found.reason
+
+
+def boxed(page: np.ndarray) -> np.ndarray:
+    page[20:60, 20:200] = np.minimum(page[20:60, 20:200], 200)
+    return page
+
+
+def test_a_drawn_page_is_clean_already_shaded_boxes_included(family: str) -> None:
+    for page in (typeset(family, 20), boxed(typeset(family, 20))):
+        found = cues.measure(page)
+        assert found.task == "none" and "white paper" in found.reason
+
+
+def stained(page: np.ndarray) -> np.ndarray:
+    y, x = np.mgrid[: page.shape[0], : page.shape[1]]
+    ring = np.exp(-(((np.hypot(y - 150, x - 150) - 60) / 10) ** 2))
+    return (page * (1 - 0.15 * ring)).astype(np.uint8)
+
+
+def peppered(page: np.ndarray) -> np.ndarray:
+    return np.where(np.random.default_rng(3).random(page.shape) < 0.001, 0, page).astype(np.uint8)
+
+
+@pytest.mark.parametrize("spoil", [stained, peppered, scanned, lambda page: page // 2 + 100])
+def test_stains_specks_noise_and_grey_paper_are_to_be_cleaned(spoil) -> None:
+    assert cues.measure(spoil(typeset("Pillow's own", 20))).task == "clean"

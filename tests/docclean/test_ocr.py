@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fastdiff.apps.docclean import ocr, text
 from fastdiff.apps.docclean.ocr import Fragment, reading_order
+from fastdiff.apps.docclean.report import MEASURES
 from fastdiff.apps.docclean.scoring import Scorer
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -117,12 +118,14 @@ def test_reading_order_follows_lines_that_slope():
 
 def test_scores_rise_when_a_blurred_page_is_sharpened(scorer, page):
     seen = scorer.compare(defocused(page, 5), page, "form", 0)
-    assert seen.accept and seen.engine == "rapidocr" and seen.profile == "standard"
-    assert seen.cer_before > 0.2 > 0.05 > seen.cer_after
-    assert seen.wer_before > seen.wer_after and seen.word_f_before < seen.word_f_after
-    assert seen.confidence_before < seen.confidence_after
-    assert seen.dictionary_before < seen.dictionary_after
-    assert seen.chars_before <= seen.chars_after
+    assert seen.accept and seen.engine == "rapidocr"
+    of = seen.measures
+    assert of["cer_before"] > 0.2 > 0.05 > of["cer_after"]
+    assert of["wer_before"] > of["wer_after"] and of["word_f_before"] < of["word_f_after"]
+    assert of["confidence_before"] < of["confidence_after"]
+    assert of["dictionary_before"] < of["dictionary_after"]
+    assert of["chars_before"] <= of["chars_after"]
+    assert set(of) == set(MEASURES)
 
 
 def test_lost_text_is_rejected_and_the_verdict_does_not_see_the_truth(scorer, page):
@@ -131,14 +134,14 @@ def test_lost_text_is_rejected_and_the_verdict_does_not_see_the_truth(scorer, pa
     told, untold = scorer.compare(page, half, "form", 0), scorer.compare(page, half, "other", 0)
     assert not told.accept and "characters" in told.reason
     assert (untold.accept, untold.reason) == (told.accept, told.reason)
-    assert told.cer_before < 0.05 < 0.5 < told.cer_after
-    assert untold.cer_before is untold.word_f_after is untold.profile is None
+    assert told.measures["cer_before"] < 0.05 < 0.5 < told.measures["cer_after"]
+    assert not {"cer_before", "word_f_after"} & set(untold.measures)
 
 
 def test_deep_grey_and_two_tone_pages_score_like_their_eight_bit_twins(scorer, page):
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY)
     seen = scorer.compare(grey.astype(np.uint16) * 257, grey > 127, "form", 0)
-    assert seen.accept and seen.cer_before < 0.05 and seen.cer_after < 0.05
+    assert seen.accept and seen.measures["cer_before"] < 0.05 and seen.measures["cer_after"] < 0.05
 
 
 def test_without_text_or_engine_the_ink_decides(scorer):
@@ -150,7 +153,7 @@ def test_without_text_or_engine_the_ink_decides(scorer):
         assert "ink" in judge.compare(drawing, white, "drawing", 0).reason
         assert not judge.compare(drawing, white, "drawing", 0).accept
     unread = Scorer("none", None, "cpu").compare(drawing, drawing, "drawing", 0)
-    assert unread.engine == "none" and unread.chars_before is unread.confidence_after is None
+    assert unread.engine == "none" and not unread.measures
 
 
 def test_pages_of_two_sizes_and_a_truth_that_is_no_folder_are_refused(scorer, page, tmp_path):

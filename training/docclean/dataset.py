@@ -23,7 +23,7 @@ class Mixture:
 
     side: int = 128
     profiles: dict[str, float] = field(
-        default_factory=lambda: {"stain": 0.25, "archive": 0.25, "blur": 0.3, "scan": 0.1, "clean": 0.1}
+        default_factory=lambda: {"stain": 0.35, "archive": 0.36, "blur": 0.05, "scan": 0.12, "clean": 0.12}
     )
 
 
@@ -34,7 +34,7 @@ def _bank(seed: int) -> textures.Bank:
 
 MIXTURES = {
     "clean": Mixture(),
-    "deblur": Mixture(profiles={"blur": 0.85, "scan": 0.1, "clean": 0.05}),
+    "deblur": Mixture(profiles={"blur": 0.72, "scan": 0.16, "stain": 0.06, "clean": 0.06}),
 }
 
 
@@ -55,7 +55,7 @@ class Patches(IterableDataset):
         inner = slice(MARGIN, MARGIN + self.mixture.side)
         while True:
             profile = str(rng.choice(names, p=np.array(chances) / sum(chances)))
-            clean, x_height = self.cut(rng, pages, x_heights, small=profile == "blur" and rng.random() < 0.6)
+            clean, x_height = self.cut(rng, pages, x_heights, small=profile == "blur" and rng.random() < 0.7)
             if rng.random() < 0.04:
                 clean = np.ones_like(clean)  # an empty page has to stay empty
             back, _ = self.cut(rng, pages, x_heights, small=False)
@@ -67,12 +67,12 @@ class Patches(IterableDataset):
     def cut(self, rng, pages: np.ndarray, x_heights: np.ndarray, small: bool) -> tuple[np.ndarray, float]:
         """A random piece of a random page, zoomed and slightly turned, float32, and its x-height.
 
-        `small` asks for the 6 to 10 pixels at which blur destroys text.
+        `small` asks for the 6 to 12 pixels at which blur destroys text.
         """
         side = self.mixture.side + 2 * MARGIN
         index = int(rng.integers(len(pages)))
         x_height = float(x_heights[index])
-        zoom = rng.uniform(5.5, 10) / x_height if small else rng.uniform(0.7, 1.25)
+        zoom = rng.uniform(5.5, 12) / x_height if small else rng.uniform(0.7, 1.25)
         zoom = float(np.clip(zoom, side / (pages.shape[1] - 2), 1.5))
         reach = int(np.ceil(side / zoom))
         top, left = rng.integers(0, pages.shape[1] - reach, 2)

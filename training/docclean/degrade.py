@@ -55,7 +55,19 @@ def through(rng: Rng, other: np.ndarray, x_height: float, bank: Bank) -> np.ndar
     return 1 - (1 - back) * np.clip(depth, 0, 0.6)
 
 
+def speckle(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """A dirty copy: dense dark grains where a shadow or a worn drum lay, none elsewhere."""
+    if rng.random() > 0.12:
+        return image
+    side = image.shape[0]
+    dense = rng.uniform(0.02, 0.45) * np.clip(cloud(rng, side, rng.uniform(1, 4)) + rng.uniform(-0.5, 1), 0, 1.5)
+    noise = cv2.GaussianBlur(rng.random((side, side), np.float32), (0, 0), rng.uniform(0.3, 0.8))
+    grains = noise < np.quantile(noise, 0.5) * dense
+    return np.where(grains, image * rng.uniform(0.2, 0.8), image)
+
+
 def paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    image = image ** rng.uniform(0.9, 1.5)  # ink spreads into the paper and shadows itself: edges darken
     tone = rng.uniform(0.55, 1.0) if rng.random() < 0.7 else rng.uniform(0.85, 1.0)
     black = rng.uniform(0, 0.25)
     texture = rng.uniform(0, 0.045) * crop(rng, bank.grain, image.shape[0], (0.5, 4))
@@ -118,11 +130,11 @@ def soft(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: 
 def optics(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     """Defocus, motion or both, up to where a reader gives up; measured in glyph heights (1.4 x-heights)."""
     glyph = 1.4 * x_height
-    kind = rng.random()
-    if kind < 0.55 or kind > 0.85:
-        image = cv2.filter2D(image, -1, disc(glyph * rng.uniform(0.05, 0.5)), borderType=cv2.BORDER_REFLECT_101)
-    if kind > 0.45:
-        image = cv2.filter2D(image, -1, motion(rng, glyph * rng.uniform(0.2, 1.2)), borderType=cv2.BORDER_REFLECT_101)
+    kind = rng.choice(["defocus", "motion", "both"], p=[0.45, 0.42, 0.13])
+    if kind != "motion":
+        image = cv2.filter2D(image, -1, disc(glyph * rng.uniform(0.03, 0.5)), borderType=cv2.BORDER_REFLECT_101)
+    if kind != "defocus":
+        image = cv2.filter2D(image, -1, motion(rng, glyph * rng.uniform(0.1, 1.2)), borderType=cv2.BORDER_REFLECT_101)
     return image
 
 
@@ -188,7 +200,7 @@ def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
 Step = Callable[[Rng, np.ndarray, np.ndarray, float, Bank], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
     "stain": (ink, paper, stains, crumpled, light, soft),
-    "archive": (old_ink, paper, stains, crumpled, light, soft, resolution),
+    "archive": (old_ink, paper, stains, crumpled, light, speckle, soft, resolution),
     "blur": (fair_paper, optics, resolution),
     "scan": (ink, paper, stains, crumpled, light, optics, resolution),
     "clean": (),

@@ -33,7 +33,7 @@ FAMILIES = {
         "Rusch", "Rot", "Sweynheim & Pannartz", "Soufflet Vert", "Fanwood", "Old Standard TT",
     ),
     "hand": (
-        "Dancing Script", "Breip", "Kristi", "Rufscript", "femkeklaver", "DkgHandwriting", "Joscelyn", "TypoScript",
+        "Dancing Script", "Breip", "Kristi", "Rufscript", "DkgHandwriting", "Joscelyn", "TypoScript",
         "Kaushan Script", "Ecolier_court", "Because We Learn", "Because We Create", "Because We Mentor", "Z003",
         "Romande ADF Script Std", "Isabella", "Comic Neue", "CMU Classical Serif",
     ),
@@ -59,7 +59,6 @@ LICENCES = {
     "Bitstream-Vera": ("DejaVu Sans", "DejaVu Sans Mono", "DejaVu Serif"),
     "ParaType-Free-Font": ("PT Mono", "PT Sans", "PT Serif"),
     "public domain": ("Goudy Bookletter 1911",),
-    "CC-BY-SA-3.0": ("femkeklaver",),
     "LGPL-2.0-or-later": ("Isabella",),
     "GPL-2.0-or-later with exception": (
         "Baskervald ADF Std", "Gillius ADF", "Romande ADF Script Std", "Romande ADF Std",

@@ -31,9 +31,12 @@ class Renderer:
 
     def page(self, rng: np.random.Generator) -> Page:
         """One page of a random kind: print, table, receipt, old print, handwriting or pen strokes."""
-        kind = rng.choice(["print", "table", "old", "hand", "pen", "mixed"], p=[0.5, 0.1, 0.1, 0.15, 0.05, 0.1])
+        kind = rng.choice(["print", "table", "old", "hand", "pen", "mixed"], p=[0.42, 0.1, 0.11, 0.18, 0.07, 0.12])
         large = kind in ("old", "hand", "pen")
-        x_height = float(np.exp(rng.uniform(np.log(9 if large else 4.5), np.log(36 if large else 24))))
+        smallest, largest = (9, 44) if large else (4.5, 24)
+        if rng.random() < 0.08:
+            smallest, largest = 24, 72  # a title, or a photo of a detail
+        x_height = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         canvas = Image.new("L", (self.side * OVERSAMPLE,) * 2, 255)
         if kind == "pen":
             ink = np.full((self.side * OVERSAMPLE,) * 2, 255, np.uint8)
@@ -62,7 +65,7 @@ class Renderer:
         size = x_height * OVERSAMPLE * 100 / max(trial[3] - trial[1], 20)
         font = face.at(size)
         leading = size * rng.uniform(1.0, 1.7)
-        grey = int(rng.choice([0, 0, 0, 0, 20, 60, 110])) if style not in ("hand", "old") else 0
+        grey = int(rng.choice([0, 0, 0, 0, 0, 0, 0, 0, 40, 90])) if style not in ("hand", "old") else 0
         columns = int(rng.choice([1, 1, 2])) if x_height < 12 else 1
         column_width = canvas.width / columns
         for column in range(columns):
@@ -72,9 +75,9 @@ class Renderer:
                 if table:
                     self._row(rng, draw, font, left, y, leading, grey)
                 elif rng.random() < 0.06:
-                    heading = face.at(size * rng.uniform(1.1, 2.2))
-                    draw.text((left, y), self.writer.heading(rng), font=heading, fill=grey)
-                    y += leading * 0.8
+                    scale = rng.uniform(1.1, 3)
+                    draw.text((left, y), self.writer.heading(rng), font=face.at(size * scale), fill=grey)
+                    y += leading * (scale - 1)
                 else:
                     text = self.writer.paragraph(rng, 1 + int(2 * column_width / (size * 25)))
                     indent = size * 1.5 * (rng.random() < 0.1)
@@ -88,10 +91,12 @@ class Renderer:
 
     def _row(self, rng, draw, font, left: float, y: float, leading: float, grey: int) -> None:
         x = left
+        shade = int(rng.uniform(130, 235)) if rng.random() < 0.15 else 255
         while x < draw.im.size[0]:
             width = leading * rng.uniform(3, 9)
+            box = (x - leading * 0.2, y - leading * 0.1, x + width, y + leading * 1.2)
+            draw.rectangle(box, fill=shade, outline=grey, width=2)
             draw.text((x, y), " ".join(self.writer.token(rng) for _ in range(rng.integers(1, 3))), font=font, fill=grey)
-            draw.rectangle((x - leading * 0.2, y - leading * 0.1, x + width, y + leading * 1.2), outline=grey, width=2)
             x += width + leading * 0.2
 
     def decorate(self, rng: np.random.Generator, pixels: np.ndarray) -> None:
@@ -102,7 +107,7 @@ class Renderer:
             box = pixels[y : y + h, x : x + w]
             match rng.integers(5):
                 case 0:
-                    box[:] = np.minimum(box, int(rng.uniform(90, 240)))  # a shaded cell behind its text
+                    box[:] = np.minimum(box, int(rng.uniform(90, 235)))  # a shaded cell behind its text
                 case 1:
                     box[:] = 255 - box
                 case 2:
@@ -146,5 +151,6 @@ def _spread(rng: np.random.Generator, pixels: np.ndarray, x_height: float) -> np
         return pixels
     sigma = min(max(x_height * 0.06, 0.5), 2.0)
     soft = cv2.GaussianBlur(pixels, (0, 0), sigma).astype(np.float32)
-    level = rng.uniform(0.3, 0.6) * 255
+    core = float(np.median(soft[pixels < 128])) if (pixels < 128).any() else 0.0  # thin strokes must not vanish
+    level = core + rng.uniform(0.2, 0.55) * (255 - core)
     return np.clip((soft - level) * (1.4 + sigma) + 127, 0, 255).astype(np.uint8)
