@@ -1,5 +1,6 @@
 """Training through its command: from a few pages to weights that clean one, however often it is stopped."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -105,6 +106,9 @@ def test_weights_of_another_run_can_be_the_start(trained: Path, clean: Path, tmp
     start = read_pair(given).predictor.state_dict()
     moved = [(state(tmp_path)["net"][name] - value).abs().max().item() for name, value in start.items()]
     assert 0 < max(moved) < 1e-3
+    told = json.loads((tmp_path / "predictor.json").read_text())["start_from"]
+    assert told["file"] == given.name and told["sha256"] == hashlib.sha256(given.read_bytes()).hexdigest()
+    assert told["recipe"] == json.loads(given.with_suffix(".json").read_text())["recipe"]["predictor"]
 
 
 def test_an_interrupted_run_keeps_its_checkpoint(clean: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Trains the two networks of document clean-up; any run can be stopped and goes on from its last checkpoint."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ class TrainOptions:
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
     mixture: Mixture = field(default_factory=Mixture)
-    start_from: Path | None = None  # weights to begin with: packed ones, or those of an earlier run's stage
+    start_from: Path | None = None  # weights to begin with, as `read_pair` reads them
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,18 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
 def recipe(options: TrainOptions) -> dict:
     """What was asked for, as plain values without the places of this machine."""
     values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    if options.start_from:
+        values["start_from"] = _begun_with(options.start_from, options.stage)
     return {name: value for name, value in values.items() if name not in ("folder", "stage", "every")}
+
+
+def _begun_with(weights: Path, stage: str) -> dict:
+    """Name and digest of the weights that a stage began with, and their own recipe where a card tells it."""
+    files = sorted(weights.iterdir()) if weights.is_dir() else [weights]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    card = weights.with_suffix(".json")
+    told = json.loads(card.read_text()) if card.exists() else {}
+    return {"file": weights.name, "sha256": digest, "recipe": told.get("recipe", {}).get(stage)}
 
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
