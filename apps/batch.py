@@ -118,9 +118,7 @@ def _attempt(work: Work, item: Item, tick: Tick) -> Outcome:
         return Outcome(item, error=sentence, exit_code=SOME_FAILED, trace=traceback.format_exc())
 
 
-def _in_processes(
-    items: Sequence[Item], setup: Setup, options: Hashable, jobs: int
-) -> Iterator[tuple[int, Outcome]]:
+def _in_processes(items: Sequence[Item], setup: Setup, options: Hashable, jobs: int) -> Iterator[tuple[int, Outcome]]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (threads,))
     try:

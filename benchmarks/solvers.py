@@ -98,8 +98,7 @@ def measure_host_times() -> list[HostTime]:
     generator = torch.Generator().manual_seed(0)
     x, output = torch.randn(2, 1, 4, 64, 64, generator=generator)
     return [
-        HostTime(name, type(scheduler).__name__, *_race(name, scheduler, x, output))
-        for name, scheduler in _opponents()
+        HostTime(name, type(scheduler).__name__, *_race(name, scheduler, x, output)) for name, scheduler in _opponents()
     ]
 
 

@@ -42,9 +42,7 @@ def test_published_errors_of_2m_inversion(steps, there_and_back, from_exact):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_residual_is_the_round_trip_error_and_shrinks_with_the_steps(name):
     f, x0 = Gaussian(LinearVP()), images(3, 2, 4)
-    coarse, fine = (
-        invert(f, x0, grid(log_snr, f.schedule, n), SOLVERS[name](), unchanged).residual for n in (40, 160)
-    )
+    coarse, fine = (invert(f, x0, grid(log_snr, f.schedule, n), SOLVERS[name](), unchanged).residual for n in (40, 160))
     assert coarse.shape == (3,)
     assert (fine < coarse / 3).all()
     levels = grid(log_snr, f.schedule, 40)
@@ -80,9 +78,7 @@ def test_fixed_point_reaches_pure_noise():
 def test_acceleration_saves_calls():
     """Plain iteration needs tens of calls a step where Anderson acceleration needs a few."""
     f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
-    plain, accelerated = (
-        _calls(f, FixedPoint(DDIM(), iterations=400, window=window), levels) for window in (1, 5)
-    )
+    plain, accelerated = (_calls(f, FixedPoint(DDIM(), iterations=400, window=window), levels) for window in (1, 5))
     assert accelerated < 0.7 * plain
 
 

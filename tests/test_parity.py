@@ -91,9 +91,7 @@ def test_sde_dpm_solver(order, slope):
     levels = levels_of(scheduler.sigmas)
     noises = torch.randn(10, 2, 3, 5, generator=torch.Generator().manual_seed(4))
     ours = Multistep(order, DIFFUSION, SLOPES[slope], noise=lambda x, step: noises[step - 1])
-    theirs = run_theirs(
-        scheduler, F, levels, start(), variance_noise=dict(zip(levels, noises, strict=False))
-    )
+    theirs = run_theirs(scheduler, F, levels, start(), variance_noise=dict(zip(levels, noises, strict=False)))
     assert_close(integrate(F, ours, start(), levels).x, theirs)
 
 
@@ -110,9 +108,7 @@ def test_sde_dpm_solver(order, slope):
     ],
 )
 def test_unipc(slope, data, final, order, steps):
-    scheduler = UniPCMultistepScheduler(
-        solver_order=order, solver_type=slope, predict_x0=data, final_sigmas_type=final
-    )
+    scheduler = UniPCMultistepScheduler(solver_order=order, solver_type=slope, predict_x0=data, final_sigmas_type=final)
     scheduler.set_timesteps(steps)
     levels = levels_of(scheduler.sigmas)
     ours = UniPC(order, DATA if data else NOISE, SLOPES[slope])

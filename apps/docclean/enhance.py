@@ -72,7 +72,8 @@ class Enhancer:
         elif pixels.ndim == 3:
             clean = colour.repaint(pixels, restored)
         else:
-            clean = np.rint(restored * np.float32(np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
+            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
+            clean = np.rint(levels, out=levels).astype(pixels.dtype)
         return Enhanced(clean, task, reason, restorer.spent)
 
     def _choose(self, page: np.ndarray) -> tuple[str, str]:

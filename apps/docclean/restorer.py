@@ -49,7 +49,7 @@ class Restorer:
             restored = self._tiled(self.pair.predictor)(degraded)
             if self.calls:
                 restored = restored + self._residual(restored, key)
-            return restored[0].mean(0).clamp(0, 1).cpu()
+            return restored[0].mean(0).clamp_(0, 1).cpu()
 
     def _residual(self, restored: Tensor, key: int) -> Tensor:
         """The sampled residual (1, C, H, W), in [-1, 1]."""

@@ -125,8 +125,9 @@ def _hocr_pages(text: str, path: Path) -> list[str]:
     pages = [] if root is None else root.xpath(f"//*[{_has_class('ocr_page')}]")
     if not pages:
         raise UsageError(f"truth {path} is not hOCR: an element of class ocr_page is needed")
-    return [" ".join("".join(word.itertext()) for word in page.xpath(f".//*[{_has_class('ocrx_word')}]"))
-            for page in pages]
+    return [
+        " ".join("".join(word.itertext()) for word in page.xpath(f".//*[{_has_class('ocrx_word')}]")) for page in pages
+    ]
 
 
 def _has_class(name: str) -> str:

@@ -41,10 +41,12 @@ def _measured(truth: np.ndarray, ink: np.ndarray) -> dict[str, float]:
 
 
 def _f_by_year(rows: list[dict[str, Any]]) -> Table:
-    f = np.array([
-        [fmean(row["f"] for row in rows if row["method"] == method and row["year"] in years) for years in COLUMNS]
-        for method in METHODS
-    ])  # (methods, columns); ours is the last method
+    f = np.array(
+        [
+            [fmean(row["f"] for row in rows if row["method"] == method and row["year"] in years) for years in COLUMNS]
+            for method in METHODS
+        ]
+    )  # (methods, columns); ours is the last method
     lines = [(method, *line) for method, line in zip(METHODS, f.tolist(), strict=True)]
     lines.append(("ours over the best", *(f[-1] - f[:-1].max(axis=0)).tolist()))
     kept = [row["kept"] for row in rows if row["method"] == "ours"]

@@ -28,8 +28,11 @@ def run(setup: Setup) -> Section:
             truth = page.text or before
             f = {"before": text.words(truth, before).f, "after": text.words(truth, after).f}
             gated = f["before" if kept else "after"]
-            rows.append({"page": page.name, "group": group, "engine": engine, "task": enhanced.task, "kept": kept}
-                        | f | {"gated": gated, "loss": f["before"] - f["after"], "loss gated": f["before"] - gated})
+            rows.append(
+                {"page": page.name, "group": group, "engine": engine, "task": enhanced.task, "kept": kept}
+                | f
+                | {"gated": gated, "loss": f["before"] - f["after"], "loss gated": f["before"] - gated}
+            )
         loss = max(row["loss"] for row in rows[-len(ENGINES) :])
         strips.append(Strip(f"{page.name}, {enhanced.task}", -loss, (page.pixels, enhanced.pixels)))
     return Section([_table(rows)], rows, strips)

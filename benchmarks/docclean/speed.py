@@ -46,12 +46,14 @@ def run(setup: Setup) -> Section:
 
 
 def sheet(shape: tuple[int, int]) -> np.ndarray:
-    """A page of text in eleven points with white margins, grey uint8 of this shape."""
+    """A scan of a page of text in eleven points: grey paper, a sensor's noise; grey uint8 of this shape."""
     height, width = shape
     page = column(np.random.default_rng(0), held_out()[0][1], height / 146, count=42, width=72).pixels
     top, left = (height - page.shape[0]) // 2, (width - page.shape[1]) // 2
     bottom, right = height - page.shape[0] - top, width - page.shape[1] - left
-    return cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=255)
+    drawn = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=255)
+    noise = np.random.default_rng(1).normal(0, 3, shape)
+    return np.clip(np.rint(30 + drawn * 0.8 + noise), 0, 255).astype(np.uint8)
 
 
 def _times(setup: Setup, a4: np.ndarray) -> Table:

@@ -228,9 +228,7 @@ def test_broken_weights_and_places_that_cannot_be_written(tmp_path: Path, weight
     assert scan.read_bytes() == before
 
 
-def test_a_dry_run_lists_and_writes_nothing(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_pdf(tmp_path / "scan.pdf", page(0), page(1))
     assert docclean(weights, tmp_path / "scan.pdf", "--dry-run") == 0
     told = capsys.readouterr().out

@@ -5,7 +5,7 @@ from fastdiff.solvers.errors import UsageError
 
 
 def test_profiles_forgive_more_and_more():
-    typeset, typed = "\u201cIt\u2019s \ufb01ne\u201d \u2014 said\u00a0no\u00adbody", "\"It's fine\" - said nobody"
+    typeset, typed = "\u201cIt\u2019s \ufb01ne\u201d \u2014 said\u00a0no\u00adbody", '"It\'s fine" - said nobody'
     assert text.strict(" a\n\n b\t") == "a b"
     assert text.strict(typeset) != typed
     assert text.standard(typeset) == typed
