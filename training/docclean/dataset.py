@@ -15,6 +15,7 @@ from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.degrade import degrade
 
 MARGIN = 24  # pixels around a patch that optics may pull in
+KEEP_GREY = ("clean", "blur")  # elsewhere grey ink has faded: its darkest tone is to come back black
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Patches(IterableDataset):
         while True:
             profile = str(rng.choice(names, p=np.array(chances) / sum(chances)))
             clean, x_height = self.cut(rng, pages, x_heights, small=profile == "blur" and rng.random() < 0.7)
+            if profile not in KEEP_GREY and clean.min() < 0.5:
+                clean = (clean - clean.min()) / (1 - clean.min())
             if rng.random() < 0.04:
                 clean = np.ones_like(clean)  # an empty page has to stay empty
             back, _ = self.cut(rng, pages, x_heights, small=False)
