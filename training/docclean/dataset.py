@@ -85,4 +85,5 @@ class Patches(IterableDataset):
         if rng.random() < 0.2:
             turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 2), 1)
             piece = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return np.clip(piece, 0, 1), x_height * zoom
+        crisp = rng.uniform(1, 1.8)  # as hinted letters are: the cores of thin strokes are black
+        return np.clip((piece - 0.5) * crisp + 0.5, 0, 1), x_height * zoom
