@@ -10,7 +10,7 @@ from fastdiff.apps.docclean import strokes
 # Restored pixels darker than INK are ink if a stroke of theirs is darker than CORE and, on the page as it came, has at
 # least FAINTEST of the typical stroke's contrast: what shines through from the back is as dark as ink on a patch, and
 # paler than the ink of its page. All three are the best on DIBCO 2009 to 2011.
-INK, CORE, FAINTEST = 0.8, 0.4, 0.6
+INK, CORE, FAINTEST = 0.85, 0.5, 0.55
 
 
 def paper(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
