@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.docclean import binarize, colour, cues
+from fastdiff.apps.docclean import binarize, colour, cues, strokes
 from fastdiff.apps.docclean.options import TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
@@ -18,7 +18,8 @@ from fastdiff.solvers.registry import SOLVERS
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SOLVER, CALLS = "ddim", 0  # the denoiser is young: no number of calls has measured better than none yet
 
-SEEN = 0.5  # share of the page as it came in a deblurred one
+SEEN = 0.5  # share of the strokes as they came in a deblurred page
+GRAIN = 0.06  # of the paper's level: paler marks are not strokes
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ class Enhancer:
 
 
 def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The restored page mixed with the page as it came, its paper brought to white: float32 (H, W) in [0, 1], all.
+    """The restored page mixed with its strokes as they came, on restored paper: float32 (H, W) in [0, 1], all.
 
     Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
     seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
     """
-    paper = np.float32(max(np.percentile(grey, 90), 0.1))
-    return cv2.addWeighted(restored, 1 - SEEN, np.minimum(grey / paper, 1), SEEN, 0)
+    ground = np.maximum(strokes.paper(grey) * (1 - GRAIN), 0.01)
+    seen = np.minimum(grey / ground, 1) * strokes.paper(restored)
+    return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
 
 
 def _one_of(what: str, given: str, allowed) -> None:

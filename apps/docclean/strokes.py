@@ -7,9 +7,15 @@ import numpy as np
 def contrast(grey: np.ndarray) -> np.ndarray:
     """How much darker each pixel is than the paper around it, as a share of that paper's level.
 
-    uint8 (H, W) -> float32 (H, W) in [0, 1]. The paper is the grey closing by a square wider than any stroke, which
-    fills strokes and leaves stains and shadows.
+    uint8 (H, W) -> float32 (H, W) in [0, 1].
+    """
+    return 1 - grey / np.maximum(paper(grey), 1).astype(np.float32)
+
+
+def paper(grey: np.ndarray) -> np.ndarray:
+    """The paper around each pixel, (H, W) as `grey`, uint8 or float32.
+
+    The grey closing by a square wider than any stroke fills strokes and leaves stains, shadows and solid areas.
     """
     width = max(15, max(grey.shape) // 40) | 1
-    paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
-    return 1 - grey / np.maximum(paper, 1).astype(np.float32)
+    return cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
