@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-BLURRED = 0.22  # edge width in glyph heights from which a page counts as blurred
+BLURRED = 0.26  # edge width in glyph heights from which a page counts as blurred
 SHARPEST = 3.2  # pixels: edges of fair scans measure 2.5 to 3.0, whatever the size of the letters
 LONGEST_SIDE = 3000  # pixels of the working copy
 WHITE = 250  # grey level of flawless paper
