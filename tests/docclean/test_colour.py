@@ -105,7 +105,7 @@ def test_pages_of_a_few_pixels_are_pages_too(unchanging: Path, shape: tuple[int,
 
 def test_auto_never_binarizes_and_says_why(unchanging: Path) -> None:
     enhancer = Enhancer(device="cpu", weights=unchanging, calls=0)
-    enhanced = enhancer(text_page(24), key=0)
+    enhanced = enhancer(text_page(24, paper=220), key=0)
     assert enhanced.task == "clean" and "sharp" in enhanced.task_reason
     assert enhanced.pixels.dtype == np.uint8
 
