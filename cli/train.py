@@ -10,7 +10,7 @@ from fastdiff.apps.atomic import writing
 from fastdiff.cli.options import PATH, Command, option
 
 if TYPE_CHECKING:
-    from fastdiff.training.docclean.train import Progress
+    from fastdiff.training.fit import Progress
 
 COUNT = click.IntRange(1)
 
@@ -109,6 +109,50 @@ def docclean(
             run(options, lambda progress: click.echo(_told(progress), err=True))
         weights = pack(folder)
     click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
+
+
+@command.command(cls=Command)
+@option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
+@option(
+    "--folder",
+    type=PATH,
+    default="runs/edit",
+    help="Where the run lives, and goes on after a stop. [default: runs/edit]",
+    group="Training",
+)
+@option("--steps", type=COUNT, default=60_000, help="Of training. [default: 60000]", group="Training")
+@option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="bfloat16 is faster where the processor has it. [default: float32]",
+    group="Run",
+)
+@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dtype: str, debug: bool) -> None:
+    """Train the backbone of edit on rendered scenes, on the processor, for hours.
+
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder `scenes` in it holds the
+    backbone in the layout of diffusers, and card.json, which says how it was made.
+
+    \b
+    Examples:
+      fastdiff train edit                      the recipe of the bundled backbone
+      fastdiff train edit --dtype bfloat16     where the processor is fast at it
+    """
+    from fastdiff.training.edit.card import pack
+    from fastdiff.training.edit.render import FONT
+    from fastdiff.training.edit.train import TrainOptions, run
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        click.echo(f"backbone: {steps} steps, in {folder}", err=True)
+        options = TrainOptions(folder, font=font or FONT, steps=steps, batch=batch, seed=seed, dtype=dtype)
+        trained = run(options, lambda progress: click.echo(_told(progress), err=True))
+        target = pack(trained, options)
+    click.echo(target)
 
 
 def _told(progress: "Progress") -> str:

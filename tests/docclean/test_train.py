@@ -15,7 +15,8 @@ from fastdiff.cli.main import main
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.training.docclean import fonts, pool
-from fastdiff.training.docclean.train import Progress, TrainOptions, run
+from fastdiff.training.docclean.train import TrainOptions, run
+from fastdiff.training.fit import Progress
 
 TINY = ("--width", "4", "--levels", "2", "--batch", "2", "--pool", "2")
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.docclean import losses, pool
 from fastdiff.training.docclean.dataset import Mixture, Patches
+from fastdiff.training.fit import Objective, Plan, Progress, fit
 
 STAGES = ("predictor", "denoiser")
 
@@ -42,35 +41,6 @@ class TrainOptions:
     start_from: Path | None = None  # weights to begin with, as `read_pair` reads them
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a watcher is told at every checkpoint."""
-
-    step: int
-    steps: int
-    loss: float  # mean since the last checkpoint
-    validation: float  # of the averaged weights, on patches that never train
-    seconds: float  # since this run began or went on
-    seconds_left: float
-
-
-class Average:
-    """Exponential moving average of the weights, quick at first: min(decay, (1 + n) / (10 + n))."""
-
-    def __init__(self, net: nn.Module, decay: float = 0.999):
-        self.net, self.decay = deepcopy(net).eval().requires_grad_(False), decay
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
-
-
-def rate_at(step: int, steps: int) -> float:
-    """Share of the learning rate at a step: warm-up over 200, constant, linear to zero over the last 30 %."""
-    return min(1, (step + 1) / 200, (steps - step) / (0.3 * steps))
-
-
 def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Path:
     """Trains one stage and returns its weights file; `STAGE.json` beside it holds the recipe.
 
@@ -83,7 +53,15 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     if options.start_from:
         _begin_with(net, options.start_from, options.stage)
     net.to(memory_format=torch.channels_last)
-    average = _fit(net, objective, options, watch)
+    average = fit(
+        net,
+        objective,
+        lambda first: _batches(options, first),
+        lambda: _held_out(options),
+        Plan(options.steps, options.rate, options.seed, options.dtype, options.every),
+        options.folder / f"{options.stage}.state.pt",
+        watch,
+    )
     weights = options.folder / f"{options.stage}.safetensors"
     save_file({name: value.half().contiguous() for name, value in average.state_dict().items()}, weights)
     weights.with_suffix(".json").write_text(json.dumps(recipe(options), indent=2))
@@ -105,9 +83,6 @@ def _begun_with(weights: Path, stage: str) -> dict:
     card = weights.with_suffix(".json")
     told = json.loads(card.read_text()) if card.exists() else {}
     return {"file": weights.name, "sha256": digest, "recipe": told.get("recipe", {}).get(stage)}
-
-
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
@@ -156,53 +131,6 @@ def _begin_with(net: nn.Module, given: Path, stage: str) -> None:
         raise UsageError(f"the networks of {given} have another width or other levels than this run") from error
 
 
-def _fit(net: nn.Module, objective: Objective, options: TrainOptions, watch: Callable[[Progress], None]) -> nn.Module:
-    """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network."""
-    average = Average(net)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=options.rate, betas=(0.9, 0.95), weight_decay=1e-4, fused=True)
-    state_file = options.folder / f"{options.stage}.state.pt"
-    first = _resume(state_file, net, average.net, optimizer)
-    if first >= options.steps:
-        return average.net
-    torch.manual_seed(options.seed + first)  # going on, the denoiser draws new noise
-    validation, batches = _held_out(options), _batches(options, first)
-    half = torch.autocast("cpu", torch.bfloat16, enabled=options.dtype == "bfloat16")
-    total, count, started = 0.0, 0, time.monotonic()
-    for step in range(first, options.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * rate_at(step, options.steps)
-        with half:
-            loss = objective(net, *next(batches))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        average.update(net, step)
-        total, count = total + loss.item(), count + 1
-        if (step + 1) % options.every == 0 or step + 1 == options.steps:
-            state = {"net": net.state_dict(), "average": average.net.state_dict()}
-            _replace(state_file, {**state, "optimizer": optimizer.state_dict(), "step": step + 1})
-            error, seconds = _validate(average.net, objective, validation, half), time.monotonic() - started
-            left = seconds / (step + 1 - first) * (options.steps - step - 1)
-            watch(Progress(step + 1, options.steps, total / count, error, seconds, left))
-            total, count = 0.0, 0
-    return average.net
-
-
-def _resume(path: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Puts everything back to where the checkpoint was written and returns its step; 0 without a checkpoint."""
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:
-        raise UsageError(f"{path} is damaged or of a network of other size: remove it, or change the folder") from error
-    return state["step"]
-
-
 def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
     """64 pairs that never train."""
     patches = Patches(options.folder / "pool", options.mixture, seed=options.seed + 1_000_003)
@@ -212,16 +140,3 @@ def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
 def _batches(options: TrainOptions, first: int) -> Iterator[tuple[Tensor, Tensor]]:
     patches = Patches(options.folder / "pool", options.mixture, seed=options.seed, start=first)
     return iter(DataLoader(patches, batch_size=options.batch, num_workers=1, prefetch_factor=4))
-
-
-def _validate(net: nn.Module, objective: Objective, pair: tuple[Tensor, Tensor], half) -> float:
-    """The objective on the fixed validation patches, with the same noise every time."""
-    with torch.no_grad(), torch.random.fork_rng(), half:
-        torch.manual_seed(0)
-        return objective(net, *pair).item()
-
-
-def _replace(path: Path, state: dict) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)

@@ -1,0 +1,132 @@
+"""Training the backbone through its command, to a folder that diffusers itself loads and samples from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import T5EncoderModel
+
+from fastdiff.cli.main import main
+from fastdiff.models.patch_codec import PatchCodec, fit
+from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
+from fastdiff.training.edit.concepts import CONCEPTS
+from fastdiff.training.edit.dataset import Scenes
+from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.scenes import Background
+from fastdiff.training.edit.train import scheduler, velocity_loss
+
+
+def train(folder: Path, *options: object) -> int:
+    return main(["train", "edit", "--folder", str(folder), "--batch", "2", *map(str, options)])
+
+
+def state(folder: Path) -> dict:
+    return torch.load(folder / "backbone.state.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, renderer: Renderer) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    assert train(folder, "--steps", 2) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(stopped: Path) -> tuple[dict, Path]:
+    """The state after two steps, and the folder after one more."""
+    before = state(stopped)
+    assert train(stopped, "--steps", 3) == 0
+    return before, stopped
+
+
+def test_a_run_goes_on_where_it_stopped(trained: tuple[dict, Path]) -> None:
+    before, after = trained[0], state(trained[1])
+    assert (before["step"], after["step"]) == (2, 3)
+    moved = [(after["net"][name] - value).abs().max().item() for name, value in before["net"].items()]
+    assert 0 < max(moved) < 1e-3  # one step of the warm-up, not a new start
+
+
+def test_the_real_classes_load_the_folder(trained: tuple[dict, Path]) -> None:
+    folder, average = trained[1] / "scenes", state(trained[1])["average"]
+    pipeline = PixArtAlphaPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    assert isinstance(pipeline.transformer, PixArtTransformer2DModel)
+    assert isinstance(pipeline.text_encoder, T5EncoderModel) and isinstance(pipeline.vae, PatchCodec)
+    for name, value in pipeline.transformer.state_dict().items():
+        assert torch.equal(value, average[f"transformer.{name}"].half().float())
+    prompt = "fox on a teal background"
+    picture = pipeline(prompt, num_inference_steps=2, clean_caption=False, use_resolution_binning=False).images[0]
+    assert picture.size == (128, 128)
+
+
+def test_the_folder_is_small_and_its_card_true(trained: tuple[dict, Path]) -> None:
+    folder = trained[1] / "scenes"
+    card = json.loads((folder / "card.json").read_text())
+    assert card["bytes"] < 30e6 and card["recipe"]["steps"] == 3 and card["data"]["font"]["licence"] == "OFL-1.1"
+    assert set(card["data"]["concepts"]) == set(CONCEPTS)
+    for part in ("transformer", "text_encoder"):
+        weights = load_file(next((folder / part).glob("*.safetensors")))
+        assert {value.dtype for value in weights.values()} == {torch.float16}
+        assert sum(value.numel() for value in weights.values()) == card["parameters"][part]
+    assert str(trained[1].parent) not in json.dumps(card)
+
+
+class KnowsThePicture(nn.Module):
+    """Solves x_t = alpha x0 + sigma eps for the noise, given x0."""
+
+    def __init__(self, clean: Tensor):
+        super().__init__()
+        self.clean, self.abar = clean, scheduler().alphas_cumprod
+
+    def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        alpha, sigma = (share.sqrt()[:, None, None, None] for share in (self.abar[t], 1 - self.abar[t]))
+        return alpha * (noisy - alpha * self.clean) / sigma - sigma * self.clean
+
+
+def test_the_loss_is_nothing_for_who_knows_the_picture_and_one_for_who_knows_nothing(pictures: Tensor) -> None:
+    codec = fit([pictures])
+    loss = velocity_loss(codec, scheduler().alphas_cumprod)
+    tokens = torch.zeros(len(pictures), LONGEST, dtype=torch.long)
+    torch.manual_seed(0)
+    assert loss(KnowsThePicture(codec.encode(pictures).latent_dist.mode()), pictures, tokens) < 1e-6
+    assert loss(lambda noisy, t, tokens: torch.zeros_like(noisy), pictures, tokens) == pytest.approx(1, abs=0.05)
+
+
+def test_an_untrained_backbone_predicts_nothing_and_hears_every_word() -> None:
+    net = Backbone(len(tokenizer()), 48, 16)
+    noisy, tokens = torch.randn(2, 48, 16, 16), torch.tensor([[5, 6, 1, 0], [7, 8, 9, 1]])
+    predicted = net(noisy, torch.tensor([10, 900]), tokens)
+    assert torch.equal(predicted, torch.zeros_like(noisy))
+    predicted.sum().backward()
+    assert net.transformer.proj_out.bias.grad.abs().min() > 0
+
+
+def test_the_tokenizer_knows_every_caption_and_points_back_at_its_words() -> None:
+    words = tokenizer()
+    longest = Background("checkered", ("orange", "yellow")).phrase
+    for concept in CONCEPTS:
+        ids = words(f"{concept} on {longest}").input_ids
+        assert words.unk_token_id not in ids and len(ids) <= LONGEST
+    caption = "A Fox, on teal"
+    told = words(caption, return_offsets_mapping=True)
+    pieces = [caption[start:end].lower() for start, end in told.offset_mapping]
+    assert pieces == ["a", "fox", ",", "on", "teal", ""]
+    assert told.input_ids[2] == words.unk_token_id and told.input_ids[-1] == words.eos_token_id
+
+
+def test_the_stream_starts_narrow_and_some_captions_are_dropped(renderer: Renderer) -> None:
+    stream = iter(Scenes(FONT, tokenizer(), seed=0, widening=10**6))
+    pictures, tokens = zip(*(next(stream) for _ in range(300)), strict=True)
+    lengths = torch.stack(tokens).ne(0).sum(1)
+    assert 0.05 < (lengths == 1).float().mean() < 0.16  # the end of the caption alone
+    corners = torch.stack(pictures)[:, :, :6, :6]
+    assert corners.std((2, 3)).max(dim=1).values.lt(1).all() and pictures[0].abs().max() <= 1
+
+
+def test_no_font_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--font", tmp_path / "none.ttf") == 3
+    assert "fonts-noto-color-emoji" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""The domain of the bundled backbone: one emoji in some pose over a background of named colours.
+
+A scene is a value. With another concept or background put in by `dataclasses.replace`, it is the exact answer to the
+edit of that word.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastdiff.training.edit.concepts import CONCEPTS
+
+SIDE = 128  # pixels of a scene
+
+COLOURS = {
+    "red": (214, 40, 40), "orange": (245, 130, 32), "yellow": (250, 212, 50), "green": (56, 160, 70),
+    "teal": (22, 140, 140), "blue": (40, 90, 210), "purple": (124, 58, 180), "pink": (246, 150, 190),
+    "brown": (125, 80, 45), "gray": (140, 144, 150), "black": (24, 24, 28), "white": (248, 248, 248),
+}  # fmt: skip
+KINDS = ("plain", "gradient", "striped", "dotted", "checkered")
+
+
+@dataclass(frozen=True)
+class Background:
+    """A kind of KINDS in one colour if it is plain, else in two."""
+
+    kind: str
+    colours: tuple[str, ...]
+
+    @property
+    def phrase(self) -> str:
+        """Such as `a teal and white striped background`; a plain one goes without its kind."""
+        words = " and ".join(self.colours) + ("" if self.kind == "plain" else f" {self.kind}")
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} background"
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the emoji stands: side and centre of its square in pixels, and its tilt in degrees against the clock."""
+
+    side: float
+    x: float
+    y: float
+    tilt: float
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How the background lies, whatever its kind: direction in degrees, period and shift in pixels."""
+
+    angle: float
+    period: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    concept: str
+    background: Background
+    pose: Pose
+    pattern: Pattern
+
+    @property
+    def caption(self) -> str:
+        """Such as `fox on a teal and white striped background`."""
+        return f"{self.concept} on {self.background.phrase}"
+
+
+def held_out(concept: str, background: Background) -> bool:
+    """Whether the pair is one of the fixed tenth that never trains; the order of the colours does not matter."""
+    pair = "|".join((concept, background.kind, *sorted(background.colours)))
+    return int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4]) % 10 == 0
+
+
+def draw(rng: np.random.Generator, spread: float = 1.0, held: bool = False) -> Scene:
+    """A random scene, of a held-out pair if `held`, else of one that trains.
+
+    At a spread of 0 every emoji stands upright in the middle; 1 is the full range of poses.
+    """
+    while True:
+        concept, background = str(rng.choice(list(CONCEPTS))), _background(rng)
+        if held_out(concept, background) == held:
+            return Scene(concept, background, _pose(rng, spread), _pattern(rng))
+
+
+def _background(rng: np.random.Generator) -> Background:
+    kind = str(rng.choice(KINDS))
+    colours = rng.choice(list(COLOURS), 1 if kind == "plain" else 2, replace=False)
+    return Background(kind, tuple(map(str, colours)))
+
+
+def _pose(rng: np.random.Generator, spread: float) -> Pose:
+    side, x, y, tilt = spread * rng.uniform(-1, 1, 4)
+    side = 92 + 24 * side
+    room = (SIDE - side) / 2
+    return Pose(side, SIDE / 2 + x * room, SIDE / 2 + y * room, 15 * tilt)
+
+
+def _pattern(rng: np.random.Generator) -> Pattern:
+    return Pattern(45.0 * rng.integers(8), rng.uniform(28, 48), rng.uniform(0, 48))

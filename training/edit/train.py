@@ -1,0 +1,112 @@
+"""Trains the backbone of `fastdiff edit`; a run can be stopped and goes on from its last checkpoint."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from fastdiff.models import patch_codec
+from fastdiff.models.patch_codec import PatchCodec
+from fastdiff.training.edit.backbone import Backbone, tokenizer
+from fastdiff.training.edit.dataset import Scenes
+from fastdiff.training.edit.render import FONT
+from fastdiff.training.edit.scenes import SIDE
+from fastdiff.training.fit import Batch, Objective, Plan, Progress, fit
+
+FITTED_TO = 1000  # scenes that the codec is fitted to
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training run."""
+
+    folder: Path  # the checkpoint, the codec and the finished backbone
+    font: Path = FONT
+    steps: int = 60_000
+    batch: int = 32
+    rate: float = 1e-3  # learning rate
+    seed: int = 0
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    every: int = 200  # steps between checkpoints
+    widening: float = 0.15  # share of the run in which the poses of the scenes widen to their full range
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The parts of a finished backbone."""
+
+    backbone: Backbone
+    codec: PatchCodec
+    tokenizer: PreTrainedTokenizerFast
+    scheduler: DPMSolverMultistepScheduler
+
+
+def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Trained:
+    """Trains a backbone.
+
+    Raises UsageError for a checkpoint of another network, MissingError without the font.
+    """
+    torch.manual_seed(options.seed)
+    words, schedule = tokenizer(), scheduler()
+    codec = _codec(options, words)
+    net = Backbone(len(words), codec.config.latent_channels, SIDE // codec.patch)
+    average = fit(
+        net,
+        velocity_loss(codec, schedule.alphas_cumprod),
+        lambda first: _batches(options, words, first),
+        lambda: _held_out(options, words),
+        Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),
+        options.folder / "backbone.state.pt",
+        watch,
+    )
+    return Trained(average, codec, words, schedule)
+
+
+def scheduler() -> DPMSolverMultistepScheduler:
+    """The cosine schedule of Nichol & Dhariwal 2021 (arXiv 2102.09672) for networks that predict v."""
+    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+
+
+def velocity_loss(codec: PatchCodec, abar: Tensor) -> Objective:
+    """Error of v = alpha eps - sigma x0 (Salimans & Ho 2022, arXiv 2202.00512) at logit-normal training steps.
+
+    White latents make faint components as loud as strong ones: each counts by its deviation.
+    """
+    weight = (codec.deviation / codec.deviation.mean())[:, None, None]
+
+    def loss(net: nn.Module, pictures: Tensor, tokens: Tensor) -> Tensor:
+        clean = codec.encode(pictures.float()).latent_dist.mode()  # (B, C, H, W)
+        t = (torch.randn(len(clean)).sigmoid() * len(abar)).long()
+        alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
+        noise = torch.randn_like(clean)
+        predicted = net(alpha * clean + sigma * noise, t, tokens).float()
+        return (weight * (predicted - (alpha * noise - sigma * clean)).square()).mean()
+
+    return loss
+
+
+def _codec(options: TrainOptions, words: PreTrainedTokenizerFast) -> PatchCodec:
+    """The codec that the run began with, else a new one."""
+    folder = options.folder / "codec"
+    if not folder.exists():
+        scenes = islice(Scenes(options.font, words, options.seed), FITTED_TO)
+        patch_codec.fit([torch.stack([picture for picture, _ in scenes])]).save_pretrained(folder)
+    return PatchCodec.from_pretrained(folder)
+
+
+def _held_out(options: TrainOptions, words: PreTrainedTokenizerFast) -> Batch:
+    """128 scenes of pairs that never train."""
+    scenes = Scenes(options.font, words, options.seed + 1_000_003, held=True)
+    return next(iter(DataLoader(scenes, batch_size=128)))
+
+
+def _batches(options: TrainOptions, words: PreTrainedTokenizerFast, first: int) -> Iterator[Batch]:
+    widening = round(options.widening * options.steps * options.batch)
+    scenes = Scenes(options.font, words, options.seed, first * options.batch, widening)
+    return iter(DataLoader(scenes, batch_size=options.batch, num_workers=1, prefetch_factor=4))
