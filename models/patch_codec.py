@@ -17,13 +17,11 @@ from torch import Tensor, nn
 from fastdiff.solvers.errors import UsageError
 
 
-class PatchCodec(ModelMixin, ConfigMixin):
+class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name their config file differently
     """Pictures (B, 3, H, W) in [-1, 1] to latents (B, latent_channels, H / patch, W / patch), and back.
 
     H and W are multiples of `patch`, which is 2 ** (len(block_out_channels) - 1): pipelines read the factor so.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -39,14 +37,13 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.deviation = nn.Parameter(torch.ones(latent_channels), requires_grad=False)
         self.mean = nn.Parameter(torch.zeros(values), requires_grad=False)
 
-    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[IdentityDistribution]:
+    def encode(self, x: Tensor) -> AutoencoderKLOutput:
         """The latents, as a distribution without spread. Raises UsageError for sides that are no multiples."""
         if any(side % self.patch for side in x.shape[-2:]):
             raise UsageError(f"a picture of {x.shape[-1]}x{x.shape[-2]}: sides are multiples of {self.patch}")
         patches = F.pixel_unshuffle(x, self.patch) - self.mean[:, None, None]  # (B, values, H / patch, W / patch)
         latents = torch.einsum("bvhw,cv->bchw", patches, self.components / self.deviation[:, None])
-        latents = IdentityDistribution(latents)
-        return AutoencoderKLOutput(latent_dist=latents) if return_dict else (latents,)
+        return AutoencoderKLOutput(latent_dist=IdentityDistribution(latents))
 
     def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """The pictures of these latents, not clamped."""

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fastdiff.solvers.errors import UsageError
 
+Network = TypeVar("Network", bound=nn.Module)
 Batch = tuple[Tensor, ...]
 Objective = Callable[..., Tensor]  # (network, *batch) -> loss
 
@@ -39,14 +41,14 @@ class Progress:
     seconds_left: float
 
 
-class Average:
+class Average(Generic[Network]):
     """Exponential moving average of the weights, quick at first: min(decay, (1 + n) / (10 + n))."""
 
-    def __init__(self, net: nn.Module, decay: float):
+    def __init__(self, net: Network, decay: float):
         self.net, self.decay = deepcopy(net).eval().requires_grad_(False), decay
 
     @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
+    def update(self, net: Network, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
 
@@ -57,14 +59,14 @@ def rate_at(step: int, steps: int) -> float:
 
 
 def fit(
-    net: nn.Module,
+    net: Network,
     objective: Objective,
     batches: Callable[[int], Iterator[Batch]],
     validation: Callable[[], Batch],
     plan: Plan,
     checkpoint: Path,
     watch: Callable[[Progress], None] = lambda progress: None,
-) -> nn.Module:
+) -> Network:
     """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network.
 
     `batches` makes the stream of batches from a step on. Raises UsageError for a checkpoint of other networks.

@@ -5,15 +5,20 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha import PixArtAlphaPipeline
-
-from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.scenes import COLOURS, KINDS, SIDE
 from fastdiff.training.edit.train import Trained, TrainOptions
 
 LICENCE = "Apache-2.0"  # of the weights
 FONT_LICENCE = "OFL-1.1"  # pictures may be made with the font; it is not shipped
+INDEX = {
+    "_class_name": "PixArtAlphaPipeline",
+    "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    "text_encoder": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+    "transformer": ["diffusers", "PixArtTransformer2DModel"],
+    "vae": ["fastdiff.models.patch_codec", "PatchCodec"],
+}
 
 
 def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
@@ -23,23 +28,19 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     Its scores are null until a benchmark fills them in.
     """
     target, networks = options.folder / name, trained.backbone.half()
-    pipeline = PixArtAlphaPipeline(
-        tokenizer=trained.tokenizer,
-        text_encoder=networks.text_encoder,
-        transformer=networks.transformer,
-        vae=trained.codec,
-        scheduler=trained.scheduler,
-    )
-    pipeline.register_to_config(vae=(PatchCodec.__module__, PatchCodec.__name__))
-    pipeline.save_pretrained(target)
-    files = sorted(path for path in target.rglob("*") if path.is_file() and path.name != "card.json")
+    trained.tokenizer.save_pretrained(target / "tokenizer")
+    trained.scheduler.save_pretrained(target / "scheduler")
     parts = {"transformer": networks.transformer, "text_encoder": networks.text_encoder, "vae": trained.codec}
+    for part, network in parts.items():
+        network.save_pretrained(target / part)
+    (target / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
+    files = sorted(path for path in target.rglob("*") if path.is_file() and path.name != "card.json")
     card = {
         "name": name,
         "licence": LICENCE,
         "bytes": sum(path.stat().st_size for path in files),
         "sha256": {str(path.relative_to(target)): _digest(path) for path in files if path.suffix == ".safetensors"},
-        "parameters": {part: sum(value.numel() for value in net.parameters()) for part, net in parts.items()},
+        "parameters": {part: sum(value.numel() for value in network.parameters()) for part, network in parts.items()},
         "recipe": {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")},
         "data": {
             "side": SIDE,

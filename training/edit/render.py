@@ -58,8 +58,8 @@ def _placing(pose: Pose) -> np.ndarray:
     """The map from a bitmap's pixels to those of the large picture, (2, 3)."""
     half = (SQUARE - 1) / 2
     turn = cv2.getRotationMatrix2D((half, half), pose.tilt, FINE * pose.side / SQUARE)
-    turn[:, 2] += FINE * np.array([pose.x, pose.y]) - 0.5 - half
-    return turn
+    shift = FINE * np.array([pose.x, pose.y]) - 0.5 - half
+    return np.column_stack([turn[:, :2], turn[:, 2] + shift])
 
 
 def _background(background: Background, pattern: Pattern) -> np.ndarray:
