@@ -55,10 +55,10 @@ class Scorer:
             return Comparison(verdict.accept, verdict.reason)
         read_before = self._engine.read(before)
         read_after = read_before if np.array_equal(before, after) else self._engine.read(after)
-        if read_before.characters < gate.FEWEST_CHARACTERS:
-            verdict = gate.ink_verdict(before, after)
-        else:
+        if gate.legible(read_before):
             verdict = gate.reading_verdict(read_before, read_after)
+        else:
+            verdict = gate.ink_verdict(before, after)
         true = text.truth_of(self._truth, stem, page) if self._truth else None
         readings = {"before": read_before, "after": read_after}
         measures = {
