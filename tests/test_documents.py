@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.docclean.encode import append_tiff, save
-from fastdiff.apps.docclean.images import upright
-from fastdiff.apps.docclean.page import ON_WHITE, Page
+from fastdiff.apps.encode import append_tiff, save
+from fastdiff.apps.images import upright
+from fastdiff.apps.page import ON_WHITE, Page
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(1)

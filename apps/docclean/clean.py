@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdiff.apps import atomic, ledger
+from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
-from fastdiff.apps.docclean import encode
 from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
-from fastdiff.apps.docclean.images import open_images
 from fastdiff.apps.docclean.options import Options
-from fastdiff.apps.docclean.page import Page
 from fastdiff.apps.docclean.report import PageReport
+from fastdiff.apps.images import open_images
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.page import Page
 from fastdiff.solvers.errors import FastdiffError
 
 

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from fastdiff.apps.docclean.page import Page
+from fastdiff.apps.page import Page
 
 SUFFIXES = {
     ".png": "png",
@@ -54,6 +54,6 @@ def open_document(path: Path) -> AbstractContextManager[Document]:
         from fastdiff.apps.docclean.pdf import open_pdf
 
         return open_pdf(path)
-    from fastdiff.apps.docclean.images import open_images
+    from fastdiff.apps.images import open_images
 
     return open_images(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from fastdiff.apps.docclean.images import MOST_PAGES, MOST_PIXELS, check_size
-from fastdiff.apps.docclean.page import Page, is_grey
+from fastdiff.apps.images import MOST_PAGES, MOST_PIXELS, check_size
+from fastdiff.apps.page import Page, is_grey
 from fastdiff.solvers.errors import UsageError
 
 POINTS = 72  # an inch

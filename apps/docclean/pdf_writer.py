@@ -9,8 +9,8 @@ import img2pdf
 import numpy as np
 import pikepdf
 
-from fastdiff.apps.docclean.encode import save, to_8_bits
-from fastdiff.apps.docclean.page import Page
+from fastdiff.apps.encode import save, to_8_bits
+from fastdiff.apps.page import Page
 
 POINTS = 72  # an inch
 UNKNOWN_DPI = (300, 300)  # of pages that do not say

@@ -10,8 +10,8 @@ from PIL import Image
 
 from fastdiff.apps.docclean import pdf_writer
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.docclean.page import Page
 from fastdiff.apps.docclean.pdf import NO_TEXT_LAYER
+from fastdiff.apps.page import Page
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(2)

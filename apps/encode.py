@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image, TiffImagePlugin
 
-from fastdiff.apps.docclean.page import Page
+from fastdiff.apps.page import Page
 from fastdiff.solvers.errors import OutputError
 
 PNG_HEADER = 33  # bytes of signature and IHDR, after which ancillary chunks may begin

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from fastdiff.apps.docclean.page import Page, from_image
+from fastdiff.apps.page import Page, from_image
 from fastdiff.solvers.errors import MissingError, UsageError
 
 KINDS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "WEBP": "webp", "BMP": "bmp", "TIFF": "tiff"}

@@ -1,0 +1,63 @@
+"""Bipartite soft matching (Bolya and Hoffman 2023, arXiv 2303.17604): self-attention on fewer tokens.
+
+DiT4Edit (Feng et al. 2024, arXiv 2411.03286) calls it patches merging. One token of every 2x2 cell is a destination; the
+other tokens that resemble one most are averaged into it, and take back a copy of what becomes of it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fastdiff.solvers.errors import UsageError
+
+HIGHEST = 0.75  # three tokens of every cell
+
+
+@dataclass(frozen=True)
+class Matching:
+    """N tokens shared out over n <= N places."""
+
+    place: Tensor  # (N,) of every token, in [0, n)
+    size: Tensor  # (n,) tokens in every place, as float
+
+
+def destinations(rows: int, columns: int, seed: int) -> Tensor:
+    """A token drawn from every whole 2x2 cell of the grid: positions in row-major order, (rows // 2 * columns // 2,)."""
+    down, across = rows // 2, columns // 2
+    corner = torch.randint(4, (down, across), generator=torch.Generator().manual_seed(seed))
+    row, column = 2 * torch.arange(down)[:, None] + corner // 2, 2 * torch.arange(across) + corner % 2
+    return (row * columns + column).flatten()
+
+
+def match(tokens: Tensor, destinations: Tensor, ratio: float) -> Matching:
+    """Merges floor(ratio * N) of the tokens (N, D), those with the highest cosine to a destination, each into that.
+
+    At most all that are no destinations. Equal tokens, destinations and ratio give an equal matching.
+
+    Raises UsageError for a ratio outside [0, 0.75].
+    """
+    if not 0 <= ratio <= HIGHEST:
+        raise UsageError(f"merging {ratio} of the tokens: give 0 to {HIGHEST}")
+    everyone = torch.arange(len(tokens))
+    others = everyone[torch.isin(everyone, destinations, invert=True)].to(tokens.device)
+    everyone, destinations = everyone.to(tokens.device), destinations.to(tokens.device)
+    units = normalize(tokens.float(), dim=-1, eps=1e-6)
+    score, nearest = (units[others] @ units[destinations].T).max(dim=1)
+    merged = score.topk(min(int(ratio * len(tokens)), len(others))).indices
+    keeper = everyone.scatter(0, others[merged], destinations[nearest[merged]])
+    place = (keeper == everyone).cumsum(0).sub(1)[keeper]
+    size = torch.zeros(len(tokens) - len(merged), device=tokens.device).index_add(0, place, torch.ones_like(place).float())
+    return Matching(place, size)
+
+
+def merge(tokens: Tensor, matching: Matching) -> Tensor:
+    """The mean of every place: tokens (B, N, D) to (B, n, D)."""
+    empty = tokens.new_zeros(len(tokens), len(matching.size), tokens.shape[-1])
+    return empty.index_add(1, matching.place, tokens) / matching.size[:, None].to(tokens.dtype)
+
+
+def unmerge(places: Tensor, matching: Matching) -> Tensor:
+    """A copy of its place to every token: (B, n, D) to (B, N, D)."""
+    return places[:, matching.place]

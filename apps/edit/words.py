@@ -1,0 +1,122 @@
+"""Which tokens of a source and a target prompt belong together (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626).
+
+An alignment is a matrix (L, L): entry (i, j) is the share of source token i's attention that target token j takes. A
+column of zeros marks a token without a counterpart, which keeps its own attention; padding is such a token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from fastdiff.models.backbone import Word
+from fastdiff.solvers.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A prompt as the text encoder reads it."""
+
+    ids: tuple[int, ...]  # of the tokens that count, special ones included, padding not
+    words: tuple[Word, ...]
+
+
+def align(source: Sentence, target: Sentence, length: int) -> Tensor:
+    """The matrix (length, length) of `replace` where every word has a counterpart, and of `refine` elsewhere."""
+    if len(_units(source)) == len(_units(target)):
+        return replace(source, target, length)
+    return refine(source.ids, target.ids, length)
+
+
+def replace(source: Sentence, target: Sentence, length: int) -> Tensor:
+    """Word by word: the n-th word of the target takes the attention of the source's n-th (section 3.2, "word swap").
+
+    Between words of equally many tokens, token by token; otherwise every token of the target's word takes an equal part
+    of all. Punctuation and special tokens are words of their own. (The authors' code loses step after a word whose
+    number of tokens changes; this does not.)
+
+    Raises UsageError for unequal numbers of words.
+    """
+    ours, theirs = _units(source), _units(target)
+    if len(ours) != len(theirs):
+        raise UsageError(
+            f"prompts of {len(ours)} and {len(theirs)} words and marks: words are replaced one by one, refine these"
+        )
+    matrix = torch.zeros(length, length)
+    for old, new in zip(ours, theirs, strict=True):
+        if len(old) == len(new):
+            matrix[old, new] = 1
+        else:
+            matrix[torch.tensor(old)[:, None], new] = 1 / len(new)
+    return matrix
+
+
+def refine(source: Sequence[int], target: Sequence[int], length: int) -> Tensor:
+    """Token by token where the ids agree in order, nothing for tokens that were added (section 3.2, "new phrase").
+
+    Needleman and Wunsch's global alignment with gap 0, match 1 and mismatch -1: two gaps beat a mismatch, so tokens are
+    paired with their like alone.
+    """
+    score = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
+    for i, old in enumerate(source, 1):
+        for j, new in enumerate(target, 1):
+            score[i][j] = max(score[i][j - 1], score[i - 1][j], score[i - 1][j - 1] + (1 if old == new else -1))
+    matrix = torch.zeros(length, length)
+    i, j = len(source), len(target)
+    while i and j:
+        if score[i][j] == score[i][j - 1]:
+            j -= 1
+        elif score[i][j] == score[i - 1][j]:
+            i -= 1
+        else:
+            i, j = i - 1, j - 1
+            matrix[i, j] = 1
+    return matrix
+
+
+def emphasis(words: Sequence[Word], requests: Sequence[str], length: int) -> Tensor:
+    """Factors (length,) of the attention to every token, from requests such as "stripes:1.5"; 1 where none asks.
+
+    Words are named as for `find`. Raises UsageError for a word that is absent and a factor that is no finite number.
+    """
+    factors = torch.ones(length)
+    for request in requests:
+        name, _, factor = request.rpartition(":")
+        factors[list(find(words, name))] = _number(factor, request)
+    return factors
+
+
+def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
+    """Tokens of a word or a run of words: "dog" is every dog, "dog#2" the second, in any case.
+
+    Raises UsageError where the prompt has no such word.
+    """
+    text, mark, number = name.rpartition("#")
+    if not (mark and number.isdecimal()):
+        text, number = name, ""
+    told, wanted = [word.text.casefold() for word in words], text.casefold().split()
+    starts = [i for i in range(len(told)) if wanted and told[i : i + len(wanted)] == wanted]
+    if number:
+        starts = [start for count, start in enumerate(starts, 1) if count == int(number)]
+    if not starts:
+        raise UsageError(f"no word {name!r} in the prompt: one of {', '.join(told) or '(none)'}")
+    return tuple(token for start in starts for word in words[start : start + len(wanted)] for token in word.tokens)
+
+
+def _units(sentence: Sentence) -> list[list[int]]:
+    """Token positions of the words, in order, and of every token between them."""
+    owned = {token for word in sentence.words for token in word.tokens}
+    alone = [[token] for token in range(len(sentence.ids)) if token not in owned]
+    return sorted([list(word.tokens) for word in sentence.words] + alone)
+
+
+def _number(text: str, request: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise UsageError(f"emphasis of {request!r}: give a word, a colon and a number, as in stripes:1.5")
+    return number
