@@ -1,6 +1,5 @@
 """Scheduler settings of diffusers checkpoints, read into our schedule and grid without importing diffusers."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
 from fastdiff.solvers.grid import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
@@ -30,7 +30,6 @@ MULTISTEP = (
 )
 ONE_STEP = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "HeunDiscreteScheduler")
 EULER = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
-LARGEST_FILE = 1_000_000  # bytes
 LONGEST_TABLE = 100_000  # training steps
 
 
@@ -54,21 +53,7 @@ def read_scheduler_config(path: Path) -> TrainedScheduler:
 
     Raises UsageError for a file that is missing, too large, not JSON, or asks for what is not supported.
     """
-    path = path / "scheduler_config.json" if path.is_dir() else path
-    try:
-        size = path.stat().st_size
-        text = path.read_text(encoding="utf-8") if size <= LARGEST_FILE else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if text is None:
-        raise UsageError(f"{path} has {size} bytes: a scheduler config has at most {LARGEST_FILE}")
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} holds a {type(config).__name__}: a scheduler config is a JSON object")
-    return scheduler_from_config(config)
+    return scheduler_from_config(read_object(path / "scheduler_config.json" if path.is_dir() else path))
 
 
 def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
