@@ -1,7 +1,7 @@
 """Bipartite soft matching (Bolya and Hoffman 2023, arXiv 2303.17604): self-attention on fewer tokens.
 
-DiT4Edit (Feng et al. 2024, arXiv 2411.03286) calls it patches merging. One token of every 2x2 cell is a destination; the
-other tokens that resemble one most are averaged into it, and take back a copy of what becomes of it.
+DiT4Edit (Feng et al. 2024, arXiv 2411.03286) calls it patches merging. One token of every 2x2 cell is a destination;
+the other tokens that resemble one most are averaged into it, and take back a copy of what becomes of it.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,12 @@ class Matching:
 
 
 def destinations(rows: int, columns: int, seed: int) -> Tensor:
-    """A token drawn from every whole 2x2 cell of the grid: positions in row-major order, (rows // 2 * columns // 2,)."""
+    """A token drawn from every whole 2x2 cell of the grid: positions in row-major order, (rows // 2 * columns // 2,).
+
+    Raises UsageError for a grid without a whole cell.
+    """
+    if min(rows, columns) < 2:
+        raise UsageError(f"a grid of {rows} x {columns} tokens cannot be merged: give 2 x 2 or more")
     down, across = rows // 2, columns // 2
     corner = torch.randint(4, (down, across), generator=torch.Generator().manual_seed(seed))
     row, column = 2 * torch.arange(down)[:, None] + corner // 2, 2 * torch.arange(across) + corner % 2
@@ -48,7 +53,8 @@ def match(tokens: Tensor, destinations: Tensor, ratio: float) -> Matching:
     merged = score.topk(min(int(ratio * len(tokens)), len(others))).indices
     keeper = everyone.scatter(0, others[merged], destinations[nearest[merged]])
     place = (keeper == everyone).cumsum(0).sub(1)[keeper]
-    size = torch.zeros(len(tokens) - len(merged), device=tokens.device).index_add(0, place, torch.ones_like(place).float())
+    ones = torch.ones(len(tokens), device=tokens.device)
+    size = ones.new_zeros(len(tokens) - len(merged)).index_add(0, place, ones)
     return Matching(place, size)
 
 

@@ -84,15 +84,15 @@ def emphasis(words: Sequence[Word], requests: Sequence[str], length: int) -> Ten
     factors = torch.ones(length)
     for request in requests:
         name, _, factor = request.rpartition(":")
-        factors[list(find(words, name))] = _number(factor, request)
+        tokens = find(words, name)
+        if not tokens:
+            raise absent(name, words)
+        factors[list(tokens)] = _number(factor, request)
     return factors
 
 
 def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
-    """Tokens of a word or a run of words: "dog" is every dog, "dog#2" the second, in any case.
-
-    Raises UsageError where the prompt has no such word.
-    """
+    """Tokens of a word or a run of words, in any case: "dog" is every dog, "dog#2" the second; none if absent."""
     text, mark, number = name.rpartition("#")
     if not (mark and number.isdecimal()):
         text, number = name, ""
@@ -100,9 +100,12 @@ def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
     starts = [i for i in range(len(told)) if wanted and told[i : i + len(wanted)] == wanted]
     if number:
         starts = [start for count, start in enumerate(starts, 1) if count == int(number)]
-    if not starts:
-        raise UsageError(f"no word {name!r} in the prompt: one of {', '.join(told) or '(none)'}")
     return tuple(token for start in starts for word in words[start : start + len(wanted)] for token in word.tokens)
+
+
+def absent(name: str, words: Sequence[Word]) -> UsageError:
+    """The sentence for a word that is not among these."""
+    return UsageError(f"no word {name!r} in the prompt: it has {', '.join(word.text for word in words) or 'none'}")
 
 
 def _units(sentence: Sentence) -> list[list[int]]:

@@ -1,0 +1,94 @@
+"""Local blending: outside the edited region the targets stay what the source is, at every step.
+
+The region is given, or where words of the prompts are heard (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626,
+section 3.2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+
+from fastdiff.apps.edit.control import Controller, Watched
+from fastdiff.apps.edit.words import absent, find
+from fastdiff.models.backbone import Word
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.schedule import Level
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Blended(Generic[S]):
+    """A solver whose steps to `start` and cleaner levels end with x = source + mask (x - source).
+
+    Row 0 is the source. `mask` is asked after every such step: (1 or rows, 1, h, w) in [0, 1], 1 where an edit is seen.
+    """
+
+    inner: Solver[S]
+    mask: Callable[[], Tensor]
+    start: Level
+
+    @property
+    def order(self) -> int:
+        return self.inner.order
+
+    @property
+    def evals(self) -> int:
+        return self.inner.evals
+
+    @property
+    def one_step(self) -> bool:
+        return self.inner.one_step
+
+    @property
+    def stochastic(self) -> bool:
+        return self.inner.stochastic
+
+    def init(self, grid: Grid) -> S:
+        return self.inner.init(grid)
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: S) -> tuple[Tensor, S]:
+        x, state = self.inner.step(f, x, t, u, state)
+        return (torch.lerp(x[:1], x, self.mask().to(x)) if u.lam >= self.start.lam else x), state
+
+
+@dataclass(frozen=True)
+class HeardRegion:
+    """Where the watched words were heard so far, in the source or in the target, as a mask for `Blended`."""
+
+    controller: Controller
+    tokens: tuple[int, int]  # rows and columns of the token grid
+    latents: tuple[int, int]  # h, w
+    threshold: float = 0.3  # of the highest attention
+
+    def __call__(self) -> Tensor:
+        """(rows, 1, h, w), 0 or 1. Raises UsageError before the first step."""
+        maps = self.controller.maps
+        if maps is None:
+            raise UsageError("no attention was written down: blending by words starts after the first step")
+        heard = max_pool2d(maps.unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)
+        heard = interpolate(heard, self.latents, mode="bilinear", align_corners=False)
+        inside = heard > self.threshold * heard.amax(dim=(2, 3), keepdim=True)
+        return (inside | inside[:1]).float()
+
+
+def watched(prompts: Sequence[Sequence[Word]], names: Sequence[str], length: int, depth: int) -> Watched:
+    """The named words wherever a prompt has them, in the middle third of `depth` blocks.
+
+    `length` is that of the token sequence. Raises UsageError for a word that no prompt has.
+    """
+    tokens = torch.zeros(len(prompts), length)
+    for name in names:
+        found = [find(words, name) for words in prompts]
+        if not any(found):
+            raise absent(name, [word for words in prompts for word in words])
+        for row, positions in zip(tokens, found, strict=True):
+            row[list(positions)] = 1
+    return Watched(tokens, range(depth // 3, 2 * depth // 3 + 1))

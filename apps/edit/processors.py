@@ -1,0 +1,113 @@
+"""Attention processors of a PixArt transformer that do as a controller says, and give way where it says nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from diffusers import PixArtTransformer2DModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from fastdiff.apps.edit.control import Controller, Shared
+from fastdiff.apps.edit.merging import merge, unmerge
+
+Processor = Callable[..., Tensor]
+
+
+@contextmanager
+def controlled(transformer: PixArtTransformer2DModel, controller: Controller) -> Iterator[None]:
+    """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens.
+
+    Enter before torch.compile traces the transformer.
+    """
+    originals = transformer.attn_processors
+    try:
+        transformer.set_attn_processor({name: _wrapped(name, p, controller) for name, p in originals.items()})
+        yield
+    finally:
+        transformer.set_attn_processor(dict(originals))  # a copy: what is passed is emptied
+
+
+@dataclass(frozen=True)
+class SelfProcessor:
+    """Merges, shares, restores the length."""
+
+    original: Processor
+    block: int
+    controller: Controller
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        shared, merging = self.controller.shared(self.block), self.controller.control.merging
+        tokens = merge(hidden_states, merging) if merging else hidden_states
+        if shared:
+            attended = self._shared(attn, self.controller.parted(tokens), shared)
+        else:
+            attended = self.original(attn, tokens, encoder_hidden_states, attention_mask)
+        return unmerge(attended, merging) if merging else attended
+
+    def _shared(self, attn: Attention, tokens: Tensor, shared: Shared) -> Tensor:
+        """Tokens (halves, rows, n, D) to attended ones (halves * rows, n, D); what is the source's is computed once."""
+        source = tokens[:, :1]
+
+        def for_all(x: Tensor) -> Tensor:
+            return x.expand(-1, tokens.shape[1], -1, -1)
+
+        if shared == "qkv":
+            return for_all(self.original(attn, source.flatten(0, 1)).unflatten(0, (-1, 1))).flatten(0, 1)
+        layers = {"q": attn.to_q, "k": attn.to_k, "v": attn.to_v}
+        q, k, v = (for_all(layer(source)) if name in shared else layer(tokens) for name, layer in layers.items())
+        heads = (attn.head_to_batch_dim(x.flatten(0, 1), out_dim=4) for x in (q, k, v))
+        return _out(attn, scaled_dot_product_attention(*heads))
+
+
+@dataclass(frozen=True)
+class CrossProcessor:
+    """Computes the attention to words explicitly where it is changed or written down."""
+
+    original: Processor
+    block: int
+    controller: Controller
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        rewording, watches = self.controller.rewording(), self.controller.watches(self.block)
+        if rewording is None and not watches:
+            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+        q, k, v = (
+            attn.head_to_batch_dim(x)
+            for x in (attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
+        )
+        mask = attn.prepare_attention_mask(attention_mask, k.shape[1], len(hidden_states))
+        probabilities = attn.get_attention_scores(q, k, mask)  # (B * heads, N, L)
+        *without, prompted = self.controller.parted(probabilities.unflatten(0, (-1, attn.heads)))
+        if rewording:
+            prompted = rewording(prompted)
+        if watches:
+            self.controller.write_down(prompted)
+        heard = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
+        return _out(attn, heard)
+
+
+def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProcessor | CrossProcessor:
+    """The processor for a name such as "transformer_blocks.3.attn1.processor"."""
+    _, block, kind, _ = name.split(".")
+    return {"attn1": SelfProcessor, "attn2": CrossProcessor}[kind](original, int(block), controller)
+
+
+def _out(attn: Attention, attended: Tensor) -> Tensor:
+    """Attended values of all heads (B, heads, N, d) through the last projection to (B, N, D)."""
+    project, dropout = attn.to_out
+    return dropout(project(attended.transpose(1, 2).flatten(2)))
