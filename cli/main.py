@@ -12,7 +12,10 @@ import click
 from fastdiff.apps import APPS
 from fastdiff.solvers.errors import FastdiffError
 
-COMMANDS = APPS | {"train": "Train the networks of an application, on rendered or your own pages."}
+COMMANDS = APPS | {
+    "train": "Train the networks of an application, on rendered or your own pages.",
+    "models": "List, download and show the models that --model takes.",
+}
 INTERRUPTED = 130
 
 

@@ -1,0 +1,83 @@
+"""`fastdiff models`: what is on this computer, and what can be fetched."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fastdiff.cli.options import Command, option
+
+if TYPE_CHECKING:
+    from fastdiff.models.catalogue import Description
+
+debugging = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+
+
+@click.group()
+def command() -> None:
+    """List, download and show the models that `--model` takes.
+
+    \b
+    Examples:
+      fastdiff models list
+      fastdiff models download owner/name
+      fastdiff models show scenes
+    """
+
+
+@command.command("list", cls=Command)
+@debugging
+def show_all(debug: bool) -> None:
+    """List the bundled and the downloaded models, with their sizes."""
+    from fastdiff.models.catalogue import here
+
+    for entry in here():
+        click.echo(f"{entry.name}  {_size(entry.size)}  {entry.path}")
+
+
+@command.command(cls=Command)
+@click.argument("model")
+@debugging
+def download(model: str, debug: bool) -> None:
+    """Download MODEL, owner/name or owner/name@revision, from the hub: configs and safetensors, no code.
+
+    A stopped download goes on by the same command.
+    """
+    from fastdiff.models import hub
+    from fastdiff.solvers.errors import UsageError
+
+    name = hub.HubId.parse(model)
+    if name is None:
+        raise UsageError(f"{model!r} is no hub id: give owner/name or owner/name@revision")
+    offer = hub.offer(name)
+    click.echo(f"{name}: {_size(offer.size)}, {_size(offer.missing)} to download, licence: {offer.licence}")
+    click.echo(f"in {hub.download(name)}")
+
+
+@command.command(cls=Command)
+@click.argument("model")
+@debugging
+def show(model: str, debug: bool) -> None:
+    """Show what MODEL, a name of the list or a folder, is made of."""
+    from fastdiff.models.catalogue import describe, find
+
+    click.echo("\n".join(_lines(describe(find(model)))))
+
+
+def _lines(told: "Description") -> list[str]:
+    schedule = told.scheduler
+    lines = [
+        f"{told.folder.pipeline} in {told.folder.path}",
+        f"licence: {told.licence}",
+        f"pictures: {f'{told.side}x{told.side}' if told.side else 'of unknown size'}",
+        f"schedule: {schedule.get('_class_name')}, beta_schedule {schedule.get('beta_schedule', 'linear')}, "
+        f"prediction_type {schedule.get('prediction_type', 'epsilon')}",
+    ]
+    for part, kind in told.folder.parts.items():
+        weights = told.networks.get(part)
+        counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
+        lines.append(f"{part} ({kind}){counts}")
+    return lines + [f"{key}: {value}" for key, value in (told.card.get("scores") or {}).items()]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,106 @@
+"""Models by name: the bundled ones, folders of one's own, and what was downloaded from the hub."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastdiff.models.diffusers_folder import ModelFolder, Weights, read_folder, read_weights
+from fastdiff.models.hub import HubId, cached, downloaded
+from fastdiff.models.json_file import read_object
+from fastdiff.solvers.errors import MissingError, UsageError
+
+BUNDLED = ("scenes",)  # folders of fastdiff.data
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that is here."""
+
+    name: str  # what `find` takes
+    path: Path
+    size: int  # bytes of its folder
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the files of a model folder say about it."""
+
+    folder: ModelFolder
+    licence: str
+    side: int | None  # pixels of the pictures that it was trained on, where its configs tell
+    networks: Mapping[str, Weights]  # by part
+    scheduler: Mapping[str, Any]  # its config
+    card: Mapping[str, Any]  # card.json; empty where there is none
+
+
+def find(model: str) -> Path:
+    """The folder of a bundled name, of a local folder, or of a downloaded hub id (owner/name or owner/name@revision).
+
+    Nothing is downloaded. Raises UsageError for a name that is none of these, MissingError for a model that is not
+    here or not whole.
+    """
+    if model in BUNDLED:
+        return _bundled(model)
+    if Path(model).is_dir():
+        return Path(model)
+    if hub_id := HubId.parse(model):
+        return cached(hub_id)
+    known = ", ".join(BUNDLED)
+    raise UsageError(f"unknown model {model!r}: give {known}, a folder, or a hub id such as owner/name@revision")
+
+
+def here() -> tuple[Entry, ...]:
+    """The bundled and the downloaded models."""
+    bundled = [(name, _data(name)) for name in BUNDLED if _data(name).is_dir()]
+    return tuple(Entry(str(name), path, _size(path)) for name, path in (*bundled, *downloaded()))
+
+
+def describe(path: Path) -> Description:
+    """Raises UsageError for a folder that is not whole."""
+    folder = read_folder(path)
+    networks = [part for part in folder.parts if (path / part / "config.json").is_file()]
+    return Description(
+        folder,
+        _licence(path),
+        _side(path),
+        {part: read_weights(path / part) for part in networks},
+        _optional(path / "scheduler" / "scheduler_config.json"),
+        _optional(path / "card.json"),
+    )
+
+
+def _bundled(name: str) -> Path:
+    if not _data(name).is_dir():
+        raise MissingError(f"the bundled model {name} is missing: install the package again")
+    return _data(name)
+
+
+def _data(name: str) -> Path:
+    return Path(str(files("fastdiff.data") / name))
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.is_file() else {}
+
+
+def _licence(path: Path) -> str:
+    """Of our card, else of the hub's, which is the front matter of README.md."""
+    stated = _optional(path / "card.json").get("licence")
+    if not stated and (path / "README.md").is_file():
+        from huggingface_hub import ModelCard
+
+        stated = ModelCard.load(path / "README.md", ignore_metadata_errors=True).data.get("license")
+    return str(stated or "not stated")
+
+
+def _side(path: Path) -> int | None:
+    latents = _optional(path / "transformer" / "config.json").get("sample_size")
+    levels = _optional(path / "vae" / "config.json").get("block_out_channels")
+    known = isinstance(latents, int) and isinstance(levels, list)
+    return latents * 2 ** (len(levels) - 1) if known else None

@@ -1,0 +1,88 @@
+"""Model folders in the layout of diffusers, which anyone may have made: what is in them, read without running any."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from fastdiff.models.json_file import read_object
+from fastdiff.solvers.errors import UsageError
+
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # as diffusers and transformers name them
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What `model_index.json` lists."""
+
+    path: Path
+    pipeline: str  # the class of diffusers that is made of the whole
+    parts: Mapping[str, str]  # name of a part, which is its folder -> its class, such as `diffusers.AutoencoderKL`
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the safetensors files of one part hold."""
+
+    files: tuple[Path, ...]
+    numbers: int
+    size: int  # bytes
+
+
+def read_folder(path: Path) -> ModelFolder:
+    """The index of a model folder. Raises UsageError where there is none that can be read."""
+    if not (path / "model_index.json").is_file():
+        raise UsageError(f"{path} has no model_index.json: give a model folder in the layout of diffusers")
+    content = read_object(path / "model_index.json")
+    return ModelFolder(path, str(content.get("_class_name")), dict(_parts(content)))
+
+
+def read_weights(part: Path) -> Weights:
+    """The weights in the folder of a part, by the headers of their files.
+
+    Raises UsageError for weights that are missing, pickled, cut short, or spread over other folders.
+    """
+    files = _weight_files(part)
+    try:
+        numbers = sum(_numbers(file) for file in files)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"the weights in {part} are not whole: {error}") from error
+    return Weights(files, numbers, sum(file.stat().st_size for file in files))
+
+
+def _parts(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in content.items():
+        match value:
+            case [str(library), str(kind)]:
+                yield name, f"{library}.{kind}"
+
+
+def _weight_files(part: Path) -> tuple[Path, ...]:
+    for name in WEIGHTS:
+        if (part / f"{name}.index.json").is_file():
+            return _shards(part / f"{name}.index.json")
+        if (part / name).is_file():
+            return (part / name,)
+    if any(file for pattern in PICKLES for file in part.glob(pattern)):
+        raise UsageError(f"the weights in {part} are pickled, and such are never read: safetensors are needed")
+    raise UsageError(f"{part} holds no weights: one of {', '.join(WEIGHTS)} is needed")
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    listed = read_object(index).get("weight_map")
+    names = set(listed.values()) if isinstance(listed, dict) else set()
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise UsageError(f"{index} lists no weights, or some outside its folder")
+    files = tuple(index.with_name(name) for name in sorted(names))
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"the weights in {index.parent} are not whole: {file.name} is missing")
+    return files
+
+
+def _numbers(file: Path) -> int:
+    with safe_open(file, framework="np") as content:
+        return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
