@@ -79,7 +79,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Control:
-    """The rules of a run. Without any, attention is what it was, bit for bit."""
+    """The rules of a run, on the device of the transformer. Without any, attention is what it was, bit for bit."""
 
     rows: int  # the source's and the targets'
     steps: int

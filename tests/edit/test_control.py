@@ -1,0 +1,237 @@
+"""Attention under control in a real transformer: as it was where no rule applies, as the rules say where one does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
+from torch import Tensor
+from torch.nn.functional import softmax
+
+from fastdiff.apps.edit.control import Control, Controller, Rewording, Shared, Sharing, Span, Watched
+from fastdiff.apps.edit.merging import destinations, match
+from fastdiff.apps.edit.processors import controlled
+from fastdiff.solvers.errors import UsageError
+
+NET = tiny()
+ALWAYS, NEVER, BLOCKS = Span(0, 1), Span(0, 0), range(3)
+SHARED: tuple[Shared, ...] = ("qk", "kv", "qkv")
+MASK = torch.tensor([[True] * 4 + [False] * 2] * 4)
+IDENTITY = Rewording(torch.eye(LENGTH)[None], torch.ones(1, 1, LENGTH), ALWAYS)
+UNTOUCHED = Rewording(torch.zeros(1, LENGTH, LENGTH), torch.ones(1, 1, LENGTH), ALWAYS)
+MERGING = match(randoms(16, 5), destinations(4, 4, seed=0), 0.4)
+
+
+class Recording(Controller):
+    """Keeps the attention that it is shown."""
+
+    def begin_step(self, step: int) -> None:
+        super().begin_step(step)
+        self.seen: list[Tensor] = []
+
+    def write_down(self, probabilities: Tensor) -> None:
+        super().write_down(probabilities)
+        self.seen.append(probabilities)
+
+
+def control(**rules: object) -> Control:
+    return replace(Control(rows=2, steps=4), **rules)
+
+
+def sharing(shared: Shared, span: Span = ALWAYS, blocks: range = BLOCKS) -> Sharing:
+    return Sharing(((shared, span),), blocks)
+
+
+def run(rules: Control | Controller, x: Tensor, text: Tensor, step: int = 0) -> Tensor:
+    controller = rules if isinstance(rules, Controller) else Controller(rules)
+    controller.begin_step(step)
+    with controlled(NET, controller):
+        return denoise(NET, x, text, MASK[: len(x)])
+
+
+X = randoms(4, 4, 8, 8)  # without prompts: source, target; with prompts: source, target
+TEXT = randoms(4, LENGTH, CHANNELS, seed=1)
+PLAIN = denoise(NET, X, TEXT, MASK)
+OFF = [
+    control(),
+    control(rewording=replace(IDENTITY, span=NEVER)),
+    control(sharing=sharing("qkv", NEVER)),
+    control(sharing=sharing("kv", blocks=range(0))),
+    control(watched=Watched(torch.ones(2, LENGTH), range(0))),
+    control(merging=match(randoms(16, 5), destinations(4, 4, seed=0), 0)),
+]
+RULES = [
+    *(control(sharing=sharing(shared)) for shared in SHARED),
+    control(rewording=IDENTITY),
+    control(merging=MERGING),
+    control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=Watched(torch.ones(2, LENGTH), BLOCKS)),
+]
+
+
+@pytest.mark.parametrize("rules", OFF)
+def test_rules_that_do_not_apply_change_no_bit(rules: Control) -> None:
+    assert torch.equal(run(rules, X, TEXT), PLAIN)
+
+
+@pytest.mark.parametrize("halves", [1, 2])
+@pytest.mark.parametrize("rules", RULES)
+def test_a_target_that_is_its_source_stays_that(rules: Control, halves: int) -> None:
+    x, text = (rows[[0, 0, 2, 2]][-2 * halves :] for rows in (X[[0, 0, 0, 0]], TEXT))
+    source, target = run(rules, x, text).unflatten(0, (halves, 2)).unbind(1)
+    torch.testing.assert_close(target, source, rtol=0, atol=1e-6)
+
+
+def test_a_locked_target_is_its_source_exactly() -> None:
+    x, text = X[[0, 0, 0, 0]], TEXT[[0, 0, 2, 2]]
+    source, target = run(control(sharing=sharing("qkv")), x, text).unflatten(0, (2, 2)).unbind(1)
+    assert torch.equal(target, source)
+
+
+@pytest.mark.parametrize("rules", RULES[:4])
+def test_the_source_goes_its_own_way(rules: Control) -> None:
+    torch.testing.assert_close(run(rules, X, TEXT)[[0, 2]], PLAIN[[0, 2]], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_shared_attention_is_that_of_queries_keys_and_values_of_its_rows(shared: Shared) -> None:
+    attention, tokens = NET.transformer_blocks[1].attn1, randoms(4, 16, 16)
+    with controlled(NET, Controller(control(sharing=sharing(shared)))):
+        attended = attention(tokens)
+    for target, source in ((1, 0), (3, 2)):
+        q, k, v = (
+            layer(tokens[source if name in shared else target]).unflatten(1, (2, 8)).transpose(0, 1)
+            for name, layer in (("q", attention.to_q), ("k", attention.to_k), ("v", attention.to_v))
+        )
+        heads = softmax(q @ k.mT / 8**0.5, dim=-1) @ v
+        expected = attention.to_out[0](heads.transpose(0, 1).flatten(1))
+        torch.testing.assert_close(attended[target], expected, rtol=0, atol=1e-5)
+
+
+def test_mutual_attention_never_asks_for_the_targets_own_content() -> None:
+    attention, tokens, seen = NET.transformer_blocks[2].attn1, randoms(4, 16, 16), []
+    hooks = [
+        layer.register_forward_hook(lambda _, given, out: seen.append(given[0]))
+        for layer in (attention.to_k, attention.to_v)
+    ]
+    with controlled(NET, Controller(control(sharing=sharing("kv")))):
+        attention(tokens)
+    for hook in hooks:
+        hook.remove()
+    assert all(torch.equal(given, tokens.unflatten(0, (2, 2))[:, :1]) for given in seen) and len(seen) == 2
+
+
+def test_explicit_attention_to_words_is_the_fused_one() -> None:
+    torch.testing.assert_close(run(control(rewording=UNTOUCHED), X, TEXT), PLAIN, rtol=0, atol=1e-5)
+
+
+def attention_to_words(rewording: Rewording) -> tuple[Tensor, Tensor]:
+    """Of the source and the target in the first block, (heads, N, L) each."""
+    controller = Recording(control(rewording=rewording, watched=Watched(torch.ones(2, LENGTH), BLOCKS)))
+    run(controller, X, TEXT)
+    source, target = controller.seen[0]
+    return source, target
+
+
+def test_a_target_of_which_every_word_is_the_sources_hears_as_the_source() -> None:
+    source, target = attention_to_words(IDENTITY)
+    assert torch.equal(target, source) and not torch.equal(*attention_to_words(UNTOUCHED))
+    torch.testing.assert_close(source.sum(-1), torch.ones(2, 16))
+
+
+def test_new_tokens_hear_for_themselves_and_emphasis_is_not_normalised_away() -> None:
+    matrix, scale = torch.eye(LENGTH)[None].clone(), torch.ones(1, 1, LENGTH)
+    matrix[0, 1, 1], scale[0, 0, 2] = 0, 3
+    source, own = attention_to_words(UNTOUCHED)
+    _, target = attention_to_words(Rewording(matrix, scale, ALWAYS))
+    torch.testing.assert_close(target[..., 1], own[..., 1], rtol=0, atol=0)
+    torch.testing.assert_close(target[..., 2], 3 * source[..., 2], rtol=0, atol=0)
+    torch.testing.assert_close(target[..., 0], source[..., 0], rtol=0, atol=0)
+
+
+def test_words_are_changed_in_the_rows_that_have_them() -> None:
+    changed = run(control(rewording=IDENTITY), X, TEXT)
+    torch.testing.assert_close(changed[:3], PLAIN[:3], rtol=0, atol=1e-5)
+    assert (changed[3] - PLAIN[3]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("span", "steps", "held"),
+    [
+        (Span(0, 0.8), 10, range(8)),
+        (Span(0.2, 1), 10, range(2, 10)),
+        (Span(0, 0.55), 20, range(11)),
+        (NEVER, 3, range(0)),
+    ],
+)
+def test_a_span_is_a_run_of_steps(span: Span, steps: int, held: range) -> None:
+    assert [step for step in range(steps) if span.holds(step, steps)] == list(held)
+
+
+def test_the_switch_of_dit4edit_comes_at_its_step() -> None:
+    rules = Sharing((("qkv", Span(0, 0.5)), ("kv", ALWAYS)), range(1, 3))
+    assert [rules.at(1, step, 4) for step in range(4)] == ["qkv", "qkv", "kv", "kv"] and rules.at(0, 0, 4) is None
+    whole = control(sharing=rules)
+    for step, shared in ((1, "qkv"), (2, "kv")):
+        assert torch.equal(
+            run(whole, X, TEXT, step), run(control(sharing=sharing(shared, blocks=range(1, 3))), X, TEXT)
+        )
+
+
+def test_targets_do_not_meet() -> None:
+    """Both targets in one batch come out as each alone does."""
+    both = run(Control(rows=3, steps=4, rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[:3], TEXT[:3])
+    for target in (1, 2):
+        rows = [0, target]
+        alone = run(control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[rows], TEXT[rows])
+        torch.testing.assert_close(both[rows], alone, rtol=0, atol=1e-5)
+
+
+def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
+    alone = run(Control(rows=1, steps=4, merging=MERGING), X[2:3], TEXT[2:3])
+    beside = run(control(merging=MERGING, sharing=sharing("kv")), X, TEXT)[2:3]
+    torch.testing.assert_close(beside, alone, rtol=0, atol=1e-5)
+    assert (alone - PLAIN[2:3]).abs().max() > 1e-3
+
+
+def test_oblong_pictures_have_as_many_tokens_as_patches() -> None:
+    x, merging = randoms(2, 4, 8, 12), match(randoms(24, 5), destinations(4, 6, seed=0), 0.3)
+    controller = Controller(
+        control(merging=merging, sharing=sharing("kv"), watched=Watched(torch.ones(2, LENGTH), BLOCKS))
+    )
+    assert run(controller, x, TEXT[:2]).shape == (2, 8, 8, 12)
+    assert controller.maps is not None and controller.maps.shape == (2, 24)
+    torch.testing.assert_close(
+        controller.maps, torch.full((2, 24), 2.0 * 3)
+    )  # heads times blocks: all words were watched
+
+
+def test_a_run_begins_afresh_and_leaves_nothing_behind() -> None:
+    rules = control(
+        rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=Watched(torch.ones(2, LENGTH), BLOCKS)
+    )
+    controller = Controller(rules)
+    first, maps = run(controller, X, TEXT), controller.maps
+    run(controller, X.flip(0), TEXT, step=1)
+    assert maps is not None and not torch.equal(controller.maps, maps)
+    assert torch.equal(run(controller, X, TEXT), first) and torch.equal(controller.maps, maps)
+    assert torch.equal(denoise(NET, X, TEXT, MASK), PLAIN)
+
+
+def test_processors_come_back_whatever_happens() -> None:
+    before = NET.attn_processors
+    with pytest.raises(UsageError, match=r"batch of 3.*2 rows"):
+        run(control(sharing=sharing("kv")), X[:3], TEXT[:3])
+    outer, inner = Controller(control(sharing=sharing("kv"))), Controller(control())
+    with controlled(NET, outer):
+        expected = denoise(NET, X, TEXT, MASK)
+        with controlled(NET, inner):
+            assert torch.equal(denoise(NET, X, TEXT, MASK), expected)
+    after = NET.attn_processors
+    assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
+    assert torch.equal(denoise(NET, X, TEXT, MASK), PLAIN)
+
+
+def test_gradients_pass() -> None:
+    x = X.clone().requires_grad_()
+    run(RULES[-1], x, TEXT)[3].sum().backward()
+    assert x.grad is not None and all(x.grad[row].abs().max() > 0 for row in (2, 3)) and not x.grad[:2].any()
