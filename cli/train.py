@@ -155,6 +155,62 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
     click.echo(target)
 
 
+@command.command(cls=Command)
+@option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
+@option(
+    "--folder",
+    type=PATH,
+    default="runs/recogniser",
+    help="Where the run lives, and goes on after a stop. [default: runs/recogniser]",
+    group="Training",
+)
+@option("--steps", type=COUNT, default=2500, help="Of training. [default: 2500]", group="Training")
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    help="Of scenes and weights; even and odd ones learn from different pairs of emoji and background. [default: 0]",
+    group="Training",
+)
+@option(
+    "--width",
+    type=click.Choice(["16", "24", "32"]),
+    default="24",
+    help="Of the first stage. [default: 24]",
+    group="Network",
+)
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="bfloat16 is faster where the processor has it. [default: float32]",
+    group="Run",
+)
+@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: str, dtype: str, debug: bool) -> None:
+    """Train the network that captions scenes, on rendered ones, on the processor, for minutes.
+
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
+    recogniser.safetensors, and recogniser.json, which says how often it is right.
+
+    \b
+    Examples:
+      fastdiff train recogniser --dtype bfloat16                               the recipe of the bundled one
+      fastdiff train recogniser --dtype bfloat16 --seed 1 --width 32 --folder runs/judge
+    """
+    from fastdiff.training.edit.recogniser import TrainOptions, run
+    from fastdiff.training.edit.recogniser_card import pack
+    from fastdiff.training.edit.render import FONT
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
+        options = TrainOptions(folder, font=font or FONT, steps=steps, seed=seed, width=int(width), dtype=dtype)
+        trained = run(options, lambda progress: click.echo(_told(progress), err=True))
+        target = pack(trained, options)
+    click.echo(target)
+
+
 def _told(progress: "Progress") -> str:
     """Such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
     left = timedelta(seconds=round(progress.seconds_left))

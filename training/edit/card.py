@@ -39,12 +39,12 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
         "name": name,
         "licence": LICENCE,
         "bytes": sum(path.stat().st_size for path in files),
-        "sha256": {str(path.relative_to(target)): _digest(path) for path in files if path.suffix == ".safetensors"},
+        "sha256": {str(path.relative_to(target)): digest(path) for path in files if path.suffix == ".safetensors"},
         "parameters": {part: sum(value.numel() for value in network.parameters()) for part, network in parts.items()},
         "recipe": {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")},
         "data": {
             "side": SIDE,
-            "font": {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": _digest(options.font)},
+            "font": {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": digest(options.font)},
             "concepts": list(CONCEPTS),
             "colours": list(COLOURS),
             "backgrounds": list(KINDS),
@@ -55,5 +55,6 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     return target
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Of a file, as cards tell it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastdiff.models import captions
 from fastdiff.training.edit.concepts import CONCEPTS
 
 SIDE = 128  # pixels of a scene
@@ -31,8 +32,7 @@ class Background:
     @property
     def phrase(self) -> str:
         """Such as `a teal and white striped background`; a plain one goes without its kind."""
-        words = " and ".join(self.colours) + ("" if self.kind == "plain" else f" {self.kind}")
-        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} background"
+        return captions.background(self.kind, self.colours)
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,18 @@ class Scene:
     @property
     def caption(self) -> str:
         """Such as `fox on a teal and white striped background`."""
-        return f"{self.concept} on {self.background.phrase}"
+        return captions.caption(self.concept, self.background.kind, self.background.colours)
 
 
 def held_out(concept: str, background: Background) -> bool:
-    """Whether the pair is one of the fixed tenth that never trains; the order of the colours does not matter."""
+    """Whether the pair is one of the fixed tenth that never trains."""
+    return lot(concept, background) % 10 == 0
+
+
+def lot(concept: str, background: Background) -> int:
+    """A fixed number, as good as random over the pairs, to part them by; the order of the colours does not matter."""
     pair = "|".join((concept, background.kind, *sorted(background.colours)))
-    return int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4]) % 10 == 0
+    return int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4])
 
 
 def draw(rng: np.random.Generator, spread: float = 1.0, held: bool = False) -> Scene:
