@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.errors import MissingError
 
 WANTED = {
     "allow_patterns": ["model_index.json", "README.md", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"],
@@ -99,11 +99,7 @@ def downloaded() -> Iterator[tuple[HubId, Path]]:
 @contextmanager
 def _reaching(model: HubId) -> Iterator[None]:
     """Turn what goes wrong between here and the hub into one sentence."""
-    from huggingface_hub.errors import HFValidationError
-
     try:
         yield
-    except HFValidationError as error:
-        raise UsageError(f"{model} is no hub id: {error}") from error
-    except OSError as error:  # of the connection, of the hub, of the disk
-        raise MissingError(f"cannot download {model}: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # of the connection, of the hub, of the disk: the client has no common base for them
+        raise MissingError(f"cannot download {model}: {str(error).strip().partition(chr(10))[0]}") from error

@@ -203,6 +203,4 @@ def _check_fit(folder: ModelFolder, transformer: nn.Module, vae: nn.Module, text
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
     given = (vae.config.latent_channels, text_encoder.config.d_model)
     if wanted != given:
-        raise UsageError(
-            f"the transformer of {folder.path} is for latents and texts of {wanted} channels, and its other parts have {given}"
-        )
+        raise UsageError(f"the parts of {folder.path} do not fit: channels {wanted} are wanted, and {given} are given")

@@ -1,0 +1,148 @@
+"""Models by name: the real client of the hub against a small hub of our own, and `fastdiff models` on top."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import huggingface_hub
+import pytest
+from tiny_pixart import write
+
+from fastdiff.cli.main import main
+from fastdiff.models.catalogue import find
+from fastdiff.models.registry import load
+from fastdiff.solvers.errors import MissingError, UsageError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NAME = "painter/tiny"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = write(tmp_path_factory.mktemp("hub") / "model")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nTiny.\n")
+    (folder / "transformer" / "weights.bin").write_bytes(b"pickle")
+    (folder / "evil.py").write_text("raise SystemExit\n")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a server of one model listens, and a cache for what it gives."""
+
+    endpoint: str
+    cache: Path
+
+    def fastdiff(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process of its own: the client reads its settings once."""
+        code = f"from fastdiff.cli.main import main; raise SystemExit(main({list(arguments)}))"
+        settings = os.environ | {"HF_ENDPOINT": self.endpoint, "HF_HUB_CACHE": str(self.cache)}
+        return subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+
+
+@pytest.fixture
+def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    tree = [
+        {"type": "file", "path": path, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+        for path, body in files.items()
+    ]
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer()
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def answer(self) -> None:
+            path = self.path.partition("?")[0]
+            if path.startswith(f"/api/models/{NAME}/tree/"):
+                self.send(json.dumps(tree).encode())
+            elif path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
+                told = {"id": NAME, "sha": COMMIT, "cardData": {"license": "apache-2.0"}, "siblings": []}
+                self.send(json.dumps(told).encode())
+            elif match := re.fullmatch(f"/{NAME}/resolve/{COMMIT}/(.*)", path):
+                self.send(files[match[1]])
+            else:
+                self.send(b"{}", 404)
+
+        def send(self, body: bytes, status: int = 200) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            if status == 404:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield Hub(f"http://127.0.0.1:{server.server_port}", tmp_path / "cache")
+        server.shutdown()
+
+
+def test_a_model_is_downloaded_listed_shown_and_found(hub: Hub, files: dict[str, bytes]) -> None:
+    with pytest.raises(MissingError, match=f"`fastdiff models download {NAME}` fetches it"):
+        find(NAME)
+    first, last = hub.fastdiff("models", "download", NAME).stdout.splitlines()
+    wanted = {path for path in files if not path.endswith((".bin", ".py"))}
+    size = sum(len(files[path]) for path in wanted) / 1e6
+    assert first == f"{NAME}: {size:.1f} MB, {size:.1f} MB to download, licence: apache-2.0"
+    assert last == f"in {find(NAME)}"
+    brought = {path.relative_to(find(NAME)).as_posix() for path in find(NAME).rglob("*") if path.is_file()}
+    assert brought == wanted
+    assert "0.0 MB to download" in hub.fastdiff("models", "download", NAME).stdout
+
+
+def test_a_downloaded_model_is_listed_shown_and_loaded(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    assert NAME not in capsys.readouterr().out
+    hub.fastdiff("models", "download", NAME)
+    assert main(["models", "list"]) == 0
+    assert re.search(rf"^{NAME}  0.\d MB  {find(NAME)}$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["models", "show", NAME]) == 0
+    shown = capsys.readouterr().out
+    for told in ("licence: apache-2.0", "pictures: 256x256", "prediction_type epsilon", "diffusers.AutoencoderKL"):
+        assert told in shown
+    assert load(NAME).name == NAME
+
+
+def test_a_download_that_stopped_is_told(hub: Hub) -> None:
+    hub.fastdiff("models", "download", NAME)
+    (find(NAME) / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(MissingError, match="is not whole: `fastdiff models download"):
+        find(NAME)
+
+
+def test_what_cannot_be_downloaded_is_one_sentence(hub: Hub) -> None:
+    gone = Hub("http://127.0.0.1:9", hub.cache)
+    for place, name in ((hub, "painter/unknown"), (hub, "painter/-"), (gone, NAME)):
+        done = place.fastdiff("models", "download", name)
+        assert done.returncode in (2, 3)
+        assert done.stderr.startswith("fastdiff: ") and done.stderr.count("\n") == 1 and name in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../up", "/nowhere/at/all", "a b/c"])
+def test_names_of_nothing_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="unknown model"):
+        find(name)
+    assert main(["models", "download", name]) == 2
+    assert "owner/name" in capsys.readouterr().err
+
+
+def test_a_folder_is_found_by_its_path(tmp_path: Path) -> None:
+    assert find(str(tmp_path)) == tmp_path
