@@ -104,7 +104,9 @@ class CrossProcessor:
 def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProcessor | CrossProcessor:
     """The processor for a name such as "transformer_blocks.3.attn1.processor"."""
     _, block, kind, _ = name.split(".")
-    return {"attn1": SelfProcessor, "attn2": CrossProcessor}[kind](original, int(block), controller)
+    if kind == "attn1":
+        return SelfProcessor(original, int(block), controller)
+    return CrossProcessor(original, int(block), controller)
 
 
 def _out(attn: Attention, attended: Tensor) -> Tensor:
