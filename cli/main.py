@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(importlib.metadata.version("fastdiff-toolkit"), prog_name="fastdiff")
 def fastdiff() -> None:
-    """Applications on fast diffusion solvers. Everything runs on this computer; nothing is sent anywhere."""
+    """Applications on fast diffusion solvers. Everything runs on this computer; only `models download` reaches out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

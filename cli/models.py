@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastdiff.cli.options import Command, option
+from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
     from fastdiff.models.catalogue import Description
@@ -27,7 +28,7 @@ def command() -> None:
 @command.command("list", cls=Command)
 @debugging
 def show_all(debug: bool) -> None:
-    """List the bundled and the downloaded models, with their sizes."""
+    """List bundled and downloaded models."""
     from fastdiff.models.catalogue import here
 
     for entry in here():
@@ -38,12 +39,12 @@ def show_all(debug: bool) -> None:
 @click.argument("model")
 @debugging
 def download(model: str, debug: bool) -> None:
-    """Download MODEL, owner/name or owner/name@revision, from the hub: configs and safetensors, no code.
+    """Download MODEL from the hub.
 
-    A stopped download goes on by the same command.
+    MODEL is owner/name or owner/name@revision. Configs and safetensors are fetched, code and pickles are not. A
+    stopped download goes on by the same command.
     """
     from fastdiff.models import hub
-    from fastdiff.solvers.errors import UsageError
 
     name = hub.HubId.parse(model)
     if name is None:
@@ -57,7 +58,7 @@ def download(model: str, debug: bool) -> None:
 @click.argument("model")
 @debugging
 def show(model: str, debug: bool) -> None:
-    """Show what MODEL, a name of the list or a folder, is made of."""
+    """Show the parts of MODEL, a name that is listed or a folder."""
     from fastdiff.models.catalogue import describe, find
 
     click.echo("\n".join(_lines(describe(find(model)))))

@@ -102,5 +102,4 @@ def _licence(path: Path) -> str:
 def _side(path: Path) -> int | None:
     latents = _optional(path / "transformer" / "config.json").get("sample_size")
     levels = _optional(path / "vae" / "config.json").get("block_out_channels")
-    known = isinstance(latents, int) and isinstance(levels, list)
-    return latents * 2 ** (len(levels) - 1) if known else None
+    return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None

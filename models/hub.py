@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastdiff.solvers.errors import MissingError
 
-WANTED = {
+WANTED: dict[str, Any] = {
     "allow_patterns": ["model_index.json", "README.md", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"],
     "ignore_patterns": ["*.fp16.*", "*.non_ema.*"],  # the same weights again
 }

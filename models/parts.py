@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import logging as diffusers_logging
-from torch import nn
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -25,13 +24,14 @@ LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
 Class = TypeVar("Class")
 
 
-def load_network(folder: ModelFolder, part: str, allowed: Mapping[str, type], dtype: torch.dtype) -> nn.Module:
+def load_network(folder: ModelFolder, part: str, allowed: Mapping[str, type], dtype: torch.dtype) -> Any:
     """A network in evaluation mode and `dtype` on the processor, without gradients of its weights.
 
     `allowed` are classes by the name that the index gives them. Raises UsageError for any other, and where config and
     weights are not whole or do not fit each other.
     """
-    kind, where = _allowed(folder, part, allowed), folder.path / part
+    kind: Any = _allowed(folder, part, allowed)
+    where = folder.path / part
     _check_config(read_object(where / "config.json"), where)
     stored = read_weights(where).numbers
     ours = {"low_cpu_mem_usage": False} if issubclass(kind, ModelMixin) else {}  # the default needs accelerate
@@ -46,7 +46,9 @@ def load_network(folder: ModelFolder, part: str, allowed: Mapping[str, type], dt
     return network.eval().requires_grad_(False)
 
 
-def load_tokenizer(folder: ModelFolder, part: str, allowed: Mapping[str, type]) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    folder: ModelFolder, part: str, allowed: Mapping[str, type[PreTrainedTokenizerFast]]
+) -> PreTrainedTokenizerFast:
     """A tokenizer that knows where in the text each token stands. Raises UsageError as `load_network` does."""
     kind, where = _allowed(folder, part, allowed), folder.path / part
     for file in where.glob("*"):

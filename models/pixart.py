@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5TokenizerFast
+from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.diffusers_folder import ModelFolder
@@ -28,11 +29,14 @@ TRANSFORMERS = {
     "diffusers.PixArtTransformer2DModel": PixArtTransformer2DModel,
     "diffusers.Transformer2DModel": PixArtTransformer2DModel,  # its name in the first published folders
 }
-AUTOENCODERS = {"diffusers.AutoencoderKL": AutoencoderKL, "fastdiff.models.patch_codec.PatchCodec": PatchCodec}
+AUTOENCODERS = {
+    "diffusers.AutoencoderKL": AutoencoderKL,
+    "fastdiff.models.patch_codec.PatchCodec": PatchCodec,
+}
 TEXT_ENCODERS = {"transformers.T5EncoderModel": T5EncoderModel}
 TOKENIZERS = {
-    "transformers.T5Tokenizer": T5TokenizerFast,
-    "transformers.T5TokenizerFast": T5TokenizerFast,
+    "transformers.T5Tokenizer": T5Tokenizer,
+    "transformers.T5TokenizerFast": T5Tokenizer,
     "transformers.PreTrainedTokenizerFast": PreTrainedTokenizerFast,
     "transformers.TokenizersBackend": PreTrainedTokenizerFast,
 }
@@ -44,9 +48,9 @@ class PixArt:
 
     name: str
     trained: TrainedScheduler
-    transformer: PixArtTransformer2DModel
-    vae: AutoencoderKL | PatchCodec
-    text_encoder: T5EncoderModel
+    transformer: Any  # PixArtTransformer2DModel; the configs of these three have no types
+    vae: Any  # AutoencoderKL or PatchCodec
+    text_encoder: Any  # T5EncoderModel
     tokenizer: PreTrainedTokenizerFast
     longest: int  # tokens of a prompt, the end of it among them
     device: torch.device
@@ -199,7 +203,7 @@ def load_pixart(
     )
 
 
-def _check_fit(folder: ModelFolder, transformer: nn.Module, vae: nn.Module, text_encoder: nn.Module) -> None:
+def _check_fit(folder: ModelFolder, transformer: Any, vae: Any, text_encoder: Any) -> None:
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
     given = (vae.config.latent_channels, text_encoder.config.d_model)
     if wanted != given:
