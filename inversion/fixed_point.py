@@ -1,37 +1,39 @@
-"""Exact inversion of a one-step solver: the state whose sampling step lands on the given one.
-
-The implicit equation of each step is solved by fixed-point iteration with Anderson acceleration (Walker and Ni 2011,
-SIAM J. Numer. Anal. 49(4)), each item of the batch on its own.
-"""
+"""Exact inversion of a one-step solver: the state whose sampling step lands on the given one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import hypot
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from fastdiff.inversion.anderson import Anderson
+from fastdiff.inversion.invert import Path
+from fastdiff.inversion.reversed import climb
+from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.schedule import Level
 
+S = TypeVar("S")
+Misses = tuple[Tensor, ...]  # (B,) for each step done, from the picture up
+
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """The inverse of a solver, as a solver.
+    """The inverse of a solver, as a solver; called, it inverts pictures.
 
-    An item stops where the miss of its step, relative to the state, is at most `tolerance` or a few units of rounding.
-    Strong guidance or long steps can keep it from getting there in `iterations`: look at the round-trip residual.
+    The implicit equation of each step is solved by Anderson iteration from the solver's own step in reverse. Strong
+    guidance or long steps can keep it from converging, which the path tells.
 
     Raises UsageError for a solver that remembers earlier steps or adds noise.
     """
 
-    solver: Solver
-    tolerance: float = 1e-12
-    iterations: int = 50
-    window: int = 5  # differences that the acceleration looks back on
+    solver: Solver = field(default_factory=DDIM)
+    search: Anderson = field(default_factory=Anderson)
 
     one_step = True
     stochastic = False
@@ -48,53 +50,30 @@ class FixedPoint:
 
     @property
     def evals(self) -> int:
-        return self.solver.evals * (self.iterations + 1)
+        return self.solver.evals * (self.search.iterations + 2)
 
-    def init(self, grid: Grid) -> None:
-        return None
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
+        states, misses = climb(f, self, x0, grid)
+        return solved_path(self.solver, states, misses, self.search)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
-        """Find y at u with solver.step(y, u -> t) = x, beginning at the solver's own step from t to u."""
+    def init(self, grid: Grid) -> Misses:
+        return ()
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Misses) -> tuple[Tensor, Misses]:
+        """Find y at u with solver.step(y, u -> t) = x."""
         memory = self.solver.init((u, t))
-        gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact where the data have unit variance
-
-        def miss(y: Tensor) -> Tensor:
-            return (x - self.solver.step(f, y, u, t, memory)[0]) * gain
-
-        y = self.solver.step(f, x, t, u, memory)[0]
-        return self._solve(miss, y), None
-
-    def _solve(self, miss: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
-        floor = max(self.tolerance, 8 * torch.finfo(y.dtype).eps)
-        states, misses = [y], [miss(y)]
-        for _ in range(self.iterations):
-            active = _norm(misses[-1]) > floor * _norm(states[-1])
-            if not active.any():
-                break
-            step = anderson_step(states, misses)
-            states.append(torch.where(active, states[-1] + step, states[-1]))
-            misses.append(miss(states[-1]))
-            states, misses = states[-self.window - 1 :], misses[-self.window - 1 :]
-        return states[-1]
+        guess, _ = self.solver.step(f, x, t, u, memory)
+        y, miss = self.search.solve(shortfall(f, self.solver, x, t, u, memory), guess)
+        return y, (*state, miss)
 
 
-def anderson_step(states: list[Tensor], misses: list[Tensor]) -> Tensor:
-    """The change (B, ...) of the newest state, from the last states (B, ...) and what each missed, oldest first."""
-    newest = misses[-1]
-    if len(states) == 1:
-        return newest
-    moves = torch.diff(_rows(states), dim=1)  # (B, m, n)
-    changes = torch.diff(_rows(misses), dim=1)  # (B, m, n)
-    gram = changes @ changes.mT  # (B, m, m)
-    ridge = gram.diagonal(dim1=1, dim2=2).sum(1) * torch.finfo(gram.dtype).eps + torch.finfo(gram.dtype).tiny
-    regular = gram + ridge[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    mix = torch.linalg.solve(regular, changes @ _rows([newest]).mT)  # (B, m, 1)
-    return newest - ((moves + changes).mT @ mix).reshape(newest.shape)
+def shortfall(f: Denoiser, solver: Solver[S], x: Tensor, t: Level, u: Level, memory: S) -> Callable[[Tensor], Tensor]:
+    """How far the solver's step from a state y at u falls short of x at t, in the units of y."""
+    gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact where the data have unit variance
+    return lambda y: (x - solver.step(f, y, u, t, memory)[0]) * gain
 
 
-def _rows(tensors: list[Tensor]) -> Tensor:
-    return torch.stack([tensor.reshape(len(tensor), -1) for tensor in tensors], dim=1)  # (B, m, n)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1).reshape(-1, *[1] * (x.ndim - 1))
+def solved_path(solver: Solver, states: Tensor, misses: Misses, search: Anderson) -> Path:
+    """The path through these states (N + 1, B, ...), each step solved up to its miss."""
+    table = torch.stack(misses[::-1])  # (N, B)
+    return Path(solver, states, table, (table <= search.bound(table.dtype)).all(0))

@@ -1,45 +1,86 @@
-"""From an image to the noise that a solver makes it from again, with the error of that round trip."""
+"""From a picture to what a solver makes it from again: the one entry to every method, and the way back."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.inversion.rows import norm, repeated
+from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.integrate import Progress, Solver, integrate
 
-Inverter = Callable[[Solver], Solver]
+
+class Path(NamedTuple):
+    """What a method finds."""
+
+    solver: Solver  # samples the pictures from states[0], with what was recorded bound to it
+    states: Tensor  # (N + 1, B, ...) at every level of the grid, noisiest first, the given pictures last
+    misses: Tensor | None = None  # (N, B) error of each step that was solved for, relative to the state, noisiest first
+    converged: Tensor | None = None  # (B,) bool: every step was solved to the method's tolerance
+
+
+class Inverter(Protocol):
+    """A method: from pictures x0 (B, ...) and a sampling grid of N steps that ends above sigma 0 to their path."""
+
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path: ...
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """The result of `invert`."""
+    """All that `regenerate` needs, and how exact it is.
 
-    x: Tensor  # (B, ...) state at the noisiest level of the grid
-    residual: Tensor  # (B,) distance of the regenerated image from the given one, relative to the given one's norm
+    What acts after a step (offsets, masks) is a solver around `solver`: `replace(inversion, solver=...)`.
+    """
+
+    solver: Solver
+    grid: Grid  # of N steps, noisiest level first
+    trajectory: Tensor  # (N + 1, B, ...), the states of Path
+    calls: int  # of the denoiser, without those of the round trip
+    residual: Tensor | None = None  # (B,) distance of the regenerated picture, relative to the given one's norm
+    misses: Tensor | None = None  # as in Path
+    converged: Tensor | None = None  # as in Path
+
+    @property
+    def x(self) -> Tensor:
+        """The states (B, ...) at the noisiest level, where sampling begins."""
+        return self.trajectory[0]
 
 
-def invert(f: Denoiser, x0: Tensor, grid: Grid, solver: Solver, inverter: Inverter) -> Inversion:
-    """Noise from which `solver` regenerates x0 (B, ...) over `grid`, a sampling grid that ends above sigma 0.
+def invert(f: Denoiser, x0: Tensor, grid: Grid, inverter: Inverter, measure: bool = True) -> Inversion:
+    """Invert the pictures x0 (B, ...) over `grid`, a sampling grid that ends above sigma 0.
 
-    The residual is measured by sampling once more, so it counts what the inverter left over.
+    With `measure` they are sampled once more, so the residual counts whatever the inverter left over. Warns where a
+    step was not solved, which strong guidance and long steps bring about.
 
-    Raises UsageError for a grid that rises or ends at sigma 0, and for solvers that cannot be inverted.
+    Raises UsageError for a grid that rises or ends at sigma 0.
     """
     if grid[0].lam > grid[-1].lam:
         raise UsageError("the noise of the grid rises: give the grid in the order of sampling, noisiest level first")
-    x = integrate(f, inverter(solver), x0, grid[::-1]).x
-    again = integrate(f, solver, x, grid).x
-    return Inversion(x, _norm(again - x0) / _norm(x0))
+    if grid[-1].sigma == 0:
+        raise UsageError("the grid ends at sigma 0, where noise leaves no trace: end it at a sigma above 0")
+    counted = Counted(f)
+    path = inverter(counted, x0, grid)
+    if path.converged is not None and not path.converged.all():
+        left = len(x0) - int(path.converged.sum())
+        warnings.warn(f"{left} of {len(x0)} pictures were not inverted to the tolerance of the method", stacklevel=2)
+    inversion = Inversion(
+        path.solver, grid, path.states, counted.tally.calls, misses=path.misses, converged=path.converged
+    )
+    if not measure:
+        return inversion
+    return replace(inversion, residual=norm(regenerate(f, inversion) - x0) / norm(x0))
 
 
-def unchanged(solver: Solver) -> Solver:
-    """The solver itself over the reversed grid: DDIM inversion and its higher orders. Exact only for short steps."""
-    return solver
+def regenerate(
+    f: Denoiser, inversion: Inversion, copies: int = 1, watch: Callable[[Progress], None] | None = None
+) -> Tensor:
+    """Sample the B pictures of the inversion `copies` times in one batch (copies * B, ...), as `repeated` orders them.
 
-
-def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+    Another prompt in the rows of `f` is the edit; with the prompt and guidance of the inversion the pictures return.
+    """
+    x = repeated(inversion.x, copies * len(inversion.x))
+    return integrate(f, inversion.solver, x, inversion.grid, watch=watch).x

@@ -1,9 +1,21 @@
-"""The inverters by name: each turns a solver into one that undoes its steps."""
+"""The inverters by name. Those that work with several solvers take the one that will sample as an argument."""
 
+from collections.abc import Callable
+
+from fastdiff.inversion.backward_euler import BackwardEuler
+from fastdiff.inversion.ddim_inverse import DDIMInverse
+from fastdiff.inversion.edit_friendly import EditFriendly, ledits
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import Inverter, unchanged
+from fastdiff.inversion.invert import Inverter
+from fastdiff.inversion.obelm import OBELM
+from fastdiff.inversion.reversed import Reversed
 
-INVERTERS: dict[str, Inverter] = {
-    "reversed": unchanged,
+INVERTERS: dict[str, Callable[..., Inverter]] = {
+    "ddim": DDIMInverse,
+    "reversed": Reversed,
     "fixed-point": FixedPoint,
+    "backward-euler": BackwardEuler,
+    "edit-friendly": EditFriendly,
+    "ledits": ledits,
+    "o-belm": OBELM,
 }

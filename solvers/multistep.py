@@ -55,15 +55,23 @@ class Multistep:
         return Memory(len(grid) - 1)
 
     def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        mean, deviation, after = self.transition(f, x, t, u, state)
+        if self.noise is None or deviation == 0:
+            return mean, after
+        return mean + deviation * self.noise(mean, after.done), after
+
+    def transition(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, float, Memory]:
+        """Mean (B, ...) and standard deviation of the state at u, and the memory after the step."""
         estimate = f(x, t)
         history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
         after = Memory(state.steps, state.done + 1, history if isfinite(t.lam) else ())
         frame = self.form.frame(t, u)
         if isinf(frame.hh) and not frame.noise:
-            return remix(estimate, u), after
-        used = history[: state.steps - state.done] if self.lower_final else history
+            return remix(estimate, u), 0.0, after
+        used = history[: self.span(state)]
         terms = weights(frame.hh, positions(used[1:], t, u), self.slope, self.curvature)
-        x = advance(frame, x, terms, [known.value for known in used])
-        if self.noise is not None:
-            x = x + frame.noise * self.noise(x, after.done)
-        return x, after
+        return advance(frame, x, terms, [known.value for known in used]), frame.noise, after
+
+    def span(self, state: Memory) -> int:
+        """The number of values that the next step uses at most, its own included."""
+        return min(self.order, state.steps - state.done) if self.lower_final else self.order

@@ -6,7 +6,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.estimate import Estimate, from_eps
+from fastdiff.solvers.estimate import Estimate, from_eps, from_x0
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
@@ -67,6 +67,30 @@ class Mixture:
         return self
 
 
+@dataclass(frozen=True)
+class Clusters:
+    """Data of equal shares of N(mean, variance I) around the rows of `means` (K, d); fewer rows are a prompt."""
+
+    schedule: Schedule
+    means: Tensor
+    variance: float
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        means, total = self.means.to(x), level.alpha**2 * self.variance + level.sigma**2
+        gaps = x[:, None] - level.alpha * means  # (B, K, d)
+        shares = torch.softmax(gaps.square().sum(2) / (-2 * total), dim=1)
+        x0 = (shares[..., None] * (means + level.alpha * self.variance / total * gaps)).sum(1)
+        return from_x0(x0, x, level)
+
+    def fresh(self) -> "Clusters":
+        return self
+
+    def sample(self, count: int) -> Tensor:
+        """Pictures (count, d), float64."""
+        means = self.means[torch.arange(count) % len(self.means)]
+        return means + self.variance**0.5 * random_state(*means.shape)
+
+
 MIXTURE_START = 0.7  # at t = 1 of LinearVP()
 MIXTURE_END = 0.9185203210588  # the exact flow from there to t = 1e-3, to 1e-12
 MIXTURE = Mixture(LinearVP())
@@ -80,3 +104,9 @@ def start(value: float = MIXTURE_START) -> Tensor:
 def random_state(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Standard normal numbers, the same at every call and in every dtype."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+CENTRES = torch.randn(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+LINEAR_BETAS = DiscreteVP.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist())
+SMOOTH = Clusters(LINEAR_BETAS, 0.7 * CENTRES, 0.6)
+STIFF = Clusters(LINEAR_BETAS, CENTRES, 0.05)

@@ -1,28 +1,145 @@
-"""Inversion: published round trips, exactness of the fixed point, and what is refused."""
+"""Inversion: what every method promises, published round trips, and what is refused."""
+
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from problems import DETERMINISTIC, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture
+from problems import (
+    CENTRES,
+    DETERMINISTIC,
+    LINEAR_BETAS,
+    MIXTURE,
+    MIXTURE_END,
+    MIXTURE_START,
+    SMOOTH,
+    STIFF,
+    Clusters,
+    Gaussian,
+)
 
-from fastdiff.inversion.fixed_point import FixedPoint, anderson_step
-from fastdiff.inversion.invert import invert, unchanged
+from fastdiff.inversion.ddim_inverse import DDIMInverse
+from fastdiff.inversion.edit_friendly import EditFriendly
+from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
+from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
+from fastdiff.solvers.grid import grid, linspace, log_snr
 from fastdiff.solvers.guidance import Guided
-from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import Flow, LinearVP
+from fastdiff.solvers.schedule import LinearVP
+
+EXACT = ["edit-friendly", "ledits", "o-belm"]  # for any network, to rounding
+SOURCE = Clusters(LINEAR_BETAS, 0.7 * CENTRES[:2], 0.6)
+TARGET = Clusters(LINEAR_BETAS, 0.7 * CENTRES[2:4], 0.6)
 
 
-def images(*shape):
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+@dataclass(frozen=True)
+class Rows:
+    """The first `count` rows under one denoiser, the others under another: a source beside its edits."""
+
+    count: int
+    first: Denoiser
+    others: Denoiser
+
+    @property
+    def schedule(self):
+        return self.first.schedule
+
+    def __call__(self, x, level):
+        parts = zip(self.first(x[: self.count], level), self.others(x[self.count :], level), strict=True)
+        return Estimate(*(torch.cat(part) for part in parts))
+
+    def fresh(self):
+        return self
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_an_inversion_holds_its_path_calls_and_round_trip_error(name):
+    f, x0, levels = Counted(SMOOTH), SMOOTH.sample(3), grid(linspace, LINEAR_BETAS, 12)
+    inversion = invert(f, x0, levels, INVERTERS[name](), measure=False)
+    assert f.tally.calls == inversion.calls
+    assert inversion.residual is None
+    assert inversion.trajectory.shape == (13, 3, 64)
+    assert torch.equal(inversion.trajectory[-1], x0)
+    measured = invert(SMOOTH, x0, levels, INVERTERS[name]())
+    again = integrate(SMOOTH, measured.solver, measured.x, levels).x
+    assert torch.equal(measured.x, inversion.x)
+    torch.testing.assert_close(measured.residual, (again - x0).norm(dim=1) / x0.norm(dim=1))
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_an_item_is_inverted_alike_alone_and_in_a_batch(name):
+    x0, levels = SMOOTH.sample(3), grid(linspace, LINEAR_BETAS, 8)
+    batch = invert(SMOOTH, x0, levels, INVERTERS[name]()).trajectory
+    for item in range(3):
+        inverter = INVERTERS[name]()
+        if isinstance(inverter, EditFriendly):
+            inverter = replace(inverter, noise=Noise(0, (item,)))
+        alone = invert(SMOOTH, x0[item : item + 1], levels, inverter).trajectory
+        torch.testing.assert_close(alone[:, 0], batch[:, item], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_edits_share_a_batch_with_their_sources(name):
+    x0, levels = SOURCE.sample(2), grid(linspace, LINEAR_BETAS, 10)
+    inversion = invert(SOURCE, x0, levels, INVERTERS[name]())
+    source, target = regenerate(SOURCE, inversion), regenerate(TARGET, inversion)
+    rows = regenerate(Rows(2, SOURCE, TARGET), inversion, copies=3)
+    torch.testing.assert_close(rows, torch.cat([source, target, target]), rtol=0, atol=1e-12)
+    assert (target - source).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_offsets_keep_the_source_on_its_trajectory_and_leave_the_edit_alone(name):
+    """The source is guided otherwise than it was inverted."""
+    x0, levels = SOURCE.sample(2), grid(linspace, LINEAR_BETAS, 10)
+    inversion = invert(SOURCE, x0, levels, INVERTERS[name]())
+    rows = Rows(2, Guided(SOURCE, SMOOTH, 3.0), TARGET)
+    free, seen = regenerate(rows, inversion, copies=2), []
+    held = regenerate(rows, pinned(inversion), copies=2, watch=seen.append)
+    assert all(torch.equal(step.x[:2], inversion.trajectory[step.index + 1]) for step in seen)
+    assert torch.equal(held[:2], x0) and (free[:2] - x0).abs().max() > 1e-3
+    assert torch.equal(held[2:], free[2:])
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+@pytest.mark.parametrize("steps", [1, 2, 10, 20, 50])
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_methods_are_exact_for_any_network_and_number_of_steps(name, steps, guidance):
+    for f in (SMOOTH, STIFF):
+        guided = Guided(replace(f, means=f.means[:2]), f, guidance)
+        levels = grid(linspace, LINEAR_BETAS, steps)
+        for dtype, bound in ((torch.float64, 1e-10 if name == "o-belm" else 1e-12), (torch.float32, 1e-4)):
+            x0 = f.sample(3).to(dtype)
+            inversion = invert(guided, x0, levels, INVERTERS[name]())
+            assert (regenerate(guided, inversion) - x0).abs().max() < (bound if name == "o-belm" else min(bound, 1e-5))
+
+
+@pytest.mark.parametrize("name", ["ddim", "reversed"])
+def test_inexact_methods_are_inexact_on_the_same_problems(name):
+    for f in (SMOOTH, STIFF):
+        assert invert(f, f.sample(3), grid(linspace, LINEAR_BETAS, 20), INVERTERS[name]()).residual.min() > 1e-3
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_gradients_flow_through_inversion_and_regeneration(name):
+    f, levels = MIXTURE, grid(log_snr, MIXTURE.schedule, 3)
+    x0 = torch.tensor([[0.4, -0.7]], dtype=torch.float64, requires_grad=True)
+    inversion = invert(f, x0.detach(), levels, INVERTERS[name]())
+
+    def perturbed(delta):
+        return regenerate(f, replace(inversion, trajectory=inversion.trajectory + delta))
+
+    assert torch.autograd.gradcheck(perturbed, torch.zeros_like(x0).requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: invert(f, x, levels, INVERTERS[name]()).trajectory, x0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -40,90 +157,38 @@ def test_published_errors_of_2m_inversion(steps, there_and_back, from_exact):
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_residual_is_the_round_trip_error_and_shrinks_with_the_steps(name):
-    f, x0 = Gaussian(LinearVP()), images(3, 2, 4)
-    coarse, fine = (invert(f, x0, grid(log_snr, f.schedule, n), SOLVERS[name](), unchanged).residual for n in (40, 160))
+def test_the_residual_of_a_reversed_solver_shrinks_with_the_steps(name):
+    f, x0 = Gaussian(LinearVP()), SMOOTH.sample(3)
+    coarse, fine = (
+        invert(f, x0, grid(log_snr, f.schedule, n), Reversed(SOLVERS[name]())).residual for n in (40, 160)
+    )
     assert coarse.shape == (3,)
     assert (fine < coarse / 3).all()
-    levels = grid(log_snr, f.schedule, 40)
-    inverted = invert(f, x0, levels, SOLVERS[name](), unchanged)
-    again = integrate(f, SOLVERS[name](), inverted.x, levels).x
-    assert inverted.residual[1].item() == pytest.approx(((again - x0)[1].norm() / x0[1].norm()).item())
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("solver", [DDIM(), DPMpp2S(), Heun()], ids=["ddim", "2s", "heun"])
-def test_fixed_point_inverts_exactly(schedule, solver):
-    f = Mixture(SCHEDULES[schedule])
-    inverted = invert(f, images(3, 8), grid(log_snr, f.schedule, 20), solver, FixedPoint)
-    assert inverted.residual.max() < 1e-10
+def test_ddim_inverse_is_one_sweep_of_the_implicit_equation():
+    """Asked for the noise that the true state has there, its step is the exact inverse of DDIM's."""
+    t, u = LINEAR_BETAS.level(0.2), LINEAR_BETAS.level(0.5)
+    y = SMOOTH.sample(2)
+    clean, _ = DDIM().step(SMOOTH, y, u, t, None)
+
+    @dataclass(frozen=True)
+    class Oracle:
+        def __call__(self, x, level):
+            assert level == u
+            return SMOOTH(y, level)
+
+    torch.testing.assert_close(DDIMInverse().step(Oracle(), clean, t, u, None)[0], y, rtol=0, atol=1e-12)
 
 
-def test_fixed_point_inverts_a_guided_run():
-    schedule = LinearVP()
-    f = Guided(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.3, variance=0.4), scale=4.0)
-    levels = grid(log_snr, schedule, 20)
-    naive, exact = (invert(f, images(2, 8), levels, DDIM(), INVERTERS[name]) for name in ("reversed", "fixed-point"))
-    assert exact.residual.max() < 1e-10
-    assert naive.residual.min() > 1e-2
-
-
-def test_fixed_point_reaches_pure_noise():
-    f = Gaussian(Flow(start=1.0))
-    levels = grid(time_uniform, f.schedule, 10)
-    inverted = invert(f, images(2, 8), levels[1:], DDIM(), FixedPoint)
-    assert inverted.residual.max() < 1e-10
-
-
-def test_acceleration_saves_calls():
-    """Plain iteration needs tens of calls a step where Anderson acceleration needs a few."""
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
-    plain, accelerated = (_calls(f, FixedPoint(DDIM(), iterations=400, window=window), levels) for window in (1, 5))
-    assert accelerated < 0.7 * plain
-
-
-def _calls(f, solver, levels):
-    before = f.tally.calls
-    integrate(f, solver, images(1, 64), levels[::-1])
-    return f.tally.calls - before
-
-
-def test_anderson_step_solves_a_linear_problem_in_as_many_steps_as_it_has_dimensions():
-    matrix = torch.tensor([[0.9, 0.3], [-0.2, 0.5]], dtype=torch.float64)
-    target = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-    states, misses = [torch.zeros(1, 2, dtype=torch.float64)], []
-    for _ in range(4):
-        misses.append(target - states[-1] @ matrix.T)
-        states.append(states[-1] + anderson_step(states, misses))
-    torch.testing.assert_close(states[-1] @ matrix.T, target, rtol=0, atol=1e-10)
-
-
-def test_an_item_is_inverted_alike_alone_and_in_a_batch():
-    x0, levels = images(4, 6), grid(log_snr, MIXTURE.schedule, 8)
-    batch = invert(MIXTURE, x0, levels, DDIM(), FixedPoint).x
-    for item in range(4):
-        alone = invert(MIXTURE, x0[item : item + 1], levels, DDIM(), FixedPoint).x
-        torch.testing.assert_close(alone[0], batch[item], rtol=0, atol=1e-12)
-
-
-def test_single_precision_stops_at_rounding():
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 20)
-    inverted = invert(f, images(2, 8).float(), levels, DDIM(), FixedPoint)
-    assert inverted.residual.max() < 1e-4
-    assert f.tally.calls < 20 * 20
-
-
-@pytest.mark.parametrize("solver", [dpmpp_2m(), EulerAncestral()], ids=["2m", "ancestral"])
-def test_fixed_point_refuses_what_it_cannot_invert(solver):
-    with pytest.raises(UsageError, match="deterministic one-step"):
-        FixedPoint(solver)
-
-
-def test_grids_that_cannot_be_inverted_are_refused():
-    falling = grid(log_snr, MIXTURE.schedule, 4)
+def test_what_cannot_be_inverted_is_refused():
+    x0, falling = SMOOTH.sample(1), grid(linspace, LINEAR_BETAS, 4)
     with pytest.raises(UsageError, match="noisiest level first"):
-        invert(MIXTURE, images(1, 2), falling[::-1], DDIM(), unchanged)
+        invert(SMOOTH, x0, falling[::-1], Reversed())
     with pytest.raises(UsageError, match="sigma above 0"):
-        invert(MIXTURE, images(1, 2), grid(log_snr, MIXTURE.schedule, 4, clean=True), DDIM(), unchanged)
-    with pytest.raises(UsageError, match="cannot invert"):
-        invert(MIXTURE, images(1, 2), falling, EulerAncestral(), unchanged)
+        invert(SMOOTH, x0, grid(linspace, LINEAR_BETAS, 4, clean=True), EditFriendly())
+    with pytest.raises(UsageError, match="adds noise"):
+        Reversed(EulerAncestral())
+    with pytest.raises(UsageError, match="3 rows for an inversion of 2 pictures"):
+        inversion = invert(SMOOTH, SMOOTH.sample(2), falling, EditFriendly())
+        integrate(SMOOTH, inversion.solver, SMOOTH.sample(3), falling)

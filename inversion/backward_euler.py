@@ -1,0 +1,116 @@
+"""Backward-Euler inversion of multistep solvers, DPM-Solver++(2M) first (Hong et al. 2024, arXiv 2311.18387).
+
+A step of the sampler is implicit in the state that is sought, and uses the estimate of the step before it, which
+inversion has yet to reach. First-order steps reach up there and give the correction that this estimate makes; with the
+correction held fixed, the first-order part of the step is solved for the state.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastdiff.inversion.anderson import Anderson
+from fastdiff.inversion.fixed_point import Misses, shortfall, solved_path
+from fastdiff.inversion.invert import Path
+from fastdiff.inversion.reversed import climb
+from fastdiff.solvers.ddim import DDIM
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.exponential import Known
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.schedule import Level, Schedule
+
+
+class Climb(NamedTuple):
+    """How far a run has come."""
+
+    grid: Grid  # of the whole run, from the picture up
+    misses: Misses = ()
+
+
+@dataclass(frozen=True)
+class BackwardEuler:
+    """The inverse of a multistep solver, as a solver; called, it inverts pictures.
+
+    Each step of the grid is cut in `fine_substeps` to estimate what lies above: 1 is the fast choice of DiT4Edit, 5 to
+    10 those of the source. The order of every step is the sampler's, so also at both ends of the grid.
+
+    Raises UsageError for a stochastic solver and for less than one substep.
+    """
+
+    solver: Multistep = field(default_factory=dpmpp_2m)
+    fine_substeps: int = 1
+    search: Anderson = field(default_factory=Anderson)
+
+    one_step = False
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        if self.solver.stochastic:
+            raise UsageError("backward-Euler inversion of a solver that adds noise: give a deterministic one")
+        if self.fine_substeps < 1:
+            raise UsageError(f"{self.fine_substeps} substeps: give one or more")
+
+    @property
+    def order(self) -> int:
+        return self.solver.order
+
+    @property
+    def evals(self) -> int:
+        return self.solver.order * (self.fine_substeps + 1) + self.search.iterations
+
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
+        states, end = climb(f, self, x0, grid)
+        return solved_path(self.solver, states, end.misses, self.search)
+
+    def init(self, grid: Grid) -> Climb:
+        return Climb(grid)
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Climb) -> tuple[Tensor, Climb]:
+        steps, done = len(state.grid) - 1, len(state.misses)
+        memory = Memory(steps, steps - 1 - done)  # the sampler's when it comes down from u to t
+        above = state.grid[done + 2 :][: self.solver.span(memory) - 1]
+        guess = self._walk(f, x, t, u)
+        target = x - self._correction(f, guess, t, u, above, memory) if above else x
+        y, miss = self.search.solve(shortfall(f, self.solver, target, t, u, memory), guess)
+        return y, Climb(state.grid, (*state.misses, miss))
+
+    def _correction(self, f: Denoiser, y: Tensor, t: Level, u: Level, above: Grid, memory: Memory) -> Tensor:
+        """What the estimates at the levels above u add to the sampler's step from y (B, ...) at u down to t."""
+        f = Answered(f, u, f(y, u))
+        history, state, level = [], y, u
+        for higher in above:
+            state, level = self._walk(f, state, level, higher), higher
+            history.append(Known(level.lam, self.solver.form.view(f(state, level))))
+        informed, plain = (
+            self.solver.step(f, y, u, t, memory._replace(history=known))[0] for known in (tuple(history), ())
+        )
+        return informed - plain
+
+    def _walk(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Tensor:
+        times = (t.t + (u.t - t.t) * i / self.fine_substeps for i in range(1, self.fine_substeps))
+        return integrate(f, DDIM(), x, (t, *map(f.schedule.level, times), u)).x
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A denoiser that has been called at one level already, with the state that it will get there again."""
+
+    inner: Denoiser
+    level: Level
+    estimate: Estimate
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        return self.estimate if level == self.level else self.inner(x, level)
+
+    def fresh(self) -> "Answered":
+        return replace(self, inner=self.inner.fresh())

@@ -1,0 +1,91 @@
+"""Edit-friendly noise maps (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140), for any stochastic multistep solver.
+
+The picture is noised to every level on its own, and the noise that takes the solver from each level to the next is
+kept. With `sde_dpmpp_1` the steps are DDPM's, with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv
+2311.16711). The pictures return exactly for any network, prompt and guidance that are the same both ways.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastdiff.inversion.invert import Path
+from fastdiff.inversion.rows import repeated
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.noise import Noise, NoiseSource
+from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Recorded noise as the noise source of a solver; each picture's map goes to all of its rows."""
+
+    z: Tensor  # (N, B, ...), one for each step
+
+    def __call__(self, like: Tensor, step: int) -> Tensor:
+        return repeated(self.z[step - 1], len(like))
+
+
+@dataclass(frozen=True)
+class EditFriendly:
+    """Records the maps of `solver`. Another seed of `noise` gives other maps, and so other edits, of the same picture.
+
+    Raises UsageError for a deterministic solver.
+    """
+
+    solver: Multistep = field(default_factory=sde_dpmpp_1)
+    noise: NoiseSource = field(default_factory=Noise)
+
+    def __post_init__(self) -> None:
+        if not self.solver.stochastic:
+            raise UsageError("edit-friendly inversion of a solver that adds no noise: give a stochastic one")
+
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
+        noisy = (level.alpha * x0 + level.sigma * self.noise(x0, i) for i, level in enumerate(grid[:-1]))
+        states = torch.stack([*noisy, x0])
+        end = integrate(f, Recorder(self.solver, states), states[0], grid)
+        return Path(replace(self.solver, noise=Maps(torch.stack(end.state.maps))), states)
+
+
+def ledits() -> EditFriendly:
+    """The maps of LEDITS++, of second order."""
+    return EditFriendly(sde_dpmpp_2m())
+
+
+class Recording(NamedTuple):
+    """The memory of a `Recorder`."""
+
+    inner: Memory
+    maps: tuple[Tensor, ...] = ()  # (B, ...) for each step done
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A stochastic solver whose noise is what leads to given states (N + 1, B, ...), noisiest first."""
+
+    solver: Multistep
+    states: Tensor
+
+    evals = 1
+    one_step = False
+    stochastic = True
+
+    @property
+    def order(self) -> int:
+        return self.solver.order
+
+    def init(self, grid: Grid) -> Recording:
+        return Recording(self.solver.init(grid))
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Recording) -> tuple[Tensor, Recording]:
+        """The step goes on from the state that the map gives back, so that rounding does not add up."""
+        mean, deviation, inner = self.solver.transition(f, x, t, u, state.inner)
+        z = (self.states[len(state.maps) + 1] - mean) / deviation
+        return mean + deviation * z, Recording(inner, (*state.maps, z))

@@ -1,0 +1,62 @@
+"""Direct inversion (Ju et al. 2024, arXiv 2310.01506): the source rows never leave the path that inversion found.
+
+The offset that is added to a source row after each step is the distance to its recorded state.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from fastdiff.inversion.invert import Inversion
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.schedule import Level
+
+S = TypeVar("S")
+
+
+class Memory(NamedTuple, Generic[S]):
+    """The inner solver's memory, and where its run stands."""
+
+    inner: S
+    done: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Pinned(Generic[S]):
+    """A solver whose first B rows are put on `trajectory` (N + 1, B, ...) after each of its N steps."""
+
+    inner: Solver[S]
+    trajectory: Tensor
+
+    @property
+    def order(self) -> int:
+        return self.inner.order
+
+    @property
+    def evals(self) -> int:
+        return self.inner.evals
+
+    @property
+    def one_step(self) -> bool:
+        return self.inner.one_step
+
+    @property
+    def stochastic(self) -> bool:
+        return self.inner.stochastic
+
+    def init(self, grid: Grid) -> Memory[S]:
+        return Memory(self.inner.init(grid))
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
+        x, inner = self.inner.step(f, x, t, u, state.inner)
+        recorded = self.trajectory[state.done + 1]
+        return torch.cat([recorded, x[len(recorded) :]]), Memory(inner, state.done + 1)
+
+
+def pinned(inversion: Inversion) -> Inversion:
+    """The same inversion with offsets: its first B rows are exact at every level. The figures stay the method's own."""
+    return replace(inversion, solver=Pinned(inversion.solver, inversion.trajectory))

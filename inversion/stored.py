@@ -1,0 +1,126 @@
+"""Inversions on disk: a safetensors file of the states, with the rest as JSON in its header.
+
+The levels of the grid are the fingerprint of the schedule: a file is only read for a schedule that has them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fastdiff.inversion.edit_friendly import Maps
+from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.obelm import OBELM
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.schedule import Level, Schedule
+
+LARGEST = 2**31  # bytes of a file that is read at all
+OPTIONAL = ("residual", "misses", "converged")  # fields of Inversion that are tensors where they are there
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an inversion was made with, and only returns its pictures with."""
+
+    method: str  # the inverter's name
+    prompts: tuple[str, ...]  # one a picture
+    guidance: float
+
+
+def store(path: Path, inversion: Inversion, setting: Setting) -> None:
+    """Write the inversion, before any offsets are put on it, to `path`.
+
+    Raises UsageError where its solver is none of SOLVERS with their default options, nor O-BELM; OSError as it comes.
+    """
+    name, recorded = _named(inversion.solver)
+    kept = {field: getattr(inversion, field) for field in OPTIONAL}
+    tensors = {"trajectory": inversion.trajectory, **recorded, **{k: v for k, v in kept.items() if v is not None}}
+    header = {**asdict(setting), "solver": name, "calls": inversion.calls, "grid": inversion.grid}
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    path.write_bytes(save(whole, {"inversion": json.dumps(header)}))
+
+
+def load(path: Path, schedule: Schedule) -> tuple[Inversion, Setting]:
+    """Read an inversion to go on with under this schedule, on the CPU.
+
+    Raises UsageError for a file that is too large, damaged or no inversion, and for one made on another schedule.
+    """
+    header, tensors = _read(path)
+    try:
+        setting = Setting(str(header["method"]), tuple(map(str, header["prompts"])), float(header["guidance"]))
+        grid = tuple(Level(*map(float, level)) for level in header["grid"])
+        calls = int(header["calls"])
+        trajectory, maps = tensors["trajectory"], tensors.get("maps")
+        solver = _solver(header["solver"], trajectory, maps)
+        whole = _fits(setting, grid, solver, trajectory, maps)
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
+        raise UsageError(f"{path} holds no inversion that this version reads: invert the picture again") from error
+    if not whole:
+        raise UsageError(f"{path} is damaged, its parts disagree: invert the picture again")
+    if not all(_belongs(level, schedule) for level in grid):
+        raise UsageError(f"{path} was made on another noise schedule than this model's: invert the picture again")
+    return Inversion(solver, grid, trajectory, calls, *map(tensors.get, OPTIONAL)), setting
+
+
+def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
+    """The solver's name, and what was recorded for it beyond the trajectory."""
+    if isinstance(solver, OBELM):
+        return "o-belm", {}
+    recorded = {}
+    if isinstance(solver, Multistep) and isinstance(solver.noise, Maps):
+        recorded, solver = {"maps": solver.noise.z}, replace(solver, noise=Noise())
+    for name, make in SOLVERS.items():
+        if make() == solver:
+            return name, recorded
+    raise UsageError(f"an inversion for {type(solver).__name__} with these options: only named solvers are stored")
+
+
+def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver:
+    if name == "o-belm":
+        return OBELM(trajectory[1])
+    solver = SOLVERS[name]()
+    return replace(solver, noise=Maps(maps)) if isinstance(solver, Multistep) and maps is not None else solver
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise UsageError(f"{path} is not a stored inversion of at most 2 GiB")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("inversion", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a readable safetensors file") from error
+    if not isinstance(header, dict):
+        raise UsageError(f"{path} holds no inversion: give a file that `fastdiff invert` wrote")
+    return header, tensors
+
+
+def _fits(setting: Setting, grid: Grid, solver: Solver, trajectory: Tensor, maps: Tensor | None) -> bool:
+    recorded = [trajectory] if maps is None else [trajectory, maps]
+    return (
+        len(grid) == len(trajectory) >= 2
+        and len(setting.prompts) == trajectory.shape[1]
+        and solver.stochastic == (maps is not None)
+        and (maps is None or maps.shape == trajectory[1:].shape)
+        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in recorded)
+    )
+
+
+def _belongs(level: Level, schedule: Schedule) -> bool:
+    try:
+        own = schedule.level(level.t)
+    except (ArithmeticError, ValueError):
+        return False
+    return all(isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(level, own, strict=True))
