@@ -6,6 +6,7 @@ brings is run, and no pickle is read.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from fastdiff.models.diffusers_folder import ModelFolder, read_weights
 from fastdiff.models.json_file import read_object
-from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.errors import MissingError, UsageError
 
 LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
 LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
@@ -49,11 +50,16 @@ def load_network(folder: ModelFolder, part: str, allowed: Mapping[str, type], dt
 def load_tokenizer(
     folder: ModelFolder, part: str, allowed: Mapping[str, type[PreTrainedTokenizerFast]]
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer that knows where in the text each token stands. Raises UsageError as `load_network` does."""
+    """A tokenizer that knows where in the text each token stands.
+
+    Raises UsageError as `load_network` does, MissingError for the older format where its library is not installed.
+    """
     kind, where = _allowed(folder, part, allowed), folder.path / part
     for file in where.glob("*"):
         if file.stat().st_size > LARGEST_VOCABULARY:
             raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
+    if not (where / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+        raise MissingError(f"{where} holds a SentencePiece model: `pip install sentencepiece protobuf` to read such")
     with _loading(where):
         return kind.from_pretrained(where, local_files_only=True)
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tiny_pixart import write
 from fastdiff.models.diffusers_folder import read_folder, read_weights
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.registry import load
-from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.card import pack
 from fastdiff.training.edit.train import Trained, TrainOptions, scheduler
@@ -104,6 +105,13 @@ def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:
     (folder / "pipeline.py").write_text(f"open({str(ran)!r}, 'w')\n")
     assert load(str(folder)).read(["a fox"]).words[0][1].text == "fox"
     assert not ran.exists()
+
+
+@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
+def test_an_older_tokenizer_asks_for_its_library(folder: Path) -> None:
+    (folder / "tokenizer" / "tokenizer.json").rename(folder / "tokenizer" / "spiece.model")
+    with pytest.raises(MissingError, match="pip install sentencepiece"):
+        load(str(folder))
 
 
 def test_parts_for_other_channels_are_refused(folder: Path, tmp_path: Path) -> None:
