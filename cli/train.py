@@ -164,7 +164,7 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
     help="Where the run lives, and goes on after a stop. [default: runs/recogniser]",
     group="Training",
 )
-@option("--steps", type=COUNT, default=2500, help="Of training. [default: 2500]", group="Training")
+@option("--steps", type=COUNT, default=5000, help="Of training. [default: 5000]", group="Training")
 @option(
     "--seed",
     type=click.IntRange(0),

@@ -35,7 +35,7 @@ class TrainOptions:
 
     folder: Path  # the checkpoint and the finished recogniser
     font: Path = FONT
-    steps: int = 2500
+    steps: int = 5000
     batch: int = 32
     rate: float = 2e-3  # learning rate
     seed: int = 0
@@ -58,22 +58,24 @@ class Answered(IterableDataset):
         worker = get_worker_info()
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
-        recent = [self.renderer.picture(self._scene(rng)) for _ in range(8)]
+        recent = [self.renderer.picture(draw_for(rng, self.seed, self.held)) for _ in range(8)]
         while True:
             if rng.random() < STRANGERS:
                 picture, told = stranger(rng, recent), nothing()
             else:
-                scene = self._scene(rng)
+                scene = draw_for(rng, self.seed, self.held)
                 recent[rng.integers(len(recent))] = picture = self.renderer.picture(scene)
                 told = answers(scene)
             for _ in range(WEARS):
                 yield as_tensor(wear(picture, rng, self.codec)), *told
 
-    def _scene(self, rng: np.random.Generator) -> Scene:
-        while True:
-            scene = draw(rng, held=self.held)
-            if self.held or lot(scene.concept, scene.background) // 10 % 2 == self.seed % 2:
-                return scene
+
+def draw_for(rng: np.random.Generator, seed: int, held: bool = False) -> Scene:
+    """A random scene of the pairs that an even or an odd seed learns from, or of those that never train."""
+    while True:
+        scene = draw(rng, held=held)
+        if held or lot(scene.concept, scene.background) // 10 % 2 == seed % 2:
+            return scene
 
 
 def answers(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
