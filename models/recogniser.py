@@ -37,12 +37,13 @@ class Logits(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture was taken for; confidence is the probability that all of it is right, in [0, 1]."""
+    """What a picture was taken for, and how surely: both in [0, 1]."""
 
     concept: str
     kind: str
     colours: tuple[str, ...]
-    confidence: float
+    confidence: float  # probability that all of it is right
+    familiarity: float  # probability of the two likeliest concepts: high for a heart, broken or not, low for a stranger
 
     @property
     def caption(self) -> str:
@@ -88,6 +89,7 @@ class Recogniser(nn.Module):
             behind,
             tuple(self.labels.colours[index] for index in taken.indices.tolist()),
             float(concept[which] * kind.max() * taken.values.sum()),
+            float(concept.topk(2).values.sum()),
         )
 
 
