@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
+@click.argument("inputs", nargs=-1, required=True)
 @files
 @option("--format", type=click.Choice(list(FORMATS)), help="Kind of outputs [default: the input's].", group="Output")
 @option(

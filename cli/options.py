@@ -50,7 +50,6 @@ def files(function: Function) -> Function:
             group="Output",
         ),
         option("-r", "--recursive", is_flag=True, help="Go into sub-folders.", group="Input"),
-        click.argument("inputs", nargs=-1, required=True),
     ):
         function = decorate(function)
     return function

@@ -24,6 +24,7 @@ class Prompts:
 
     embeddings: Tensor  # (B, L, D)
     mask: Tensor  # (B, L) bool, True where a token counts
+    ids: tuple[tuple[int, ...], ...]  # of the tokens that count
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     cut: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
 
@@ -55,13 +56,20 @@ class Backbone(Protocol):
         """The prompts, one a text; "" is a prompt that says nothing."""
         ...
 
-    def denoiser(self, prompts: Prompts, guidance: float | Sequence[float], size: tuple[int, int]) -> Denoiser:
+    def denoiser(
+        self,
+        prompts: Prompts,
+        guidance: float | Sequence[float],
+        size: tuple[int, int],
+        against: Prompts | None = None,
+    ) -> Denoiser:
         """A denoiser of latents (B, C, h, w) with a row for every prompt.
 
         `guidance` is the scale w of classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598), unconditional +
         w * (conditional - unconditional), for all rows or one a row; `size` is the (height, width) of the pictures in
-        pixels. Where any scale differs from 1, the network is called once on 2 B rows, first B without a prompt, then
-        B with theirs; otherwise on the B rows with prompts alone. Raises UsageError for scales that are not B.
+        pixels. `against` is a prompt of one row that takes the place of no prompt in the unconditional part. Where any
+        scale differs from 1, the network is called once on 2 B rows, first the B unconditional ones, then B with their
+        prompts; otherwise on the B rows with prompts alone. Raises UsageError for scales that are not B.
         """
         ...
 

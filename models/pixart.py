@@ -89,19 +89,27 @@ class PixArt:
         return Prompts(
             embeddings.to(self.transformer.dtype),
             mask,
+            tuple(tuple(row[: sum(counts)]) for row, counts in zip(told.input_ids, told.attention_mask, strict=True)),
             tuple(words_of(text, encoding.offsets) for text, encoding in zip(cleaned, encodings, strict=True)),
             tuple(words_beyond(text, spans) for text, spans in zip(cleaned, beyond, strict=True)),
         )
 
-    def denoiser(self, prompts: Prompts, guidance: float | Sequence[float], size: tuple[int, int]) -> Denoiser:
+    def denoiser(
+        self,
+        prompts: Prompts,
+        guidance: float | Sequence[float],
+        size: tuple[int, int],
+        against: Prompts | None = None,
+    ) -> Denoiser:
         rows = len(prompts.mask)
         scales = [guidance] * rows if isinstance(guidance, int | float) else list(guidance)
         if len(scales) != rows:
             raise UsageError(f"{len(scales)} guidance scales for {rows} prompts: give one, or one a prompt")
         embeddings, mask, scale = prompts.embeddings, prompts.mask, None
         if any(value != 1 for value in scales):
-            embeddings = torch.cat([self._nothing.embeddings.expand_as(embeddings), embeddings])
-            mask = torch.cat([self._nothing.mask.expand_as(mask), mask])
+            against = against or self._nothing
+            embeddings = torch.cat([against.embeddings.expand_as(embeddings), embeddings])
+            mask = torch.cat([against.mask.expand_as(mask), mask])
             scale = torch.tensor(scales, device=self.device)[:, None, None, None]
         net = Conditioned(self.transformer, embeddings, mask, self._frame(len(mask), size), scale)
         return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from fastdiff.apps.device import place
 from fastdiff.apps.docclean import binarize, colour, cues, strokes
 from fastdiff.apps.docclean.options import TASKS
 from fastdiff.apps.docclean.restorer import Restorer
@@ -15,7 +16,6 @@ from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SOLVER, CALLS = "ddim", 0  # the denoiser is young: no number of calls has measured better than none yet
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
@@ -52,13 +52,11 @@ class Enhancer:
     ) -> None:
         _one_of("task", task, TASKS)
         _one_of("solver", solver or SOLVER, SOLVERS)
-        _one_of("dtype", dtype, ("auto", *DTYPES))
         if calls is not None and calls < 0:
             raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
         self._task, self._weights, self._seed = task, weights, seed
         self._solver, self._calls = SOLVERS[solver or SOLVER], CALLS if calls is None else calls
-        self._device = _device(device)
-        self._dtype = _dtype(dtype, self._device)
+        self._device, self._dtype = place(device, dtype)
         self._restorer = cache(self._load)
 
     def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
@@ -109,20 +107,3 @@ def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
 def _one_of(what: str, given: str, allowed) -> None:
     if given not in allowed:
         raise UsageError(f"unknown {what} '{given}': one of {', '.join(allowed)}")
-
-
-def _device(name: str) -> str:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if present[device])
-    _one_of("device", name.split(":")[0], present)
-    if not present[name.split(":")[0]]:
-        raise MissingError(f"device '{name}' is not available here: use --device cpu")
-    return name
-
-
-def _dtype(name: str, device: str) -> torch.dtype:
-    """Half precision where the device is made for it, else float32."""
-    if name != "auto":
-        return DTYPES[name]
-    return torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import PixArtTransformer2DModel
 from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -22,9 +23,10 @@ def controlled(transformer: PixArtTransformer2DModel, controller: Controller) ->
 
     Enter before torch.compile traces the transformer.
     """
-    originals = transformer.attn_processors
+    originals: dict[str, Any] = dict(transformer.attn_processors)
     try:
-        transformer.set_attn_processor({name: _wrapped(name, p, controller) for name, p in originals.items()})
+        wrapped: dict[str, Any] = {name: _wrapped(name, each, controller) for name, each in originals.items()}
+        transformer.set_attn_processor(wrapped)
         yield
     finally:
         transformer.set_attn_processor(dict(originals))  # a copy: what is passed is emptied
@@ -64,8 +66,8 @@ class SelfProcessor:
             return for_all(self.original(attn, source.flatten(0, 1)).unflatten(0, (-1, 1))).flatten(0, 1)
         layers = {"q": attn.to_q, "k": attn.to_k, "v": attn.to_v}
         q, k, v = (for_all(layer(source)) if name in shared else layer(tokens) for name, layer in layers.items())
-        heads = (attn.head_to_batch_dim(x.flatten(0, 1), out_dim=4) for x in (q, k, v))
-        return _out(attn, scaled_dot_product_attention(*heads))
+        q, k, v = (attn.head_to_batch_dim(x.flatten(0, 1), out_dim=4) for x in (q, k, v))
+        return _out(attn, scaled_dot_product_attention(q, k, v))
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class CrossProcessor:
             attn.head_to_batch_dim(x)
             for x in (attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
         )
-        mask = attn.prepare_attention_mask(attention_mask, k.shape[1], len(hidden_states))
+        mask = attention_mask
+        if mask is not None:
+            mask = attn.prepare_attention_mask(mask, k.shape[1], len(hidden_states))
         probabilities = attn.get_attention_scores(q, k, mask)  # (B * heads, N, L)
         *without, prompted = self.controller.parted(probabilities.unflatten(0, (-1, attn.heads)))
         if rewording:

@@ -83,11 +83,12 @@ def emphasis(words: Sequence[Word], requests: Sequence[str], length: int) -> Ten
     """
     factors = torch.ones(length)
     for request in requests:
-        name, _, factor = request.rpartition(":")
+        name, mark, factor = request.rpartition(":")
+        number = _number(factor if mark else "", request)
         tokens = find(words, name)
         if not tokens:
             raise absent(name, words)
-        factors[list(tokens)] = _number(factor, request)
+        factors[list(tokens)] = number
     return factors
 
 

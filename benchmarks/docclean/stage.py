@@ -21,7 +21,7 @@ from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
 from fastdiff.solvers.registry import SOLVERS
 
-PAGES = 9  # of each task: a setting of 20 calls is slow
+PAGES = 6  # of each task: a setting of 20 calls is slow
 CALLS = (1, 3, 5, 10)
 COMPARED = ("ddim", "dpmpp-2m", "unipc")
 ENGINE = "easyocr"

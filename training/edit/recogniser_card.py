@@ -47,7 +47,8 @@ def scores(recogniser: Recogniser, font: Path) -> dict[str, dict[str, float] | i
     for first in range(0, JUDGED, AT_ONCE):
         pictures = torch.stack([as_tensor(renderer.picture(scene)) for scene in scenes[first : first + AT_ONCE]])
         renders += recogniser.read(pictures)
-        coded += recogniser.read(codec.decode(codec.encode(pictures).latent_dist.mode()).sample.clamp(-1, 1))
+        (decoded,) = codec.decode(codec.encode(pictures).latent_dist.mode(), return_dict=False)
+        coded += recogniser.read(decoded.clamp(-1, 1))
     return {"scenes": JUDGED, "renders": _right(renders, scenes), "after_codec": _right(coded, scenes)}
 
 

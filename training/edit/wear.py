@@ -42,7 +42,7 @@ def grainy(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def compressed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Through JPEG."""
     _, stored = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])
-    return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))
 
 
 def coded(codec: PatchCodec) -> Wear:
@@ -51,7 +51,7 @@ def coded(codec: PatchCodec) -> Wear:
     def change(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         latents = codec.encode(as_tensor(picture)[None]).latent_dist.mode()
         errors = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
-        decoded = codec.decode(latents + rng.uniform(0, 0.4) * errors).sample[0]
+        decoded = codec.decode(latents + rng.uniform(0, 0.4) * errors, return_dict=False)[0][0]
         return _rounded((decoded.movedim(0, -1).numpy() + 1) * 127.5)
 
     return change
@@ -74,7 +74,7 @@ def mosaic(rng: np.random.Generator, scenes: Sequence[np.ndarray]) -> np.ndarray
     for top in range(0, SIDE, TILE):
         for left in range(0, SIDE, TILE):
             y, x = rng.integers(SIDE - TILE, size=2)
-            scene = scenes[rng.integers(len(scenes))]
+            scene = scenes[int(rng.integers(len(scenes)))]
             picture[top : top + TILE, left : left + TILE] = scene[y : y + TILE, x : x + TILE]
     return picture
 

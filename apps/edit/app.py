@@ -1,0 +1,179 @@
+"""edit: pictures and what they shall show in, edited pictures and a report out."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fastdiff.apps import atomic, batch, inputs, ledger
+from fastdiff.apps.edit import picture, table
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.report import EditReport, Report
+from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.ledger import Ledger
+from fastdiff.solvers.errors import FastdiffError, UsageError
+
+VERB = "edit"
+REMEMBERED = ("model", "solver", "steps", "guidance", "strength", "merge", "blend", "emphasize", "residual", "force")
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a worker process is told: the options, and the wish of every output."""
+
+    options: Options
+    wishes: tuple[tuple[Path, Wish, int], ...]  # output, wish, seed
+
+    def of(self, output: Path) -> tuple[Wish, int]:
+        return next((wish, seed) for path, wish, seed in self.wishes if path == output)
+
+
+def run(options: Options, watch: batch.Watch | None = None) -> Report:
+    """Edit all pictures, write the outputs and report.json, and return the report.
+
+    Pictures that fail are reported and leave the others alone; edits that an earlier run finished from the same input
+    with the same options and version are not done again. Raises UsageError for options or inputs that do not fit,
+    MissingError for a model that is not here, OutputError where the report cannot be written.
+    """
+    plan, work = _plan(options)
+    finished = _finished(plan, work)
+    waiting = [item for item in plan.items if item not in finished]
+    outcomes = batch.run(waiting, Worker, work, jobs=options.jobs, watch=watch) if waiting else []
+    done = finished | {outcome.item: outcome.value or _failed(outcome) for outcome in outcomes}
+    code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
+    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
+    atomic.write_text(report.path, report.to_json())
+    return report
+
+
+def forecast(options: Options) -> tuple[tuple[inputs.Item, Wish], ...]:
+    """What `run(options)` would do: every output to make with its wish; nothing is written."""
+    plan, work = _plan(options)
+    finished = _finished(plan, work)
+    return tuple((item, work.of(item.output)[0]) for item in plan.items if item not in finished)
+
+
+class Worker:
+    """Edits pictures with one model, which is loaded once."""
+
+    def __init__(self, work: Work) -> None:
+        from fastdiff.apps.edit.editor import Editor
+
+        self._work, self._edit = work, Editor(work.options)
+
+    def __call__(self, item: inputs.Item, tick: batch.Tick) -> EditReport:
+        """Make one output; its report. Raises FastdiffError where that cannot be."""
+        began = time.monotonic()
+        wish, seed = self._work.of(item.output)
+        options = self._work.options
+        book = ledger_of(item, ledger.file_digest(item.source), wish, seed, options)
+        book.open([item.output], force=options.force)
+        original = picture.read(item.source)
+        height, width = original.page.pixels.shape[:2]
+        mask = picture.read_mask(options.mask, (height, width)) if options.mask else None
+        edited = self._edit(original.colour, wish, seed, mask, tick)
+        report = replace(
+            edited.report,
+            input=str(item.source),
+            output=str(item.output),
+            prompt=wish.prompt,
+            seed=seed,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        with atomic.draft(item.output) as draft:
+            picture.save(edited.colour, original, draft, _record(report, options, item.source))
+            book.publish({item.output: draft}, [asdict(report)], final=True)
+        return report
+
+
+def ledger_of(item: inputs.Item, content: str, wish: Wish, seed: int, options: Options) -> Ledger:
+    """The ledger of an output made of an input with the digest `content`."""
+    return Ledger(item.output, item.source, ledger.digest(content, *wish, seed, options.fingerprint()))
+
+
+def _record(report: EditReport, options: Options, source: Path) -> dict[str, Any]:
+    """What a PNG tells of its making: the input, and the options with what they left open put in."""
+    chosen = {name: getattr(options, name) for name in REMEMBERED}
+    mask = str(options.mask.resolve()) if options.mask else None
+    chosen |= {"prompt": report.prompt, "source": report.source, "seed": report.seed, "preset": report.preset}
+    return {"input": str(source.resolve()), "sha256": ledger.file_digest(source), "options": chosen | {"mask": mask}}
+
+
+def remembered(path: Path) -> Options:
+    """The options that made a PNG, to make it again.
+
+    Raises UsageError for a file that does not say, and for an input that is no longer there or has changed.
+    """
+    record = picture.read_record(path)
+    try:
+        source, digest, chosen = Path(record["input"]), record["sha256"], dict(record["options"])
+        mask, emphasize = chosen.pop("mask"), tuple(chosen.pop("emphasize"))
+        options = Options((str(source),), mask=Path(mask) if mask else None, emphasize=emphasize, **chosen)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
+    if ledger.file_digest(source) != digest:
+        raise UsageError(f"{source} has changed since {path.name} was made from it")
+    return options
+
+
+def _plan(options: Options) -> tuple[inputs.Plan, Work]:
+    """The outputs to make, one a picture, wish and variant."""
+    if options.csv:
+        rows = table.read(options.csv)
+        names: Sequence[str] = list(dict.fromkeys(str(path) for path, _ in rows))
+        wishes: Mapping[Path, list[Wish]] = _grouped(rows)
+    else:
+        assert options.prompt is not None
+        names, wishes = options.inputs, {}
+    plan = inputs.plan(
+        names,
+        verb=VERB,
+        suffixes=picture.SUFFIXES,
+        out=options.out,
+        suffix=None if _names_a_file(options.out) else ".png",
+        recursive=options.recursive,
+    )
+    items, told = [], []
+    for item in plan.items:
+        mine = wishes.get(item.source, [Wish(options.prompt or "", options.source)])
+        for number, (wish, seed) in enumerate(((wish, options.seed + n) for wish in mine for n in range(options.n)), 1):
+            output = _numbered(item.output, number) if len(mine) * options.n > 1 else item.output
+            items.append(replace(item, output=output))
+            told.append((output, wish, seed))
+    return inputs.Plan(tuple(items), plan.report), Work(options, tuple(told))
+
+
+def _names_a_file(out: Path | None) -> bool:
+    if out is None or out.is_dir() or out.suffix.lower() not in picture.SUFFIXES:
+        return False
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: edited pictures are PNG, which remember how they were made")
+    return True
+
+
+def _grouped(rows: Sequence[tuple[Path, Wish]]) -> dict[Path, list[Wish]]:
+    grouped: dict[Path, list[Wish]] = {}
+    for path, wish in rows:
+        grouped.setdefault(path, []).append(wish)
+    return grouped
+
+
+def _numbered(output: Path, number: int) -> Path:
+    return output.with_name(f"{output.stem}-{number}{output.suffix}")
+
+
+def _finished(plan: inputs.Plan, work: Work) -> dict[inputs.Item, EditReport]:
+    """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
+    found = {}
+    for item in plan.items if not work.options.force else ():
+        with contextlib.suppress(FastdiffError):  # told when the item's turn comes
+            content = ledger.file_digest(item.source)
+            records = ledger_of(item, content, *work.of(item.output), work.options).finished()
+            if records:
+                found[item] = replace(EditReport(**records[0]), input=str(item.source))
+    return found
+
+
+def _failed(outcome: batch.Outcome) -> EditReport:
+    return EditReport(str(outcome.item.source), reason=outcome.error)

@@ -1,0 +1,151 @@
+"""One edit from picture to picture: what it shows, the edit in latents, and back to pixels with all that was kept."""
+
+import warnings
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastdiff.apps.batch import Tick
+from fastdiff.apps.device import place
+from fastdiff.apps.edit.canvas import Canvas, edited_share, lay
+from fastdiff.apps.edit.domain import examine
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
+from fastdiff.apps.edit.report import EditReport
+from fastdiff.apps.edit.sampling import Edit
+from fastdiff.apps.edit.wish import Wish
+from fastdiff.inversion.invert import Inversion
+from fastdiff.models import recogniser
+from fastdiff.models.catalogue import BUNDLED
+from fastdiff.models.registry import load
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.registry import SOLVERS
+
+LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
+PERFECT = 100.0  # dB, where two pictures are equal
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The edited colours (3, H, W) in [-1, 1], and what is known about them."""
+
+    colour: Tensor
+    report: EditReport
+
+
+class Editor:
+    """Edits pictures with one model in one way.
+
+    Raises UsageError for an unknown solver or a broken model, MissingError for a model or a device that is not here.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options, self._name = options, options.preset or DEFAULT
+        self._preset = preset(options)
+        self._backbone = load(options.model, *place(options.device, options.dtype))
+        self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
+        if options.compile:
+            self._backbone.transformer.compile()
+
+    def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+        """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
+
+        Raises UsageError for a picture that the model does not know, and for words that no prompt has.
+        """
+        with torch.inference_mode():
+            canvas = lay(original, self._backbone.side, self._backbone.multiple)
+            edit, source, notes = self._begin(canvas, wish, seed, mask)
+            with warnings.catch_warnings(action="ignore"):
+                inversion = edit.invert()
+            if inversion.converged is not None and not inversion.converged.all():
+                notes.append("its inversion is not exact: lower the guidance, or take more steps")
+            tick(0.5)
+            sampled = edit.sample(inversion, lambda now: tick(0.5 + 0.5 * (now.index + 1) / now.steps))
+            again, share = self._backbone.decode(edit.latents), edited_share(edit.latents, sampled.latents)
+            if self._options.residual:
+                after = torch.lerp(edit.latents, sampled.latents, share)
+                colour = canvas.finish(self._backbone.decode(after), again, share)
+            else:
+                colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
+            if mask is not None:  # a codec reaches farther than its latents
+                colour = torch.lerp(original, colour, mask)
+            report = replace(
+                self._report(source, inversion, sampled.calls, notes),
+                psnr_unedited=_psnr(colour, original, canvas.wide(share) == 0),
+                codec_ceiling=_psnr(again.clamp(-1, 1), canvas.picture),
+            )
+        return Edited(colour[0].cpu(), report)
+
+    def _begin(self, canvas: Canvas, wish: Wish, seed: int, mask: Tensor | None) -> tuple[Edit, str, list[str]]:
+        """The edit to do, what the picture shows, and what is worth knowing."""
+        notes = []
+        if canvas.scaled != tuple(canvas.original.shape[-2:]):
+            height, width = canvas.scaled
+            notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
+        latents = self._backbone.encode(canvas.picture)
+        source, said = self._source(canvas, latents, wish)
+        shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
+        notes += said + [f"the model did not hear '{each.cut[0]}'" for each in (shown, wished) if each.cut[0]]
+        edit = Edit(
+            self._backbone,
+            self._preset,
+            latents,
+            canvas.scaled,
+            shown,
+            wished,
+            seed,
+            tuple((self._options.blend or "").split()),
+            None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
+            self._options.emphasize,
+        )
+        return edit, source, notes
+
+    def _source(self, canvas: Canvas, latents: Tensor, wish: Wish) -> tuple[str, list[str]]:
+        """What the picture shows, as told or as recognised, and what to say about it."""
+        if self._recogniser is None:
+            said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
+            return wish.source or "", said
+        evidence = examine(canvas.picture, self._backbone.decode(latents), self._recogniser)
+        if evidence.against and not self._options.force:
+            raise UsageError(
+                f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
+                f"as --model {LARGE}, or go on with --force"
+            )
+        if wish.source is not None:
+            return wish.source, []
+        return evidence.reading.caption, [f"recognised as '{evidence.reading.caption}'"]
+
+    def _report(self, source: str, inversion: Inversion, calls: int, notes: list[str]) -> EditReport:
+        how = asdict(self._preset) | {"emphasize": self._options.emphasize, "blend": self._options.blend}
+        return EditReport(
+            input="",
+            source=source,
+            model=self._options.model,
+            preset=self._name,
+            inversion=self._preset.solver or self._preset.inversion,
+            calls=inversion.calls + calls,
+            status="edited",
+            reason="; ".join(notes) or None,
+            options=how | {"residual": self._options.residual},
+        )
+
+
+def preset(options: Options) -> Preset:
+    """The preset of the options with what they change about it. Raises UsageError for an unknown solver."""
+    if options.solver is not None and options.solver not in SOLVERS:
+        raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
+    names = ("solver", "steps", "guidance", "strength", "merge")
+    changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    return replace(PRESETS[options.preset or DEFAULT], **changes)
+
+
+def _psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float | None:
+    """In dB of pictures in [-1, 1], at most PERFECT; None where no pixel is compared."""
+    error = ((a - b) / 2).square()
+    if where is not None:
+        error = error[where.expand_as(error)]
+    if not error.numel():
+        return None
+    return float(-10 * error.mean().clamp(min=10 ** (-PERFECT / 10)).log10())

@@ -1,0 +1,79 @@
+"""What edit can be asked for; light to import, for the command line and for worker processes."""
+
+import importlib.metadata
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from fastdiff.apps import ledger
+from fastdiff.solvers.errors import UsageError
+
+PRESETS = ("dit4edit", "dit4edit-exact", "edit-friendly", "ledits", "direct-p2p", "masactrl")
+LONGEST_PROMPT = 2000  # characters
+MOST_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to edit, and how.
+
+    `inputs`, `out` and the default names of outputs are those of `fastdiff.apps.inputs.plan`, with the verb "edit";
+    outputs are PNG, which remember how they were made. `prompt` says what the picture shall show, `source` what it
+    shows: None lets the bundled model's recogniser say so. `csv` is a table of edits instead, with the columns `input`
+    and `prompt` and perhaps `source`. `steps`, `guidance`, `strength` (0 to 1) and `merge` (0 to 0.75) default to the
+    preset's; `blend` names the words outside of which nothing changes, `mask` a picture that is white where something
+    may; `emphasize` holds words with factors such as "stripes:1.5". `n` variants differ by their seed. `force` does
+    finished edits again, replaces files that edit did not make, and edits pictures unlike the model's own.
+    """
+
+    inputs: tuple[str, ...] = ()
+    prompt: str | None = None
+    source: str | None = None
+    csv: Path | None = None
+    out: Path | None = None
+    recursive: bool = False
+    force: bool = False
+    preset: str | None = None
+    model: str = "scenes"
+    solver: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    strength: float | None = None
+    merge: float | None = None
+    blend: str | None = None
+    mask: Path | None = None
+    emphasize: tuple[str, ...] = ()
+    residual: bool = True
+    n: int = 1
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+    report: Path | None = None
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.preset not in PRESETS:
+            raise UsageError(f"unknown preset {self.preset!r}: one of {', '.join(PRESETS)}")
+        if (self.csv is None) == (self.prompt is None) or (self.csv is None) != bool(self.inputs):
+            raise UsageError("give pictures and --prompt, or --csv with both")
+        for prompt in (self.prompt, self.source):
+            if prompt is not None and len(prompt) > LONGEST_PROMPT:
+                raise UsageError(f"a prompt of {len(prompt)} characters: at most {LONGEST_PROMPT}")
+        for name, value, low, high in (
+            ("steps", self.steps, 1, MOST_STEPS),
+            ("guidance", self.guidance, 0, 100),
+            ("strength", self.strength, 0.05, 1),
+            ("merge", self.merge, 0, 0.75),
+            ("variants", self.n, 1, 100),
+        ):
+            if value is not None and not (isfinite(value) and low <= value <= high):
+                raise UsageError(f"{name} of {value}: from {low} to {high}")
+
+    def fingerprint(self) -> str:
+        """A digest of everything but input and prompts that an edit's result depends on, the version included."""
+        mask = self.mask and ledger.file_digest(self.mask)
+        how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.merge, self.blend)
+        return ledger.digest(
+            importlib.metadata.version("fastdiff-toolkit"), *how, mask, self.emphasize, self.residual, self.dtype
+        )

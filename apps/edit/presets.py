@@ -1,0 +1,52 @@
+"""Ways to edit by name: how the picture is inverted, and how attention ties the edit to it."""
+
+from dataclasses import dataclass
+
+from fastdiff.apps.edit.control import Shared, Span
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to edit. Spans are in fractions of the steps, blocks in fractions of the transformer's depth."""
+
+    inversion: str  # a name of `fastdiff.inversion.registry.INVERTERS`
+    steps: int
+    guidance: float  # of the edit
+    source_guidance: float = 1.0  # of the inversion and of the source beside the edit
+    strength: float = 1.0  # the time at which the inversion ends, in parts of the schedule's
+    contrast: bool = False  # whether guidance leads away from the source prompt, not from no prompt
+    pinned: bool = True  # whether the source is put back on its trajectory after every step (direct inversion)
+    cross: float = 0.0  # share of the steps in which the edit hears its words where the source did
+    own: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, and when
+    first_block: float = 0.0  # from which on it does
+    merge: float = 0.0  # share of the tokens that self-attention merges
+    solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
+
+
+PRESETS = {
+    # DiT4Edit: the switch step, the blocks and the guidance are not in the paper; see the benchmark for these.
+    "dit4edit": Preset(
+        "backward-euler",
+        steps=30,
+        guidance=4.5,
+        cross=0.8,
+        own=(("qkv", Span(0, 0.5)), ("kv", Span(0.5, 1))),
+        first_block=0.3,
+        merge=0.2,
+    ),
+    "dit4edit-exact": Preset(
+        "o-belm",
+        steps=30,
+        guidance=4.5,
+        cross=0.8,
+        own=(("qkv", Span(0, 0.5)), ("kv", Span(0.5, 1))),
+        first_block=0.3,
+    ),
+    "edit-friendly": Preset(
+        "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
+    ),
+    "ledits": Preset("ledits", steps=20, guidance=6.0, strength=0.85, contrast=True),
+    "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
+    "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
+}
+DEFAULT = "ledits"

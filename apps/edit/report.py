@@ -1,0 +1,68 @@
+"""What edit did to every picture, as data for people and programs (`report.json`)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """One edit; None where something was not measured.
+
+    `calls` counts network calls, each on all rows at once, `seconds` the time from opening to closing the files.
+    `roundtrip_error` is the distance of the regenerated latents from the picture's, relative to their norm;
+    `psnr_unedited` (dB) compares the output with the input where nothing was edited, `codec_ceiling` (dB) the picture
+    with what the model's codec can represent of it. `reason` says what went wrong, or what is worth knowing.
+    """
+
+    input: str
+    output: str | None = None
+    source: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+    preset: str | None = None
+    inversion: str | None = None
+    calls: int = 0
+    seconds: float = 0.0
+    roundtrip_error: float | None = None
+    psnr_unedited: float | None = None
+    codec_ceiling: float | None = None
+    seed: int | None = None
+    status: str = "failed"
+    reason: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+MEASURES = ("roundtrip_error", "psnr_unedited", "codec_ceiling")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All edits of a run, those finished by an earlier run included; `path` is where report.json is."""
+
+    edits: tuple[EditReport, ...]
+    exit_code: int
+    path: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts, totals, and the mean of each measure over the edits where it was measured."""
+        return {
+            "edits": len(self.edits),
+            "edited": sum(edit.status == "edited" for edit in self.edits),
+            "failed": sum(edit.status == "failed" for edit in self.edits),
+            "calls": sum(edit.calls for edit in self.edits),
+            "seconds": round(sum(edit.seconds for edit in self.edits), 3),
+        } | {name: _mean([getattr(edit, name) for edit in self.edits]) for name in MEASURES}
+
+    def to_json(self) -> str:
+        """The text of `report.json`."""
+        return json.dumps({"edits": [asdict(edit) for edit in self.edits], "summary": self.summary}, indent=1) + "\n"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return fmean(measured) if measured else None

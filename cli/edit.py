@@ -1,0 +1,70 @@
+"""`fastdiff edit`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastdiff.apps.edit.options import PRESETS, Options
+from fastdiff.cli.options import PATH, Command, files, option, running
+
+if TYPE_CHECKING:
+    from fastdiff.apps.edit.report import Report
+
+
+@click.command(cls=Command)
+@click.argument("inputs", nargs=-1)
+@files
+@option("--prompt", help="What the picture shall show.", group="Edit")
+@option("--source", help="What it shows [default: what the bundled model's recogniser sees].", group="Edit")
+@option("--csv", type=PATH, help="A table of edits: columns input, prompt and perhaps source.", group="Edit")
+@option("--blend", metavar="WORDS", help="Change nothing but where these words of the prompts are.", group="Edit")
+@option("--mask", type=PATH, help="A picture of the same size, white where something may change.", group="Edit")
+@option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
+@option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
+@option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
+@option("--preset", type=click.Choice(PRESETS), help="A way to edit [default: what measured best].", group="Way")
+@option("--solver", help="Solver of presets that go by a solver's name [default: the preset's].", group="Way")
+@option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
+@option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")
+@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
+@option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Way")
+@option(
+    "--residual/--no-residual",
+    default=True,
+    help="Put back what the codec loses, where nothing was edited. [default: on]",
+    group="Way",
+)
+@option("--compile", is_flag=True, help="Compile the network: slow to begin, faster on many pictures.", group="Run")
+@running
+def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
+    """Edit pictures: say what they show and what they shall show.
+
+    Words that stay the same keep their place. The bundled model knows emoji on plain and patterned backgrounds; name a
+    large model for photographs. --force also edits pictures unlike what the model knows.
+
+    \b
+    Examples:
+      fastdiff edit fox.png --prompt "cat face on a teal background"
+      fastdiff edit fox.png --prompt "..." --blend "fox cat face" --n 4
+      fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model PixArt-alpha/PixArt-XL-2-512x512
+    """
+    from fastdiff.apps.edit import app
+    from fastdiff.cli.progress import shown
+
+    options = Options(**chosen)
+    if dry_run:
+        for item, wish in (foreseen := app.forecast(options)):
+            click.echo(f"{item.source} -> {item.output}: {wish.prompt}")
+        click.echo(f"{len(foreseen)} edits to do; calls to other computers: none")
+        return 0
+    with shown(debug=debug) as watch:
+        report = app.run(options, watch)
+    click.echo(report.to_json() if as_json else _told(report), nl=not as_json)
+    return report.exit_code
+
+
+def _told(report: "Report") -> str:
+    """A run in one line, after what is worth knowing about its pictures."""
+    notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
+    counts = report.summary
+    return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed. Report: {report.path}"])

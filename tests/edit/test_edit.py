@@ -1,0 +1,146 @@
+"""`fastdiff edit` and `fastdiff rerun` on real files, with a tiny model of random weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_pixart
+from PIL import Image
+
+from fastdiff.apps.edit.options import PRESETS
+from fastdiff.cli.main import main
+
+FAST = ("--source", "a fox on grass", "--steps", "4")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A smooth picture of 120 x 90 pixels."""
+    y, x = np.mgrid[:90, :120]
+    rgb = np.stack([2 * x, 255 - 2 * y, 128 + 60 * np.sin(x / 9)], axis=-1)
+    path = tmp_path / "photo.png"
+    Image.fromarray(rgb.astype(np.uint8)).save(path)
+    return path
+
+
+def edit(*arguments: object) -> int:
+    return main(["edit", *map(str, arguments)])
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_an_edit_that_wishes_for_nothing_new_returns_the_pixels(model: Path, photo: Path) -> None:
+    assert edit(photo, *FAST, "--prompt", "a fox on grass", "--model", model, "--preset", "ledits") == 0
+    assert np.array_equal(pixels(photo.with_name("photo-edit.png")), pixels(photo))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_edits_and_reports(preset: str, model: Path, photo: Path) -> None:
+    assert edit(photo, *FAST, "--prompt", "a cat on grass", "--model", model, "--preset", preset) == 0
+    (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    assert told["status"] == "edited" and told["preset"] == preset and told["options"]["steps"] == 4
+    assert told["calls"] >= 7 and told["seconds"] > 0 and told["codec_ceiling"] is not None
+    edited = pixels(Path(told["output"]))
+    assert edited.shape == (90, 120, 3) and not np.array_equal(edited, pixels(photo))
+
+
+def test_nothing_changes_outside_the_mask(model: Path, photo: Path) -> None:
+    mask = np.zeros((90, 120), np.uint8)
+    mask[:, :24] = 255
+    Image.fromarray(mask).save(photo.with_name("mask.bmp"))
+    wish = ("--prompt", "a cat on grass", "--model", model, "--mask", photo.with_name("mask.bmp"))
+    assert edit(photo, *FAST, *wish, "-o", photo.with_name("out.png")) == 0
+    changed = (pixels(photo.with_name("out.png")) != pixels(photo)).any(axis=(0, 2))
+    assert changed[:24].all() and not changed[24:].any()
+
+
+def test_the_same_seed_gives_the_same_picture_and_a_png_can_be_made_again(model: Path, photo: Path) -> None:
+    wish = (*FAST, "--prompt", "a cat on grass", "--model", model)
+    assert edit(photo, *wish, "--n", "2", "-o", photo.with_name("both")) == 0
+    first, second = (photo.with_name("both") / f"photo-{number}.png" for number in (1, 2))
+    assert not np.array_equal(pixels(first), pixels(second))
+    assert edit(photo, *wish, "--seed", "1", "-o", photo.with_name("alone.png")) == 0
+    assert np.array_equal(pixels(photo.with_name("alone.png")), pixels(second))
+    assert main(["rerun", str(second), "-o", str(photo.with_name("again.png"))]) == 0
+    assert np.array_equal(pixels(photo.with_name("again.png")), pixels(second))
+
+
+def test_a_changed_input_is_not_made_again(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edit(photo, *FAST, "--prompt", "a cat", "--model", model) == 0
+    Image.new("RGB", (64, 64), "red").save(photo)
+    assert main(["rerun", str(photo.with_name("photo-edit.png"))]) == 2
+    assert main(["rerun", str(photo)]) == 2
+    told = capsys.readouterr().err
+    assert "photo.png has changed since photo-edit.png was made" in told
+    assert "photo.png does not say how it was made" in told
+
+
+def test_finished_edits_are_not_done_again(model: Path, photo: Path) -> None:
+    wish = (photo, *FAST, "--prompt", "a cat", "--model", model)
+    assert edit(*wish) == 0
+    made = photo.with_name("photo-edit.png").stat().st_mtime_ns
+    assert edit(*wish) == 0
+    assert photo.with_name("photo-edit.png").stat().st_mtime_ns == made
+    assert edit(*wish, "--guidance", "3") == 0
+    assert photo.with_name("photo-edit.png").stat().st_mtime_ns > made
+
+
+def test_alpha_resolution_and_orientation_are_kept(model: Path, tmp_path: Path) -> None:
+    rgba = np.full((60, 80, 4), 200, np.uint8)
+    rgba[:30, :, 3] = 90
+    Image.fromarray(rgba).save(tmp_path / "clear.png", dpi=(300, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(rgba[..., :3]).save(tmp_path / "turned.jpg", exif=exif)
+    assert edit(tmp_path, *FAST, "--prompt", "a cat", "--model", model, "-o", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "clear.png") as clear:
+        assert round(clear.info["dpi"][0]) == 300
+        assert np.array_equal(np.asarray(clear)[..., 3], rgba[..., 3])
+    assert pixels(tmp_path / "out" / "turned.png").shape == (80, 60, 3)
+
+
+def test_a_table_of_edits(model: Path, photo: Path) -> None:
+    table = photo.with_name("edits.csv")
+    table.write_text("input,prompt,source\nphoto.png,a cat,a fox\nphoto.png,a dog,\nlost.png,a dog,\n")
+    wish = ("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o"))
+    assert edit(*wish) == 2
+    table.write_text("input,prompt,source\nphoto.png,a cat,a fox\nphoto.png,a dog,\n")
+    assert edit(*wish) == 0
+    told = json.loads((photo.with_name("o") / "report.json").read_text())["edits"]
+    assert [(each["source"], each["prompt"]) for each in told] == [("a fox", "a cat"), ("", "a dog")]
+    assert "nobody said what it shows" in told[1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "give pictures and --prompt"),
+        (("--prompt", "a cat", "--strength", "0"), "strength of 0"),
+        (("--prompt", "a cat", "--solver", "magic"), "unknown solver 'magic'"),
+        (("--prompt", "a cat", "--blend", "zebra"), "'zebra'"),
+        (("--prompt", "a cat", "--emphasize", "cat"), "as in stripes:1.5"),
+        (("--prompt", "a cat", "--model", "nowhere/nothing"), "fastdiff models download nowhere/nothing"),
+    ],
+)
+def test_wrong_wishes_are_one_sentence(
+    arguments: tuple[str, ...], sentence: str, model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments if "--model" in arguments else (*arguments, "--model", model)
+    assert edit(photo, *given) in (2, 3)
+    told = capsys.readouterr()
+    assert sentence in told.err + told.out and "Traceback" not in told.err
+    assert not list(photo.parent.glob("*.part"))
+
+
+def test_prompts_that_are_too_long_are_told(model: Path, photo: Path) -> None:
+    assert edit(photo, *FAST, "--prompt", "a cat " * 200, "--model", model) == 0
+    (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    assert "the model did not hear 'cat a cat" in told["reason"]
