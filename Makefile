@@ -7,7 +7,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,ocr,heif]'
 	touch $@
 
-.PHONY: demo test lint bench-docclean bench-solvers
+.PHONY: demo test lint bench-docclean bench-edit bench-solvers
 
 demo: $(VENV)/installed
 	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
@@ -28,6 +28,9 @@ test: lint
 
 bench-docclean: $(VENV)/installed
 	$(BIN)/python -m benchmarks.docclean $(DATA)
+
+bench-edit: $(VENV)/installed
+	$(BIN)/python -m benchmarks.edit
 
 bench-solvers: $(VENV)/installed
 	$(BIN)/python benchmarks/solvers.py

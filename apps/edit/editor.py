@@ -36,14 +36,14 @@ class Edited:
 
 
 class Editor:
-    """Edits pictures with one model in one way.
+    """Edits pictures with one model in one way: that of the options, or a given one.
 
     Raises UsageError for an unknown solver or a broken model, MissingError for a model or a device that is not here.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, way: Preset | None = None) -> None:
         self._options, self._name = options, options.preset or DEFAULT
-        self._preset = preset(options)
+        self._preset = way or preset(options)
         self._backbone = load(options.model, *place(options.device, options.dtype))
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
         if options.compile:

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.docclean import blur, dibco, harm, noisyoffice, pictures, speed, stage
+from benchmarks import pictures
+from benchmarks.docclean import blur, dibco, harm, noisyoffice, speed, stage
 from benchmarks.docclean.application import Setup
 from fastdiff.solvers.errors import FastdiffError
 

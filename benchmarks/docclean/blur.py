@@ -9,7 +9,7 @@ from benchmarks.classical import CONTROLS
 from benchmarks.docclean import blurred
 from benchmarks.docclean.application import ENGINES, Judge, Setup, reader
 from benchmarks.docclean.blurred import Blurred
-from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
+from benchmarks.result import Cell, Section, Strip, Table, mean
 
 KEPT_ERRORS = (0.10, 0.60)  # of the engine on the blurred page: neither easy nor lost
 TASKS = ("deblur", "auto")

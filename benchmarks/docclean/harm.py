@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.docclean import pages
 from benchmarks.docclean.application import ENGINES, Judge, Setup, reader
 from benchmarks.docclean.pages import TextPage
-from benchmarks.docclean.result import Cell, Section, Strip, Table, mean
+from benchmarks.result import Cell, Section, Strip, Table, mean
 from fastdiff.apps.docclean import text
 
 RENDERED = 30

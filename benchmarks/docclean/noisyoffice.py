@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.classical import CLEANERS
 from benchmarks.docclean import pages
 from benchmarks.docclean.application import Judge, Setup, reader
-from benchmarks.docclean.result import Section, Strip, Table, mean
+from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.docclean import metrics
 
 OURS, GATED = "ours", "ours, gate on"

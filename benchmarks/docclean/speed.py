@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.docclean.application import Setup
-from benchmarks.docclean.result import Cell, Section, Table
+from benchmarks.result import Cell, Section, Table
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.docclean.scoring import Scorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size

@@ -13,7 +13,7 @@ from benchmarks.docclean import blurred, pages
 from benchmarks.docclean.application import Setup, reader
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
-from benchmarks.docclean.result import Cell, Section, Table, mean
+from benchmarks.result import Cell, Section, Table, mean
 from fastdiff.apps.docclean import metrics
 from fastdiff.apps.docclean.binarize import paper
 from fastdiff.apps.docclean.restorer import Restorer

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from benchmarks.docclean.result import Cell, Table
+from benchmarks.result import Cell, Table
 from fastdiff.apps.edit.domain import LEAST_FAMILIARITY, LEAST_PSNR, Evidence, examine
 from fastdiff.models import recogniser
 from fastdiff.training.edit.dataset import as_tensor

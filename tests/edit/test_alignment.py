@@ -114,7 +114,7 @@ def test_emphasis_is_one_where_nobody_asks() -> None:
     ("request_", "said"),
     [
         ("cat:2", "no word 'cat'.*dog, and, hot, dog"),
-        ("dog", "no word ''"),
+        ("dog", "as in stripes:1.5"),
         ("dog:much", "stripes:1.5"),
         ("dog:inf", "number"),
     ],

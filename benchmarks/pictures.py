@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.docclean.result import Strip
+from benchmarks.result import Strip
 
 GAP = 12  # pixels between pictures
 

@@ -1,0 +1,103 @@
+"""Ways to edit, side by side on one backbone: quality against the exact answer, and seconds."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.edit.cases import EDITS, KINDS, Case, as_picture, cases, judge, psnr
+from benchmarks.result import Section, Strip, Table, mean
+from fastdiff.apps.edit.editor import Editor
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
+from fastdiff.apps.edit.wish import Wish
+from fastdiff.models.backbone import Backbone
+from fastdiff.models.registry import load
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.grid import grid, time_uniform
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.noise import Noise
+
+PLAIN = Preset("ddim", steps=50, guidance=4.5, pinned=False)  # DDIM inversion, and nothing that ties the edit to it
+OFFICIAL = replace(PRESETS["edit-friendly"], steps=100, guidance=15, source_guidance=3.5, strength=0.64, contrast=False)
+SDEDIT = (0.6, 20)  # noised up to this part of the schedule, and so many steps back
+MERGED = 0.2
+
+Way = Callable[[Case], Tensor]
+
+
+def run(model: str, limit: int | None) -> Section:
+    found = judge()
+    rows: list[dict[str, Any]] = []
+    strips = []
+    every = list(cases(EDITS if limit is None else min(EDITS, limit)))
+    for name, way in ways(model).items():
+        for number, case in enumerate(every):
+            began = time.perf_counter()
+            with torch.inference_mode():
+                edited = way(case)
+                seconds = time.perf_counter() - began
+                right = found.read(edited)[0].concept == case.target.concept
+            row = {"way": name, "kind": case.kind, "case": number, "found": right, "seconds": seconds}
+            row |= {"whole": psnr(edited, case.truth), "object": psnr(edited, case.truth, case.region)}
+            rows.append(row | {"background": psnr(edited, case.truth, ~case.region)})
+            if name == DEFAULT:
+                sides = [as_picture(each) for each in (case.before, edited, case.truth)]
+                strips.append(Strip(f"{case.source.caption} > {case.target.caption}", row["object"], tuple(sides)))
+    return Section([_table(rows, kind) for kind in KINDS], rows, strips)
+
+
+def ways(model: str) -> dict[str, Way]:
+    backbone = load(model)
+    return {
+        "true answer": lambda case: case.truth,
+        "copy the input": lambda case: case.before,
+        "codec's ceiling": lambda case: backbone.decode(backbone.encode(case.truth)).clamp(-1, 1),
+        "SDEdit": lambda case: sdedit(backbone, case),
+        "DDIM-50, plain": editing(model, PLAIN),
+        "DDIM-50 with our attention control": editing(model, replace(PRESETS["direct-p2p"], pinned=False)),
+        "edit-friendly DDPM, official 100 steps": editing(model, OFFICIAL),
+        **{name: editing(model, preset) for name, preset in PRESETS.items()},
+        **{f"{name}, merging": editing(model, replace(preset, merge=MERGED)) for name, preset in PRESETS.items()},
+        f"{DEFAULT}, residual off": editing(model, PRESETS[DEFAULT], residual=False),
+    }
+
+
+def editing(model: str, preset: Preset, residual: bool = True) -> Way:
+    """The application with a way to edit that need not be one of its presets."""
+    editor = Editor(Options(("-",), prompt="-", model=model, residual=residual), preset)
+
+    def edited(case: Case) -> Tensor:
+        wish = Wish(case.target.caption, case.source.caption)
+        return editor(case.before, wish, 0, None, lambda share: None).colour[None]
+
+    return edited
+
+
+def sdedit(backbone: Backbone, case: Case) -> Tensor:
+    """Noised half-way and sampled under the new prompt (Meng et al. 2022, arXiv 2108.01073)."""
+    strength, steps = SDEDIT
+    schedule = backbone.trained.schedule
+    latents = backbone.encode(case.before)
+    levels = [level for level in grid(time_uniform, schedule, round(steps / strength)) if level.t <= strength]
+    noisy = levels[0].alpha * latents + levels[0].sigma * Noise()(latents)
+    f: Denoiser = backbone.denoiser(backbone.read([case.target.caption]), 4.5, (128, 128))
+    return backbone.decode(integrate(f, dpmpp_2m(), noisy, levels).x).clamp(-1, 1)
+
+
+def _table(rows: list[dict[str, Any]], kind: str) -> Table:
+    mine = [row for row in rows if row["kind"] == kind]
+    measures = ("object", "background", "whole", "found", "seconds")
+    lines = []
+    for way in dict.fromkeys(row["way"] for row in mine):
+        these = [row for row in mine if row["way"] == way]
+        lines.append((way, *(mean(these, measure) for measure in measures), len(these)))
+    return Table(
+        f"Edits, {kind}: PSNR to the true answer in dB, and the share where the judge finds the wished concept",
+        ("way", *measures, "edits"),
+        lines,
+    )

@@ -1,0 +1,60 @@
+"""Pictures from captions alone: how often the judge sees what was asked for."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.edit.cases import as_picture, judge
+from benchmarks.result import Section, Strip, Table, mean
+from fastdiff.models.registry import load
+from fastdiff.solvers.grid import grid, time_uniform
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.training.edit.dataset import as_tensor
+from fastdiff.training.edit.render import Renderer
+from fastdiff.training.edit.scenes import SIDE, draw
+
+CAPTIONS = 500
+CALLS = (10, 20)
+GUIDANCE = 4.0
+SOLVER = "dpmpp-2m"
+BATCH = 20
+SEED = 6_000_003
+
+
+@torch.inference_mode()
+def run(model: str, limit: int | None) -> Section:
+    backbone, renderer, found = load(model), Renderer(), judge()
+    rng = np.random.default_rng(SEED)
+    scenes = [draw(rng) for _ in range(CAPTIONS if limit is None else min(CAPTIONS, limit))]
+    rows: list[dict[str, Any]] = []
+    strips = []
+    for first in range(0, len(scenes), BATCH):
+        mine = scenes[first : first + BATCH]
+        truth = torch.stack([as_tensor(renderer.picture(scene)) for scene in mine])
+        f = backbone.denoiser(backbone.read([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE))
+        noise = Noise(0, tuple(range(first, first + len(mine))))(backbone.encode(truth))
+        made = {"true renders": truth}
+        for calls in CALLS:
+            levels = grid(time_uniform, backbone.trained.schedule, calls)
+            latents = integrate(f, SOLVERS[SOLVER](), noise, levels).x
+            made[f"{SOLVER}, {calls} calls"] = backbone.decode(latents).clamp(-1, 1)
+        for name, pictures in made.items():
+            readings = found.read(pictures)
+            rows += [
+                {"made": name, "concept": reading.concept == scene.concept, "caption": reading.caption == scene.caption}
+                for reading, scene in zip(readings, mine, strict=True)
+            ]
+        sides = zip(*(list(pictures) for pictures in made.values()), strict=True)
+        strips += [
+            Strip(scene.caption, 0, tuple(as_picture(each[None]) for each in row))
+            for scene, row in zip(mine, sides, strict=True)
+        ]
+    lines = []
+    for name in dict.fromkeys(row["made"] for row in rows):
+        these = [row for row in rows if row["made"] == name]
+        lines.append((name, mean(these, "concept"), mean(these, "caption"), len(these)))
+    table = Table("Captions to pictures: share that the judge reads right", ("made", "concept", "caption", "n"), lines)
+    return Section([table], rows, strips)
