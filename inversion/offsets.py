@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.invert import Inversion
+from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
@@ -26,27 +26,10 @@ class Memory(NamedTuple, Generic[S]):
 
 
 @dataclass(frozen=True, eq=False)
-class Pinned(Generic[S]):
+class Pinned(Around[S]):
     """A solver whose first B rows are put on `trajectory` (N + 1, B, ...) after each of its N steps."""
 
-    inner: Solver[S]
     trajectory: Tensor
-
-    @property
-    def order(self) -> int:
-        return self.inner.order
-
-    @property
-    def evals(self) -> int:
-        return self.inner.evals
-
-    @property
-    def one_step(self) -> bool:
-        return self.inner.one_step
-
-    @property
-    def stochastic(self) -> bool:
-        return self.inner.stochastic
 
     def init(self, grid: Grid) -> Memory[S]:
         return Memory(self.inner.init(grid))

@@ -6,7 +6,7 @@ section 3.2).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,41 +15,24 @@ from torch.nn.functional import interpolate, max_pool2d
 from fastdiff.apps.edit.control import Controller, Watched
 from fastdiff.apps.edit.words import absent, find
 from fastdiff.models.backbone import Word
+from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Blended(Generic[S]):
+@dataclass(frozen=True, eq=False)
+class Blended(Around[S]):
     """A solver whose steps to `start` and cleaner levels end with x = source + mask (x - source).
 
     Row 0 is the source. `mask` is asked after every such step: (1 or rows, 1, h, w) in [0, 1], 1 where an edit is seen.
     """
 
-    inner: Solver[S]
     mask: Callable[[], Tensor]
     start: Level
-
-    @property
-    def order(self) -> int:
-        return self.inner.order
-
-    @property
-    def evals(self) -> int:
-        return self.inner.evals
-
-    @property
-    def one_step(self) -> bool:
-        return self.inner.one_step
-
-    @property
-    def stochastic(self) -> bool:
-        return self.inner.stochastic
 
     def init(self, grid: Grid) -> S:
         return self.inner.init(grid)
