@@ -55,8 +55,7 @@ class Editor:
         Raises UsageError for a picture that the model does not know, and for words that no prompt has.
         """
         with torch.inference_mode():
-            canvas = lay(original, self._backbone.side, self._backbone.multiple)
-            edit, source, notes = self._begin(canvas, wish, seed, mask)
+            canvas, edit, source, notes = self.begin(original, wish, seed, mask)
             with warnings.catch_warnings(action="ignore"):
                 inversion = edit.invert()
             if inversion.converged is not None and not inversion.converged.all():
@@ -73,14 +72,17 @@ class Editor:
                 colour = torch.lerp(original, colour, mask)
             report = replace(
                 self._report(source, inversion, sampled.calls, notes),
-                psnr_unedited=_psnr(colour, original, canvas.wide(share) == 0),
-                codec_ceiling=_psnr(again.clamp(-1, 1), canvas.picture),
+                psnr_unedited=psnr(colour, original, canvas.wide(share) == 0),
+                codec_ceiling=psnr(again.clamp(-1, 1), canvas.picture),
             )
         return Edited(colour[0].cpu(), report)
 
-    def _begin(self, canvas: Canvas, wish: Wish, seed: int, mask: Tensor | None) -> tuple[Edit, str, list[str]]:
-        """The edit to do, what the picture shows, and what is worth knowing."""
-        notes = []
+    def begin(
+        self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None
+    ) -> tuple[Canvas, Edit, str, list[str]]:
+        """Where the picture lies, the edit to do, what the picture shows, and what is worth knowing. Raises as a call
+        of the editor."""
+        canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
@@ -100,7 +102,7 @@ class Editor:
             None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
             self._options.emphasize,
         )
-        return edit, source, notes
+        return canvas, edit, source, notes
 
     def _source(self, canvas: Canvas, latents: Tensor, wish: Wish) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
@@ -141,7 +143,7 @@ def preset(options: Options) -> Preset:
     return replace(PRESETS[options.preset or DEFAULT], **changes)
 
 
-def _psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float | None:
+def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float | None:
     """In dB of pictures in [-1, 1], at most PERFECT; None where no pixel is compared."""
     error = ((a - b) / 2).square()
     if where is not None:

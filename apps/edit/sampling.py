@@ -1,6 +1,7 @@
 """An edit in a model's latents: inversion under the source prompt, then source and edit side by side, under control."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,12 +18,12 @@ from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import Inversion, Inverter, invert
+from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.backbone import Backbone, Prompts
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Progress, integrate
@@ -70,12 +71,22 @@ class Edit:
         top = schedule.end + self.preset.strength * (schedule.start - schedule.end)
         return tuple(schedule.level(float(t)) for t in np.linspace(top, schedule.end, self.preset.steps + 1))
 
-    def invert(self, measure: bool = False) -> Inversion:
-        """The path of the source, pinned if the preset says so; `measure` costs a round trip."""
-        f = self.backbone.denoiser(self.source, self.preset.source_guidance, self.size)
+    def invert(self) -> Inversion:
+        """The path of the source, not yet pinned."""
+        with self._alone() as f:
+            return invert(f, self.latents, self.grid, _inverter(self.preset, self.seed), measure=False)
+
+    def regenerate(self, inversion: Inversion) -> Tensor:
+        """The latents (1, C, h, w) that the inversion gives back, without pins."""
+        with self._alone() as f:
+            return regenerate(f, inversion)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Denoiser]:
+        """The denoiser of the source by itself, with the merging that the edit will have."""
         control = Control(1, self.preset.steps, merging=self._merging)
         with controlled(self._transformer, Controller(control)):
-            return invert(f, self.latents, self.grid, _inverter(self.preset, self.seed), measure)
+            yield self.backbone.denoiser(self.source, self.preset.source_guidance, self.size)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
         """The edit from the source's path. Raises UsageError for words that no prompt has."""

@@ -144,3 +144,22 @@ def test_prompts_that_are_too_long_are_told(model: Path, photo: Path) -> None:
     assert edit(photo, *FAST, "--prompt", "a cat " * 200, "--model", model) == 0
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
     assert "the model did not hear 'cat a cat" in told["reason"]
+
+
+@pytest.mark.parametrize("preset", ["ledits", "edit-friendly", "dit4edit-exact"])
+def test_an_inversion_file_gives_the_picture_back(
+    preset: str, model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["invert", str(photo), *FAST, "--model", str(model), "--preset", preset]
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["roundtrip_error"] < 1e-3 and Path(told["output"]).exists()
+    assert told["psnr"] == pytest.approx(told["codec_ceiling"], abs=0.1)
+    assert main(arguments) == 5
+    assert "give --force" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 0
+
+
+def test_an_inexact_inversion_says_so(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invert", str(photo), *FAST, "--model", str(model), "--solver", "ddim", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["roundtrip_error"] > 1e-2

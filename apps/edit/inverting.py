@@ -1,0 +1,68 @@
+"""A picture to what a model makes it from again: a file of the inversion, and how exact that is."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from fastdiff.apps import atomic
+from fastdiff.apps.edit import picture
+from fastdiff.apps.edit.editor import Editor, psnr
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.wish import Wish
+from fastdiff.inversion import stored
+from fastdiff.inversion.stored import Setting
+from fastdiff.solvers.errors import OutputError, UsageError
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """What an inversion file gives back: the distance of its latents, relative to the picture's, and the PSNR in dB of
+    the picture at the model's size, beside what the codec alone reaches."""
+
+    output: str
+    source: str
+    inversion: str
+    calls: int
+    roundtrip_error: float
+    psnr: float | None
+    codec_ceiling: float | None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def run(options: Options) -> Inverted:
+    """Invert one picture, write the file, read it again, and regenerate the picture from what was read.
+
+    Raises UsageError for several inputs and as the editor does, OutputError where a file would be replaced unasked.
+    """
+    if len(options.inputs) != 1 or not (source := Path(options.inputs[0])).is_file():
+        raise UsageError("give one picture to invert")
+    target = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
+    if target.exists() and not options.force:
+        raise OutputError(f"{target} exists: give --force to replace it")
+    editor = Editor(options)
+    with torch.inference_mode():
+        shown = Wish(options.source or "", options.source)
+        canvas, edit, caption, _ = editor.begin(picture.read(source).colour, shown, options.seed)
+        inversion = edit.invert()
+        setting = Setting(edit.preset.inversion, (caption,), edit.preset.source_guidance)
+        with atomic.draft(target) as draft:
+            stored.store(draft, inversion, setting)
+            atomic.publish(draft, target)
+        again, _ = stored.load(target, edit.backbone.trained.schedule)
+        latents = edit.regenerate(again)
+        before, after = (edit.backbone.decode(each).clamp(-1, 1) for each in (edit.latents, latents))
+    return Inverted(
+        str(target),
+        caption,
+        edit.preset.solver or edit.preset.inversion,
+        inversion.calls,
+        float((latents - edit.latents).norm() / edit.latents.norm()),
+        psnr(after, canvas.picture),
+        psnr(before, canvas.picture),
+    )
