@@ -50,8 +50,7 @@ def test_pages_out_of_focus_are_to_be_deblurred(family: str, height: int, radius
     assert found.task == "deblur" and "blurred" in found.reason
 
 
-@pytest.mark.parametrize("height", [9, 13])
-@pytest.mark.parametrize("length", [0.8, 1.2])
+@pytest.mark.parametrize(("height", "length"), [(9, 0.8), (9, 1.2), (12, 0.6), (13, 0.6), (13, 0.8), (13, 1.2)])
 def test_shaken_pages_of_small_text_are_to_be_deblurred(family: str, height: int, length: float) -> None:
     kernel = motion(np.random.default_rng(1), length * height)
     assert cues.measure(scanned(cv2.filter2D(typeset(family, height), -1, kernel))).task == "deblur"
