@@ -6,7 +6,6 @@ brings is run, and no pickle is read.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from fastdiff.models.diffusers_folder import ModelFolder, read_weights
 from fastdiff.models.json_file import read_object
-from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.errors import UsageError
 
 LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
 LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
@@ -52,14 +51,12 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer that knows where in the text each token stands.
 
-    Raises UsageError as `load_network` does, MissingError for the older format where its library is not installed.
+    Raises UsageError as `load_network` does.
     """
     kind, where = _allowed(folder, part, allowed), folder.path / part
     for file in where.glob("*"):
         if file.stat().st_size > LARGEST_VOCABULARY:
             raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
-    if not (where / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
-        raise MissingError(f"{where} holds a SentencePiece model: `pip install sentencepiece protobuf` to read such")
     with _loading(where):
         return kind.from_pretrained(where, local_files_only=True)
 

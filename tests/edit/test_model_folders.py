@@ -4,18 +4,18 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentencepiece import SentencePieceTrainer
 from tiny_pixart import write
 
 from fastdiff.models.diffusers_folder import read_folder, read_weights
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.registry import load
-from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.card import pack
 from fastdiff.training.edit.train import Trained, TrainOptions, scheduler
@@ -107,11 +107,22 @@ def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
-def test_an_older_tokenizer_asks_for_its_library(folder: Path) -> None:
-    (folder / "tokenizer" / "tokenizer.json").rename(folder / "tokenizer" / "spiece.model")
-    with pytest.raises(MissingError, match="pip install sentencepiece"):
-        load(str(folder))
+def test_the_tokenizer_of_a_published_folder_is_read(folder: Path) -> None:
+    """Those folders hold a SentencePiece model and no tokenizer.json."""
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["a fox and a cat on the grass", "a dog on striped grass"] * 20),
+        model_prefix=str(folder / "tokenizer" / "spiece"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (words,) = load(str(folder)).read(["a fox on grass"]).words
+    assert [word.text for word in words] == ["a", "fox", "on", "grass"]
 
 
 def test_parts_for_other_channels_are_refused(folder: Path, tmp_path: Path) -> None:
