@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
 @option("--preset", type=click.Choice(PRESETS), help="A way to edit [default: what measured best].", group="Way")
-@option("--solver", help="Solver of presets that go by a solver's name [default: the preset's].", group="Way")
+@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures: say what they show and what they shall show.
 
-    Words that stay the same keep their place. The bundled model knows emoji on plain and patterned backgrounds; name a
-    large model for photographs. --force also edits pictures unlike what the model knows.
+    Words that stay the same keep their place. Name a PixArt model with --model: the bundled one, of emoji on plain and
+    patterned backgrounds, does not come with this version yet.
 
     \b
     Examples:
-      fastdiff edit fox.png --prompt "cat face on a teal background"
-      fastdiff edit fox.png --prompt "..." --blend "fox cat face" --n 4
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model PixArt-alpha/PixArt-XL-2-512x512
+      fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --blend "dog cat" --n 4
+      fastdiff edit --csv edits.csv --model my-pixart/
     """
     from fastdiff.apps.edit import app
     from fastdiff.cli.progress import shown
