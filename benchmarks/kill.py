@@ -1,7 +1,7 @@
 """A run of 20 pages, killed at random moments and started again until it is through: nothing partial, nothing twice.
 
-Usage: python -m benchmarks.kill DATA [--weights FILE] [--seed N]. DATA/noisyoffice holds the pages: ten are cleaned
-as images, ten as one PDF.
+Usage: python -m benchmarks.kill DATA [--weights FILE] [--seed N]. DATA/noisyoffice/noisy holds the pages: ten are
+cleaned as images, ten as one PDF.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scans, out = Path(folder) / "scans", Path(folder) / "out"
-        lay_out(sorted((chosen.data / "noisyoffice").rglob("*.png"))[:PAGES], scans)
+        lay_out(sorted((chosen.data / "noisyoffice" / "noisy").glob("*.png"))[:PAGES], scans)
         command = [sys.executable, "-c", "import sys; from fastdiff.cli.main import main; sys.exit(main())"]
         command += ["docclean", str(scans), "-o", str(out), "--ocr", "none"]
         command += ["--weights", str(chosen.weights)] if chosen.weights else []
@@ -51,7 +51,7 @@ def kill_until_done(command: list[str], out: Path, chance: random.Random) -> Non
     done: dict[str, str] = {}
     for run in range(1, 100):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seconds = chance.uniform(1, 10)
+        seconds = chance.uniform(2, 4.5)  # it takes about two to load, and six to clean the pages
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
