@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdiff.apps.edit.options import PRESETS, Options
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
 @option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
-@option("--preset", type=click.Choice(PRESETS), help="A way to edit [default: what measured best].", group="Way")
+@option("--preset", type=click.Choice(list(PRESETS)), help="A way to edit [default: what measured best].", group="Way")
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from fastdiff.apps.edit.options import PRESETS, Options
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.options import PATH, Command, option
 
 
@@ -16,7 +17,7 @@ from fastdiff.cli.options import PATH, Command, option
 @option("--json", "as_json", is_flag=True, help="Print the figures as JSON.", group="Output")
 @option("--source", help="What the picture shows.", group="Way")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
-@option("--preset", type=click.Choice(PRESETS), help="Whose inversion [default: what edits best].", group="Way")
+@option("--preset", type=click.Choice(list(PRESETS)), help="Whose inversion [default: what edits best].", group="Way")
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")

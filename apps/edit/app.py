@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 VERB = "edit"
 REMEMBERED = ("model", "solver", "steps", "guidance", "strength", "merge", "blend", "emphasize", "residual", "force")
 
+
 @dataclass(frozen=True)
 class Work:
     """Everything that a worker process is told: the options, and the wish of every output."""
@@ -26,7 +28,20 @@ class Work:
     wishes: tuple[tuple[Path, Wish, int], ...]  # output, wish, seed
 
     def of(self, output: Path) -> tuple[Wish, int]:
-        return next((wish, seed) for path, wish, seed in self.wishes if path == output)
+        return self._by_output[output]
+
+    def ledger(self, item: inputs.Item, content: str) -> Ledger:
+        """The ledger of an output made of an input with the digest `content`."""
+        wish, seed = self.of(item.output)
+        return Ledger(item.output, item.source, ledger.digest(content, *wish, seed, self._fingerprint))
+
+    @cached_property
+    def _by_output(self) -> dict[Path, tuple[Wish, int]]:
+        return {output: (wish, seed) for output, wish, seed in self.wishes}
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.options.fingerprint()
 
 
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
@@ -66,8 +81,8 @@ class Worker:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
         began = time.monotonic()
         wish, seed = self._work.of(item.output)
-        options = self._work.options
-        book = ledger_of(item, ledger.file_digest(item.source), wish, seed, options)
+        options, content = self._work.options, ledger.file_digest(item.source)
+        book = self._work.ledger(item, content)
         book.open([item.output], force=options.force)
         original = picture.read(item.source)
         height, width = original.page.pixels.shape[:2]
@@ -82,22 +97,17 @@ class Worker:
             seconds=round(time.monotonic() - began, 3),
         )
         with atomic.draft(item.output) as draft:
-            picture.save(edited.colour, original, draft, _record(report, options, item.source))
+            picture.save(edited.colour, original, draft, _record(report, options, content))
             book.publish({item.output: draft}, [asdict(report)], final=True)
         return report
 
 
-def ledger_of(item: inputs.Item, content: str, wish: Wish, seed: int, options: Options) -> Ledger:
-    """The ledger of an output made of an input with the digest `content`."""
-    return Ledger(item.output, item.source, ledger.digest(content, *wish, seed, options.fingerprint()))
-
-
-def _record(report: EditReport, options: Options, source: Path) -> dict[str, Any]:
-    """What a PNG tells of its making: the input, and the options with what they left open put in."""
+def _record(report: EditReport, options: Options, content: str) -> dict[str, Any]:
+    """What a PNG tells of its making: the input and its digest, and the options with what they left open put in."""
     chosen = {name: getattr(options, name) for name in REMEMBERED}
     mask = str(options.mask.resolve()) if options.mask else None
     chosen |= {"prompt": report.prompt, "source": report.source, "seed": report.seed, "preset": report.preset}
-    return {"input": str(source.resolve()), "sha256": ledger.file_digest(source), "options": chosen | {"mask": mask}}
+    return {"input": str(Path(report.input).resolve()), "sha256": content, "options": chosen | {"mask": mask}}
 
 
 def remembered(path: Path) -> Options:
@@ -168,8 +178,7 @@ def _finished(plan: inputs.Plan, work: Work) -> dict[inputs.Item, EditReport]:
     found = {}
     for item in plan.items if not work.options.force else ():
         with contextlib.suppress(FastdiffError):  # told when the item's turn comes
-            content = ledger.file_digest(item.source)
-            records = ledger_of(item, content, *work.of(item.output), work.options).finished()
+            records = work.ledger(item, ledger.file_digest(item.source)).finished()
             if records:
                 found[item] = replace(EditReport(**records[0]), input=str(item.source))
     return found

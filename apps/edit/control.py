@@ -5,27 +5,15 @@ A batch has the rows [source, target...], once or, where guidance is on, twice: 
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fastdiff.apps.edit.merging import Matching
+from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.solvers.errors import UsageError
 
-Shared = Literal["qk", "kv", "qkv"]
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a run in fractions of its steps: from `start` on, before `end`."""
-
-    start: float
-    end: float
-
-    def holds(self, step: int, steps: int) -> bool:
-        return round(self.start * steps) <= step < round(self.end * steps)
-
+HEARD = Span(0, 0.8)  # the paper's own, of word swaps
 
 @dataclass(frozen=True)
 class Rewording:
@@ -36,7 +24,7 @@ class Rewording:
 
     matrix: Tensor  # (T, L, L) alignment M of every target's prompt, see `words.align`
     scale: Tensor  # (T, 1, L) factor of every token of a target, see `words.emphasis`
-    span: Span = Span(0, 0.8)
+    span: Span = HEARD
 
     @cached_property
     def own(self) -> Tensor:

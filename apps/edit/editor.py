@@ -11,6 +11,7 @@ from fastdiff.apps.batch import Tick
 from fastdiff.apps.device import place
 from fastdiff.apps.edit.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit.domain import examine
+from fastdiff.apps.edit.likeness import psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
 from fastdiff.apps.edit.report import EditReport
@@ -24,7 +25,6 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.registry import SOLVERS
 
 LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
-PERFECT = 100.0  # dB, where two pictures are equal
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Editor:
         Raises UsageError for a picture that the model does not know, and for words that no prompt has.
         """
         with torch.inference_mode():
-            canvas, edit, source, notes = self.begin(original, wish, seed, mask)
+            canvas, edit, again, source, notes = self.begin(original, wish, seed, mask)
             with warnings.catch_warnings(action="ignore"):
                 inversion = edit.invert()
             if inversion.converged is not None and not inversion.converged.all():
                 notes.append("its inversion is not exact: lower the guidance, or take more steps")
             tick(0.5)
             sampled = edit.sample(inversion, lambda now: tick(0.5 + 0.5 * (now.index + 1) / now.steps))
-            again, share = self._backbone.decode(edit.latents), edited_share(edit.latents, sampled.latents)
+            share = edited_share(edit.latents, sampled.latents)
             if self._options.residual:
                 after = torch.lerp(edit.latents, sampled.latents, share)
                 colour = canvas.finish(self._backbone.decode(after), again, share)
@@ -70,24 +70,26 @@ class Editor:
                 colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
             if mask is not None:  # a codec reaches farther than its latents
                 colour = torch.lerp(original, colour, mask)
+            kept = (canvas.wide(share) == 0).expand_as(original)
             report = replace(
                 self._report(source, inversion, sampled.calls, notes),
-                psnr_unedited=psnr(colour, original, canvas.wide(share) == 0),
+                psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
                 codec_ceiling=psnr(again.clamp(-1, 1), canvas.picture),
             )
         return Edited(colour[0].cpu(), report)
 
     def begin(
         self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None
-    ) -> tuple[Canvas, Edit, str, list[str]]:
-        """Where the picture lies, the edit to do, what the picture shows, and what is worth knowing. Raises as a call
-        of the editor."""
+    ) -> tuple[Canvas, Edit, Tensor, str, list[str]]:
+        """Where the picture lies, the edit to do, the picture as the codec gives it back, what it shows, and what is
+        worth knowing. Raises as a call of the editor."""
         canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
         latents = self._backbone.encode(canvas.picture)
-        source, said = self._source(canvas, latents, wish)
+        again = self._backbone.decode(latents)
+        source, said = self._source(canvas, again, wish)
         shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
         notes += said + [f"the model did not hear '{each.cut[0]}'" for each in (shown, wished) if each.cut[0]]
         edit = Edit(
@@ -102,14 +104,14 @@ class Editor:
             None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
             self._options.emphasize,
         )
-        return canvas, edit, source, notes
+        return canvas, edit, again, source, notes
 
-    def _source(self, canvas: Canvas, latents: Tensor, wish: Wish) -> tuple[str, list[str]]:
+    def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
         if self._recogniser is None:
             said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
             return wish.source or "", said
-        evidence = examine(canvas.picture, self._backbone.decode(latents), self._recogniser)
+        evidence = examine(canvas.picture, again, self._recogniser)
         if evidence.against and not self._options.force:
             raise UsageError(
                 f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
@@ -142,12 +144,3 @@ def preset(options: Options) -> Preset:
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     return replace(PRESETS[options.preset or DEFAULT], **changes)
 
-
-def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float | None:
-    """In dB of pictures in [-1, 1], at most PERFECT; None where no pixel is compared."""
-    error = ((a - b) / 2).square()
-    if where is not None:
-        error = error[where.expand_as(error)]
-    if not error.numel():
-        return None
-    return float(-10 * error.mean().clamp(min=10 ** (-PERFECT / 10)).log10())

@@ -8,7 +8,8 @@ import torch
 
 from fastdiff.apps import atomic
 from fastdiff.apps.edit import picture
-from fastdiff.apps.edit.editor import Editor, psnr
+from fastdiff.apps.edit.editor import Editor
+from fastdiff.apps.edit.likeness import psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.inversion import stored
@@ -28,8 +29,8 @@ class Inverted:
     inversion: str
     calls: int
     roundtrip_error: float
-    psnr: float | None
-    codec_ceiling: float | None
+    psnr: float
+    codec_ceiling: float
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -48,7 +49,7 @@ def run(options: Options) -> Inverted:
     editor = Editor(options)
     with torch.inference_mode():
         shown = Wish(options.source or "", options.source)
-        canvas, edit, caption, _ = editor.begin(picture.read(source).colour, shown, options.seed)
+        canvas, edit, before, caption, _ = editor.begin(picture.read(source).colour, shown, options.seed)
         inversion = edit.invert()
         setting = Setting(edit.preset.inversion, (caption,), edit.preset.source_guidance)
         with atomic.draft(target) as draft:
@@ -56,13 +57,13 @@ def run(options: Options) -> Inverted:
             atomic.publish(draft, target)
         again, _ = stored.load(target, edit.backbone.trained.schedule)
         latents = edit.regenerate(again)
-        before, after = (edit.backbone.decode(each).clamp(-1, 1) for each in (edit.latents, latents))
+        after = edit.backbone.decode(latents)
     return Inverted(
         str(target),
         caption,
         edit.preset.solver or edit.preset.inversion,
         inversion.calls,
         float((latents - edit.latents).norm() / edit.latents.norm()),
-        psnr(after, canvas.picture),
-        psnr(before, canvas.picture),
+        psnr(after.clamp(-1, 1), canvas.picture),
+        psnr(before.clamp(-1, 1), canvas.picture),
     )

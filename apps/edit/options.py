@@ -6,9 +6,9 @@ from math import isfinite
 from pathlib import Path
 
 from fastdiff.apps import ledger
+from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.solvers.errors import UsageError
 
-PRESETS = ("dit4edit", "dit4edit-exact", "edit-friendly", "ledits", "direct-p2p", "masactrl")
 LONGEST_PROMPT = 2000  # characters
 MOST_STEPS = 1000
 

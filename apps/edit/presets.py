@@ -1,8 +1,8 @@
-"""Ways to edit by name: how the picture is inverted, and how attention ties the edit to it."""
+"""Ways to edit by name: how the picture is inverted, and how attention ties the edit to it; light to import."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fastdiff.apps.edit.control import Shared, Span
+from fastdiff.apps.edit.span import Shared, Span
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,18 @@ class Preset:
     solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
 
 
+DIT4EDIT = Preset(  # the switch step, the blocks and the guidance are not in the paper
+    "backward-euler",
+    steps=30,
+    guidance=4.5,
+    cross=0.8,
+    own=(("qkv", Span(0, 0.5)), ("kv", Span(0.5, 1))),
+    first_block=0.3,
+    merge=0.2,
+)
 PRESETS = {
-    # DiT4Edit: the switch step, the blocks and the guidance are not in the paper; see the benchmark for these.
-    "dit4edit": Preset(
-        "backward-euler",
-        steps=30,
-        guidance=4.5,
-        cross=0.8,
-        own=(("qkv", Span(0, 0.5)), ("kv", Span(0.5, 1))),
-        first_block=0.3,
-        merge=0.2,
-    ),
-    "dit4edit-exact": Preset(
-        "o-belm",
-        steps=30,
-        guidance=4.5,
-        cross=0.8,
-        own=(("qkv", Span(0, 0.5)), ("kv", Span(0.5, 1))),
-        first_block=0.3,
-    ),
+    "dit4edit": DIT4EDIT,
+    "dit4edit-exact": replace(DIT4EDIT, inversion="o-belm", merge=0.0),
     "edit-friendly": Preset(
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),

@@ -11,8 +11,9 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from fastdiff.apps.edit.control import Controller, Shared
+from fastdiff.apps.edit.control import Controller
 from fastdiff.apps.edit.merging import merge, unmerge
+from fastdiff.apps.edit.span import Shared
 
 Processor = Callable[..., Tensor]
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fastdiff.apps.edit import words
 from fastdiff.apps.edit.blend import Blended, HeardRegion, watched
-from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Span
+from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing
 from fastdiff.apps.edit.merging import Matching, destinations, match
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.processors import controlled
+from fastdiff.apps.edit.span import Span
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
@@ -41,7 +42,6 @@ class Sampled:
 
     latents: Tensor  # (1, C, h, w), of the edit
     calls: int  # of the network in sampling
-    region: Tensor | None  # (1, 1, h, w) in [0, 1], outside of which nothing was let change
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Edit:
 
         with controlled(self._transformer, controller):
             x = integrate(f, solver, inversion.x.repeat(2, 1, 1, 1), self.grid, watch=told).x
-        return Sampled(x[1:], f.tally.calls, None if region is None else region()[-1:])
+        return Sampled(x[1:], f.tally.calls)
 
     @property
     def _transformer(self) -> PixArtTransformer2DModel:

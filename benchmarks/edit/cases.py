@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastdiff.apps.edit import likeness
 from fastdiff.models import recogniser
 from fastdiff.models.recogniser import Recogniser
 from fastdiff.training.edit.dataset import as_tensor
@@ -66,9 +67,8 @@ def judge() -> Recogniser:
 
 def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
     """In dB of pictures in [-1, 1], at most 60."""
-    error = ((a - b) / 2).square()
-    error = error if where is None else error[where.expand_as(error)]
-    return float(-10 * error.mean().clamp(min=1e-6).log10())
+    compared = (a, b) if where is None else (a[where.expand_as(a)], b[where.expand_as(b)])
+    return min(likeness.psnr(*compared), 60.0)
 
 
 def as_picture(picture: Tensor) -> np.ndarray:

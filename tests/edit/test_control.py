@@ -8,9 +8,10 @@ from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from fastdiff.apps.edit.control import Control, Controller, Rewording, Shared, Sharing, Span, Watched
+from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Watched
 from fastdiff.apps.edit.merging import destinations, match
 from fastdiff.apps.edit.processors import controlled
+from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.solvers.errors import UsageError
 
 NET = tiny()

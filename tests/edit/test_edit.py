@@ -8,7 +8,7 @@ import pytest
 import tiny_pixart
 from PIL import Image
 
-from fastdiff.apps.edit.options import PRESETS
+from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.main import main
 
 FAST = ("--source", "a fox on grass", "--steps", "4")
