@@ -1,5 +1,6 @@
 """`fastdiff train`: one sub-command for every application whose networks can be trained."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,12 +8,27 @@ from typing import TYPE_CHECKING
 import click
 
 from fastdiff.apps.atomic import writing
-from fastdiff.cli.options import PATH, Command, option
+from fastdiff.cli.options import PATH, Command, Function, option
 
 if TYPE_CHECKING:
     from fastdiff.training.fit import Progress
 
 COUNT = click.IntRange(1)
+FONT_FILE = option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
+DTYPE = option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    help="bfloat16 is faster where the processor has it. [default: float32]",
+    group="Run",
+)
+DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+
+
+def folder_option(default: str) -> Callable[[Function], Function]:
+    """Where a run lives."""
+    told = f"Where the run lives, and goes on after a stop. [default: {default}]"
+    return option("--folder", type=PATH, default=default, help=told, group="Training")
 
 
 @click.group()
@@ -23,13 +39,7 @@ def command() -> None:
 @command.command(cls=Command)
 @option("--pages", type=PATH, help="Clean pages of your own: a folder of images and PDFs.", group="Data")
 @option("--pool", type=COUNT, default=800, help="Pages in all; rendered ones fill it up. [default: 800]", group="Data")
-@option(
-    "--folder",
-    type=PATH,
-    default="runs/docclean",
-    help="Where the run lives, and goes on after a stop. [default: runs/docclean]",
-    group="Training",
-)
+@folder_option("runs/docclean")
 @option(
     "--task",
     type=click.Choice(["clean", "deblur"]),
@@ -50,14 +60,8 @@ def command() -> None:
 @option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
 @option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
 @option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    help="bfloat16 is faster where the processor has it. [default: float32]",
-    group="Run",
-)
-@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+@DTYPE
+@DEBUG
 def docclean(
     pages: Path | None,
     pool: int,
@@ -112,25 +116,13 @@ def docclean(
 
 
 @command.command(cls=Command)
-@option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
-@option(
-    "--folder",
-    type=PATH,
-    default="runs/edit",
-    help="Where the run lives, and goes on after a stop. [default: runs/edit]",
-    group="Training",
-)
+@FONT_FILE
+@folder_option("runs/edit")
 @option("--steps", type=COUNT, default=60_000, help="Of training. [default: 60000]", group="Training")
 @option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    help="bfloat16 is faster where the processor has it. [default: float32]",
-    group="Run",
-)
-@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+@DTYPE
+@DEBUG
 def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dtype: str, debug: bool) -> None:
     """Train the backbone of edit on rendered scenes, on the processor, for hours.
 
@@ -156,14 +148,8 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
 
 
 @command.command(cls=Command)
-@option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
-@option(
-    "--folder",
-    type=PATH,
-    default="runs/recogniser",
-    help="Where the run lives, and goes on after a stop. [default: runs/recogniser]",
-    group="Training",
-)
+@FONT_FILE
+@folder_option("runs/recogniser")
 @option("--steps", type=COUNT, default=5000, help="Of training. [default: 5000]", group="Training")
 @option(
     "--seed",
@@ -179,14 +165,8 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
     help="Of the first stage. [default: 24]",
     group="Network",
 )
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    help="bfloat16 is faster where the processor has it. [default: float32]",
-    group="Run",
-)
-@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+@DTYPE
+@DEBUG
 def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: str, dtype: str, debug: bool) -> None:
     """Train the network that captions scenes, on rendered ones, on the processor, for minutes.
 

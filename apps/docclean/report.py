@@ -1,11 +1,11 @@
 """What docclean did to every page, as data for people and programs (`report.json`)."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
+
+from fastdiff.apps.measures import mean
 
 Status = Literal["cleaned", "kept", "failed"]
 
@@ -70,7 +70,7 @@ class Report:
             "calls": sum(page.calls for page in self.pages),
             "seconds": round(seconds, 3),
             "pages_per_minute": round(60 * len(self.pages) / seconds, 2) if seconds else None,
-        } | {name: _mean([getattr(page, name) for page in self.pages]) for name in MEASURES}
+        } | {name: mean([getattr(page, name) for page in self.pages]) for name in MEASURES}
 
     def to_json(self) -> str:
         """The text of `report.json`."""
@@ -78,8 +78,3 @@ class Report:
 
     def _count(self, status: Status) -> int:
         return sum(page.status == status for page in self.pages)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
-    return fmean(measured) if measured else None

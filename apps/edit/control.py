@@ -13,7 +13,8 @@ from fastdiff.apps.edit.merging import Matching
 from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.solvers.errors import UsageError
 
-HEARD = Span(0, 0.8)  # the paper's own, of word swaps
+HEARD = Span(0, 0.8)  # the authors' default
+
 
 @dataclass(frozen=True)
 class Rewording:

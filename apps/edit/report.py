@@ -1,11 +1,12 @@
 """What edit did to every picture, as data for people and programs (`report.json`)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
+
+from fastdiff.apps.measures import mean
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,8 @@ class Report:
             "failed": sum(edit.status == "failed" for edit in self.edits),
             "calls": sum(edit.calls for edit in self.edits),
             "seconds": round(sum(edit.seconds for edit in self.edits), 3),
-        } | {name: _mean([getattr(edit, name) for edit in self.edits]) for name in MEASURES}
+        } | {name: mean([getattr(edit, name) for edit in self.edits]) for name in MEASURES}
 
     def to_json(self) -> str:
         """The text of `report.json`."""
         return json.dumps({"edits": [asdict(edit) for edit in self.edits], "summary": self.summary}, indent=1) + "\n"
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
-    return fmean(measured) if measured else None
