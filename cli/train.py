@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fastdiff.training.fit import Progress
 
 COUNT = click.IntRange(1)
-FONT_FILE = option("--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data")
+FONT_FILE = option(
+    "--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data"
+)
 DTYPE = option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
