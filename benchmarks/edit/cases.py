@@ -49,7 +49,7 @@ def cases(count: int) -> Iterator[Case]:
 def _pair(rng: np.random.Generator, kind: str) -> tuple[Scene, Scene]:
     """A scene and what it is edited to, neither of a pair that trained."""
     while True:
-        source, other = draw(rng, held=True), draw(rng)
+        source, other = draw(rng, held=True), draw(rng, held=True)
         target = {
             "word": replace(source, concept=other.concept),
             "background": replace(source, background=other.background),
