@@ -193,6 +193,38 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
     click.echo(target)
 
 
+@command.command(cls=Command)
+@option("--photos", type=PATH, help="Photographs of your own: a folder. [default: Debian's wallpapers]", group="Data")
+@folder_option("runs/prior")
+@option("--steps", type=COUNT, default=40_000, help="Of training. [default: 40000]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Squares a step. [default: 16]", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Of squares and weights. [default: 0]", group="Training")
+@DTYPE
+@DEBUG
+def prior(photos: Path | None, folder: Path, steps: int, batch: int, seed: int, dtype: str, debug: bool) -> None:
+    """Train the natural-image prior of attack on photographs, on the processor, for hours.
+
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder `photos` in it holds the
+    prior in the layout of diffusers, and card.json, which says whose photographs made it.
+
+    \b
+    Examples:
+      fastdiff train prior --dtype bfloat16     the recipe of the bundled prior
+      fastdiff train prior --photos holiday/    your own photographs
+    """
+    from fastdiff.training.prior.card import pack
+    from fastdiff.training.prior.photos import listed, own
+    from fastdiff.training.prior.train import TrainOptions, run
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = own(photos) if photos else listed()
+        click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
+        options = TrainOptions(folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype)
+        target = pack(run(options, lambda progress: click.echo(_told(progress), err=True)), options)
+    click.echo(target)
+
+
 def _told(progress: "Progress") -> str:
     """Such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
     left = timedelta(seconds=round(progress.seconds_left))

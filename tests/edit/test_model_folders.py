@@ -18,7 +18,8 @@ from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.card import pack
-from fastdiff.training.edit.train import Trained, TrainOptions, scheduler
+from fastdiff.training.edit.train import Trained, TrainOptions
+from fastdiff.training.velocity import scheduler
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import Scenes
 from fastdiff.training.edit.render import FONT, Renderer
 from fastdiff.training.edit.scenes import Background
-from fastdiff.training.edit.train import scheduler, velocity_loss
+from fastdiff.training.velocity import scheduler, velocity_loss
 
 
 def train(folder: Path, *options: object) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from fastdiff.models.recogniser import Reading, Recogniser, load, save
-from fastdiff.training.edit.card import FONT_LICENCE, LICENCE, digest
+from fastdiff.training.card import LICENCE, digest
+from fastdiff.training.edit.card import FONT_LICENCE
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.recogniser import TrainOptions, fitted
 from fastdiff.training.edit.render import Renderer

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
@@ -17,7 +16,8 @@ from fastdiff.training.edit.backbone import Backbone, tokenizer
 from fastdiff.training.edit.dataset import Scenes
 from fastdiff.training.edit.render import FONT
 from fastdiff.training.edit.scenes import SIDE
-from fastdiff.training.fit import Batch, Objective, Plan, Progress, fit
+from fastdiff.training.fit import Batch, Plan, Progress, fit
+from fastdiff.training.velocity import scheduler, velocity_loss
 
 FITTED_TO = 1000  # scenes that the codec is fitted to
 
@@ -67,29 +67,6 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
         watch,
     )
     return Trained(average, codec, words, schedule)
-
-
-def scheduler() -> DPMSolverMultistepScheduler:
-    """The cosine schedule of Nichol & Dhariwal 2021 (arXiv 2102.09672) for networks that predict v."""
-    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
-
-
-def velocity_loss(codec: PatchCodec, abar: Tensor) -> Objective:
-    """Error of v = alpha eps - sigma x0 (Salimans & Ho 2022, arXiv 2202.00512) at logit-normal training steps.
-
-    White latents make faint components as loud as strong ones: each counts by its deviation.
-    """
-    weight = (codec.deviation / codec.deviation.mean())[:, None, None]
-
-    def loss(net: nn.Module, pictures: Tensor, tokens: Tensor) -> Tensor:
-        clean = codec.encode(pictures.float()).latent_dist.mode()  # (B, C, H, W)
-        t = (torch.randn(len(clean)).sigmoid() * len(abar)).long()
-        alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
-        noise = torch.randn_like(clean)
-        predicted = net(alpha * clean + sigma * noise, t, tokens).float()
-        return (weight * (predicted - (alpha * noise - sigma * clean)).square()).mean()
-
-    return loss
 
 
 def _codec(options: TrainOptions, words: PreTrainedTokenizerFast) -> PatchCodec:

@@ -1,0 +1,44 @@
+"""Finished models as folders in the layout of diffusers, with the card that says what is in them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+LICENCE = "Apache-2.0"  # of the weights
+
+
+def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], others: Mapping[str, Any],
+         told: Mapping[str, Any]) -> Path:  # fmt: skip
+    """Writes the parts of a model, by name, and `card.json` into the folder `target`, and returns that.
+
+    `index` becomes model_index.json; `others` are parts without weights. The card holds `told`, sizes and digests, no
+    dates and no places: the same training gives the same card. Its scores are null until a benchmark fills them in.
+    """
+    for part, content in (networks | others).items():  # type: ignore[operator]
+        content.save_pretrained(target / part)
+    (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    files = sorted(path for path in target.rglob("*") if path.is_file() and path.name != "card.json")
+    card = {
+        "name": target.name,
+        "licence": LICENCE,
+        "bytes": sum(path.stat().st_size for path in files),
+        "sha256": {str(path.relative_to(target)): digest(path) for path in files if path.suffix == ".safetensors"},
+        "parameters": {part: _count(network) for part, network in networks.items()},
+        **told,
+        "scores": None,
+    }
+    (target / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    return target
+
+
+def digest(path: Path) -> str:
+    """Of a file, as cards tell it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _count(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())

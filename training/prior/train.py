@@ -1,0 +1,81 @@
+"""Trains the prior of `fastdiff attack`; a run can be stopped and goes on from its last checkpoint."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from torch.utils.data import DataLoader
+
+from fastdiff.models import patch_codec
+from fastdiff.models.patch_codec import PatchCodec
+from fastdiff.solvers.errors import UsageError
+from fastdiff.training.fit import Batch, Plan, Progress, fit
+from fastdiff.training.prior.dataset import SIDE, Squares, parted
+from fastdiff.training.prior.network import Network
+from fastdiff.training.prior.photos import Photo, read
+from fastdiff.training.velocity import scheduler, velocity_loss
+
+FITTED_TO = 1000  # squares that the codec is fitted to
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training run."""
+
+    folder: Path  # the checkpoint, the codec and the finished prior
+    photos: tuple[Photo, ...]
+    steps: int = 40_000
+    batch: int = 16
+    rate: float = 5e-4  # learning rate
+    seed: int = 0
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    every: int = 200  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The parts of a finished prior."""
+
+    network: Network
+    codec: PatchCodec
+    scheduler: DPMSolverMultistepScheduler
+
+
+def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Trained:
+    """Trains a prior. Raises UsageError for a checkpoint of another network, and for fewer than two photographs."""
+    torch.manual_seed(options.seed)
+    photos, held_out = parted(list(read(options.photos)))
+    if not photos:
+        raise UsageError("one photograph or none can be read and is large enough: at least two are needed")
+    codec, schedule = _codec(options, photos), scheduler()
+    average = fit(
+        Network(len(codec.deviation), SIDE // codec.patch),
+        velocity_loss(codec, schedule.alphas_cumprod),
+        lambda first: _batches(options, photos, first),
+        lambda: next(_stacked(Squares(held_out, options.seed), 64)),
+        Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),
+        options.folder / "prior.state.pt",
+        watch,
+    )
+    return Trained(average, codec, schedule)
+
+
+def _codec(options: TrainOptions, photos: Sequence[np.ndarray]) -> PatchCodec:
+    """The codec that the run began with, else a new one."""
+    folder = options.folder / "codec"
+    if not folder.exists():
+        squares = [square for (square,) in islice(Squares(photos, options.seed + 1_000_003), FITTED_TO)]
+        patch_codec.fit([torch.stack(squares)]).save_pretrained(folder)
+    return PatchCodec.from_pretrained(folder)
+
+
+def _batches(options: TrainOptions, photos: Sequence[np.ndarray], first: int) -> Iterator[Batch]:
+    return _stacked(Squares(photos, options.seed, first * options.batch), options.batch, workers=1)
+
+
+def _stacked(squares: Squares, batch: int, workers: int = 0) -> Iterator[Batch]:
+    return iter(DataLoader(squares, batch_size=batch, num_workers=workers, prefetch_factor=4 if workers else None))
