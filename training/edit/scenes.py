@@ -97,9 +97,9 @@ def _background(rng: np.random.Generator) -> Background:
 
 def _pose(rng: np.random.Generator, spread: float) -> Pose:
     side, x, y, tilt = spread * rng.uniform(-1, 1, 4)
-    side = 92 + 24 * side
+    side = 100 + 12 * side
     room = (SIDE - side) / 2
-    return Pose(side, SIDE / 2 + x * room, SIDE / 2 + y * room, 15 * tilt)
+    return Pose(side, SIDE / 2 + 0.6 * x * room, SIDE / 2 + 0.6 * y * room, 8 * tilt)
 
 
 def _pattern(rng: np.random.Generator) -> Pattern:
