@@ -24,6 +24,9 @@ DTYPE = option(
     help="bfloat16 is faster where the processor has it. [default: float32]",
     group="Run",
 )
+START_FROM = option(
+    "--start-from", type=PATH, help="Finished weights to begin with, such as the bundled ones.", group="Training"
+)
 DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
 
 
@@ -58,7 +61,7 @@ def command() -> None:
 )
 @option("--steps", type=COUNT, default=20_000, help="Of each stage. [default: 20000]", group="Training")
 @option("--batch", type=COUNT, default=16, help="Patches a step. [default: 16]", group="Training")
-@option("--start-from", type=PATH, help="Weights to begin with, such as the bundled ones.", group="Training")
+@START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
 @option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
 @option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
@@ -122,10 +125,20 @@ def docclean(
 @folder_option("runs/edit")
 @option("--steps", type=COUNT, default=60_000, help="Of training. [default: 60000]", group="Training")
 @option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
+@START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
 @DTYPE
 @DEBUG
-def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dtype: str, debug: bool) -> None:
+def edit(
+    font: Path | None,
+    folder: Path,
+    steps: int,
+    batch: int,
+    start_from: Path | None,
+    seed: int,
+    dtype: str,
+    debug: bool,
+) -> None:
     """Train the backbone of edit on rendered scenes, on the processor, for hours.
 
     A stopped run goes on from its last checkpoint by the same command. In the end the folder `scenes` in it holds the
@@ -135,6 +148,7 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
     Examples:
       fastdiff train edit                      the recipe of the bundled backbone
       fastdiff train edit --dtype bfloat16     where the processor is fast at it
+      fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    go on from a finished one
     """
     from fastdiff.training.edit.card import pack
     from fastdiff.training.edit.render import FONT
@@ -143,7 +157,9 @@ def edit(font: Path | None, folder: Path, steps: int, batch: int, seed: int, dty
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
-        options = TrainOptions(folder, font=font or FONT, steps=steps, batch=batch, seed=seed, dtype=dtype)
+        options = TrainOptions(
+            folder, font=font or FONT, steps=steps, batch=batch, seed=seed, dtype=dtype, start_from=start_from
+        )
         trained = run(options, lambda progress: click.echo(_told(progress), err=True))
         target = pack(trained, options)
     click.echo(target)

@@ -35,6 +35,13 @@ def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], ot
     return target
 
 
+def begun_with(weights: Path, recipe: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What cards tell of the weights, a file or a folder, that a training began with; `recipe` made those."""
+    files = sorted(path for path in weights.rglob("*") if path.is_file()) if weights.is_dir() else [weights]
+    joined = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return {"file": weights.name, "sha256": joined, "recipe": recipe}
+
+
 def digest(path: Path) -> str:
     """Of a file, as cards tell it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

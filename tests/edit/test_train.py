@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_pixart
 import torch
 from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
 from safetensors.torch import load_file
@@ -61,6 +62,25 @@ def test_the_real_classes_load_the_folder(trained: tuple[dict, Path]) -> None:
     prompt = "fox on a teal background"
     picture = pipeline(prompt, num_inference_steps=2, clean_caption=False, use_resolution_binning=False).images[0]
     assert picture.size == (128, 128)
+
+
+def test_a_run_begins_with_a_finished_backbone_and_its_card_says_so(trained: tuple[dict, Path], tmp_path: Path) -> None:
+    first = trained[1] / "scenes"
+    assert train(tmp_path, "--steps", 1, "--start-from", first) == 0
+    begun, average = state(tmp_path)["net"], state(trained[1])["average"]
+    moved = [(begun[name] - value).abs().max().item() for name, value in average.items()]
+    assert 0 < max(moved) < 1e-3  # half precision, and one step of the warm-up
+    for part in ("codec", "scenes/vae"):
+        again, codec = PatchCodec.from_pretrained(tmp_path / part), PatchCodec.from_pretrained(first / "vae")
+        assert torch.equal(again.components, codec.components)
+    recipe = json.loads((tmp_path / "scenes" / "card.json").read_text())["recipe"]
+    assert recipe["start_from"]["recipe"]["steps"] == 3
+
+
+def test_a_backbone_of_another_size_is_no_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_pixart.write(tmp_path / "tiny")
+    assert train(tmp_path / "run", "--steps", 1, "--start-from", tmp_path / "tiny") == 2
+    assert "no backbone of scenes" in capsys.readouterr().err
 
 
 def test_the_folder_is_small_and_its_card_true(trained: tuple[dict, Path]) -> None:

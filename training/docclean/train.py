@@ -1,6 +1,5 @@
 """Trains the two networks of document clean-up; any run can be stopped and goes on from its last checkpoint."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, load
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
+from fastdiff.training import card
 from fastdiff.training.docclean import losses, pool
 from fastdiff.training.docclean.dataset import Mixture, Patches
 from fastdiff.training.fit import Objective, Plan, Progress, fit
@@ -77,12 +77,10 @@ def recipe(options: TrainOptions) -> dict:
 
 
 def _begun_with(weights: Path, stage: str) -> dict:
-    """Name and digest of the weights that a stage began with, and their own recipe where a card tells it."""
-    files = sorted(weights.iterdir()) if weights.is_dir() else [weights]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    card = weights.with_suffix(".json")
-    told = json.loads(card.read_text()) if card.exists() else {}
-    return {"file": weights.name, "sha256": digest, "recipe": told.get("recipe", {}).get(stage)}
+    """The weights that a stage began with, and their own recipe where a card tells it."""
+    path = weights.with_suffix(".json")
+    told = json.loads(path.read_text()) if path.exists() else {}
+    return card.begun_with(weights, told.get("recipe", {}).get(stage))
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """The folder that `fastdiff edit` reads."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fastdiff.training import card
 from fastdiff.training.edit.concepts import CONCEPTS
@@ -25,7 +27,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     networks = {"transformer": halves.transformer, "text_encoder": halves.text_encoder, "vae": trained.codec}
     font = {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": card.digest(options.font)}
     told = {
-        "recipe": {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")},
+        "recipe": _recipe(options),
         "data": {
             "side": SIDE,
             "font": font,
@@ -36,3 +38,12 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     }
     others = {"tokenizer": trained.tokenizer, "scheduler": trained.scheduler}
     return card.pack(options.folder / name, INDEX, networks, others, told)
+
+
+def _recipe(options: TrainOptions) -> dict[str, Any]:
+    """What was asked for, without the places of this machine."""
+    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")}
+    if options.start_from:
+        made = json.loads((options.start_from / "card.json").read_text())["recipe"]
+        recipe["start_from"] = card.begun_with(options.start_from, made)
+    return recipe

@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from fastdiff.models import patch_codec
 from fastdiff.models.patch_codec import PatchCodec
+from fastdiff.models.pixart import PixArt
+from fastdiff.models.registry import load
+from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import Backbone, tokenizer
 from fastdiff.training.edit.dataset import Scenes
 from fastdiff.training.edit.render import FONT
@@ -34,7 +37,8 @@ class TrainOptions:
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
-    widening: float = 0.15  # share of the run in which the poses of the scenes widen to their full range
+    widening: float = 0.15  # share of a run from nothing in which the poses of the scenes widen to their full range
+    start_from: Path | None = None  # a finished backbone to begin with, as `pack` writes it
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,15 @@ class Trained:
 def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Trained:
     """Trains a backbone.
 
-    Raises UsageError for a checkpoint of another network, MissingError without the font.
+    Raises UsageError for a checkpoint or a beginning of another network, MissingError without the font.
     """
     torch.manual_seed(options.seed)
     words, schedule = tokenizer(), scheduler()
-    codec = _codec(options, words)
+    start = _beginning(options.start_from) if options.start_from else None
+    codec = _codec(options, words, start)
     net = Backbone(len(words), len(codec.deviation), SIDE // codec.patch)
+    if start:
+        _begin_with(net, start)
     net.transformer.set_default_attn_processor()  # on processors, in bfloat16, a third faster than fused attention
     average = fit(
         net,
@@ -69,13 +76,29 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     return Trained(average, codec, words, schedule)
 
 
-def _codec(options: TrainOptions, words: PreTrainedTokenizerFast) -> PatchCodec:
-    """The codec that the run began with, else a new one."""
+def _codec(options: TrainOptions, words: PreTrainedTokenizerFast, start: PixArt | None) -> PatchCodec:
+    """The codec that the run began with, else that of the backbone it begins with, else a new one."""
     folder = options.folder / "codec"
     if not folder.exists():
         scenes = islice(Scenes(options.font, words, options.seed), FITTED_TO)
-        patch_codec.fit([torch.stack([picture for picture, _ in scenes])]).save_pretrained(folder)
+        codec = start.vae if start else patch_codec.fit([torch.stack([picture for picture, _ in scenes])])
+        codec.save_pretrained(folder)
     return PatchCodec.from_pretrained(folder)
+
+
+def _beginning(folder: Path) -> PixArt:
+    start = load(str(folder))
+    if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec):
+        raise UsageError(f"{folder} is no backbone of scenes: give a folder that an earlier run packed")
+    return start
+
+
+def _begin_with(net: Backbone, start: PixArt) -> None:
+    try:
+        net.transformer.load_state_dict(start.transformer.state_dict())
+        net.text_encoder.load_state_dict(start.text_encoder.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"the networks of {start.name} are of another size, or know other words") from error
 
 
 def _held_out(options: TrainOptions, words: PreTrainedTokenizerFast) -> Batch:
@@ -85,6 +108,6 @@ def _held_out(options: TrainOptions, words: PreTrainedTokenizerFast) -> Batch:
 
 
 def _batches(options: TrainOptions, words: PreTrainedTokenizerFast, first: int) -> Iterator[Batch]:
-    widening = round(options.widening * options.steps * options.batch)
+    widening = 0 if options.start_from else round(options.widening * options.steps * options.batch)
     scenes = Scenes(options.font, words, options.seed, first * options.batch, widening)
     return iter(DataLoader(scenes, batch_size=options.batch, num_workers=1, prefetch_factor=4))
