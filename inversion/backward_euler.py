@@ -5,12 +5,13 @@ inversion has yet to reach. First-order steps reach up there and give the correc
 correction held fixed, the first-order part of the step is solved for the state.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
 from fastdiff.inversion.anderson import Anderson
+from fastdiff.inversion.answered import Answered
 from fastdiff.inversion.fixed_point import Misses, shortfall, solved_path
 from fastdiff.inversion.invert import Path
 from fastdiff.inversion.reversed import climb
@@ -18,12 +19,11 @@ from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import Known
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import integrate
 from fastdiff.solvers.multistep import Memory, Multistep
-from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.schedule import Level
 
 
 class Climb(NamedTuple):
@@ -82,7 +82,7 @@ class BackwardEuler:
 
     def _correction(self, f: Denoiser, y: Tensor, t: Level, u: Level, above: Grid, memory: Memory) -> Tensor:
         """What the estimates at the levels above u add to the sampler's step from y (B, ...) at u down to t."""
-        f = Answered(f, u, f(y, u))
+        f = Answered(f, {u: f(y, u)})
         history, state, level = [], y, u
         for higher in above:
             state, level = self._walk(f, state, level, higher), higher
@@ -95,22 +95,3 @@ class BackwardEuler:
     def _walk(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Tensor:
         times = (t.t + (u.t - t.t) * i / self.fine_substeps for i in range(1, self.fine_substeps))
         return integrate(f, DDIM(), x, (t, *map(f.schedule.level, times), u)).x
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A denoiser that has been called at one level already, with the state that it will get there again."""
-
-    inner: Denoiser
-    level: Level
-    estimate: Estimate
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
-
-    def __call__(self, x: Tensor, level: Level) -> Estimate:
-        return self.estimate if level == self.level else self.inner(x, level)
-
-    def fresh(self) -> "Answered":
-        return replace(self, inner=self.inner.fresh())

@@ -111,7 +111,7 @@ class PixArt:
             embeddings = torch.cat([against.embeddings.expand_as(embeddings), embeddings])
             mask = torch.cat([against.mask.expand_as(mask), mask])
             scale = torch.tensor(scales, device=self.device)[:, None, None, None]
-        net = Conditioned(self.transformer, embeddings, mask, self._frame(len(mask), size), scale)
+        net = Conditioned(self.transformer, embeddings, mask, self._frame(size), scale)
         return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
@@ -130,14 +130,14 @@ class PixArt:
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
 
-    def _frame(self, rows: int, size: tuple[int, int]) -> dict[str, Tensor | None]:
-        """The micro-conditions of PixArt-alpha at 1024 pixels: size and height / width of the picture."""
+    def _frame(self, size: tuple[int, int]) -> dict[str, Tensor | None]:
+        """The micro-conditions of PixArt-alpha at 1024 pixels, one row: size and height / width of the picture."""
         if not self.transformer.use_additional_conditions:
             return {"resolution": None, "aspect_ratio": None}
         height, width = size
         return {
-            "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
-            "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
+            "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device),
+            "aspect_ratio": torch.tensor([[height / width]], device=self.device),
         }
 
     @contextmanager
@@ -156,30 +156,38 @@ class PixArt:
 class Conditioned:
     """The transformer with prompts bound, and its predictions guided in float32.
 
-    Without `scale` there is a prompt for every row of x. With it, (B, 1, 1, 1), there are 2 B prompts: those of the
-    unconditional rows, then those of the conditional ones.
+    Without `scale` there are B prompts. With it, (B, 1, 1, 1), there are 2 B: those of the unconditional rows, then
+    those of the conditional ones.
     """
 
     transformer: PixArtTransformer2DModel
     embeddings: Tensor  # (B or 2 B, L, D)
     mask: Tensor  # (B or 2 B, L)
-    frame: dict[str, Tensor | None]
+    frame: dict[str, Tensor | None]  # a row of every micro-condition
     scale: Tensor | None
 
     def __call__(self, x: Tensor, label: Tensor) -> Tensor:
-        """Noisy latents (B, C, h, w) at labels (B,) to the prediction (B, C, h, w), without learned variances."""
-        if self.scale is None:
-            return self._predict(x, label)
-        without, given = self._predict(torch.cat([x, x]), torch.cat([label, label])).chunk(2)
-        return without + self.scale * (given - without)
+        """Noisy latents (N B, C, h, w) at labels (N B,) to the prediction (N B, C, h, w), without learned variances.
 
-    def _predict(self, x: Tensor, label: Tensor) -> Tensor:
+        The prompts stand for the rows N times over.
+        """
+        if self.scale is None:
+            return self._predict(x, label, halves=1)
+        without, given = self._predict(torch.cat([x, x]), torch.cat([label, label]), halves=2).chunk(2)
+        return without + self.scale.repeat(len(x) // len(self.scale), 1, 1, 1) * (given - without)
+
+    def _predict(self, x: Tensor, label: Tensor, halves: int) -> Tensor:
+        def for_all(rows: Tensor) -> Tensor:
+            """(halves * B, ...) to (halves * N * B, ...)."""
+            return rows.unflatten(0, (halves, -1)).repeat(1, len(x) // len(rows), *[1] * (rows.ndim - 1)).flatten(0, 1)
+
+        frame = {name: None if row is None else row.expand(len(x), -1) for name, row in self.frame.items()}
         out = self.transformer(
             x.to(self.embeddings.dtype),
-            encoder_hidden_states=self.embeddings,
-            encoder_attention_mask=self.mask,
+            encoder_hidden_states=for_all(self.embeddings),
+            encoder_attention_mask=for_all(self.mask),
             timestep=label,
-            added_cond_kwargs=self.frame,
+            added_cond_kwargs=frame,
             return_dict=False,
         )[0]
         return out[:, : x.shape[1]].float()

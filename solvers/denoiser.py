@@ -1,9 +1,9 @@
 """The contract between solvers and networks: a denoiser maps a noisy state and its level to an `Estimate`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,12 +25,27 @@ class Denoiser(Protocol):
         ...
 
 
+@runtime_checkable
+class Parallel(Denoiser, Protocol):
+    """A denoiser that answers about states at different levels in one call."""
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        """States (N, B, ...), each at its level, to an estimate (B, ...) of each."""
+        ...
+
+
+def is_parallel(f: Denoiser) -> TypeGuard[Parallel]:
+    """Whether f is that, or counts the calls of one that is."""
+    return is_parallel(f.inner) if isinstance(f, Counted) else isinstance(f, Parallel)
+
+
 @dataclass(frozen=True)
 class Network:
     """A module as a denoiser.
 
     The module is called as `net(x, label, **given)`, with x (B, ...) and label (B,) = clock(level), both in `dtype`.
-    Its output has the shape of x and comes back in the dtype of the state.
+    Its output has the shape of x and comes back in the dtype of the state. Asked about N levels at once, it is called
+    with N B rows, all B of a level before those of the next, and `given` N times over.
     """
 
     net: Callable[..., Tensor]
@@ -44,6 +59,14 @@ class Network:
         label = torch.full((x.shape[0],), self.clock(level), dtype=self.dtype, device=x.device)
         out = self.net(x.to(self.dtype), label, **self.given).to(x.dtype)
         return FROM[self.predicts](out, x, level)
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        count, rows = states.shape[:2]
+        labels = torch.tensor([self.clock(level) for level in levels], dtype=self.dtype, device=states.device)
+        given = {name: value.repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
+        out = self.net(states.flatten(0, 1).to(self.dtype), labels.repeat_interleave(rows), **given).to(states.dtype)
+        parts = zip(out.unflatten(0, (count, rows)), states, levels, strict=True)
+        return [FROM[self.predicts](*part) for part in parts]
 
     def fresh(self) -> "Network":
         return self
@@ -70,6 +93,11 @@ class Counted:
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         self.tally.calls += 1
         return self.inner(x, level)
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        assert isinstance(self.inner, Parallel)
+        self.tally.calls += 1
+        return self.inner.at_levels(states, levels)
 
     def fresh(self) -> "Counted":
         return Counted(self.inner.fresh(), self.tally)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
 
+from fastdiff.inversion.answered import asked_ahead
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted, Network
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
@@ -52,6 +53,35 @@ def test_network_binds_conditioning_label_and_dtype():
     replaced = replace(f, given={"text": torch.zeros(2)})
     replaced(random_state(2, 3), schedule.knot(0))
     assert seen["text"].sum() == 0
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 100])
+def test_states_at_several_levels_are_answered_in_few_calls_as_one_by_one(rows):
+    schedule, labels = SCHEDULES["discrete"], []
+    given = {"text": random_state(2, 3)}
+
+    def net(x, label, *, text):
+        labels.append(label.tolist())
+        return x * label[:, None] + text
+
+    f = Counted(Counted(Network(net, schedule, "v", schedule.label, given, torch.float64)))
+    levels, states = grid(log_snr, schedule, 4), random_state(5, 2, 3)
+    answered = asked_ahead(f, states, levels, rows)
+    count = max(1, rows // 2)
+    assert f.tally.calls == f.inner.tally.calls == len(labels) == -(-5 // count)
+    assert labels[0] == [schedule.label(level) for level in levels[:count] for _ in range(2)]
+    for x, level in zip(states, levels, strict=True):
+        for told, alone in zip(answered(x, level), f.inner.inner(x, level), strict=True):
+            torch.testing.assert_close(told, alone, rtol=0, atol=1e-12)
+    calls = f.tally.calls
+    answered(states[0], schedule.level(0.5))
+    assert f.tally.calls == calls + 1
+
+
+def test_a_denoiser_that_takes_one_level_is_not_asked_ahead():
+    f = Counted(Counted(MIXTURE))
+    assert asked_ahead(f, random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4), 100) is f
+    assert f.tally.calls == 0
 
 
 def test_prediction_types_of_one_network_give_one_trajectory():

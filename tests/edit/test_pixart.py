@@ -8,6 +8,7 @@ from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
 from tiny_pixart import write
 from torch import Tensor
 
+from fastdiff.inversion.answered import asked_ahead
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
@@ -100,6 +101,18 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
     assert [len(mask) for mask in seen] == rows
     assert torch.equal(seen[0][-2:], prompts.mask)
     assert (seen[0][:-2].sum(1) == 1).all()  # the end of a prompt alone
+
+
+@pytest.mark.parametrize("guidance", [1.0, [1.0, 6.0]])
+def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: float | list[float]) -> None:
+    backbone = load(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
+    f = backbone.denoiser(backbone.read(PROMPTS), guidance, (64, 96))
+    levels = backbone.trained.grid(STEPS)[:3]
+    states = torch.stack([noise(), noise().flip(0), noise().flip(-1)])
+    answered = asked_ahead(f, states, levels, 100)
+    for x, level in zip(states, levels, strict=True):
+        assert_close(answered(x, level).x0, f(x, level).x0)
+    assert answered is not f and (states[0] - states[1]).abs().max() > 1
 
 
 def test_guidance_for_other_rows_is_refused(backbone: Backbone) -> None:
