@@ -46,9 +46,10 @@ def test_every_level_is_noised_on_its_own():
 
 
 @pytest.mark.parametrize("steps", [10, 20, 50])
-def test_maps_are_wider_than_noise_and_pull_against_their_neighbours(steps):
+@pytest.mark.parametrize("inverter", [EditFriendly(), ledits()], ids=["edit-friendly", "ledits"])
+def test_maps_are_wider_than_noise_and_pull_against_their_neighbours(inverter, steps):
     """Published for DDPM's steps: deviation above 1, largest next to the picture, correlation around -0.45."""
-    inversion = invert(SMOOTH, SMOOTH.sample(60), grid(linspace, LINEAR_BETAS, steps), EditFriendly())
+    inversion = invert(SMOOTH, SMOOTH.sample(60), grid(linspace, LINEAR_BETAS, steps), inverter)
     z = maps(inversion).flatten(1)  # (N, B * d)
     assert torch.isfinite(z).all()
     assert z.std() > 1 and z.std(1).argmax() == steps - 1

@@ -110,6 +110,16 @@ def test_offsets_keep_the_source_on_its_trajectory_and_leave_the_edit_alone(name
     assert torch.equal(held[2:], free[2:])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("steps", [1, 2, 10, 20, 50])
+def test_offsets_are_exact_for_any_number_of_steps(steps, dtype):
+    for f in (SMOOTH, STIFF):
+        x0, levels = f.sample(2).to(dtype), grid(linspace, LINEAR_BETAS, steps)
+        inversion = invert(f, x0, levels, INVERTERS["ddim"]())
+        assert torch.equal(regenerate(Guided(SOURCE, f, 4.5), pinned(inversion)), x0)
+        assert inversion.residual.min() > 1e-3
+
+
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 @pytest.mark.parametrize("steps", [1, 2, 10, 20, 50])
 @pytest.mark.parametrize("name", EXACT)
@@ -139,7 +149,8 @@ def test_gradients_flow_through_inversion_and_regeneration(name):
         return regenerate(f, replace(inversion, trajectory=inversion.trajectory + delta))
 
     assert torch.autograd.gradcheck(perturbed, torch.zeros_like(x0).requires_grad_())
-    assert torch.autograd.gradcheck(lambda x: invert(f, x, levels, INVERTERS[name]()).trajectory, x0, atol=1e-6)
+    inverted = lambda x: invert(f, x, levels, INVERTERS[name]()).trajectory  # noqa: E731
+    assert torch.autograd.gradcheck(inverted, x0, eps=1e-5, atol=1e-6)  # wide of what a search leaves over
 
 
 @pytest.mark.parametrize(
