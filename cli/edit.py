@@ -1,5 +1,6 @@
 """`fastdiff edit`."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
 
 if TYPE_CHECKING:
+    from fastdiff.apps.edit.app import Forecast
     from fastdiff.apps.edit.report import Report
 
 
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 @option("--blend", metavar="WORDS", help="Change nothing but where these words of the prompts are.", group="Edit")
 @option("--mask", type=PATH, help="A picture of the same size, white where something may change.", group="Edit")
 @option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
+@option(
+    "--release",
+    multiple=True,
+    metavar="WORD:SHARE",
+    help="Such as dog:0.4: when a word is let go.",
+    group="Edit",
+)
+@option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
 @option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
 @option("--preset", type=click.Choice(list(PRESETS)), help="A way to edit [default: what measured best].", group="Way")
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
+@option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Way")
 @option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Way")
 @option(
     "--residual/--no-residual",
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
     group="Way",
 )
 @option("--compile", is_flag=True, help="Compile the network: slow to begin, faster on many pictures.", group="Run")
+@option("--offload", is_flag=True, help="Keep on the device what works now, and no more: for small GPUs.", group="Run")
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures: say what they show and what they shall show.
@@ -47,6 +59,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     Examples:
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model PixArt-alpha/PixArt-XL-2-512x512
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --blend "dog cat" --n 4
+      fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --preview --n 8
       fastdiff edit --csv edits.csv --model my-pixart/
     """
     from fastdiff.apps.edit import app
@@ -54,9 +67,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
     options = Options(**chosen)
     if dry_run:
-        for item, wish in (foreseen := app.forecast(options)):
-            click.echo(f"{item.source} -> {item.output}: {wish.prompt}")
-        click.echo(f"{len(foreseen)} edits to do; calls to other computers: none")
+        click.echo(_foreseen(app.forecast(options)))
         return 0
     with shown(debug=debug) as watch:
         report = app.run(options, watch)
@@ -69,3 +80,11 @@ def _told(report: "Report") -> str:
     notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
     counts = report.summary
     return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed. Report: {report.path}"])
+
+
+def _foreseen(forecast: "Forecast") -> str:
+    """A line for every edit, and one for all."""
+    lines = [f"{item.source} -> {item.output}: {wish.prompt}" for item, wish in forecast.items]
+    time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"
+    calls = f"{forecast.calls} network calls{time}; calls to other computers: none"
+    return "\n".join([*lines, f"{len(lines)} edits to do, {calls}"])

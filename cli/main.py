@@ -14,6 +14,7 @@ from fastdiff.solvers.errors import FastdiffError
 
 COMMANDS = APPS | {
     "invert": "Invert a picture into a file, and say how exactly the file gives it back.",
+    "refine": "Finish a preview that edit made.",
     "rerun": "Make an edited picture again, from what its PNG remembers.",
     "train": "Train the networks of an application, on rendered or your own pages.",
     "models": "List, download and show the models that --model takes.",

@@ -1,6 +1,6 @@
 """The contract between editing and a text-to-image network: pictures, prompts and denoising in its own latents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Prompts:
     ids: tuple[tuple[int, ...], ...]  # of the tokens that count
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     cut: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
+
+
+Focus = Callable[[Tensor], Tensor]  # guidance, conditional - unconditional (B, C, h, w), to the share that counts
 
 
 class Backbone(Protocol):
@@ -62,6 +65,7 @@ class Backbone(Protocol):
         guidance: float | Sequence[float],
         size: tuple[int, int],
         against: Prompts | None = None,
+        focus: Focus | None = None,
     ) -> Denoiser:
         """A denoiser of latents (B, C, h, w) with a row for every prompt.
 
@@ -69,7 +73,8 @@ class Backbone(Protocol):
         w * (conditional - unconditional), for all rows or one a row; `size` is the (height, width) of the pictures in
         pixels. `against` is a prompt of one row that takes the place of no prompt in the unconditional part. Where any
         scale differs from 1, the network is called once on 2 B rows, first the B unconditional ones, then B with their
-        prompts; otherwise on the B rows with prompts alone. Raises UsageError for scales that are not B.
+        prompts, and guidance counts as far as `focus` says, (B, 1, h, w) in [0, 1]; otherwise on the B rows with
+        prompts alone. Raises UsageError for scales that are not B.
         """
         ...
 

@@ -30,6 +30,7 @@ class Description:
     folder: ModelFolder
     licence: str
     side: int | None  # pixels of the pictures that it was trained on, where its configs tell
+    tokens: int | None  # of such a picture in the transformer, where its config tells
     networks: Mapping[str, Weights]  # by part
     scheduler: Mapping[str, Any]  # its config
     card: Mapping[str, Any]  # card.json; empty where there is none
@@ -65,6 +66,7 @@ def describe(path: Path) -> Description:
         folder,
         _licence(path),
         _side(path),
+        _tokens(path),
         {part: read_weights(path / part) for part in networks},
         _optional(path / "scheduler" / "scheduler_config.json"),
         _optional(path / "card.json"),
@@ -103,3 +105,9 @@ def _side(path: Path) -> int | None:
     latents = _optional(path / "transformer" / "config.json").get("sample_size")
     levels = _optional(path / "vae" / "config.json").get("block_out_channels")
     return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None
+
+
+def _tokens(path: Path) -> int | None:
+    config = _optional(path / "transformer" / "config.json")
+    side, patch = (config.get(name) for name in ("sample_size", "patch_size"))
+    return (side // patch) ** 2 if isinstance(side, int) and isinstance(patch, int) and patch else None

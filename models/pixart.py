@@ -15,7 +15,7 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
-from fastdiff.models.backbone import Prompts
+from fastdiff.models.backbone import Focus, Prompts
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.parts import load_network, load_tokenizer
 from fastdiff.models.patch_codec import PatchCodec
@@ -100,6 +100,7 @@ class PixArt:
         guidance: float | Sequence[float],
         size: tuple[int, int],
         against: Prompts | None = None,
+        focus: Focus | None = None,
     ) -> Denoiser:
         rows = len(prompts.mask)
         scales = [guidance] * rows if isinstance(guidance, int | float) else list(guidance)
@@ -111,7 +112,7 @@ class PixArt:
             embeddings = torch.cat([against.embeddings.expand_as(embeddings), embeddings])
             mask = torch.cat([against.mask.expand_as(mask), mask])
             scale = torch.tensor(scales, device=self.device)[:, None, None, None]
-        net = Conditioned(self.transformer, embeddings, mask, self._frame(size), scale)
+        net = Conditioned(self.transformer, embeddings, mask, self._frame(size), scale, focus)
         return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
@@ -165,6 +166,7 @@ class Conditioned:
     mask: Tensor  # (B or 2 B, L)
     frame: dict[str, Tensor | None]  # a row of every micro-condition
     scale: Tensor | None
+    focus: Focus | None = None
 
     def __call__(self, x: Tensor, label: Tensor) -> Tensor:
         """Noisy latents (N B, C, h, w) at labels (N B,) to the prediction (N B, C, h, w), without learned variances.
@@ -174,7 +176,8 @@ class Conditioned:
         if self.scale is None:
             return self._predict(x, label, halves=1)
         without, given = self._predict(torch.cat([x, x]), torch.cat([label, label]), halves=2).chunk(2)
-        return without + self.scale.repeat(len(x) // len(self.scale), 1, 1, 1) * (given - without)
+        scale, guidance = self.scale.repeat(len(x) // len(self.scale), 1, 1, 1), given - without
+        return without + scale * (guidance if self.focus is None else self.focus(guidance) * guidance)
 
     def _predict(self, x: Tensor, label: Tensor, halves: int) -> Tensor:
         def for_all(rows: Tensor) -> Tensor:

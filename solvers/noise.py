@@ -13,6 +13,17 @@ NoiseSource = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
+class Thinned:
+    """The noise of a run that visits some levels of a longer one: its step i is the step `steps[i]` there."""
+
+    inner: NoiseSource
+    steps: tuple[int, ...]
+
+    def __call__(self, like: Tensor, step: int = 0) -> Tensor:
+        return self.inner(like, self.steps[step])
+
+
+@dataclass(frozen=True)
 class Noise:
     """Standard normal noise keyed by (seed, item, step).
 

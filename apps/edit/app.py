@@ -16,8 +16,11 @@ from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.ledger import Ledger
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
-VERB = "edit"
-REMEMBERED = ("model", "solver", "steps", "guidance", "strength", "merge", "blend", "emphasize", "residual", "force")
+VERB, PREVIEW_VERB = "edit", "preview"
+REMEMBERED = (
+    *("model", "dtype", "solver", "steps", "guidance", "strength", "focus", "merge", "blend", "emphasize", "release"),
+    *("residual", "preview", "force"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ class Work:
         return self.options.fingerprint()
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What `run` would do: every output to make with its wish, the network calls of all, and the time on two cores."""
+
+    items: tuple[tuple[inputs.Item, Wish], ...]
+    calls: int
+    seconds: float | None  # None for a model that does not tell its size
+
+
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """Edit all pictures, write the outputs and report.json, and return the report.
 
@@ -62,11 +74,19 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     return report
 
 
-def forecast(options: Options) -> tuple[tuple[inputs.Item, Wish], ...]:
-    """What `run(options)` would do: every output to make with its wish; nothing is written."""
+def forecast(options: Options) -> Forecast:
+    """What `run(options)` would do, and a rough estimate of its time; nothing is written.
+
+    Raises UsageError and MissingError as `run` does.
+    """
+    from fastdiff.apps.edit.editor import preset
+    from fastdiff.apps.edit.forecast import cost, seconds
+
     plan, work = _plan(options)
     finished = _finished(plan, work)
-    return tuple((item, work.of(item.output)[0]) for item in plan.items if item not in finished)
+    items = tuple((item, work.of(item.output)[0]) for item in plan.items if item not in finished)
+    each = cost(preset(options), options)
+    return Forecast(items, each.calls * len(items), seconds(options.model, each.rows * len(items)))
 
 
 class Worker:
@@ -118,13 +138,22 @@ def remembered(path: Path) -> Options:
     record = picture.read_record(path)
     try:
         source, digest, chosen = Path(record["input"]), record["sha256"], dict(record["options"])
-        mask, emphasize = chosen.pop("mask"), tuple(chosen.pop("emphasize"))
-        options = Options((str(source),), mask=Path(mask) if mask else None, emphasize=emphasize, **chosen)
+        emphasize, release = (tuple(chosen.pop(name)) for name in ("emphasize", "release"))
+        chosen["mask"] = Path(chosen["mask"]) if chosen["mask"] else None
+        options = Options((str(source),), emphasize=emphasize, release=release, **chosen)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
     if ledger.file_digest(source) != digest:
         raise UsageError(f"{source} has changed since {path.name} was made from it")
     return options
+
+
+def refined(path: Path) -> Options:
+    """The options that finish a preview. Raises UsageError as `remembered` does, and for what is no preview."""
+    options = remembered(path)
+    if not options.preview:
+        raise UsageError(f"{path.name} is finished: give a picture that --preview made")
+    return replace(options, preview=False)
 
 
 def _plan(options: Options) -> tuple[inputs.Plan, Work]:
@@ -138,7 +167,7 @@ def _plan(options: Options) -> tuple[inputs.Plan, Work]:
         names, wishes = options.inputs, {}
     plan = inputs.plan(
         names,
-        verb=VERB,
+        verb=PREVIEW_VERB if options.preview else VERB,
         suffixes=picture.SUFFIXES,
         out=options.out,
         suffix=None if _names_a_file(options.out) else ".png",

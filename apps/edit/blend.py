@@ -4,7 +4,7 @@ The region is given, or where words of the prompts are heard (Prompt-to-Prompt, 
 section 3.2).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from fastdiff.apps.edit.control import Controller, Watched
-from fastdiff.apps.edit.words import absent, find
-from fastdiff.models.backbone import Word
+from fastdiff.apps.edit.control import Controller
 from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
@@ -44,9 +42,10 @@ class Blended(Around[S]):
 
 @dataclass(frozen=True)
 class HeardRegion:
-    """Where the watched words were heard so far, in the source or in the target, as a mask for `Blended`."""
+    """Where a set of watched words was heard so far, in the source or in the target, as a mask for `Blended`."""
 
     controller: Controller
+    which: int  # of the sets
     tokens: tuple[int, int]  # rows and columns of the token grid
     latents: tuple[int, int]  # h, w
     threshold: float = 0.3  # of the highest attention
@@ -56,22 +55,7 @@ class HeardRegion:
         maps = self.controller.maps
         if maps is None:
             raise UsageError("no attention was written down: blending by words starts after the first step")
-        heard = max_pool2d(maps.unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)
+        heard = max_pool2d(maps[self.which].unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)
         heard = interpolate(heard, self.latents, mode="bilinear", align_corners=False)
         inside = heard > self.threshold * heard.amax(dim=(2, 3), keepdim=True)
         return (inside | inside[:1]).float()
-
-
-def watched(prompts: Sequence[Sequence[Word]], names: Sequence[str], length: int, depth: int) -> Watched:
-    """The named words wherever a prompt has them, in the middle third of `depth` blocks.
-
-    `length` is that of the token sequence. Raises UsageError for a word that no prompt has.
-    """
-    tokens = torch.zeros(len(prompts), length)
-    for name in names:
-        found = [find(words, name) for words in prompts]
-        if not any(found):
-            raise absent(name, [word for words in prompts for word in words])
-        for row, positions in zip(tokens, found, strict=True):
-            row[list(positions)] = 1
-    return Watched(tokens, range(depth // 3, 2 * depth // 3 + 1))

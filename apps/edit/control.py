@@ -3,8 +3,9 @@
 A batch has the rows [source, target...], once or, where guidance is on, twice: first all without their prompts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -13,30 +14,42 @@ from fastdiff.apps.edit.merging import Matching
 from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.solvers.errors import UsageError
 
-HEARD = Span(0, 0.8)  # the authors' default
-
 
 @dataclass(frozen=True)
 class Rewording:
     """Prompt-to-Prompt (Hertz et al. 2022, arXiv 2208.01626): targets hear their words where the source heard its own.
 
-    The attention of a target is (P_source M + P_target own) scale, and is not normalised again (section 3.2).
+    The attention of a target to a token is P_source M, until the token is let go, and its own from then on and where
+    it has no counterpart, times its factor in all steps. It is not normalised again (section 3.2).
     """
 
     matrix: Tensor  # (T, L, L) alignment M of every target's prompt, see `words.align`
-    scale: Tensor  # (T, 1, L) factor of every token of a target, see `words.emphasis`
-    span: Span = HEARD
+    scale: Tensor  # (T, 1, L) factor of every token of a target
+    until: Tensor  # (T, 1, L) share of the steps after which a token is let go
+
+    def at(self, step: int, steps: int) -> Callable[[Tensor], Tensor] | None:
+        """What becomes of the attention of all rows to the tokens of their prompts, (1 + T, heads, N, L), in a step."""
+        if step >= round(self._last * steps) and not self._emphasizes:
+            return None
+        return partial(self._reworded, self._aligned * ((self.until * steps).round() > step))
+
+    def _reworded(self, held: Tensor, probabilities: Tensor) -> Tensor:
+        source, targets = probabilities[:1], probabilities[1:]
+        matrix, held, scale = (rule[:, None].to(targets) for rule in (self.matrix, held, self.scale))
+        return torch.cat([source, (source @ (matrix * held) + targets * (1 - held)) * scale])
 
     @cached_property
-    def own(self) -> Tensor:
-        """1 for the tokens of a target that have no counterpart, (T, 1, L)."""
-        return (self.matrix.sum(dim=1, keepdim=True) == 0).to(self.matrix)
+    def _aligned(self) -> Tensor:
+        """1 for the tokens of a target that have a counterpart, (T, 1, L)."""
+        return (self.matrix.sum(dim=1, keepdim=True) != 0).to(self.matrix)
 
-    def __call__(self, probabilities: Tensor) -> Tensor:
-        """Attention of all rows to the tokens of their prompts, (1 + T, heads, N, L), the targets' changed."""
-        source, targets = probabilities[:1], probabilities[1:]
-        matrix, own, scale = (rule[:, None].to(targets) for rule in (self.matrix, self.own, self.scale))
-        return torch.cat([source, (source @ matrix + targets * own) * scale])
+    @cached_property
+    def _last(self) -> float:
+        return float(self.until.max())
+
+    @cached_property
+    def _emphasizes(self) -> bool:
+        return bool((self.scale != 1).any())
 
 
 @dataclass(frozen=True)
@@ -60,9 +73,9 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Watched:
-    """Words of which the attention is written down, in some blocks."""
+    """Sets of words of which the attention is written down, in some blocks."""
 
-    tokens: Tensor  # (rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
+    tokens: Tensor  # (sets, rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
     blocks: range
 
 
@@ -89,17 +102,17 @@ class Controller:
         """The step that is about to be taken. Step 0 begins a run: what was written down before is forgotten."""
         self.step = step
         if step == 0:
-            self.maps: Tensor | None = None  # (rows, N) attention to the watched words, summed over blocks and steps
+            self.maps: Tensor | None = None  # (sets, rows, N) attention to the watched words, summed
 
     def shared(self, block: int) -> Shared | None:
         """What the targets take from the source in the self-attention of a block, now."""
         sharing = self.control.sharing
         return sharing.at(block, self.step, self.control.steps) if sharing else None
 
-    def rewording(self) -> Rewording | None:
+    def rewording(self) -> Callable[[Tensor], Tensor] | None:
         """What becomes of cross-attention, now."""
         rewording = self.control.rewording
-        return rewording if rewording and rewording.span.holds(self.step, self.control.steps) else None
+        return rewording.at(self.step, self.control.steps) if rewording else None
 
     def watches(self, block: int) -> bool:
         return self.control.watched is not None and block in self.control.watched.blocks
@@ -107,7 +120,7 @@ class Controller:
     def write_down(self, probabilities: Tensor) -> None:
         """Adds the attention of all rows to the tokens of their prompts, (rows, heads, N, L), to the maps."""
         assert self.control.watched
-        maps = torch.einsum("rhnl,rl->rn", probabilities.float(), self.control.watched.tokens.float())
+        maps = torch.einsum("rhnl,srl->srn", probabilities.float(), self.control.watched.tokens.float())
         self.maps = maps if self.maps is None else self.maps + maps
 
     def parted(self, x: Tensor) -> Tensor:

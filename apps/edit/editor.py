@@ -11,11 +11,12 @@ from fastdiff.apps.batch import Tick
 from fastdiff.apps.device import place
 from fastdiff.apps.edit.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit.domain import examine
-from fastdiff.apps.edit.likeness import psnr
+from fastdiff.apps.edit.likeness import distance, psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
+from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
-from fastdiff.apps.edit.sampling import Edit
+from fastdiff.apps.edit.sampling import Edit, Sampled
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.inversion.invert import Inversion
 from fastdiff.models import recogniser
@@ -35,6 +36,17 @@ class Edited:
     report: EditReport
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An edit before its inversion."""
+
+    canvas: Canvas  # where the picture lies
+    again: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
+    edit: Edit
+    source: str  # what the picture shows
+    notes: list[str]  # what is worth knowing
+
+
 class Editor:
     """Edits pictures with one model in one way: that of the options, or a given one.
 
@@ -44,10 +56,10 @@ class Editor:
     def __init__(self, options: Options, way: Preset | None = None) -> None:
         self._options, self._name = options, options.preset or DEFAULT
         self._preset = way or preset(options)
-        self._backbone = load(options.model, *place(options.device, options.dtype))
+        self._backbone = load(options.model, *place(options.device, options.dtype), offload=options.offload)
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
         if options.compile:
-            self._backbone.transformer.compile()
+            compile_around_attention(self._backbone.transformer)
 
     def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
@@ -55,34 +67,17 @@ class Editor:
         Raises UsageError for a picture that the model does not know, and for words that no prompt has.
         """
         with torch.inference_mode():
-            canvas, edit, again, source, notes = self.begin(original, wish, seed, mask)
+            begun = self.begin(original, wish, seed, mask)
             with warnings.catch_warnings(action="ignore"):
-                inversion = edit.invert()
+                inversion = begun.edit.invert()
             if inversion.converged is not None and not inversion.converged.all():
-                notes.append("its inversion is not exact: lower the guidance, or take more steps")
+                begun.notes.append("its inversion is not exact: lower the guidance, or take more steps")
             tick(0.5)
-            sampled = edit.sample(inversion, lambda now: tick(0.5 + 0.5 * (now.index + 1) / now.steps))
-            share = edited_share(edit.latents, sampled.latents)
-            if self._options.residual:
-                after = torch.lerp(edit.latents, sampled.latents, share)
-                colour = canvas.finish(self._backbone.decode(after), again, share)
-            else:
-                colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
-            if mask is not None:  # a codec reaches farther than its latents
-                colour = torch.lerp(original, colour, mask)
-            kept = (canvas.wide(share) == 0).expand_as(original)
-            report = replace(
-                self._report(source, inversion, sampled.calls, notes),
-                psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
-                codec_ceiling=psnr(again.clamp(-1, 1), canvas.picture),
-            )
-        return Edited(colour[0].cpu(), report)
+            sampled = begun.edit.sample(inversion, lambda now: tick(0.5 + 0.5 * (now.index + 1) / now.steps))
+            return self.finish(begun, inversion, sampled, mask)
 
-    def begin(
-        self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None
-    ) -> tuple[Canvas, Edit, Tensor, str, list[str]]:
-        """Where the picture lies, the edit to do, the picture as the codec gives it back, what it shows, and what is
-        worth knowing. Raises as a call of the editor."""
+    def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:
+        """The edit to do. Raises as a call of the editor."""
         canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
@@ -91,6 +86,8 @@ class Editor:
         again = self._backbone.decode(latents)
         source, said = self._source(canvas, again, wish)
         shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
+        if self._options.preview:
+            notes.append("a preview, which `fastdiff refine` finishes")
         notes += said + [f"the model did not hear '{each.cut[0]}'" for each in (shown, wished) if each.cut[0]]
         edit = Edit(
             self._backbone,
@@ -100,11 +97,42 @@ class Editor:
             shown,
             wished,
             seed,
-            tuple((self._options.blend or "").split()),
-            None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
-            self._options.emphasize,
+            blend=tuple((self._options.blend or "").split()),
+            mask=None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
+            emphasize=self._options.emphasize,
+            release=self._options.release,
+            preview=self._options.preview,
         )
-        return canvas, edit, again, source, notes
+        return Begun(canvas, again, edit, source, notes)
+
+    def finish(self, begun: Begun, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None) -> Edited:
+        """The picture of what was sampled, with all that was kept."""
+        canvas, before, original = begun.canvas, begun.edit.latents, begun.canvas.original
+        share = edited_share(before, sampled.latents)
+        if self._options.residual:
+            after = torch.lerp(before, sampled.latents, share)
+            colour = canvas.finish(self._backbone.decode(after), begun.again, share)
+        else:
+            colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
+        if mask is not None:  # a codec reaches farther than its latents
+            colour = torch.lerp(original, colour, mask)
+        kept = (canvas.wide(share) == 0).expand_as(original)
+        names = ("emphasize", "release", "blend", "residual", "preview")
+        report = EditReport(
+            input="",
+            source=begun.source,
+            model=self._options.model,
+            preset=self._name,
+            inversion=begun.edit.preset.solver or begun.edit.preset.inversion,
+            calls=inversion.calls + sampled.calls,
+            roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
+            psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
+            codec_ceiling=psnr(begun.again.clamp(-1, 1), canvas.picture),
+            status="edited",
+            reason="; ".join(begun.notes) or None,
+            options=asdict(begun.edit.preset) | {name: getattr(self._options, name) for name in names},
+        )
+        return Edited(colour[0].cpu(), report)
 
     def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
@@ -121,26 +149,11 @@ class Editor:
             return wish.source, []
         return evidence.reading.caption, [f"recognised as '{evidence.reading.caption}'"]
 
-    def _report(self, source: str, inversion: Inversion, calls: int, notes: list[str]) -> EditReport:
-        how = asdict(self._preset) | {"emphasize": self._options.emphasize, "blend": self._options.blend}
-        return EditReport(
-            input="",
-            source=source,
-            model=self._options.model,
-            preset=self._name,
-            inversion=self._preset.solver or self._preset.inversion,
-            calls=inversion.calls + calls,
-            status="edited",
-            reason="; ".join(notes) or None,
-            options=how | {"residual": self._options.residual},
-        )
-
 
 def preset(options: Options) -> Preset:
     """The preset of the options with what they change about it. Raises UsageError for an unknown solver."""
     if options.solver is not None and options.solver not in SOLVERS:
         raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
-    names = ("solver", "steps", "guidance", "strength", "merge")
+    names = ("solver", "steps", "guidance", "strength", "focus", "merge")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     return replace(PRESETS[options.preset or DEFAULT], **changes)
-

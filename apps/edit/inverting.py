@@ -9,7 +9,7 @@ import torch
 from fastdiff.apps import atomic
 from fastdiff.apps.edit import picture
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.likeness import psnr
+from fastdiff.apps.edit.likeness import distance, psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.inversion import stored
@@ -49,9 +49,10 @@ def run(options: Options) -> Inverted:
     editor = Editor(options)
     with torch.inference_mode():
         shown = Wish(options.source or "", options.source)
-        canvas, edit, before, caption, _ = editor.begin(picture.read(source).colour, shown, options.seed)
+        begun = editor.begin(picture.read(source).colour, shown, options.seed)
+        edit, now = begun.edit, begun.canvas.picture
         inversion = edit.invert()
-        setting = Setting(edit.preset.inversion, (caption,), edit.preset.source_guidance)
+        setting = Setting(edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
         with atomic.draft(target) as draft:
             stored.store(draft, inversion, setting)
             atomic.publish(draft, target)
@@ -60,10 +61,10 @@ def run(options: Options) -> Inverted:
         after = edit.backbone.decode(latents)
     return Inverted(
         str(target),
-        caption,
+        begun.source,
         edit.preset.solver or edit.preset.inversion,
         inversion.calls,
-        float((latents - edit.latents).norm() / edit.latents.norm()),
-        psnr(after.clamp(-1, 1), canvas.picture),
-        psnr(before.clamp(-1, 1), canvas.picture),
+        distance(latents, edit.latents),
+        psnr(after.clamp(-1, 1), now),
+        psnr(begun.again.clamp(-1, 1), now),
     )

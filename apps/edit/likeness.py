@@ -9,3 +9,8 @@ def psnr(a: Tensor, b: Tensor) -> float:
     """In dB of pictures, or pixels of them, in [-1, 1]; at most PERFECT."""
     error = ((a - b) / 2).square().mean()
     return float(-10 * error.clamp(min=10 ** (-PERFECT / 10)).log10())
+
+
+def distance(latents: Tensor, wanted: Tensor) -> float:
+    """Of latents from those that were wanted, in parts of their norm."""
+    return float((latents - wanted).norm() / wanted.norm())

@@ -21,9 +21,12 @@ class Options:
     outputs are PNG, which remember how they were made. `prompt` says what the picture shall show, `source` what it
     shows: None lets the bundled model's recogniser say so. `csv` is a table of edits instead, with the columns `input`
     and `prompt` and perhaps `source`. `steps`, `guidance`, `strength` (0 to 1) and `merge` (0 to 0.75) default to the
-    preset's; `blend` names the words outside of which nothing changes, `mask` a picture that is white where something
-    may; `emphasize` holds words with factors such as "stripes:1.5". `n` variants differ by their seed. `force` does
-    finished edits again, replaces files that edit did not make, and edits pictures unlike the model's own.
+    preset's, and so does `focus` (0 to 0.99), the share of the picture that guidance leaves alone; `blend` names the
+    words outside of which nothing changes, `mask` a picture that is white where something may; `emphasize` holds words
+    with factors such as "stripes:1.5", `release` words with the share of the steps after which they are no longer heard
+    where the source heard its own. `preview` takes a few steps of the edit only. `n` variants differ by their seed.
+    `force` does finished edits again, replaces files that edit did not make, and edits pictures unlike the model's own.
+    With `offload` only the transformer stays on the device between uses.
     """
 
     inputs: tuple[str, ...] = ()
@@ -39,16 +42,20 @@ class Options:
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None
+    focus: float | None = None
     merge: float | None = None
     blend: str | None = None
     mask: Path | None = None
     emphasize: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
     residual: bool = True
+    preview: bool = False
     n: int = 1
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    offload: bool = False
     report: Path | None = None
     jobs: int = 1
 
@@ -64,6 +71,7 @@ class Options:
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
             ("strength", self.strength, 0.05, 1),
+            ("focus", self.focus, 0, 0.99),
             ("merge", self.merge, 0, 0.75),
             ("variants", self.n, 1, 100),
         ):
@@ -73,7 +81,7 @@ class Options:
     def fingerprint(self) -> str:
         """A digest of everything but input and prompts that an edit's result depends on, the version included."""
         mask = self.mask and ledger.file_digest(self.mask)
-        how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.merge, self.blend)
-        return ledger.digest(
-            importlib.metadata.version("fastdiff-toolkit"), *how, mask, self.emphasize, self.residual, self.dtype
-        )
+        how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.focus, self.merge)
+        words = (self.blend, self.emphasize, self.release)
+        version = importlib.metadata.version("fastdiff-toolkit")
+        return ledger.digest(version, *how, *words, mask, self.residual, self.preview, self.dtype)

@@ -19,6 +19,7 @@ class Preset:
     cross: float = 0.0  # share of the steps in which the edit hears its words where the source did
     own: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, and when
     first_block: float = 0.0  # from which on it does
+    focus: float = 0.0  # share of the latents that guidance leaves alone, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
     solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
 
@@ -43,3 +44,4 @@ PRESETS = {
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
 DEFAULT = "ledits"
+PREVIEW = 5  # steps, evenly drawn from those of the preset

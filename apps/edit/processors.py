@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.apps.edit.control import Controller
@@ -20,10 +20,7 @@ Processor = Callable[..., Tensor]
 
 @contextmanager
 def controlled(transformer: PixArtTransformer2DModel, controller: Controller) -> Iterator[None]:
-    """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens.
-
-    Enter before torch.compile traces the transformer.
-    """
+    """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens."""
     originals: dict[str, Any] = dict(transformer.attn_processors)
     try:
         wrapped: dict[str, Any] = {name: _wrapped(name, each, controller) for name, each in originals.items()}
@@ -31,6 +28,14 @@ def controlled(transformer: PixArtTransformer2DModel, controller: Controller) ->
         yield
     finally:
         transformer.set_attn_processor(dict(originals))  # a copy: what is passed is emptied
+
+
+def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
+    """Compile all but the attention, which controllers change with every step, so that nothing is compiled again."""
+    for module in transformer.modules():
+        if isinstance(module, Attention):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+    transformer.compile(backend=backend, dynamic=True)
 
 
 @dataclass(frozen=True)

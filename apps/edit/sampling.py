@@ -1,4 +1,4 @@
-"""An edit in a model's latents: inversion under the source prompt, then source and edit side by side, under control."""
+"""An edit in a model's latents: inversion under the source prompt, then the edit, with the source where it needs it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,25 +11,25 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor
 
 from fastdiff.apps.edit import words
-from fastdiff.apps.edit.blend import Blended, HeardRegion, watched
-from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing
+from fastdiff.apps.edit.blend import Blended, HeardRegion
+from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Watched
+from fastdiff.apps.edit.focus import WordsAndGuidance
 from fastdiff.apps.edit.merging import Matching, destinations, match
-from fastdiff.apps.edit.presets import Preset
+from fastdiff.apps.edit.presets import PREVIEW, Preset
 from fastdiff.apps.edit.processors import controlled
-from fastdiff.apps.edit.span import Span
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
-from fastdiff.models.backbone import Backbone, Prompts
+from fastdiff.models.backbone import Backbone, Focus, Prompts
 from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Progress, integrate
+from fastdiff.solvers.integrate import Progress, Solver, integrate
 from fastdiff.solvers.multistep import Multistep
-from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.noise import Noise, Thinned
 from fastdiff.solvers.registry import SOLVERS
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -41,6 +41,7 @@ class Sampled:
     """What came of an edit."""
 
     latents: Tensor  # (1, C, h, w), of the edit
+    source: Tensor | None  # (1, C, h, w), of the source that was sampled beside it
     calls: int  # of the network in sampling
 
 
@@ -49,8 +50,9 @@ class Edit:
     """An edit of one picture with latents (1, C, h, w) of `size` pixels (height, width).
 
     `source` and `target` are prompts of one row. `blend` names words of either, `mask` (1, 1, h, w) in [0, 1] is 1
-    where something may change, `emphasize` holds requests such as "stripes:1.5" for words of the target. Word control
-    is off without a source prompt.
+    where something may change, `emphasize` holds requests such as "stripes:1.5" for words of the target, `release` such
+    as "stripes:0.4". Word control is off without a source prompt. A preview visits some levels of the whole run, with
+    the same noise there.
     """
 
     backbone: Backbone
@@ -63,18 +65,25 @@ class Edit:
     blend: tuple[str, ...] = ()
     mask: Tensor | None = None
     emphasize: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    preview: bool = False
 
     @cached_property
     def grid(self) -> Grid:
         """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
         schedule = self.backbone.trained.schedule
         top = schedule.end + self.preset.strength * (schedule.start - schedule.end)
-        return tuple(schedule.level(float(t)) for t in np.linspace(top, schedule.end, self.preset.steps + 1))
+        times = np.linspace(top, schedule.end, self.preset.steps + 1)
+        return tuple(schedule.level(float(times[i])) for i in self._visited)
+
+    @property
+    def steps(self) -> int:
+        return len(self._visited) - 1
 
     def invert(self) -> Inversion:
         """The path of the source, not yet pinned."""
         with self._alone() as f:
-            return invert(f, self.latents, self.grid, _inverter(self.preset, self.seed), measure=False)
+            return invert(f, self.latents, self.grid, self._inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back, without pins."""
@@ -84,28 +93,39 @@ class Edit:
     @contextmanager
     def _alone(self) -> Iterator[Denoiser]:
         """The denoiser of the source by itself, with the merging that the edit will have."""
-        control = Control(1, self.preset.steps, merging=self._merging)
-        with controlled(self._transformer, Controller(control)):
+        with controlled(self._transformer, Controller(Control(1, self.steps, merging=self._merging))):
             yield self.backbone.denoiser(self.source, self.preset.source_guidance, self.size)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
         """The edit from the source's path. Raises UsageError for words that no prompt has."""
         controller = Controller(self._control)
-        solver = (pinned(inversion) if self.preset.pinned else inversion).solver
-        region = self._region(controller)
-        if region is not None:
-            solver = Blended(solver, region, self.grid[round(BLEND_FROM * self.preset.steps)])
-        scales = (self.preset.source_guidance, self.preset.guidance)
-        against = self.source if self.preset.contrast else None
-        f = Counted(self.backbone.denoiser(_both(self.source, self.target), scales, self.size, against))
+        beside = controller.control.rows > 1
+        f = Counted(self._denoiser(beside, self._focus(controller)))
 
         def told(now: Progress) -> None:
             controller.begin_step(now.index + 1)
             watch(now)
 
         with controlled(self._transformer, controller):
-            x = integrate(f, solver, inversion.x.repeat(2, 1, 1, 1), self.grid, watch=told).x
-        return Sampled(x[1:], f.tally.calls)
+            x = inversion.x.repeat(controller.control.rows, 1, 1, 1)
+            x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=told).x
+        return Sampled(x[-1:], x[:1] if beside else None, f.tally.calls)
+
+    def _denoiser(self, beside: bool, focus: Focus | None) -> Denoiser:
+        """Of the edit, or of source and edit."""
+        against = self.source if self.preset.contrast else None
+        if not beside:
+            return self.backbone.denoiser(self.target, self.preset.guidance, self.size, against)
+        scales = (self.preset.source_guidance, self.preset.guidance)
+        return self.backbone.denoiser(_both(self.source, self.target), scales, self.size, against, focus)
+
+    def _solver(self, inversion: Inversion, controller: Controller) -> Solver:
+        """That of the inversion; beside the edit, the source is put back on its path, and the edit where they agree."""
+        if controller.control.rows == 1:
+            return inversion.solver
+        solver = (pinned(inversion) if self.preset.pinned else inversion).solver
+        region = self._region(controller)
+        return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
 
     @property
     def _transformer(self) -> PixArtTransformer2DModel:
@@ -116,35 +136,38 @@ class Edit:
 
     @property
     def _control(self) -> Control:
+        """What the edit takes from the source, which is beside it where it takes anything."""
         depth = len(self._transformer.transformer_blocks)
-        length = self.source.mask.shape[1]
         blocks = range(round(self.preset.first_block * depth), depth)
-        prompts = self.source.words[0], self.target.words[0]
-        return Control(
-            rows=2,
-            steps=self.preset.steps,
-            rewording=self._rewording(length),
-            sharing=Sharing(self.preset.own, blocks) if self.preset.own else None,
-            merging=self._merging,
-            watched=watched(prompts, self.blend, length, depth) if self.blend else None,
-        )
+        rewording, watched = self._rewording, self._watched(range(depth // 3, 2 * depth // 3 + 1))
+        sharing = Sharing(self.preset.own, blocks) if self.preset.own else None
+        beside = self.mask is not None or any(rule is not None for rule in (rewording, sharing, watched))
+        return Control(2 if beside else 1, self.steps, rewording, sharing, self._merging, watched)
 
-    def _rewording(self, length: int) -> Rewording | None:
-        told = bool(self.source.words[0])
-        if not self.emphasize and not (self.preset.cross and told):
+    @property
+    def _rewording(self) -> Rewording | None:
+        told, target = bool(self.source.words[0]), self.target.words[0]
+        if not self.emphasize and not (told and (self.preset.cross or self.release)):
             return None
-        scale = words.emphasis(self.target.words[0], self.emphasize, length)
-        ours, theirs = (words.Sentence(each.ids[0], each.words[0]) for each in (self.source, self.target))
-        matrix = words.align(ours, theirs, length) if told else torch.zeros(length, length)
-        span, device = Span(0, self.preset.cross if told else 1), self.latents.device
-        return Rewording(matrix[None].to(device), scale[None, None].to(device), span)
+        scale = words.by_word(target, self.emphasize, self._length, 1.0)
+        until = words.by_word(target, self.release, self._length, self.preset.cross)
+        matrix = words.align(*self._sentences, self._length) if told else torch.zeros(self._length, self._length)
+        matrix, scale, until = (rule.to(self.latents.device) for rule in (matrix, scale, until))
+        return Rewording(matrix[None], scale[None, None], until[None, None])
 
-    @cached_property
-    def _merging(self) -> Matching | None:
-        if not self.preset.merge:
+    def _watched(self, blocks: range) -> Watched | None:
+        """The words that blending asks for, and those that change where guidance is focused."""
+        sets = []
+        if self.blend:
+            sets.append(words.named([self.source.words[0], self.target.words[0]], self.blend, self._length))
+        if self.preset.focus:
+            sets.append(words.changed(*self._sentences, self._length))
+        return Watched(torch.stack(sets).to(self.latents.device), blocks) if sets else None
+
+    def _focus(self, controller: Controller) -> Focus | None:
+        if not self.preset.focus:
             return None
-        tokens = self._transformer.pos_embed(self.latents.to(self._transformer.dtype))[0]
-        return match(tokens, destinations(*self.backbone.token_grid(self.latents), self.seed), self.preset.merge)
+        return WordsAndGuidance(controller, -1, self._token_grid, self.preset.focus, self.grid)
 
     def _region(self, controller: Controller) -> Callable[[], Tensor] | None:
         mask = self.mask
@@ -152,22 +175,49 @@ class Edit:
             return lambda: mask
         if not self.blend:
             return None
-        size = self.latents.shape[-2], self.latents.shape[-1]
-        return HeardRegion(controller, self.backbone.token_grid(self.latents), size)
+        return HeardRegion(controller, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
 
+    @cached_property
+    def _merging(self) -> Matching | None:
+        if not self.preset.merge:
+            return None
+        tokens = self._transformer.pos_embed(self.latents.to(self._transformer.dtype))[0]
+        return match(tokens, destinations(*self._token_grid, self.seed), self.preset.merge)
 
-def _inverter(preset: Preset, seed: int) -> Inverter:
-    if preset.solver is not None:
-        solver = SOLVERS[preset.solver]()
-        if isinstance(solver, Multistep) and solver.stochastic:
-            return EditFriendly(solver, Noise(seed))
-        return Reversed(solver)
-    inverter = INVERTERS[preset.inversion]()
-    if isinstance(inverter, EditFriendly):
-        return replace(inverter, noise=Noise(seed))
-    if isinstance(inverter, BackwardEuler):
-        return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
-    return inverter
+    @property
+    def _inverter(self) -> Inverter:
+        preset, noise = self.preset, Thinned(Noise(self.seed), self._visited)
+        if preset.solver is not None:
+            solver = SOLVERS[preset.solver]()
+            if isinstance(solver, Multistep) and solver.stochastic:
+                return EditFriendly(solver, noise)
+            return Reversed(solver)
+        inverter = INVERTERS[preset.inversion]()
+        if isinstance(inverter, EditFriendly):
+            return replace(inverter, noise=noise)
+        if isinstance(inverter, BackwardEuler):
+            return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
+        return inverter
+
+    @cached_property
+    def _visited(self) -> tuple[int, ...]:
+        """The levels of the preset's run, from 0, that this one visits."""
+        whole = self.preset.steps
+        steps = min(whole, PREVIEW) if self.preview else whole
+        return tuple(round(i * whole / steps) for i in range(steps + 1))
+
+    @property
+    def _sentences(self) -> tuple[words.Sentence, words.Sentence]:
+        source, target = (words.Sentence(each.ids[0], each.words[0]) for each in (self.source, self.target))
+        return source, target
+
+    @property
+    def _length(self) -> int:
+        return self.source.mask.shape[1]
+
+    @property
+    def _token_grid(self) -> tuple[int, int]:
+        return self.backbone.token_grid(self.latents)
 
 
 def _both(source: Prompts, target: Prompts) -> Prompts:

@@ -76,20 +76,41 @@ def refine(source: Sequence[int], target: Sequence[int], length: int) -> Tensor:
     return matrix
 
 
-def emphasis(words: Sequence[Word], requests: Sequence[str], length: int) -> Tensor:
-    """Factors (length,) of the attention to every token, from requests such as "stripes:1.5"; 1 where none asks.
+def by_word(words: Sequence[Word], requests: Sequence[str], length: int, default: float) -> Tensor:
+    """A number for every token (length,), from requests such as "stripes:1.5"; `default` where none asks.
 
-    Words are named as for `find`. Raises UsageError for a word that is absent and a factor that is no finite number.
+    Words are named as for `find`. Raises UsageError for a word that is absent and what is no finite number.
     """
-    factors = torch.ones(length)
+    numbers = torch.full((length,), default)
     for request in requests:
-        name, mark, factor = request.rpartition(":")
-        number = _number(factor if mark else "", request)
+        name, mark, text = request.rpartition(":")
+        number = _number(text if mark else "", request)
         tokens = find(words, name)
         if not tokens:
             raise absent(name, words)
-        factors[list(tokens)] = number
-    return factors
+        numbers[list(tokens)] = number
+    return numbers
+
+
+def named(prompts: Sequence[Sequence[Word]], names: Sequence[str], length: int) -> Tensor:
+    """1 for the tokens of the named words wherever a prompt has them, (prompts, length).
+
+    Raises UsageError for a word that no prompt has.
+    """
+    tokens = torch.zeros(len(prompts), length)
+    for name in names:
+        found = [find(words, name) for words in prompts]
+        if not any(found):
+            raise absent(name, [word for words in prompts for word in words])
+        for row, positions in zip(tokens, found, strict=True):
+            row[list(positions)] = 1
+    return tokens
+
+
+def changed(source: Sentence, target: Sentence, length: int) -> Tensor:
+    """1 for the tokens of words that only one of the two has, in the order of `refine`, (2, length)."""
+    matrix = refine(source.ids, target.ids, length)
+    return torch.stack([_of_words(each, length) * (matrix.sum(1 - i) == 0) for i, each in enumerate((source, target))])
 
 
 def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
@@ -109,6 +130,13 @@ def absent(name: str, words: Sequence[Word]) -> UsageError:
     return UsageError(f"no word {name!r} in the prompt: it has {', '.join(word.text for word in words) or 'none'}")
 
 
+def _of_words(sentence: Sentence, length: int) -> Tensor:
+    """1 for the tokens of words, (length,); special tokens and punctuation belong to none."""
+    tokens = torch.zeros(length)
+    tokens[[token for word in sentence.words for token in word.tokens]] = 1
+    return tokens
+
+
 def _units(sentence: Sentence) -> list[list[int]]:
     """Token positions of the words, in order, and of every token between them."""
     owned = {token for word in sentence.words for token in word.tokens}
@@ -122,5 +150,5 @@ def _number(text: str, request: str) -> float:
     except ValueError:
         number = float("nan")
     if not isfinite(number):
-        raise UsageError(f"emphasis of {request!r}: give a word, a colon and a number, as in stripes:1.5")
+        raise UsageError(f"{request!r} for a word: give the word, a colon and a number, as in stripes:1.5")
     return number

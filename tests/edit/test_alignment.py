@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastdiff.apps.edit.words import Sentence, align, emphasis, find, refine, replace
+from fastdiff.apps.edit.words import Sentence, align, by_word, changed, find, named, refine, replace
 from fastdiff.models.backbone import Word
 from fastdiff.solvers.errors import UsageError
 
@@ -105,9 +105,23 @@ def test_a_name_finds_its_tokens(name: str, tokens: tuple[int, ...]) -> None:
     assert find(DOGS, name) == tokens
 
 
-def test_emphasis_is_one_where_nobody_asks() -> None:
-    assert emphasis(DOGS, ["dog#1:1.5", "hot:-2"], 7).tolist() == [1.5, 1, -2, 1, 1, 1, 1]
-    assert emphasis(DOGS, [], 3).tolist() == [1, 1, 1]
+def test_numbers_of_words_are_the_default_where_nobody_asks() -> None:
+    assert by_word(DOGS, ["dog#1:1.5", "hot:-2"], 7, 1.0).tolist() == [1.5, 1, -2, 1, 1, 1, 1]
+    assert by_word(DOGS, [], 3, 0.5).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_names_are_found_in_the_prompts_that_have_them() -> None:
+    prompts = [(Word("fox", (0, 1)), Word("on", (2,))), (Word("owl", (0,)), Word("on", (1,)))]
+    assert named(prompts, ["fox", "owl"], 4).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
+    with pytest.raises(UsageError, match=r"no word 'cat'.*fox, on, owl, on"):
+        named(prompts, ["cat"], 4)
+
+
+def test_what_changes_are_the_words_that_one_of_two_prompts_has() -> None:
+    fox, owl = sentence(("fox", 2), ("on", 1), ("red", 1)), sentence(("owl", 1), ("on", 1), ("pale", 1), ("red", 1))
+    assert changed(fox, owl, 7).tolist() == [[1, 1, 0, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0, 0]]
+    assert not changed(fox, fox, 7).any()
+    assert changed(Sentence((END,), ()), owl, 6).tolist() == [[0] * 6, [1, 1, 1, 1, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +133,6 @@ def test_emphasis_is_one_where_nobody_asks() -> None:
         ("dog:inf", "number"),
     ],
 )
-def test_emphasis_that_means_nothing_is_one_sentence(request_: str, said: str) -> None:
+def test_a_number_that_means_nothing_is_one_sentence(request_: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        emphasis(DOGS, [request_], 7)
+        by_word(DOGS, [request_], 7, 1.0)

@@ -6,10 +6,9 @@ from problems import MIXTURE
 from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor
 
-from fastdiff.apps.edit.blend import Blended, HeardRegion, watched
+from fastdiff.apps.edit.blend import Blended, HeardRegion
 from fastdiff.apps.edit.control import Control, Controller, Watched
 from fastdiff.apps.edit.processors import controlled
-from fastdiff.models.backbone import Word
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import grid, log_snr
@@ -44,8 +43,10 @@ def test_outside_is_the_source_from_the_start_on() -> None:
 
 def region(*maps: list[list[float]], latents: tuple[int, int]) -> Tensor:
     controller = Controller(Control(rows=len(maps), steps=1))
-    controller.maps = torch.tensor(maps).flatten(1)
-    return HeardRegion(controller, (len(maps[0]), len(maps[0][0])), latents)()[:, 0]
+    controller.maps = torch.stack(
+        [torch.zeros(len(maps), len(maps[0]) * len(maps[0][0])), torch.tensor(maps).flatten(1)]
+    )
+    return HeardRegion(controller, 1, (len(maps[0]), len(maps[0][0])), latents)()[:, 0]
 
 
 def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_around() -> None:
@@ -62,16 +63,7 @@ def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_aroun
 
 def test_nothing_heard_yet_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="after the first step"):
-        HeardRegion(Controller(Control(rows=1, steps=1)), (2, 2), (4, 4))()
-
-
-def test_words_are_watched_in_the_prompts_that_have_them() -> None:
-    prompts = [(Word("fox", (0, 1)), Word("on", (2,))), (Word("owl", (0,)), Word("on", (1,)))]
-    rules = watched(prompts, ["fox", "owl"], length=4, depth=10)
-    assert rules.tokens.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]] and rules.blocks == range(3, 7)
-    assert watched(prompts, ["on"], 4, 1).blocks == range(0, 1)
-    with pytest.raises(UsageError, match=r"no word 'cat'.*fox, on, owl, on"):
-        watched(prompts, ["cat"], 4, 10)
+        HeardRegion(Controller(Control(rows=1, steps=1)), 0, (2, 2), (4, 4))()
 
 
 def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
@@ -79,10 +71,10 @@ def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
     net.transformer_blocks[1].attn2.to_q.weight.mul_(100)  # some words are heard in some places, not all in all
     f = Network(lambda x, t: denoise(net, x, text)[:, :4], CosineVP(), "v", lambda level: level.t)
     levels = grid(log_snr, f.schedule, 4)
-    tokens = torch.zeros(2, LENGTH)
-    tokens[:, 3] = 1
+    tokens = torch.zeros(1, 2, LENGTH)
+    tokens[..., 3] = 1
     controller = Controller(Control(rows=2, steps=4, watched=Watched(tokens, range(1, 2))))
-    heard = HeardRegion(controller, (8, 8), (16, 16))
+    heard = HeardRegion(controller, 0, (8, 8), (16, 16))
     solver = Blended(SOLVERS["dpmpp-2m"](), heard, levels[2])
     with controlled(net, controller):
         source, target = integrate(

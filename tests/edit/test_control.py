@@ -18,8 +18,10 @@ NET = tiny()
 ALWAYS, NEVER, BLOCKS = Span(0, 1), Span(0, 0), range(3)
 SHARED: tuple[Shared, ...] = ("qk", "kv", "qkv")
 MASK = torch.tensor([[True] * 4 + [False] * 2] * 4)
-IDENTITY = Rewording(torch.eye(LENGTH)[None], torch.ones(1, 1, LENGTH), ALWAYS)
-UNTOUCHED = Rewording(torch.zeros(1, LENGTH, LENGTH), torch.ones(1, 1, LENGTH), ALWAYS)
+ONES = torch.ones(1, 1, LENGTH)
+IDENTITY = Rewording(torch.eye(LENGTH)[None], ONES, until=ONES)
+UNTOUCHED = Rewording(torch.zeros(1, LENGTH, LENGTH), ONES, until=ONES)
+HEARD = Watched(torch.ones(1, 2, LENGTH), BLOCKS)
 MERGING = match(randoms(16, 5), destinations(4, 4, seed=0), 0.4)
 
 
@@ -55,17 +57,17 @@ TEXT = randoms(4, LENGTH, CHANNELS, seed=1)
 PLAIN = denoise(NET, X, TEXT, MASK)
 OFF = [
     control(),
-    control(rewording=replace(IDENTITY, span=NEVER)),
+    control(rewording=replace(IDENTITY, until=0 * ONES)),
     control(sharing=sharing("qkv", NEVER)),
     control(sharing=sharing("kv", blocks=range(0))),
-    control(watched=Watched(torch.ones(2, LENGTH), range(0))),
+    control(watched=replace(HEARD, blocks=range(0))),
     control(merging=match(randoms(16, 5), destinations(4, 4, seed=0), 0)),
 ]
 RULES = [
     *(control(sharing=sharing(shared)) for shared in SHARED),
     control(rewording=IDENTITY),
     control(merging=MERGING),
-    control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=Watched(torch.ones(2, LENGTH), BLOCKS)),
+    control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=HEARD),
 ]
 
 
@@ -125,10 +127,10 @@ def test_explicit_attention_to_words_is_the_fused_one() -> None:
     torch.testing.assert_close(run(control(rewording=UNTOUCHED), X, TEXT), PLAIN, rtol=0, atol=1e-5)
 
 
-def attention_to_words(rewording: Rewording) -> tuple[Tensor, Tensor]:
+def attention_to_words(rewording: Rewording, step: int = 0) -> tuple[Tensor, Tensor]:
     """Of the source and the target in the first block, (heads, N, L) each."""
-    controller = Recording(control(rewording=rewording, watched=Watched(torch.ones(2, LENGTH), BLOCKS)))
-    run(controller, X, TEXT)
+    controller = Recording(control(rewording=rewording, watched=HEARD))
+    run(controller, X, TEXT, step)
     source, target = controller.seen[0]
     return source, target
 
@@ -140,13 +142,25 @@ def test_a_target_of_which_every_word_is_the_sources_hears_as_the_source() -> No
 
 
 def test_new_tokens_hear_for_themselves_and_emphasis_is_not_normalised_away() -> None:
-    matrix, scale = torch.eye(LENGTH)[None].clone(), torch.ones(1, 1, LENGTH)
+    matrix, scale = torch.eye(LENGTH)[None].clone(), ONES.clone()
     matrix[0, 1, 1], scale[0, 0, 2] = 0, 3
     source, own = attention_to_words(UNTOUCHED)
-    _, target = attention_to_words(Rewording(matrix, scale, ALWAYS))
+    _, target = attention_to_words(Rewording(matrix, scale, until=ONES))
     torch.testing.assert_close(target[..., 1], own[..., 1], rtol=0, atol=0)
     torch.testing.assert_close(target[..., 2], 3 * source[..., 2], rtol=0, atol=0)
     torch.testing.assert_close(target[..., 0], source[..., 0], rtol=0, atol=0)
+
+
+def test_every_token_is_let_go_at_its_own_step_and_emphasis_stays() -> None:
+    until, scale = 0.8 * ONES, ONES.clone()  # of 4 steps, 3
+    until[0, 0, 1], until[0, 0, 4], scale[0, 0, 3] = 0.25, 0, 2
+    rules = Rewording(torch.eye(LENGTH)[None], scale, until)
+    for step, held in enumerate(([0, 1, 2, 3], [0, 2, 3], [0, 2, 3], [])):
+        source, own = attention_to_words(UNTOUCHED, step)
+        _, target = attention_to_words(rules, step)
+        for token in range(4):
+            expected = (source if token in held else own)[..., token] * scale[0, 0, token]
+            torch.testing.assert_close(target[..., token], expected, rtol=0, atol=0)
 
 
 def test_words_are_changed_in_the_rows_that_have_them() -> None:
@@ -196,20 +210,15 @@ def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
 
 def test_oblong_pictures_have_as_many_tokens_as_patches() -> None:
     x, merging = randoms(2, 4, 8, 12), match(randoms(24, 5), destinations(4, 6, seed=0), 0.3)
-    controller = Controller(
-        control(merging=merging, sharing=sharing("kv"), watched=Watched(torch.ones(2, LENGTH), BLOCKS))
-    )
+    controller = Controller(control(merging=merging, sharing=sharing("kv"), watched=HEARD))
     assert run(controller, x, TEXT[:2]).shape == (2, 8, 8, 12)
-    assert controller.maps is not None and controller.maps.shape == (2, 24)
-    torch.testing.assert_close(
-        controller.maps, torch.full((2, 24), 2.0 * 3)
-    )  # heads times blocks: all words were watched
+    assert controller.maps is not None and controller.maps.shape == (1, 2, 24)
+    everything = torch.full((1, 2, 24), 2.0 * 3)  # heads times blocks: all words were watched
+    torch.testing.assert_close(controller.maps, everything)
 
 
 def test_a_run_begins_afresh_and_leaves_nothing_behind() -> None:
-    rules = control(
-        rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=Watched(torch.ones(2, LENGTH), BLOCKS)
-    )
+    rules = control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=HEARD)
     controller = Controller(rules)
     first, maps = run(controller, X, TEXT), controller.maps
     run(controller, X.flip(0), TEXT, step=1)

@@ -47,7 +47,8 @@ def test_every_preset_edits_and_reports(preset: str, model: Path, photo: Path) -
     assert edit(photo, *FAST, "--prompt", "a cat on grass", "--model", model, "--preset", preset) == 0
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
     assert told["status"] == "edited" and told["preset"] == preset and told["options"]["steps"] == 4
-    assert told["calls"] >= 7 and told["seconds"] > 0 and told["codec_ceiling"] is not None
+    assert told["calls"] >= 5 and told["seconds"] > 0 and told["codec_ceiling"] is not None
+    assert told["roundtrip_error"] == (None if preset == "ledits" else 0)  # which does not sample the source again
     edited = pixels(Path(told["output"]))
     assert edited.shape == (90, 120, 3) and not np.array_equal(edited, pixels(photo))
 
@@ -71,6 +72,61 @@ def test_the_same_seed_gives_the_same_picture_and_a_png_can_be_made_again(model:
     assert np.array_equal(pixels(photo.with_name("alone.png")), pixels(second))
     assert main(["rerun", str(second), "-o", str(photo.with_name("again.png"))]) == 0
     assert np.array_equal(pixels(photo.with_name("again.png")), pixels(second))
+
+
+def test_a_preview_is_finished_to_what_the_edit_would_have_been(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = (photo, "--source", "a fox on grass", "--prompt", "a cat on grass", "--model", model, "--steps", "8")
+    assert edit(*wish, "--preview", "--n", "2") == 0
+    assert "a preview, which `fastdiff refine` finishes" in capsys.readouterr().out
+    preview = photo.with_name("photo-preview-2.png")
+    assert main(["refine", str(preview)]) == 0
+    assert edit(*wish, "--seed", "1") == 0
+    whole = photo.with_name("photo-edit.png")
+    assert np.array_equal(pixels(photo.with_name("photo-preview-2-refine.png")), pixels(whole))
+    assert not np.array_equal(pixels(preview), pixels(whole))
+    (told, _) = json.loads(photo.with_name("photo-preview-report.json").read_text())["edits"]
+    assert told["calls"] == 6 and told["options"]["preview"]
+    assert main(["refine", str(whole)]) == 2
+    assert "photo-edit.png is finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["ledits", "edit-friendly", "direct-p2p", "dit4edit-exact"])
+def test_a_dry_run_tells_the_calls_and_the_time_and_does_nothing(
+    preset: str, model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = (photo, *FAST, "--prompt", "a cat on grass", "--model", model, "--preset", preset, "--n", "2")
+    assert edit(*wish, "--dry-run") == 0
+    foreseen = capsys.readouterr().out
+    assert not list(photo.parent.glob("photo-*")) and "photo-edit-2.png: a cat on grass" in foreseen
+    assert edit(*wish) == 0
+    calls = json.loads(photo.with_name("photo-edit-report.json").read_text())["summary"]["calls"]
+    spared = {"dit4edit-exact": 2}.get(preset, 0)  # O-BELM knows the second state of each run beforehand
+    assert f"2 edits to do, {calls + spared} network calls, about 0:00:00 on two cores" in foreseen
+    assert edit(*wish, "--dry-run") == 0
+    assert "0 edits to do, 0 network calls" in capsys.readouterr().out
+
+
+def test_ways_to_steer_words_and_guidance_are_told_and_change_the_picture(model: Path, photo: Path) -> None:
+    wish = (*FAST, "--prompt", "a cat on grass", "--model", model, "--seed", "2")
+    assert edit(photo, *wish, "-o", photo.with_name("plain.png")) == 0
+    for number, asked in enumerate((("--focus", "0.6"), ("--emphasize", "cat:4"), ("--release", "cat:0.2"))):
+        out = photo.with_name(f"{number}.png")
+        preset = ("--preset", "direct-p2p") if asked[0] == "--release" else ()
+        assert edit(photo, *wish, *preset, *asked, "-o", out) == 0
+        assert not np.array_equal(pixels(out), pixels(photo.with_name("plain.png")))
+        (told,) = json.loads(out.with_name(f"{number}-report.json").read_text())["edits"]
+        assert str(told["options"][asked[0][2:]]).strip("[']") == asked[1]
+        assert main(["rerun", str(out), "-o", str(photo.with_name("again.png")), "--force"]) == 0
+        assert np.array_equal(pixels(photo.with_name("again.png")), pixels(out))
+
+
+def test_a_model_that_rests_off_the_device_edits_alike(model: Path, photo: Path) -> None:
+    wish = (*FAST, "--prompt", "a cat on grass", "--model", model)
+    assert edit(photo, *wish) == 0
+    assert edit(photo, *wish, "--offload", "-o", photo.with_name("other.png")) == 0
+    assert np.array_equal(pixels(photo.with_name("other.png")), pixels(photo.with_name("photo-edit.png")))
 
 
 def test_a_changed_input_is_not_made_again(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +183,8 @@ def test_a_table_of_edits(model: Path, photo: Path) -> None:
         (("--prompt", "a cat", "--solver", "magic"), "unknown solver 'magic'"),
         (("--prompt", "a cat", "--blend", "zebra"), "'zebra'"),
         (("--prompt", "a cat", "--emphasize", "cat"), "as in stripes:1.5"),
+        (("--prompt", "a cat", "--source", "a fox", "--release", "zebra:0.5"), "'zebra'"),
+        (("--prompt", "a cat", "--focus", "1"), "focus of 1"),
         (("--prompt", "a cat", "--model", "nowhere/nothing"), "fastdiff models download nowhere/nothing"),
     ],
 )

@@ -1,0 +1,44 @@
+"""What edits will cost, before any model is loaded."""
+
+from dataclasses import dataclass
+
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import PREVIEW, Preset
+from fastdiff.inversion.edit_friendly import ROWS, EditFriendly
+from fastdiff.inversion.registry import INVERTERS
+from fastdiff.models.catalogue import describe, find
+from fastdiff.solvers.registry import SOLVERS
+
+SEARCHING = {"backward-euler": 8, "fixed-point": 8}  # calls a step, as measured; of the others one
+RATE = 1e11  # multiplications and additions a second in such networks, on two cores of a server processor
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one edit."""
+
+    calls: int  # of the network, each on all rows at once
+    rows: int  # in all calls together
+
+
+def cost(preset: Preset, options: Options) -> Cost:
+    """The calls are exact but for inversions that search, and those of solvers without a call in some step."""
+    steps = min(preset.steps, PREVIEW) if options.preview else preset.steps
+    guided = 1 if preset.source_guidance == 1 else 2
+    solver = SOLVERS[preset.solver]() if preset.solver else None
+    at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)
+    evals = solver.evals if solver else 1
+    inverting = steps * (evals if solver else SEARCHING.get(preset.inversion, 1))
+    asks = (preset.cross, preset.own, preset.focus, options.mask, options.blend, options.emphasize, options.release)
+    rows = (2 if any(asks) else 1) * (1 if preset.source_guidance == preset.guidance == 1 else 2)
+    sampling, inverted_in = steps * evals, -(-steps // ROWS) if at_once else inverting
+    return Cost(inverted_in + sampling, inverting * guided + sampling * rows)
+
+
+def seconds(model: str, rows: int) -> float | None:
+    """Of so many rows through the network of a model, on a processor; None where its files do not tell its size.
+
+    Raises UsageError and MissingError as `find` and `describe` do.
+    """
+    told = describe(find(model))
+    return None if told.tokens is None else 2 * rows * told.tokens * told.networks["transformer"].numbers / RATE

@@ -1,0 +1,41 @@
+"""What the commands share that make an edited picture again, from what its PNG remembers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastdiff.cli.options import PATH, Function, option
+
+if TYPE_CHECKING:
+    from fastdiff.apps.edit.options import Options
+
+
+def from_png(verb: str) -> Callable[[Function], Function]:
+    """The argument and the options of the command `verb`."""
+    decorators = (
+        click.argument("png", type=PATH),
+        option("-o", "--out", type=PATH, help=f"A PNG or a folder [default: PNG-{verb}.png].", group="Output"),
+        option("--force", is_flag=True, help="Replace a file of others.", group="Output"),
+        option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
+    )
+
+    def decorate(function: Function) -> Function:
+        for each in reversed(decorators):
+            function = each(function)
+        return function
+
+    return decorate
+
+
+def make(options: "Options", target: Path, force: bool, debug: bool) -> int:
+    """Make the picture that these options describe at `target`, and return the exit code."""
+    from fastdiff.apps.edit import app
+    from fastdiff.cli.progress import shown
+
+    with shown(debug=debug) as watch:
+        report = app.run(replace(options, out=target, force=options.force or force), watch)
+    click.echo(report.edits[0].output or report.edits[0].reason)
+    return report.exit_code

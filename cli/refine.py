@@ -1,0 +1,23 @@
+"""`fastdiff refine`."""
+
+from pathlib import Path
+
+import click
+
+from fastdiff.cli.again import from_png, make
+from fastdiff.cli.options import Command
+
+
+@click.command(cls=Command)
+@from_png("refine")
+def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
+    """Finish a preview: the same edit from the same noise, in all its steps.
+
+    \b
+    Example:
+      fastdiff edit fox.png --prompt "owl on a teal background" --preview --n 8
+      fastdiff refine fox-preview-3.png
+    """
+    from fastdiff.apps.edit.app import refined
+
+    return make(refined(png), out or png.with_name(f"{png.stem}-refine.png"), force, debug)

@@ -1,0 +1,58 @@
+"""Guidance is where the changed words are heard and where it is strongest."""
+
+import torch
+from problems import LINEAR_BETAS
+from tiny_transformer import randoms
+from torch import Tensor
+
+from fastdiff.apps.edit.control import Control, Controller
+from fastdiff.apps.edit.focus import SHAPED, WordsAndGuidance
+from fastdiff.models.pixart import Conditioned
+from fastdiff.solvers.grid import grid, linspace
+
+LEVELS = grid(linspace, LINEAR_BETAS, 10)
+SHAPELESS, SHAPELY = 0, 9  # steps
+WORDS = torch.tensor([[[0.0, 0, 0, 3], [4, 0, 0, 0]]])  # of source and target, on 2 x 2 tokens
+
+
+def masks(step: int, guidance: Tensor, quantile: float = 0.5) -> Tensor:
+    controller = Controller(Control(rows=2, steps=10))
+    controller.begin_step(step)
+    controller.maps = torch.cat([torch.full_like(WORDS, 9), WORDS])
+    return WordsAndGuidance(controller, 1, (2, 2), quantile, LEVELS)(guidance)
+
+
+def test_early_steps_are_guided_where_words_of_either_prompt_are_heard() -> None:
+    assert LEVELS[SHAPELESS].t > SHAPED > LEVELS[SHAPELY].t
+    mask = masks(SHAPELESS, randoms(2, 3, 2, 2))
+    assert mask[1, 0].tolist() == [[1, 0], [0, 1]] and mask.shape == (2, 1, 2, 2)
+
+
+def test_later_steps_are_guided_where_guidance_is_strong_too() -> None:
+    guidance = torch.zeros(2, 3, 2, 2)
+    guidance[1, :, 0, 0], guidance[1, :, 0, 1] = -2, 1
+    assert masks(SHAPELY, guidance)[1, 0].tolist() == [[1, 0], [0, 0]]
+
+
+def test_the_source_is_guided_everywhere() -> None:
+    assert (masks(SHAPELY, randoms(2, 3, 2, 2))[0] == 1).all()
+
+
+def test_no_quantile_is_no_mask() -> None:
+    assert (masks(SHAPELY, randoms(2, 3, 2, 2), quantile=0) == 1).all()
+
+
+def test_a_quantile_leaves_out_its_share_of_a_large_picture() -> None:
+    mask = masks(SHAPELESS, randoms(2, 3, 40, 40), quantile=0.9)
+    assert abs(mask[1].mean() - 0.1) < 0.01
+
+
+def test_a_latent_without_focus_is_as_if_it_had_no_prompt() -> None:
+    def network(x: Tensor, **given: object) -> tuple[Tensor]:
+        return (x + torch.arange(4.0)[:, None, None, None],)  # guidance of 2 everywhere
+
+    half = torch.tensor([[0.0, 1.0]])
+    words, scale = torch.zeros(4, 1, 1), torch.full((2, 1, 1, 1), 3.0)
+    guided = Conditioned(network, words, words[..., 0], {}, scale, lambda guidance: half)  # type: ignore[arg-type]
+    out = guided(torch.zeros(2, 1, 1, 2), torch.zeros(2))
+    assert out[:, 0, 0].tolist() == [[0, 6], [1, 7]]
