@@ -30,7 +30,8 @@ bench-docclean: $(VENV)/installed
 	$(BIN)/python -m benchmarks.docclean $(DATA)
 
 bench-edit: $(VENV)/installed
-	$(BIN)/python -m benchmarks.edit
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.edit --json runs/bench-edit.json --pictures runs/bench-edit
 
 bench-solvers: $(VENV)/installed
 	$(BIN)/python benchmarks/solvers.py

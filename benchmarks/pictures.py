@@ -1,4 +1,4 @@
-"""Before, after and truth side by side, for the best, the median and the worst page of a section."""
+"""Before, after and truth side by side: the best, the median and the worst page of a section, or a sheet of many."""
 
 from pathlib import Path
 
@@ -8,24 +8,48 @@ import numpy as np
 from benchmarks.result import Strip
 
 GAP = 12  # pixels between pictures
+LINE = 40  # pixels of the line above them
+SMALL = 256  # pixels of a side, below which pictures are enlarged
+ON_SHEET = 12  # strips
 
 
 def save(folder: Path, section: str, strips: list[Strip]) -> None:
     """Write SECTION-best.png, SECTION-median.png and SECTION-worst.png, the page's name in the top line."""
-    ranked = sorted(strips, key=lambda strip: strip.score)
+    ranked = _ranked(strips)
     if not ranked:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for rank, strip in (("best", ranked[-1]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[0])):
+    for rank, strip in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         cv2.imwrite(str(folder / f"{section}-{rank}.png"), _drawn(strip))
 
 
+def save_sheet(folder: Path, section: str, strips: list[Strip]) -> None:
+    """Write SECTION.png: strips of one size under each other, the best first, evenly drawn from all."""
+    ranked = _ranked(strips)
+    if not ranked:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {round(i) for i in np.linspace(0, len(ranked) - 1, min(ON_SHEET, len(ranked)))}
+    cv2.imwrite(str(folder / f"{section}.png"), np.vstack([_drawn(ranked[i]) for i in sorted(chosen)]))
+
+
+def _ranked(strips: list[Strip]) -> list[Strip]:
+    return sorted(strips, key=lambda strip: strip.score, reverse=True)
+
+
 def _drawn(strip: Strip) -> np.ndarray:
-    pictures = [cv2.copyMakeBorder(_bgr(each), 40, GAP, GAP, GAP, cv2.BORDER_CONSTANT, value=(200,) * 3)
+    pictures = [cv2.copyMakeBorder(_large(_bgr(each)), LINE, GAP, GAP, GAP, cv2.BORDER_CONSTANT, value=(200,) * 3)
                 for each in strip.pictures]  # fmt: skip
-    row = np.hstack(pictures)
-    cv2.putText(row, f"{strip.name}  {strip.score:.4g}", (GAP, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 1)
+    row, text = np.hstack(pictures), f"{strip.name}  {strip.score:.4g}"
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
+    scale = min(0.7, (row.shape[1] - 2 * GAP) / width)
+    cv2.putText(row, text, (GAP, 28), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1)
     return row
+
+
+def _large(pixels: np.ndarray) -> np.ndarray:
+    times = 1 if min(pixels.shape[:2]) >= SMALL else 2
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _bgr(pixels: np.ndarray) -> np.ndarray:

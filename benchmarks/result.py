@@ -53,6 +53,15 @@ def mean(pages: list[dict[str, Any]], measure: str) -> float | None:
     return fmean(float(page[measure]) for page in pages) if pages else None
 
 
+def means(pages: list[dict[str, Any]], key: str, measures: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """A row for every value of `key`, as they come: the value, the mean of each measure, the number of pages."""
+    rows = []
+    for value in dict.fromkeys(page[key] for page in pages):
+        mine = [page for page in pages if page[key] == value]
+        rows.append((value, *(mean(mine, measure) for measure in measures), len(mine)))
+    return rows
+
+
 def _shown(cell: Cell) -> str:
     if cell is None:
         return "-"

@@ -1,8 +1,9 @@
 """Measures edits of scenes that never trained the bundled backbone, each against its exact answer.
 
-    python -m benchmarks.edit [--model NAME] [--only edits,images,sizes] [--limit N] [--json PATH] [--pictures DIR]
+    python -m benchmarks.edit [--model NAME] [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 
 The true answer to an edit is the same scene rendered with the other words; it needs the Noto Color Emoji font.
+`--only sweep`, which is no part of the whole run, ranks settings of DiT4Edit that its paper leaves open.
 """
 
 import argparse
@@ -13,19 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pictures
-from benchmarks.edit import edits, images, sizes
+from benchmarks.edit import edits, images, previews, sizes, sweep
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"edits": edits.run, "images": images.run, "sizes": sizes.run}
+SECTIONS = {"edits": edits.run, "images": images.run, "sizes": sizes.run, "previews": previews.run, "sweep": sweep.run}
+WHOLE = ("edits", "images", "sizes", "previews")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.edit", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="scenes", metavar="NAME", help="a model of scenes: a name or a folder")
-    parser.add_argument("--only", default=",".join(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
+    parser.add_argument("--only", default=",".join(WHOLE), metavar="NAMES", help=", ".join(SECTIONS))
     parser.add_argument("--limit", type=int, metavar="N", help="at most N scenes")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst edits")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="contact sheets, from best to worst")
     arguments = parser.parse_args()
     numbers: dict[str, Any] = {}
     for name in arguments.only.split(","):
@@ -35,7 +37,7 @@ def main() -> None:
         if arguments.json:
             arguments.json.write_text(json.dumps(numbers, indent=1))
         if arguments.pictures:
-            pictures.save(arguments.pictures, name, section.strips)
+            pictures.save_sheet(arguments.pictures, name, section.strips)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def cases(count: int) -> Iterator[Case]:
         yield Case(kind, source, target, before, truth, torch.from_numpy(region)[None, None])
 
 
+def swaps(count: int) -> list[Case]:
+    """The first `count` edits that change the word alone."""
+    return [case for case in cases(len(KINDS) * count) if case.kind == "word"]
+
+
 def _pair(rng: np.random.Generator, kind: str) -> tuple[Scene, Scene]:
     """A scene and what it is edited to, neither of a pair that trained."""
     while True:

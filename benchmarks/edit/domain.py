@@ -1,8 +1,9 @@
 """How often the guard of the bundled backbone is wrong: fresh scenes that it refuses, photographs that it lets in.
 
-    python -m benchmarks.edit.domain DATA
+    python -m benchmarks.edit.domain DATA [MODEL]
 
-DATA holds `nips17/images/*.png`. Of what its thresholds are compared with, percentiles are shown.
+DATA holds `nips17/images/*.png`; the codec is that of MODEL, a model of scenes. Of what the thresholds are compared
+with, percentiles are shown.
 """
 
 import sys
@@ -17,9 +18,9 @@ from PIL import Image, ImageOps
 from benchmarks.result import Cell, Table
 from fastdiff.apps.edit.domain import LEAST_FAMILIARITY, LEAST_PSNR, Evidence, examine
 from fastdiff.models import recogniser
+from fastdiff.models.registry import load
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.recogniser import fitted
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer
 from fastdiff.training.edit.scenes import SIDE, draw
 
 SCENES = 1000
@@ -28,14 +29,13 @@ COLUMNS = ("pictures", "codec %", "looks %", "either %", "dB: 1 %", "median", "9
 
 
 @torch.inference_mode()
-def main(data: Path) -> None:
-    codec, reader = fitted(FONT), recogniser.bundled()
+def main(data: Path, model: str = "scenes") -> None:
+    backbone, reader = load(model), recogniser.bundled()
 
     def evidence(picture: np.ndarray) -> Evidence:
         """Of a picture, (SIDE, SIDE, 3) uint8."""
         tensor = as_tensor(picture)[None]
-        latents = codec.encode(tensor).latent_dist.mode()
-        return examine(tensor, codec.decode(latents).sample, reader)
+        return examine(tensor, backbone.decode(backbone.encode(tensor)), reader)
 
     groups = {
         "scenes": scenes(),
@@ -72,4 +72,4 @@ def row(name: str, evidence: list[Evidence]) -> tuple[Cell, ...]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

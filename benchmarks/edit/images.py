@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.edit.cases import as_picture, judge
-from benchmarks.result import Section, Strip, Table, mean
+from benchmarks.result import Section, Strip, Table, means
 from fastdiff.models.registry import load
 from fastdiff.solvers.grid import grid, time_uniform
 from fastdiff.solvers.integrate import integrate
@@ -52,9 +52,6 @@ def run(model: str, limit: int | None) -> Section:
             Strip(scene.caption, 0, tuple(as_picture(each[None]) for each in row))
             for scene, row in zip(mine, sides, strict=True)
         ]
-    lines = []
-    for name in dict.fromkeys(row["made"] for row in rows):
-        these = [row for row in rows if row["made"] == name]
-        lines.append((name, mean(these, "concept"), mean(these, "caption"), len(these)))
+    lines = means(rows, "made", ("concept", "caption"))
     table = Table("Captions to pictures: share that the judge reads right", ("made", "concept", "caption", "n"), lines)
     return Section([table], rows, strips)

@@ -1,0 +1,44 @@
+"""When and where DiT4Edit switches from a locked layout to mutual attention: the paper does not say."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from benchmarks.edit.cases import psnr, swaps
+from benchmarks.edit.edits import editor_of, wish
+from benchmarks.result import Section, Table, means
+from fastdiff.apps.edit.presets import PRESETS, Preset
+from fastdiff.apps.edit.span import Span
+
+SWITCHES = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the steps
+FIRST_BLOCKS = (0.0, 0.3, 0.5, 0.7)  # shares of the depth
+SWAPS = 24
+MEASURES = ("object", "background")
+
+
+def run(model: str, limit: int | None) -> Section:
+    """Every setting on the same word swaps, from one inversion of each: it does not depend on the setting."""
+    preset = PRESETS["dit4edit"]
+    editor = editor_of(model, preset)
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(swaps(SWAPS if limit is None else limit)):
+        with torch.inference_mode():
+            begun = editor.begin(case.before, wish(case), seed=0)
+            inversion = begun.edit.invert()
+            for switch in SWITCHES:
+                for first in FIRST_BLOCKS:
+                    edit = replace(begun.edit, preset=switched(preset, switch, first))
+                    mine = replace(begun, edit=edit)
+                    edited = editor.finish(mine, inversion, edit.sample(inversion, lambda now: None)).colour[None]
+                    row = {"setting": f"switch at {switch:.0%} of the steps, from {first:.0%} of the blocks on"}
+                    row |= {"case": number, "object": psnr(edited, case.truth, case.region)}
+                    rows.append(row | {"background": psnr(edited, case.truth, ~case.region)})
+    lines = sorted(means(rows, "setting", MEASURES), key=lambda line: line[1], reverse=True)
+    title = "DiT4Edit's switch and first block on word swaps, best first: PSNR to the true answer in dB"
+    return Section([Table(title, ("setting", *MEASURES, "edits"), lines)], rows)
+
+
+def switched(preset: Preset, switch: float, first_block: float) -> Preset:
+    own = (("qkv", Span(0, switch)), ("kv", Span(switch, 1)))
+    return replace(preset, own=own, first_block=first_block)
