@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--release",
     multiple=True,
     metavar="WORD:SHARE",
-    help="Such as dog:0.4: when a word is let go.",
+    help="Such as dog:0.4: the word is free of the source after that share of the steps.",
     group="Edit",
 )
 @option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     group="Way",
 )
 @option("--compile", is_flag=True, help="Compile the network: slow to begin, faster on many pictures.", group="Run")
-@option("--offload", is_flag=True, help="Keep on the device what works now, and no more: for small GPUs.", group="Run")
+@option("--offload", is_flag=True, help="Keep codec and text encoder off the device while they rest.", group="Run")
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures: say what they show and what they shall show.
