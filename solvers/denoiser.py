@@ -74,9 +74,14 @@ class Network:
 
 @dataclass
 class Tally:
-    """A count of calls, shared by the copies of one `Counted` denoiser."""
+    """A count of calls, shared by the copies of one `Counted` denoiser; `watch` is told every new one."""
 
     calls: int = 0
+    watch: Callable[[int], None] = lambda calls: None
+
+    def add(self) -> None:
+        self.calls += 1
+        self.watch(self.calls)
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,12 @@ class Counted:
         return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        self.tally.calls += 1
+        self.tally.add()
         return self.inner(x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
         assert isinstance(self.inner, Parallel)
-        self.tally.calls += 1
+        self.tally.add()
         return self.inner.at_levels(states, levels)
 
     def fresh(self) -> "Counted":

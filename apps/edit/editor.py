@@ -11,6 +11,7 @@ from fastdiff.apps.batch import Tick
 from fastdiff.apps.device import place
 from fastdiff.apps.edit.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit.domain import examine
+from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.likeness import distance, psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
@@ -68,12 +69,13 @@ class Editor:
         """
         with torch.inference_mode():
             begun = self.begin(original, wish, seed, mask)
+            expected = cost(self._preset, self._options).calls
             with warnings.catch_warnings(action="ignore"):
-                inversion = begun.edit.invert()
+                inversion = begun.edit.invert(lambda calls: tick(min(calls / expected, 1)))
             if inversion.converged is not None and not inversion.converged.all():
                 begun.notes.append("its inversion is not exact: lower the guidance, or take more steps")
-            tick(0.5)
-            sampled = begun.edit.sample(inversion, lambda now: tick(0.5 + 0.5 * (now.index + 1) / now.steps))
+            done = inversion.calls
+            sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
             return self.finish(begun, inversion, sampled, mask)
 
     def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:

@@ -24,7 +24,7 @@ from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.backbone import Backbone, Focus, Prompts
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Progress, Solver, integrate
@@ -80,10 +80,10 @@ class Edit:
     def steps(self) -> int:
         return len(self._visited) - 1
 
-    def invert(self) -> Inversion:
-        """The path of the source, not yet pinned."""
+    def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
+        """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
         with self._alone() as f:
-            return invert(f, self.latents, self.grid, self._inverter, measure=False)
+            return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, self._inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back, without pins."""
