@@ -1,9 +1,8 @@
 """Attention processors of a PixArt transformer that do as a controller says, and give way where it says nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -14,8 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from fastdiff.apps.edit.control import Controller
 from fastdiff.apps.edit.merging import merge, unmerge
 from fastdiff.apps.edit.span import Shared
-
-Processor = Callable[..., Tensor]
+from fastdiff.models.attention import Processor, processors
 
 
 @contextmanager
@@ -24,13 +22,8 @@ def controlled(transformer: PixArtTransformer2DModel, controller: Controller) ->
 
     Enter before torch.compile traces the transformer.
     """
-    originals: dict[str, Any] = dict(transformer.attn_processors)
-    try:
-        wrapped: dict[str, Any] = {name: _wrapped(name, each, controller) for name, each in originals.items()}
-        transformer.set_attn_processor(wrapped)
+    with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
         yield
-    finally:
-        transformer.set_attn_processor(dict(originals))  # a copy: what is passed is emptied
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.apps.edit import likeness
+from fastdiff.apps import likeness
 from fastdiff.models import recogniser
 from fastdiff.models.recogniser import Recogniser
 from fastdiff.training.edit.dataset import as_tensor

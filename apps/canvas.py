@@ -49,9 +49,7 @@ class Canvas:
         """A share of every latent (B, 1, h', w') at the picture's size (B, 1, H, W), 0 and 1 where all around are."""
         height, width = (side + -side % self.multiple for side in self.scaled)
         spread = F.interpolate(share, (height, width), mode="bilinear", align_corners=False)
-        return F.interpolate(
-            spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear"
-        )
+        return F.interpolate(spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear")
 
     def finish(self, edited: Tensor, again: Tensor, share: Tensor) -> Tensor:
         """The edited pictures (B, 3, H, W) in [-1, 1] with the residual where `share` of an edit is 0.
