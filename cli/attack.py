@@ -51,6 +51,7 @@ CHANGED = "[default: the method's]"
 @option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Way")
 @option("--step", type=float, help=f"Length of one {CHANGED}.", group="Way")
 @option("--ball", type=float, help=f"How far any element may go {CHANGED}.", group="Way")
+@option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Way")
 @option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Way")
 @option("--caption", help="What the pictures show, for priors that hear words.", group="Captions")
 @option("--caption-file", type=PATH, help="A JSON object of file names and captions.", group="Captions")

@@ -5,11 +5,12 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PNDMScheduler, UNet2DConditionModel, UNet2DModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from fastdiff.models.patch_codec import PatchCodec
+from fastdiff.models.patch_codec import fit
 
 LENGTH = 16  # tokens of a prompt
 WIDTH = 16  # of the text encoder
@@ -35,11 +36,10 @@ def write_prior(folder: Path, seed: int = 0) -> Path:
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
     )
-    codec = PatchCodec()
-    codec.deviation.data.fill_(0.5)
+    smooth = F.interpolate(torch.rand(16, 3, 16, 16), (64, 64), mode="bicubic").clamp(0, 1) * 2 - 1
     scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
     kinds = {"vqvae": ["fastdiff.models.patch_codec", "PatchCodec"]}
-    return _save(folder, "LDMPipeline", {"unet": unet, "vqvae": codec, "scheduler": scheduler}, kinds)
+    return _save(folder, "LDMPipeline", {"unet": unet, "vqvae": fit([smooth]), "scheduler": scheduler}, kinds)
 
 
 def write_stable_diffusion(folder: Path, xl: bool = False) -> Path:

@@ -64,9 +64,11 @@ class Listener:
 def listening(network: nn.Module, most: int) -> Iterator[Listener]:
     """The network's attention can be written down inside; calls on the way back, inside too, are not."""
     listener = Listener(most)
-    with processors(
-        network, lambda name, original: Writing(original, ".attn2." in name, "mid_block" in name, listener)
-    ):
+
+    def writing(name: str, original: Processor) -> Writing:
+        return Writing(original, ".attn2." in name, "mid_block" in name, listener)
+
+    with processors(network, writing):
         yield listener
 
 

@@ -14,6 +14,7 @@ from fastdiff.apps.attack.attention import Attending, Listener, caption_tokens
 from fastdiff.apps.attack.gradient import Checkpointed, Pullback, backprop, identity, random_free
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.resampling import Resampling
+from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.canvas import Canvas
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.invert import Inverter, invert
@@ -24,6 +25,8 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, time_part
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Schedule
+
+PROBE = 8  # latents a side
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class Latents:
     canvas: Canvas
     noise: Noise  # of the B pictures
     sample: Resampling
+    weights: Tensor  # (C, 1, 1) how far each channel moves for a perturbation of 1
     again: Tensor  # (B, 3, h, w) the pictures on the canvas as the model gives them back
     tally: Tally
     attending: Attending | None = None
@@ -69,6 +73,10 @@ class Latents:
         )
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        latents, pull = self._sampled(self.weights * delta)
+        return latents, lambda gradient: self.weights * pull(gradient)
+
+    def _sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         match self.preset.gradient:
             case "identity":
                 return identity(self.sample, delta)
@@ -81,7 +89,7 @@ class Latents:
 
     def show(self, made: Tensor) -> Tensor:
         change = self.canvas.lift(self.prior.decode(made) - self.again)
-        return (self.canvas.original + change + 1) / 2
+        return eight_bits((self.canvas.original + change + 1) / 2)
 
 
 def prepare(
@@ -111,11 +119,10 @@ def prepare(
             returned = sample(sample.unperturbed)
         heard, words = listener.heard(), caption_tokens(prompts)
         if not (heard.cross and heard.own):
-            raise UsageError(
-                f"{prior.name} has no attention at a quarter of its latents' sides: --method diffattack needs it"
-            )
+            raise UsageError(f"{prior.name} has no attention at a quarter of its latents' sides, where a loss is on it")
         attending = Attending(listener, heard, words, preset.distraction, preset.structure)
-    space = Latents(prior, preset, prompts, canvas, noise, sample, prior.decode(returned), tally, attending)
+    weights = channel_weights(prior, clean.shape[1], preset.even).to(clean)
+    space = Latents(prior, preset, prompts, canvas, noise, sample, weights, prior.decode(returned), tally, attending)
     return space, (returned - clean).abs().flatten(1).amax(1)
 
 
@@ -129,6 +136,21 @@ def grid(schedule: Schedule, preset: Preset) -> Grid:
     else:
         levels = time_part(schedule, preset.strength, preset.steps)
     return levels[round(preset.enter * preset.steps) :] if preset.perturb == "x_k" else levels
+
+
+def channel_weights(prior: Prior, channels: int, even: float) -> Tensor:
+    """(C, 1, 1), with a mean square of 1, for channels that move in proportion to their effect on pixels ^ -even.
+
+    The effect is that of a latent of 1 amid others of 0.
+    """
+    if not even:
+        return torch.ones(channels, 1, 1)
+    probes = torch.zeros(channels + 1, channels, PROBE, PROBE)
+    probes[torch.arange(channels), torch.arange(channels), PROBE // 2, PROBE // 2] = 1
+    *moved, still = prior.decode(probes)
+    effects = torch.stack([(each - still).norm() for each in moved]).clamp(min=1e-6)
+    weights = effects.cpu() ** -even
+    return (weights / weights.square().mean().sqrt())[:, None, None]
 
 
 def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:

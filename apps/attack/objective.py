@@ -8,8 +8,6 @@ from torch import Tensor
 
 from fastdiff.apps.attack.presets import Loss
 
-LEAST_MARGIN = 0.02  # logits by which an attack has to succeed: rounding in another batch size moves them by less
-
 
 @dataclass(frozen=True)
 class Goal:

@@ -21,7 +21,19 @@ from fastdiff.solvers.errors import UsageError
 
 FROM_TABLE = "csv"  # the target that stands for the column of the labels
 LONGEST_CAPTION = 2000  # characters
-CHANGES = ("perturb", "gradient", "loss", "steps", "strength", "guidance", "iterations", "step", "ball", "momentum")
+CHANGES = (
+    "perturb",
+    "gradient",
+    "loss",
+    "steps",
+    "strength",
+    "guidance",
+    "iterations",
+    "step",
+    "ball",
+    "momentum",
+    "confidence",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class Options:
     step: float | None = None
     ball: float | None = None
     momentum: float | None = None
+    confidence: float | None = None
     caption: str | None = None
     caption_file: Path | None = None
     captioner: str | None = None
@@ -88,6 +101,7 @@ class Options:
             ("step", 0, 100),
             ("ball", 0, 100),
             ("momentum", 0, 1),
+            ("confidence", 0, 1000),
             ("seed", 0, 2**63),
             ("batch", 1, 1024),
         ):

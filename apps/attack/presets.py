@@ -30,6 +30,8 @@ class Preset:
     step: float = 0.04
     ball: float = 0.1  # how far any element may go from where it was
     momentum: float = 1.0
+    even: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
+    confidence: float = 0.02  # logits ahead at which it succeeds; rounding in other batch sizes moves them by less
     adam: bool = False  # whether Adam takes the place of signs of the momentum
     stops: bool = True  # at the first success; otherwise the last iterate is the result
     refine: int = 0  # iterations after the first success, each in a ball `shrink` times as large
@@ -44,7 +46,9 @@ class Preset:
 SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it
 PGD = Preset("pixels", iterations=10, step=2 / 255, ball=8 / 255, momentum=0.0, stops=False)  # Madry et al. 2018
 PRESETS = {
-    "natural": Preset("x_k", steps=4, strength=0.5, iterations=40, step=0.02, ball=0.3, refine=4),
+    "natural": Preset(
+        "x_k", steps=4, strength=0.5, iterations=40, step=0.04, ball=0.3, even=0.5, confidence=5.0, refine=4
+    ),
     "sca-official": SCA,
     "sca-strong": replace(SCA, strength=0.5),
     "diffattack": Preset(  # Chen et al. 2024, arXiv 2305.08192

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.attack.ascent import Adam, Ascent, Signs, into_ball
-from fastdiff.apps.attack.objective import LEAST_MARGIN, Goal
+from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import Preset
-from fastdiff.apps.attack.space import Space, eight_bits
+from fastdiff.apps.attack.space import Space
 
 Classifier = Callable[[Tensor], Tensor]  # colours (B, 3, H, W) in [0, 1] to logits (B, C)
 
@@ -39,7 +39,7 @@ def search(
     delta, count = space.unperturbed, len(space.pictures)
     ascent = _ascent(preset)
     memory = ascent.begin(delta)
-    radius = torch.full((count,), preset.ball, device=delta.device)
+    radius = delta.new_full((count,), preset.ball)
     best = _Best(space)
     active = torch.arange(count, device=delta.device)
     for update in range(preset.iterations + 1):
@@ -70,13 +70,13 @@ class _Look:
         made, self._pull = space.sampled(delta)
         self._made = made.detach().requires_grad_()
         with torch.enable_grad():
-            pictures = eight_bits(space.show(self._made))
+            pictures = space.show(self._made)
             logits = classify(pictures)
             self._score = preset.scale * goal.score(logits, preset.loss).sum()
         self.pictures = pictures.detach()
         self.change = (self.pictures - space.pictures).square().flatten(1).mean(1)
         self.margin = goal.margin(logits.detach())
-        self.won = self.margin > LEAST_MARGIN
+        self.won = self.margin > preset.confidence
 
     def gradient(self) -> Tensor:
         """Of the score, by the perturbations."""
@@ -90,8 +90,8 @@ class _Best:
         self.pictures, self.delta = space.pictures.clone(), space.unperturbed
         rows = len(self.pictures)
         device = self.pictures.device
-        self.margin = torch.full((rows,), -torch.inf, device=device)
-        self.change = torch.full((rows,), torch.inf, device=device)
+        self.margin = self.pictures.new_full((rows,), -torch.inf)
+        self.change = self.pictures.new_full((rows,), torch.inf)
         self.success = torch.zeros(rows, dtype=torch.bool, device=device)
         self.iterations = torch.zeros(rows, dtype=torch.long, device=device)
         self.refined = torch.zeros(rows, dtype=torch.long, device=device)

@@ -35,7 +35,7 @@ class Space(Protocol):
         ...
 
     def show(self, made: Tensor) -> Tensor:
-        """The pictures (B, 3, H, W) of what was made, near [0, 1], with a graph where gradients are on."""
+        """The pictures (B, 3, H, W) of what was made, in [0, 1] with 8 bits, with a graph where gradients are on."""
         ...
 
 
@@ -58,7 +58,7 @@ class Pixels:
         return delta, lambda gradient: gradient
 
     def show(self, made: Tensor) -> Tensor:
-        return self.pictures + made
+        return eight_bits(self.pictures + made)
 
 
 def eight_bits(pictures: Tensor) -> Tensor:

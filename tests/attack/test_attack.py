@@ -23,6 +23,10 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+def distance(a: Path, b: Path) -> float:
+    return float(np.abs(pixels(a).astype(int) - pixels(b)).max() / 255)
+
+
 def told(photo: Path) -> dict[str, Any]:
     (image,) = report(photo.with_name("cat-attack-report.json"))["images"]
     return image
@@ -35,7 +39,7 @@ def test_an_attack_end_to_end(photo: Path, prior: Path, capsys: pytest.CaptureFi
     assert image["after"] != image["before"] == image["true"] and image["after_name"] != image["before_name"]
     assert image["roundtrip_error"] < 1e-5 and image["calls"] > 4 and image["caption"] is None
     assert "hears no words" in image["reason"]
-    assert 0.9 < image["ssim"] < 1 and image["linf"] == np.abs(pixels(out) / 255 - pixels(photo) / 255).max()
+    assert 0.9 < image["ssim"] < 1 and image["linf"] == distance(photo, out)
     assert pixels(out).shape == pixels(photo).shape
     assert set(image["defences"]) == {"jpeg-75", "bit-depth-4", "resize-pad"}
     summary = report(photo.with_name("cat-attack-report.json"))["summary"]
