@@ -68,7 +68,8 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     waiting = [item for item in plan.items if item not in finished]
     if waiting:
         _check_accuracy(work, classifier)
-    outcomes = batch.run(waiting, Worker, work, jobs=options.jobs, watch=watch) if waiting else []
+    left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
+    outcomes = batch.run(waiting, Worker, left, jobs=options.jobs, watch=watch) if waiting else []
     done = finished | {outcome.item: outcome.value or _failed(outcome) for outcome in outcomes}
     code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
     report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
@@ -113,7 +114,9 @@ class Worker:
         attempt, seconds = made
         began = time.monotonic() - seconds
         if attempt.colour is None:
-            return replace(attempt.report, seconds=round(seconds, 3))
+            report = replace(attempt.report, seconds=round(seconds, 3))
+            book.publish({}, [asdict(report)], final=True)
+            return report
         return self._written(item, book, content, attempt, beside, began)
 
     def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:

@@ -117,7 +117,7 @@ class Attacker:
         chances = self._classifier(found.pictures).softmax(1)
         return [
             Attempt(
-                found.pictures[row],
+                found.pictures[row].cpu(),
                 replace(
                     reports[row],
                     after=(after := int(chances[row].argmax())),

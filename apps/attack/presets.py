@@ -1,7 +1,6 @@
 """Ways to attack by name: what is perturbed, how the gradient gets there, how far it may go; light to import."""
 
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Literal, get_args
 
 Perturbed = Literal["x_T", "x_k", "maps", "pixels"]
@@ -28,7 +27,7 @@ class Preset:
     loss: Loss = "ce"
     iterations: int = 10
     step: float = 0.04
-    ball: float = 0.1  # how far any element may go from where it was
+    ball: float | None = 0.1  # how far any element may go from where it was; None is as far as it likes
     momentum: float = 1.0
     even: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
     confidence: float = 0.02  # logits ahead at which it succeeds; rounding in other batch sizes moves them by less
@@ -60,7 +59,7 @@ PRESETS = {
         guidance=2.5,
         iterations=30,
         step=0.01,
-        ball=inf,
+        ball=None,
         adam=True,
         distraction=10_000.0,
         structure=100.0,

@@ -39,7 +39,7 @@ def search(
     delta, count = space.unperturbed, len(space.pictures)
     ascent = _ascent(preset)
     memory = ascent.begin(delta)
-    radius = delta.new_full((count,), preset.ball)
+    radius = delta.new_full((count,), torch.inf if preset.ball is None else preset.ball)
     best = _Best(space)
     active = torch.arange(count, device=delta.device)
     for update in range(preset.iterations + 1):

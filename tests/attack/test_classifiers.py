@@ -29,14 +29,14 @@ def same_view(target: ClassifierTarget, theirs: Tensor) -> None:
     """Antialiased resizing in torch and in PIL differ by rounding to 8 bits."""
     ours = target.view(picture())
     assert ours.shape == theirs.shape
-    assert (ours - theirs).abs().mean() < 0.02
+    assert (ours - theirs).abs().mean() < 0.05
 
 
 def test_the_bundled_ones_know_a_cat() -> None:
     target = load_classifier("efficientnet-lite0")
     assert "cat" in target.names[int(target(picture()).argmax())].lower()
-    assert target.view(torch.ones(1, 3, 300, 300)).unique().tolist() == [pytest.approx(1.0)]
-    assert target.view(torch.zeros(1, 3, 300, 300)).unique().tolist() == [pytest.approx(-127 / 128)]
+    torch.testing.assert_close(target.view(torch.ones(1, 3, 300, 300)), torch.ones(1, 3, 224, 224))
+    torch.testing.assert_close(target.view(torch.zeros(1, 3, 300, 300)), torch.full((1, 3, 224, 224), -127 / 128))
     assert target.view(picture()).shape[-1] == 224
 
 
@@ -164,8 +164,8 @@ def test_labels_by_index_and_name() -> None:
     assert target.label("281") == 281 and target.label(" Tabby ") == 281 and target.label("fire_engine") == 555
     with pytest.raises(UsageError, match="did you mean 'tabby'"):
         target.label("taby")
-    with pytest.raises(UsageError, match="give the index, 134 or 517"):
-        target.label("crane")
+    with pytest.raises(UsageError, match="give the index, 0 or 2"):
+        ClassifierTarget("net", nn.Flatten(), View(1), ("crane", "bee", "Crane")).label("crane")
     with pytest.raises(UsageError, match="counted from 0"):
         target.label("1000")
 
