@@ -50,6 +50,11 @@ def read(path: Path) -> Picture:
     return Picture(page, alpha)
 
 
+def as_bytes(colour: Tensor) -> np.ndarray:
+    """Colours (3, H, W) in [-1, 1] as 8-bit pixels (H, W, 3)."""
+    return ((colour.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
 def opaque(of: Picture) -> Picture:
     """The same where it lies on white."""
     return replace(of, alpha=None)
@@ -74,8 +79,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
 def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -> None:
     """Write colours (3, H, W) in [-1, 1] as a PNG with the alpha, resolution, profile and EXIF of `like`, and the
     record of how it was made."""
-    rgb = ((edited.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    image = Image.fromarray(rgb)
+    image = Image.fromarray(as_bytes(edited))
     if like.alpha is not None:
         image.putalpha(Image.fromarray(like.alpha))
     text = PngImagePlugin.PngInfo()

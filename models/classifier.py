@@ -17,8 +17,9 @@ TOLERANCE = 1e-4  # by which colours may leave [0, 1]
 class View:
     """What a classifier sees of a picture.
 
-    The middle square of `crop` times the shorter side, or all of the picture where that is None, scaled to
-    `side` x `side` pixels where that is not None; then (value - mean) / deviation, by channel.
+    The picture is scaled so that the middle square of `side` pixels is `crop` times its shorter side, and cut to that
+    square; without `crop` all of it is scaled to the square, and without `side` it stays as it is. Then
+    (value - mean) / deviation, by channel.
     """
 
     side: int | None
@@ -29,14 +30,20 @@ class View:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Colours (B, 3, H, W) in [0, 1] to the input (B, 3, side, side) of the network."""
-        height, width = pictures.shape[-2:]
-        if self.crop is not None:
-            side = max(1, round(self.crop * min(height, width)))
-            top, left = (height - side) // 2, (width - side) // 2
-            pictures = pictures[..., top : top + side, left : left + side]
-        if self.side is not None and tuple(pictures.shape[-2:]) != (self.side, self.side):
-            pictures = F.interpolate(pictures, (self.side, self.side), mode=self.mode, antialias=True).clamp(0, 1)
+        if self.side is not None:
+            pictures = self._square(pictures, self.side)
         return (pictures - _channels(self.mean, pictures)) / _channels(self.deviation, pictures)
+
+    def _square(self, pictures: Tensor, side: int) -> Tensor:
+        height, width = pictures.shape[-2:]
+        size = side, side
+        if self.crop is not None:
+            shorter = round(side / self.crop)
+            size = shorter * height // min(height, width), shorter * width // min(height, width)
+        if (height, width) != size:
+            pictures = F.interpolate(pictures, size, mode=self.mode, antialias=True).clamp(0, 1)
+        top, left = (round((length - side) / 2) for length in size)
+        return pictures[..., top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)

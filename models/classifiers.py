@@ -156,7 +156,7 @@ def _module(spec: str, name: str) -> ClassifierTarget:
     if not isinstance(net, nn.Module):
         raise UsageError(f"{spec} is a {type(net).__name__}: a torch module, or a function that makes one, is needed")
     side = getattr(net, "side", None)
-    view = View(side, crop=None if side is None else 1.0)
+    view = View(side)
     return ClassifierTarget(spec, net, view, tuple(getattr(net, "names", ())) or _usual(_outputs(net.eval(), view)))
 
 

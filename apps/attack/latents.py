@@ -72,6 +72,9 @@ class Latents:
             attending=self.attending and self.attending.take(rows),
         )
 
+    def possible(self, delta: Tensor) -> Tensor:
+        return delta
+
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         latents, pull = self._sampled(self.weights * delta)
         return latents, lambda gradient: self.weights * pull(gradient)

@@ -58,7 +58,7 @@ def search(
             reached = delta[active].abs().flatten(1).amax(1)
             radius[active] = torch.where(won, preset.shrink * reached, radius[active])
         moved, memory[active] = ascent.step(delta[active], memory[active], gradient, update + 1)
-        delta[active] = into_ball(moved, radius[active])
+        delta[active] = space.take(active).possible(into_ball(moved, radius[active]))
         best.updated(active)
     return best.found()
 

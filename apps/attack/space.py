@@ -30,6 +30,10 @@ class Space(Protocol):
         """The same for some of the pictures."""
         ...
 
+    def possible(self, delta: Tensor) -> Tensor:
+        """The nearest perturbations that make pictures."""
+        ...
+
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         """What perturbations (B, ...) make, without a graph, and the way of a gradient by it back to them."""
         ...
@@ -53,6 +57,9 @@ class Pixels:
 
     def take(self, rows: Tensor) -> "Pixels":
         return Pixels(self.pictures[rows])
+
+    def possible(self, delta: Tensor) -> Tensor:
+        return (self.pictures + delta).clamp(0, 1) - self.pictures
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         return delta, lambda gradient: gradient

@@ -4,7 +4,6 @@ import json
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -29,7 +28,7 @@ def same_view(target: ClassifierTarget, theirs: Tensor) -> None:
     """Antialiased resizing in torch and in PIL differ by rounding to 8 bits."""
     ours = target.view(picture())
     assert ours.shape == theirs.shape
-    assert (ours - theirs).abs().mean() < 0.05
+    assert (ours - theirs).abs().mean() < 0.03
 
 
 def test_the_bundled_ones_know_a_cat() -> None:
@@ -185,4 +184,4 @@ def test_the_middle_is_seen_or_all(crop: float | None, expected: float) -> None:
     wide[..., 8:24] = 1
     seen = View(16, crop, mode="bilinear")(wide)
     assert seen.shape == (1, 3, 16, 16) and float(seen.mean()) == pytest.approx(expected, abs=0.01)
-    assert np.isclose(float(View(None, None)(wide).mean()), 0.5)
+    assert torch.equal(View(None)(wide), wide)

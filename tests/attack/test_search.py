@@ -46,6 +46,9 @@ class Mixture:
     def take(self, rows: Tensor) -> "Mixture":
         return Mixture(self.pictures[rows], self.sample.take(self.sample.f, rows))
 
+    def possible(self, delta: Tensor) -> Tensor:
+        return delta
+
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         return identity(self.sample, delta)
 
