@@ -1,14 +1,13 @@
 """True and target classes of pictures: a CSV file with the columns `image`, `true_label` and perhaps `target_label`."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdiff.apps.csv_file import read_rows
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import UsageError
 
-LARGEST = 10_000_000  # bytes
 ENOUGH = 20  # labels from which on the clean accuracy tells something
 LEAST_ACCURACY = 0.5
 
@@ -24,20 +23,10 @@ class Label:
 def read(path: Path, classifier: ClassifierTarget) -> dict[str, Label]:
     """Labels by the file names of pictures; further columns are passed over.
 
-    Raises UsageError for a file that is too large, is no UTF-8 CSV, lacks columns, names a picture twice, or holds a
-    label that the classifier does not have.
+    Raises UsageError for a file that is too large, is no CSV, lacks columns, names a picture twice, or holds a label
+    that the classifier does not have.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig") if path.stat().st_size <= LARGEST else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if text is None:
-        raise UsageError(f"{path} is too large: it may have at most {LARGEST} bytes")
-    try:
-        reader = csv.DictReader(text.splitlines(), strict=True)
-        columns, rows = set(reader.fieldnames or ()), list(reader)
-    except csv.Error as error:
-        raise UsageError(f"{path} is not CSV: {error}") from error
+    columns, rows = read_rows(path)
     if "image" not in columns or not columns & {"true_label", "target_label"}:
         given = ", ".join(sorted(columns)) or "none"
         raise UsageError(f"{path} has the columns {given}: image is needed, and true_label or target_label")
