@@ -72,7 +72,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt --transfer torchvision:resnet50
     """
     from fastdiff.apps.attack import app
-    from fastdiff.cli.progress import shown
+    from fastdiff.cli.progress import carried_out
 
     options = Options(**chosen)
     if dry_run:
@@ -81,10 +81,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
             click.echo(f"{item.source} -> {item.output}: {goal}")
         click.echo(f"{len(foreseen)} pictures to attack; calls to other computers: none")
         return 0
-    with shown(debug=debug) as watch:
-        report = app.run(options, watch)
-    click.echo(report.to_json() if as_json else _told(report), nl=not as_json)
-    return report.exit_code
+    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
 
 
 def _told(report: "Report") -> str:

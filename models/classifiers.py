@@ -24,7 +24,6 @@ from fastdiff.models.diffusers_folder import read_weights
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import FastdiffError, MissingError, UsageError
 
-DEFAULT = "efficientnet-lite0"
 LITE = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}  # sides of their inputs
 IMAGENET = 1000  # classes of ImageNet
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # of PIL, as torch names them

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from fastdiff.models.scheduler_config import TrainedScheduler
+from fastdiff.models.diffusers_folder import ModelFolder
+from fastdiff.models.patch_codec import PatchCodec
+from fastdiff.models.scheduler_config import TrainedScheduler, read_scheduler_config
 from fastdiff.solvers.errors import UsageError
+
+AUTOENCODERS = {
+    "diffusers.AutoencoderKL": AutoencoderKL,
+    "fastdiff.models.patch_codec.PatchCodec": PatchCodec,
+}
 
 
 @dataclass(frozen=True)
@@ -71,3 +79,17 @@ class Latent:
             yield
         finally:
             part.to("cpu")
+
+
+def fields(
+    folder: ModelFolder, name: str, network: Any, vae: Any, device: torch.device, offload: bool
+) -> dict[str, Any]:
+    """Those of `Latent` for the parts of a folder, which are put where they belong."""
+    return {
+        "name": name,
+        "trained": read_scheduler_config(folder.path / "scheduler"),
+        "network": network.to(device),
+        "vae": vae if offload else vae.to(device),
+        "device": device,
+        "offload": offload,
+    }

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
@@ -17,10 +16,8 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.conditioned import Conditioned, guided
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import Latent
+from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network, load_tokenizer
-from fastdiff.models.patch_codec import PatchCodec
-from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.models.words import spoken
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
@@ -29,10 +26,6 @@ LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of 
 TRANSFORMERS = {
     "diffusers.PixArtTransformer2DModel": PixArtTransformer2DModel,
     "diffusers.Transformer2DModel": PixArtTransformer2DModel,  # its name in the first published folders
-}
-AUTOENCODERS = {
-    "diffusers.AutoencoderKL": AutoencoderKL,
-    "fastdiff.models.patch_codec.PatchCodec": PatchCodec,
 }
 TEXT_ENCODERS = {"transformers.T5EncoderModel": T5EncoderModel}
 TOKENIZERS = {
@@ -103,21 +96,16 @@ def load_pixart(
     The autoencoder is float32 whatever `dtype` is: that of PixArt-Sigma overflows in float16. Raises UsageError for a
     folder that is not whole or asks for other classes.
     """
-    transformer = load_network(folder, "transformer", TRANSFORMERS, dtype).to(device)
+    transformer = load_network(folder, "transformer", TRANSFORMERS, dtype)
     vae = load_network(folder, "vae", AUTOENCODERS, torch.float32)
     text_encoder = load_network(folder, "text_encoder", TEXT_ENCODERS, dtype)
     tokenizer = load_tokenizer(folder, "tokenizer", TOKENIZERS)
     _check_fit(folder, transformer, vae, text_encoder)
     return PixArt(
-        name=name,
-        trained=read_scheduler_config(folder.path / "scheduler"),
-        network=transformer,
-        vae=vae if offload else vae.to(device),
+        **fields(folder, name, transformer, vae, device, offload),
         text_encoder=text_encoder if offload else text_encoder.to(device),
         tokenizer=tokenizer,
         longest=min(LONGEST[folder.pipeline], tokenizer.model_max_length),
-        device=device,
-        offload=offload,
     )
 
 

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerFast
@@ -17,15 +16,13 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.conditioned import Conditioned, guided
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import Latent
+from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network, load_tokenizer
-from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.models.words import spoken
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 UNETS = {"diffusers.UNet2DConditionModel": UNet2DConditionModel}
-AUTOENCODERS = {"diffusers.AutoencoderKL": AutoencoderKL}
 TEXT_ENCODERS = {
     "transformers.CLIPTextModel": CLIPTextModel,
     "transformers.CLIPTextModelWithProjection": CLIPTextModelWithProjection,
@@ -110,7 +107,7 @@ def load_stable_diffusion(
     The autoencoder is float32 whatever `dtype` is: that of XL overflows in float16. Raises UsageError for a folder that
     is not whole or asks for other classes.
     """
-    unet = load_network(folder, "unet", UNETS, dtype).to(device)
+    unet = load_network(folder, "unet", UNETS, dtype)
     vae = load_network(folder, "vae", AUTOENCODERS, torch.float32)
     ends = ["", "_2"][: ENCODERS[folder.pipeline]]
     encoders = [load_network(folder, f"text_encoder{end}", TEXT_ENCODERS, dtype) for end in ends]
@@ -122,12 +119,4 @@ def load_stable_diffusion(
     given = (vae.config.latent_channels, sum(encoder.config.hidden_size for encoder in encoders))
     if wanted != given:
         raise UsageError(f"the parts of {folder.path} do not fit: channels {wanted} are wanted, and {given} are given")
-    return StableDiffusion(
-        name=name,
-        trained=read_scheduler_config(folder.path / "scheduler"),
-        network=unet,
-        vae=vae if offload else vae.to(device),
-        device=device,
-        offload=offload,
-        ears=ears,
-    )
+    return StableDiffusion(**fields(folder, name, unet, vae, device, offload), ears=ears)

@@ -4,24 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import Latent
+from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network
-from fastdiff.models.patch_codec import PatchCodec
-from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 UNETS = {"diffusers.UNet2DModel": UNet2DModel}
-AUTOENCODERS = {
-    "diffusers.AutoencoderKL": AutoencoderKL,
-    "fastdiff.models.patch_codec.PatchCodec": PatchCodec,
-}
 
 
 @dataclass(frozen=True)
@@ -55,16 +48,9 @@ def load_unconditional(
     folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
 ) -> Unconditional:
     """Raises UsageError for a folder that is not whole or asks for other classes."""
-    unet = load_network(folder, "unet", UNETS, dtype).to(device)
+    unet = load_network(folder, "unet", UNETS, dtype)
     vae = load_network(folder, "vqvae", AUTOENCODERS, torch.float32)
     wanted, given = unet.config.in_channels, vae.config.latent_channels
     if wanted != given:
         raise UsageError(f"the parts of {folder.path} do not fit: {wanted} channels are wanted, and {given} are given")
-    return Unconditional(
-        name=name,
-        trained=read_scheduler_config(folder.path / "scheduler"),
-        network=unet,
-        vae=vae if offload else vae.to(device),
-        device=device,
-        offload=offload,
-    )
+    return Unconditional(**fields(folder, name, unet, vae, device, offload))
