@@ -15,7 +15,8 @@ WANTED: dict[str, Any] = {
         # of models of one part, such as classifiers; other weights beside a model_index.json are the same ones again
         *("*config.json", "token*.json", "vocab.*", "merges.txt", "*.model", "model*.safetensors", "model*.index.json"),
     ],
-    "ignore_patterns": ["*.fp16.*", "*.non_ema.*"],  # the same weights again
+    # the same weights again, and a part that is never loaded
+    "ignore_patterns": ["*.fp16.*", "*.non_ema.*", "safety_checker/*"],
 }
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?")
 
