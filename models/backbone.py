@@ -31,9 +31,14 @@ class Prompts:
 
     def take(self, rows: Sequence[int]) -> "Prompts":
         """Those of some rows."""
-        told = (tuple(each[row] for row in rows) for each in (self.ids, self.words, self.cut))
-        pooled = None if self.pooled is None else self.pooled[list(rows)]
-        return Prompts(self.embeddings[list(rows)], self.mask[list(rows)], *told, pooled=pooled)
+        return Prompts(
+            self.embeddings[list(rows)],
+            self.mask[list(rows)],
+            tuple(self.ids[row] for row in rows),
+            tuple(self.words[row] for row in rows),
+            tuple(self.cut[row] for row in rows),
+            None if self.pooled is None else self.pooled[list(rows)],
+        )
 
 
 class Prior(Protocol):
