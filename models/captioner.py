@@ -52,7 +52,7 @@ def load_captioner(name: str, device: str = "cpu") -> Captioner:
 
     folder = model_folder(name)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
