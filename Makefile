@@ -4,10 +4,10 @@ PACKAGES := apps cli data inversion models solvers training
 
 $(VENV)/installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,ocr,heif]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif]'
 	touch $@
 
-.PHONY: demo test lint bench-docclean bench-edit bench-solvers
+.PHONY: demo test lint bench-attack bench-docclean bench-edit bench-solvers
 
 demo: $(VENV)/installed
 	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
@@ -25,6 +25,9 @@ lint: $(VENV)/installed .types
 
 test: lint
 	$(BIN)/pytest
+
+bench-attack: $(VENV)/installed
+	$(BIN)/python -m benchmarks.attack $(DATA)
 
 bench-docclean: $(VENV)/installed
 	$(BIN)/python -m benchmarks.docclean $(DATA)

@@ -63,16 +63,13 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff edit --csv edits.csv --model my-pixart/
     """
     from fastdiff.apps.edit import app
-    from fastdiff.cli.progress import shown
+    from fastdiff.cli.progress import carried_out
 
     options = Options(**chosen)
     if dry_run:
         click.echo(_foreseen(app.forecast(options)))
         return 0
-    with shown(debug=debug) as watch:
-        report = app.run(options, watch)
-    click.echo(report.to_json() if as_json else _told(report), nl=not as_json)
-    return report.exit_code
+    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
 
 
 def _told(report: "Report") -> str:

@@ -1,9 +1,11 @@
 """Progress of a batch on standard error: a bar where a person looks on, failures as lines everywhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol, TypeVar
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -26,6 +28,33 @@ def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
                     console.print(now.finished.trace, markup=False)
 
         yield watch
+
+
+class Report(Protocol):
+    """What every application returns."""
+
+    @property
+    def exit_code(self) -> int: ...
+    def to_json(self) -> str: ...
+
+
+Told = TypeVar("Told", bound=Report)
+Asked = TypeVar("Asked")
+
+
+def carried_out(
+    run: Callable[[Asked, batch.Watch], Told],
+    options: Asked,
+    told: Callable[[Told], str],
+    *,
+    debug: bool,
+    as_json: bool,
+) -> int:
+    """Run an application with its progress shown, print what it tells, or its report, and return its exit code."""
+    with shown(debug=debug) as watch:
+        report = run(options, watch)
+    click.echo(report.to_json() if as_json else told(report), nl=not as_json)
+    return report.exit_code
 
 
 def pace(now: batch.Progress) -> str:

@@ -1,4 +1,4 @@
-"""The contract between editing and a text-to-image network: pictures, prompts and denoising in its own latents."""
+"""The contract between applications and diffusion networks: pictures, prompts and denoising in latents of their own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,25 @@ class Prompts:
     ids: tuple[tuple[int, ...], ...]  # of the tokens that count
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     cut: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
+    pooled: Tensor | None = None  # (B, P) of every prompt as a whole, where a network wants that
+
+    def take(self, rows: Sequence[int]) -> "Prompts":
+        """Those of some rows."""
+        return Prompts(
+            self.embeddings[list(rows)],
+            self.mask[list(rows)],
+            tuple(self.ids[row] for row in rows),
+            tuple(self.words[row] for row in rows),
+            tuple(self.cut[row] for row in rows),
+            None if self.pooled is None else self.pooled[list(rows)],
+        )
 
 
 Focus = Callable[[Tensor], Tensor]  # guidance, conditional - unconditional (B, C, h, w), to the share that counts
 
 
-class Backbone(Protocol):
-    """A denoising network with its autoencoder, its text encoder and the schedule that it was trained on."""
+class Prior(Protocol):
+    """A denoising network with its autoencoder and the schedule that it was trained on."""
 
     @property
     def name(self) -> str: ...  # as a person gave it
@@ -44,7 +56,9 @@ class Backbone(Protocol):
     @property
     def multiple(self) -> int: ...  # of which both sides of a picture are multiples, pixels
     @property
-    def transformer(self) -> nn.Module: ...  # where attention is controlled
+    def hears(self) -> bool: ...  # whether prompts mean anything to it
+    @property
+    def network(self) -> nn.Module: ...  # that denoises
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32. Raises UsageError for sides that do not
@@ -77,6 +91,10 @@ class Backbone(Protocol):
         prompts alone. Raises UsageError for scales that are not B.
         """
         ...
+
+
+class Backbone(Prior, Protocol):
+    """A prior that is a transformer, whose attention editing controls."""
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         """Rows and columns of the tokens that the transformer makes of latents (B, C, h, w)."""

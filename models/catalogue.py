@@ -11,7 +11,7 @@ from fastdiff.models.hub import HubId, cached, downloaded
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import MissingError, UsageError
 
-BUNDLED = ("scenes",)  # folders of fastdiff.data
+BUNDLED = ("scenes", "photos")  # folders of fastdiff.data: for edit, for attack
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,17 @@ def _licence(path: Path) -> str:
 
 
 def _side(path: Path) -> int | None:
-    latents = _optional(path / "transformer" / "config.json").get("sample_size")
-    levels = _optional(path / "vae" / "config.json").get("block_out_channels")
+    latents = _config(path, "transformer", "unet").get("sample_size")
+    levels = _config(path, "vae", "vqvae").get("block_out_channels")
     return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None
 
 
 def _tokens(path: Path) -> int | None:
-    config = _optional(path / "transformer" / "config.json")
+    config = _config(path, "transformer")
     side, patch = (config.get(name) for name in ("sample_size", "patch_size"))
     return (side // patch) ** 2 if isinstance(side, int) and isinstance(patch, int) and patch else None
+
+
+def _config(path: Path, *parts: str) -> dict[str, Any]:
+    """Of the first of the parts that is there."""
+    return next((config for part in parts if (config := _optional(path / part / "config.json"))), {})

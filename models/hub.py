@@ -10,8 +10,13 @@ from typing import Any
 from fastdiff.solvers.errors import MissingError
 
 WANTED: dict[str, Any] = {
-    "allow_patterns": ["model_index.json", "README.md", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"],
-    "ignore_patterns": ["*.fp16.*", "*.non_ema.*"],  # the same weights again
+    "allow_patterns": [
+        *("model_index.json", "README.md", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"),
+        # of models of one part, such as classifiers; other weights beside a model_index.json are the same ones again
+        *("*config.json", "token*.json", "vocab.*", "merges.txt", "*.model", "model*.safetensors", "model*.index.json"),
+    ],
+    # the same weights again, and a part that is never loaded
+    "ignore_patterns": ["*.fp16.*", "*.non_ema.*", "safety_checker/*"],
 }
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?")
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from transformers import BatchEncoding
+
 from fastdiff.models.backbone import Word
 
 WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
@@ -21,6 +23,19 @@ def words_of(text: str, spans: Sequence[Span]) -> tuple[Word, ...]:
 def words_beyond(text: str, spans: Sequence[Span]) -> str:
     """The words of `text`, with spaces between them, that have a token among these: those which did not fit."""
     return " ".join(word.text for word in words_of(text, spans))
+
+
+def spoken(
+    texts: Sequence[str], told: BatchEncoding
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
+    """The ids that count, the words, and what did not fit, of texts as a tokenizer with places encoded them."""
+    encodings = [told[row] for row in range(len(texts))]
+    beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
+    return (
+        tuple(tuple(row[: sum(counts)]) for row, counts in zip(told.input_ids, told.attention_mask, strict=True)),
+        tuple(words_of(text, encoding.offsets) for text, encoding in zip(texts, encodings, strict=True)),
+        tuple(words_beyond(text, spans) for text, spans in zip(texts, beyond, strict=True)),
+    )
 
 
 def _overlapping(word: Span, spans: Sequence[Span]) -> tuple[int, ...]:

@@ -30,6 +30,12 @@ def time_uniform(schedule: Schedule, count: int) -> Grid:
     return tuple(schedule.level(t) for t in _linspace(schedule.start, schedule.end, count))
 
 
+def time_part(schedule: Schedule, strength: float, steps: int) -> Grid:
+    """`steps` equal strides of time to the schedule's end, from where `strength` (0 to 1) of its time is left."""
+    top = schedule.end + strength * (schedule.start - schedule.end)
+    return tuple(schedule.level(t) for t in _linspace(top, schedule.end, steps + 1))
+
+
 def time_quadratic(schedule: Schedule, count: int) -> Grid:
     """Equal strides of the square root of time: denser towards the clean end."""
     return tuple(schedule.level(r * r) for r in _linspace(schedule.start**0.5, schedule.end**0.5, count))

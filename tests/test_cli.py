@@ -15,7 +15,7 @@ from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 HEAVY = ("torch", "numpy", "cv2", "PIL", "easyocr", "rapidocr", "transformers", "diffusers", "kornia", "wordfreq")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "docclean --help", "edit --help", "models --help"])
+@pytest.mark.parametrize("arguments", ["-h", "--version", "docclean -h", "edit -h", "attack -h", "models -h"])
 def test_help_imports_nothing_heavy(arguments: str) -> None:
     code = (
         "import sys; from fastdiff.cli.main import main; assert main(sys.argv[1:]) == 0;"

@@ -170,9 +170,7 @@ def test_published_errors_of_2m_inversion(steps, there_and_back, from_exact):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_the_residual_of_a_reversed_solver_shrinks_with_the_steps(name):
     f, x0 = Gaussian(LinearVP()), SMOOTH.sample(3)
-    coarse, fine = (
-        invert(f, x0, grid(log_snr, f.schedule, n), Reversed(SOLVERS[name]())).residual for n in (40, 160)
-    )
+    coarse, fine = (invert(f, x0, grid(log_snr, f.schedule, n), Reversed(SOLVERS[name]())).residual for n in (40, 160))
     assert coarse.shape == (3,)
     assert (fine < coarse / 3).all()
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import atomic, batch, inputs, ledger
-from fastdiff.apps.edit import picture, table
+from fastdiff.apps import atomic, batch, inputs, ledger, picture
+from fastdiff.apps.edit import table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
@@ -169,8 +169,8 @@ def _plan(options: Options) -> tuple[inputs.Plan, Work]:
         names,
         verb=PREVIEW_VERB if options.preview else VERB,
         suffixes=picture.SUFFIXES,
-        out=options.out,
-        suffix=None if _names_a_file(options.out) else ".png",
+        out=picture.png_place(options.out),
+        suffix=".png",
         recursive=options.recursive,
     )
     items, told = [], []
@@ -181,14 +181,6 @@ def _plan(options: Options) -> tuple[inputs.Plan, Work]:
             items.append(replace(item, output=output))
             told.append((output, wish, seed))
     return inputs.Plan(tuple(items), plan.report), Work(options, tuple(told))
-
-
-def _names_a_file(out: Path | None) -> bool:
-    if out is None or out.is_dir() or out.suffix.lower() not in picture.SUFFIXES:
-        return False
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"{out}: edited pictures are PNG, which remember how they were made")
-    return True
 
 
 def _grouped(rows: Sequence[tuple[Path, Wish]]) -> dict[Path, list[Wish]]:

@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastdiff.apps.batch import Tick
+from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.device import place
-from fastdiff.apps.edit.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.forecast import cost
-from fastdiff.apps.edit.likeness import distance, psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
 from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.likeness import distance, psnr
 from fastdiff.inversion.invert import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.catalogue import BUNDLED
@@ -60,7 +60,7 @@ class Editor:
         self._backbone = load(options.model, *place(options.device, options.dtype), offload=options.offload)
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
         if options.compile:
-            compile_around_attention(self._backbone.transformer)
+            compile_around_attention(self._backbone.network)
 
     def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from fastdiff.apps import atomic
-from fastdiff.apps.edit import picture
+from fastdiff.apps import atomic, picture
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.likeness import distance, psnr
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.likeness import distance, psnr
 from fastdiff.inversion import stored
 from fastdiff.inversion.stored import Setting
 from fastdiff.solvers.errors import OutputError, UsageError

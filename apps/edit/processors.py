@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -14,20 +13,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from fastdiff.apps.edit.control import Controller
 from fastdiff.apps.edit.merging import merge, unmerge
 from fastdiff.apps.edit.span import Shared
-
-Processor = Callable[..., Tensor]
+from fastdiff.models.attention import Processor, processors
 
 
 @contextmanager
 def controlled(transformer: PixArtTransformer2DModel, controller: Controller) -> Iterator[None]:
     """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens."""
-    originals: dict[str, Any] = dict(transformer.attn_processors)
-    try:
-        wrapped: dict[str, Any] = {name: _wrapped(name, each, controller) for name, each in originals.items()}
-        transformer.set_attn_processor(wrapped)
+    with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
         yield
-    finally:
-        transformer.set_attn_processor(dict(originals))  # a copy: what is passed is emptied
 
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:

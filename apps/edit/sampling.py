@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
@@ -26,7 +25,7 @@ from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.backbone import Backbone, Focus, Prompts
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grid import Grid, time_part
 from fastdiff.solvers.integrate import Progress, Solver, integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise, Thinned
@@ -71,10 +70,8 @@ class Edit:
     @cached_property
     def grid(self) -> Grid:
         """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
-        schedule = self.backbone.trained.schedule
-        top = schedule.end + self.preset.strength * (schedule.start - schedule.end)
-        times = np.linspace(top, schedule.end, self.preset.steps + 1)
-        return tuple(schedule.level(float(times[i])) for i in self._visited)
+        whole = time_part(self.backbone.trained.schedule, self.preset.strength, self.preset.steps)
+        return tuple(whole[i] for i in self._visited)
 
     @property
     def steps(self) -> int:
@@ -129,7 +126,7 @@ class Edit:
 
     @property
     def _transformer(self) -> PixArtTransformer2DModel:
-        transformer = self.backbone.transformer
+        transformer = self.backbone.network
         if not isinstance(transformer, PixArtTransformer2DModel):
             raise UsageError(f"attention in a {type(transformer).__name__} is not controlled: only PixArt's is")
         return transformer

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.apps.edit import likeness
+from fastdiff.apps import likeness, picture
 from fastdiff.models import recogniser
 from fastdiff.models.recogniser import Recogniser
 from fastdiff.training.edit.dataset import as_tensor
@@ -76,6 +76,6 @@ def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
     return min(likeness.psnr(*compared), 60.0)
 
 
-def as_picture(picture: Tensor) -> np.ndarray:
+def as_picture(colour: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [-1, 1] to (H, W, 3) uint8."""
-    return ((picture[0].movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return picture.as_bytes(colour[0])

@@ -141,7 +141,7 @@ def test_the_first_published_folders_name_the_transformer_otherwise(folder: Path
 
 
 def test_shards_are_counted_and_loaded_as_one(folder: Path) -> None:
-    before = load(str(folder)).transformer.state_dict()
+    before = load(str(folder)).network.state_dict()
     numbers = read_weights(folder / "transformer").numbers
     tensors, path = load_file(weights(folder)), weights(folder)
     names = {name: f"shard-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
@@ -151,7 +151,7 @@ def test_shards_are_counted_and_loaded_as_one(folder: Path) -> None:
     Path(f"{path}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
     path.unlink()
     assert read_weights(folder / "transformer").numbers == numbers == sum(v.numel() for v in tensors.values())
-    after = load(str(folder)).transformer.state_dict()
+    after = load(str(folder)).network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 

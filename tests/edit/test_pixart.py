@@ -91,7 +91,7 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
     backbone: Backbone, guidance: float | list[float], rows: list[int]
 ) -> None:
     seen: list[Tensor] = []
-    hook = backbone.transformer.register_forward_pre_hook(
+    hook = backbone.network.register_forward_pre_hook(
         lambda module, positional, named: seen.append(named["encoder_attention_mask"]), with_kwargs=True
     )
     prompts = backbone.read(PROMPTS)
@@ -127,7 +127,7 @@ def test_pictures_of_any_size_go_through(backbone: Backbone, height: int, width:
     assert latents.shape == (1, 4, height // 8, width // 8)
     assert backbone.token_grid(latents) == (height // 16, width // 16)
     tokens: list[int] = []
-    block = backbone.transformer.transformer_blocks[0]
+    block = backbone.network.transformer_blocks[0]
     hook = block.attn1.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
     f = backbone.denoiser(backbone.read(["a fox"]), 1.0, (height, width))
     assert f(latents, backbone.trained.grid(STEPS)[3]).x0.shape == latents.shape

@@ -95,7 +95,7 @@ def test_exactly_the_steps_asked_for_are_run(backbone: Backbone, name: str, stre
 def rows(backbone: Backbone, run: Callable[[], object]) -> list[int]:
     """Of the batches that the transformer gets."""
     seen: list[int] = []
-    hook = backbone.transformer.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    hook = backbone.network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
     run()
     hook.remove()
     return seen
@@ -153,14 +153,14 @@ def test_progress_is_told_call_by_call(backbone: Backbone, preset: str, calls: i
 
 
 def test_processors_come_back_after_an_edit_that_failed(backbone: Backbone) -> None:
-    before = backbone.transformer.attn_processors
+    before = backbone.network.attn_processors
 
     def failing(now: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         sampled(edit(backbone, short("dit4edit")), failing)
-    after = backbone.transformer.attn_processors
+    after = backbone.network.attn_processors
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
@@ -175,7 +175,7 @@ def test_nothing_is_compiled_again_for_another_step_or_edit(backbone: Backbone) 
     mine = edit(other, short("dit4edit"))
     plain = sampled(mine)
     torch.compiler.reset()
-    compile_around_attention(other.transformer, backend)
+    compile_around_attention(other.network, backend)
     assert torch.equal(sampled(mine), plain)
     count = len(compiled)
     assert count > 0

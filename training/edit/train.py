@@ -95,7 +95,7 @@ def _beginning(folder: Path) -> PixArt:
 
 def _begin_with(net: Backbone, start: PixArt) -> None:
     try:
-        net.transformer.load_state_dict(start.transformer.state_dict())
+        net.transformer.load_state_dict(start.network.state_dict())
         net.text_encoder.load_state_dict(start.text_encoder.state_dict())
     except RuntimeError as error:
         raise UsageError(f"the networks of {start.name} are of another size, or know other words") from error

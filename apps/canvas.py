@@ -24,15 +24,15 @@ UNTOUCHED, EDITED = 0.1, 0.4
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where a picture lies while it is edited: scaled to `scaled`, then padded at the right and the bottom."""
+    """Where pictures lie while they are changed: scaled to `scaled`, then padded at the right and the bottom."""
 
-    original: Tensor  # (1, 3, H, W) in [-1, 1]
+    original: Tensor  # (B, 3, H, W) in [-1, 1]
     scaled: tuple[int, int]  # height and width, pixels
     multiple: int  # of which the sides of the canvas are multiples
 
     @property
     def picture(self) -> Tensor:
-        """What the model sees, (1, 3, h, w) in [-1, 1]."""
+        """What the model sees, (B, 3, h, w) in [-1, 1]."""
         return self.shrink(self.original).clamp(-1, 1)
 
     def shrink(self, picture: Tensor) -> Tensor:
@@ -49,9 +49,7 @@ class Canvas:
         """A share of every latent (B, 1, h', w') at the picture's size (B, 1, H, W), 0 and 1 where all around are."""
         height, width = (side + -side % self.multiple for side in self.scaled)
         spread = F.interpolate(share, (height, width), mode="bilinear", align_corners=False)
-        return F.interpolate(
-            spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear"
-        )
+        return F.interpolate(spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear")
 
     def finish(self, edited: Tensor, again: Tensor, share: Tensor) -> Tensor:
         """The edited pictures (B, 3, H, W) in [-1, 1] with the residual where `share` of an edit is 0.
@@ -64,7 +62,7 @@ class Canvas:
 
 
 def lay(original: Tensor, side: int, multiple: int) -> Canvas:
-    """The canvas of a picture (1, 3, H, W) for a model of pictures with about side^2 pixels.
+    """The canvas of pictures (B, 3, H, W) for a model of pictures with about side^2 pixels.
 
     Raises UsageError for slivers and pictures that are too small.
     """

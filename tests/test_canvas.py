@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastdiff.apps.edit.canvas import EDITED, UNTOUCHED, edited_share, lay
+from fastdiff.apps.canvas import EDITED, UNTOUCHED, edited_share, lay
 from fastdiff.solvers.errors import UsageError
 
 SIZES = [(128, 128), (120, 90), (301, 97), (1000, 640), (17, 33)]

@@ -1,8 +1,8 @@
-"""Pictures as edit reads and writes them: colour in [-1, 1], with what else the file held put back at the end."""
+"""Pictures as applications read and write them: colour in [-1, 1], with what else the file held put back at the end."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,28 @@ def read(path: Path) -> Picture:
     """The picture of an image file. Raises UsageError for what is no picture, too large, or has several pages."""
     with open_images(path) as document:
         if document.count > 1:
-            raise UsageError(f"{path.name} has {document.count} pages: one picture is edited")
+            raise UsageError(f"{path.name} has {document.count} pages: a picture has one")
         page = document.page(0)
         with reading(path):
             alpha = _alpha(document.image) if document.image.has_transparency_data else None
     return Picture(page, alpha)
+
+
+def as_bytes(colour: Tensor) -> np.ndarray:
+    """Colours (3, H, W) in [-1, 1] as 8-bit pixels (H, W, 3)."""
+    return ((colour.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def opaque(of: Picture) -> Picture:
+    """The same where it lies on white."""
+    return replace(of, alpha=None)
+
+
+def png_place(out: Path | None) -> Path | None:
+    """`out`, which may name a folder or a PNG file. Raises UsageError for another kind of file."""
+    if out is not None and not out.is_dir() and out.suffix.lower() in SUFFIXES and out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: pictures are written as PNG, which remember how they were made")
+    return out
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
@@ -62,8 +79,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
 def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -> None:
     """Write colours (3, H, W) in [-1, 1] as a PNG with the alpha, resolution, profile and EXIF of `like`, and the
     record of how it was made."""
-    rgb = ((edited.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    image = Image.fromarray(rgb)
+    image = Image.fromarray(as_bytes(edited))
     if like.alpha is not None:
         image.putalpha(Image.fromarray(like.alpha))
     text = PngImagePlugin.PngInfo()
@@ -83,7 +99,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        raise UsageError(f"{path.name} does not say how it was made: give a PNG that fastdiff edit wrote")
+        raise UsageError(f"{path.name} does not say how it was made: give a PNG that fastdiff wrote")
     return record
 
 

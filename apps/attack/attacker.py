@@ -1,0 +1,177 @@
+"""Attacks on pictures in memory: one classifier, one prior, one way."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.attack.attention import Listener, listening
+from fastdiff.apps.attack.captions import Captions
+from fastdiff.apps.attack.latents import prepare
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.options import Options
+from fastdiff.apps.attack.presets import Preset
+from fastdiff.apps.attack.report import AttackReport
+from fastdiff.apps.attack.search import search
+from fastdiff.apps.attack.space import Pixels, Space
+from fastdiff.apps.batch import Tick
+from fastdiff.apps.canvas import Canvas, lay
+from fastdiff.apps.device import place
+from fastdiff.models.backbone import Prior
+from fastdiff.models.classifier import ClassifierTarget
+from fastdiff.models.registry import load_prior
+from fastdiff.solvers.noise import Noise
+
+LARGEST_SIDE = 512  # pixels of the canvas, for classifiers that take pictures of any size
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A picture to attack."""
+
+    path: Path
+    colour: Tensor  # (1, 3, H, W) in [-1, 1]
+    identity: int  # which its noise belongs to
+    true: int | None  # None is what the classifier sees
+    target: int | None  # None is any other class
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What came of it: colours (3, H, W) in [0, 1] with 8 bits, None where nothing was to be done."""
+
+    colour: Tensor | None
+    report: AttackReport
+
+
+class Attacker:
+    """Attacks a classifier in the way of the options.
+
+    Raises UsageError for a broken model, MissingError for a model or a device that is not here.
+    """
+
+    def __init__(self, options: Options, classifier: ClassifierTarget) -> None:
+        self._options, self._classifier = options, classifier
+        self._device, dtype = place(options.device, options.dtype)
+        self.preset: Preset = options.preset
+        self._prior: Prior | None = None
+        self._captions: Captions | None = None
+        if self.preset.perturb != "pixels":
+            self._prior = load_prior(options.model, self._device, dtype)
+            if self._prior.hears:
+                self._captions = Captions(options, self._device)
+
+    def __call__(self, subjects: Sequence[Subject], tick: Tick) -> list[Attempt]:
+        """Attack pictures of one size, and either all with targets or all without, together."""
+        with torch.no_grad():
+            colour = torch.cat([subject.colour for subject in subjects]).to(self._device)
+            chances = self._classifier((colour + 1) / 2).softmax(1)
+            begun = [self._begun(*each) for each in zip(subjects, chances, strict=True)]
+            rows = [row for row, report in enumerate(begun) if report.status == "attacked"]
+            attempts = [Attempt(None, report) for report in begun]
+            if rows:
+                chosen, reports = [subjects[row] for row in rows], [begun[row] for row in rows]
+                for row, attempt in zip(rows, self._attacked(colour[rows], chosen, reports, tick), strict=True):
+                    attempts[row] = attempt
+        return attempts
+
+    def _begun(self, subject: Subject, chances: Tensor) -> AttackReport:
+        """What is known beforehand, and whether there is anything to do."""
+        names = self._classifier.names
+        seen = int(chances.argmax())
+        true, target = seen if subject.true is None else subject.true, subject.target
+        report = AttackReport(
+            input=str(subject.path),
+            true=true,
+            true_name=names[true],
+            target=target,
+            target_name=None if target is None else names[target],
+            before=seen,
+            before_name=names[seen],
+            confidence_before=float(chances[seen]),
+            seed=self._options.seed,
+            classifier=self._classifier.name,
+            model=self._options.model if self._prior else None,
+            method=self._options.method,
+        )
+        if seen != true:
+            return replace(report, status="skipped", reason="the classifier is wrong about it beforehand")
+        if seen == target:
+            return replace(report, status="skipped", reason="the classifier sees the target in it beforehand")
+        return replace(report, status="attacked")
+
+    def _attacked(
+        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
+    ) -> list[Attempt]:
+        targeted = reports[0].target is not None
+        labels = [report.target if targeted else report.true for report in reports]
+        goal = Goal(torch.tensor(labels, device=self._device), targeted)
+        with self._listening(colour) as listener:
+            space, notes, captions, misses = self._space(colour, subjects, reports, listener)
+            inverted = space.calls
+            found = search(space, self._classifier, goal, self.preset, tick)
+        chances = self._classifier(found.pictures).softmax(1)
+        return [
+            Attempt(
+                found.pictures[row].cpu(),
+                replace(
+                    reports[row],
+                    after=(after := int(chances[row].argmax())),
+                    after_name=self._classifier.names[after],
+                    confidence_after=float(chances[row, after]),
+                    success=bool(goal.take(torch.tensor([row])).margin(chances[row : row + 1]) > 0),
+                    iterations=int(found.iterations[row]),
+                    calls=inverted + int(found.calls[row]),
+                    roundtrip_error=misses[row],
+                    caption=captions[row],
+                    reason="; ".join(notes) or None,
+                ),
+            )
+            for row in range(len(subjects))
+        ]
+
+    def _space(
+        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], listener: Listener | None
+    ) -> tuple[Space, list[str], list[str | None], list[float | None]]:
+        """Where to search, what to say about it, and for each picture its caption and how exactly it comes back."""
+        nothing = [None] * len(subjects)
+        if self._prior is None:
+            return Pixels((colour + 1) / 2), [], list(nothing), list(nothing)
+        canvas = self._canvas(colour)
+        notes = []
+        if canvas.scaled != tuple(colour.shape[-2:]):
+            notes.append(f"the change was made at {canvas.scaled[1]} x {canvas.scaled[0]} pixels")
+        captions: list[str | None] = list(nothing)
+        if self._captions is not None:
+            captions = [
+                self._captions.of(subject.path, subject.colour, report.true_name or "")
+                for subject, report in zip(subjects, reports, strict=True)
+            ]
+        else:
+            notes.append("captions and losses on attention are off: this prior hears no words")
+        noise = Noise(self._options.seed, tuple(subject.identity for subject in subjects))
+        space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, listener)
+        return space, notes, captions, misses.tolist()
+
+    def _canvas(self, colour: Tensor) -> Canvas:
+        """As large as what the classifier sees, but no smaller than what the prior knows."""
+        assert self._prior is not None
+        view = self._classifier.view
+        own = min(LARGEST_SIDE, round(sqrt(colour.shape[-2] * colour.shape[-1])))
+        side = round(view.side / (view.crop or 1)) if view.side else own
+        return lay(colour, max(self._prior.side, side), self._prior.multiple)
+
+    @contextmanager
+    def _listening(self, colour: Tensor) -> Iterator[Listener | None]:
+        """To attention at a quarter of the sides of latents, where a loss is on it and the prior hears words."""
+        if self._captions is None or not (self.preset.distraction or self.preset.structure):
+            yield None
+            return
+        assert self._prior is not None
+        height, width = self._prior.encode(self._canvas(colour).picture).shape[-2:]
+        with listening(self._prior.network, -(-height // 4) * -(-width // 4)) as listener:
+            yield listener

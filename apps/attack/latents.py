@@ -1,0 +1,165 @@
+"""Perturbations inside a diffusion model: pictures are inverted once, and sampled again from what was perturbed.
+
+What the model cannot represent of a picture is its residual, which is put back: without a perturbation the very pixels
+return.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.attack.attention import Attending, Listener, caption_tokens
+from fastdiff.apps.attack.gradient import Checkpointed, Pullback, backprop, identity, random_free
+from fastdiff.apps.attack.presets import Preset
+from fastdiff.apps.attack.resampling import Resampling
+from fastdiff.apps.attack.space import eight_bits
+from fastdiff.apps.canvas import Canvas
+from fastdiff.inversion.edit_friendly import EditFriendly
+from fastdiff.inversion.invert import Inverter, invert
+from fastdiff.inversion.registry import INVERTERS
+from fastdiff.models.backbone import Prior, Prompts
+from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid, time_part
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.schedule import Schedule
+
+PROBE = 8  # latents a side
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """A `Space` of B pictures that lie on one canvas."""
+
+    prior: Prior
+    preset: Preset
+    prompts: Prompts
+    canvas: Canvas
+    noise: Noise  # of the B pictures
+    sample: Resampling
+    weights: Tensor  # (C, 1, 1) how far each channel moves for a perturbation of 1
+    again: Tensor  # (B, 3, h, w) the pictures on the canvas as the model gives them back
+    tally: Tally
+    attending: Attending | None = None
+
+    @property
+    def unperturbed(self) -> Tensor:
+        return self.sample.unperturbed
+
+    @property
+    def pictures(self) -> Tensor:
+        return (self.canvas.original + 1) / 2
+
+    @property
+    def calls(self) -> int:
+        return self.tally.calls
+
+    def take(self, rows: Tensor) -> "Latents":
+        if len(rows) == len(self.again):
+            return self
+        chosen = rows.tolist()
+        prompts = self.prompts.take(chosen)
+        assert self.noise.items is not None
+        return replace(
+            self,
+            prompts=prompts,
+            canvas=replace(self.canvas, original=self.canvas.original[rows]),
+            noise=replace(self.noise, items=tuple(self.noise.items[row] for row in chosen)),
+            sample=self.sample.take(_denoiser(self.prior, prompts, self.preset, self.canvas, self.tally), rows),
+            again=self.again[rows],
+            attending=self.attending and self.attending.take(rows),
+        )
+
+    def possible(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        latents, pull = self._sampled(self.weights * delta)
+        return latents, lambda gradient: self.weights * pull(gradient)
+
+    def _sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        match self.preset.gradient:
+            case "identity":
+                return identity(self.sample, delta)
+            case "rgf":
+                return random_free(self.sample, delta, self.preset.queries, self.noise)
+            case "backprop":
+                return backprop(self.sample, delta, penalty=self.attending)
+            case _:
+                return backprop(self.sample, delta, self.preset.last, self.attending)
+
+    def show(self, made: Tensor) -> Tensor:
+        change = self.canvas.lift(self.prior.decode(made) - self.again)
+        return eight_bits((self.canvas.original + change + 1) / 2)
+
+
+def prepare(
+    prior: Prior,
+    preset: Preset,
+    canvas: Canvas,
+    captions: Sequence[str],
+    noise: Noise,
+    listener: Listener | None = None,
+) -> tuple[Latents, Tensor]:
+    """Invert the pictures of the canvas (B, 3, H, W) under their captions; with a listener, losses on attention are on.
+
+    Also returns how far off each one's latents come back, (B,), as the largest difference. Raises UsageError for a
+    network without attention where those losses want it.
+    """
+    prompts, tally = prior.read(captions), Tally()
+    clean = prior.encode(canvas.picture)
+    f = _denoiser(prior, prompts, preset, canvas, tally)
+    levels = grid(prior.trained.schedule, preset)
+    inversion = invert(f, clean, levels, _inverter(preset, noise), measure=False)
+    sample = Resampling(f, inversion, preset.perturb == "maps")
+    attending = None
+    if listener is None:
+        returned = sample(sample.unperturbed)
+    else:
+        with listener.writing(len(clean)):
+            returned = sample(sample.unperturbed)
+        heard, words = listener.heard(), caption_tokens(prompts)
+        if not (heard.cross and heard.own):
+            raise UsageError(f"{prior.name} has no attention at a quarter of its latents' sides, where a loss is on it")
+        attending = Attending(listener, heard, words, preset.distraction, preset.structure)
+    weights = channel_weights(prior, clean.shape[1], preset.even).to(clean)
+    space = Latents(prior, preset, prompts, canvas, noise, sample, weights, prior.decode(returned), tally, attending)
+    return space, (returned - clean).abs().flatten(1).amax(1)
+
+
+def grid(schedule: Schedule, preset: Preset) -> Grid:
+    """The levels from the one that is perturbed, or whose step's map is, to the cleanest."""
+    if preset.landing:
+        stride = (schedule.start - schedule.end) / 999
+        top = schedule.end + preset.strength * (schedule.start - schedule.end)
+        times = torch.linspace(top, schedule.end + stride, preset.steps, dtype=torch.float64).tolist()
+        levels: Grid = (*map(schedule.level, times), schedule.level(schedule.end))
+    else:
+        levels = time_part(schedule, preset.strength, preset.steps)
+    return levels[round(preset.enter * preset.steps) :] if preset.perturb == "x_k" else levels
+
+
+def channel_weights(prior: Prior, channels: int, even: float) -> Tensor:
+    """(C, 1, 1), with a mean square of 1, for channels that move in proportion to their effect on pixels ^ -even.
+
+    The effect is that of a latent of 1 amid others of 0.
+    """
+    if not even:
+        return torch.ones(channels, 1, 1)
+    probes = torch.zeros(channels + 1, channels, PROBE, PROBE)
+    probes[torch.arange(channels), torch.arange(channels), PROBE // 2, PROBE // 2] = 1
+    *moved, still = prior.decode(probes)
+    effects = torch.stack([(each - still).norm() for each in moved]).clamp(min=1e-6)
+    weights = effects.cpu() ** -even
+    return (weights / weights.square().mean().sqrt())[:, None, None]
+
+
+def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:
+    return Checkpointed(Counted(prior.denoiser(prompts, preset.guidance, canvas.scaled), tally))
+
+
+def _inverter(preset: Preset, noise: Noise) -> Inverter:
+    inverter = INVERTERS[preset.inversion]()
+    return replace(inverter, noise=noise) if isinstance(inverter, EditFriendly) else inverter

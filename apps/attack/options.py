@@ -1,0 +1,135 @@
+"""What attack can be asked for; light to import, for the command line and for worker processes."""
+
+import importlib.metadata
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+
+from fastdiff.apps import ledger
+from fastdiff.apps.attack.presets import (
+    DEFAULT,
+    GRADIENTS,
+    LOSSES,
+    PERTURBED,
+    PRESETS,
+    Gradient,
+    Loss,
+    Perturbed,
+    Preset,
+)
+from fastdiff.solvers.errors import UsageError
+
+FROM_TABLE = "csv"  # the target that stands for the column of the labels
+LONGEST_CAPTION = 2000  # characters
+CHANGES = (
+    "perturb",
+    "gradient",
+    "loss",
+    "steps",
+    "strength",
+    "guidance",
+    "iterations",
+    "step",
+    "ball",
+    "momentum",
+    "confidence",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to attack, and how.
+
+    `inputs`, `out` and the default names of outputs are those of `fastdiff.apps.inputs.plan`, with the verb "attack";
+    outputs are PNG. `target` is a class by name or index that the pictures shall be taken for, or "csv" for the column
+    of `labels`, a table with the columns image, true_label and target_label; None is any class but the true one, which
+    without labels is the one that the classifier sees. `classifier` and `transfer`, classifiers to try the results on,
+    are names as `fastdiff.models.classifiers` knows them, `classes` a file of class names; `model` names the diffusion
+    prior. What `method` settles can be changed one by one (see `presets.Preset`). Captions are for priors that hear
+    them: one for all, a JSON file by file name, or a captioning model; else a sentence with the class.
+    """
+
+    inputs: tuple[str, ...]
+    target: str | None = None
+    labels: Path | None = None
+    classifier: str = "efficientnet-lite0"
+    classes: Path | None = None
+    transfer: tuple[str, ...] = ()
+    model: str = "photos"
+    method: str = DEFAULT
+    perturb: Perturbed | None = None
+    gradient: Gradient | None = None
+    loss: Loss | None = None
+    steps: int | None = None
+    strength: float | None = None
+    guidance: float | None = None
+    iterations: int | None = None
+    step: float | None = None
+    ball: float | None = None
+    momentum: float | None = None
+    confidence: float | None = None
+    caption: str | None = None
+    caption_file: Path | None = None
+    captioner: str | None = None
+    export_training_pairs: Path | None = None
+    out: Path | None = None
+    recursive: bool = False
+    force: bool = False
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    report: Path | None = None
+    jobs: int = 1
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("give pictures to attack")
+        for what, given, allowed in (
+            ("method", self.method, PRESETS),
+            ("perturb", self.perturb, (None, *PERTURBED)),
+            ("gradient", self.gradient, (None, *GRADIENTS)),
+            ("loss", self.loss, (None, *LOSSES)),
+        ):
+            if given not in allowed:
+                raise UsageError(f"unknown {what} {given!r}: one of {', '.join(name for name in allowed if name)}")
+        for name, low, high in (
+            ("steps", 1, 1000),
+            ("strength", 0.01, 1),
+            ("guidance", 0, 100),
+            ("iterations", 0, 10_000),
+            ("step", 0, 100),
+            ("ball", 0, 100),
+            ("momentum", 0, 1),
+            ("confidence", 0, 1000),
+            ("seed", 0, 2**63),
+            ("batch", 1, 1024),
+        ):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and low <= value <= high):
+                raise UsageError(f"{name} of {value}: from {low} to {high}")
+        if self.target == FROM_TABLE and self.labels is None:
+            raise UsageError("--target csv takes the targets of a table: give it with --labels")
+        if sum(each is not None for each in (self.caption, self.caption_file, self.captioner)) > 1:
+            raise UsageError("give one of --caption, --caption-file and --captioner")
+        if self.caption is not None and len(self.caption) > LONGEST_CAPTION:
+            raise UsageError(f"a caption of {len(self.caption)} characters: at most {LONGEST_CAPTION}")
+        if self.batch > 1 and self.jobs > 1:
+            raise UsageError("give --batch or --jobs, not both")
+        preset = self.preset
+        if (preset.perturb == "pixels") != (PRESETS[self.method].perturb == "pixels"):
+            raise UsageError("pixels are perturbed by --method pgd or mifgsm, latents by the others")
+        if preset.perturb == "maps" and preset.inversion == "ddim":
+            raise UsageError(f"--method {self.method} has no noise maps: perturb x_T or x_k")
+
+    @property
+    def preset(self) -> Preset:
+        """That of the method, with what these options change about it."""
+        changes = {name: value for name in CHANGES if (value := getattr(self, name)) is not None}
+        return replace(PRESETS[self.method], **changes)
+
+    def fingerprint(self) -> str:
+        """A digest of everything but input and labels that a result depends on, the version included."""
+        files = [path and ledger.file_digest(path) for path in (self.classes, self.caption_file)]
+        how = (self.classifier, self.transfer, self.model, self.preset, self.caption, self.captioner, self.dtype)
+        return ledger.digest(importlib.metadata.version("fastdiff-toolkit"), *how, *files, self.target, self.seed)

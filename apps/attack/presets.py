@@ -1,0 +1,71 @@
+"""Ways to attack by name: what is perturbed, how the gradient gets there, how far it may go; light to import."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Perturbed = Literal["x_T", "x_k", "maps", "pixels"]
+Gradient = Literal["identity", "rgf", "backprop", "backprop-last-k"]
+Loss = Literal["ce", "margin"]
+PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args(Loss)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to attack.
+
+    Latents have about unit variance; `ball` and `step` are in units of what is perturbed, pixels in [0, 1].
+    """
+
+    perturb: Perturbed
+    gradient: Gradient = "identity"
+    inversion: Literal["ledits", "ddim"] = "ledits"  # of `fastdiff.inversion.registry.INVERTERS`
+    steps: int = 10  # of inversion and sampling, each one call of the network
+    strength: float = 0.9  # the time at which the inversion ends, in parts of the schedule's
+    landing: bool = False  # whether the last step is a single one of training
+    enter: float = 0.5  # where x_k is, in parts of the steps
+    guidance: float = 1.0
+    loss: Loss = "ce"
+    iterations: int = 10
+    step: float = 0.04
+    ball: float | None = 0.1  # how far any element may go from where it was; None is as far as it likes
+    momentum: float = 1.0
+    even: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
+    confidence: float = 0.02  # logits ahead at which it succeeds; rounding in other batch sizes moves them by less
+    adam: bool = False  # whether Adam takes the place of signs of the momentum
+    stops: bool = True  # at the first success; otherwise the last iterate is the result
+    refine: int = 0  # iterations after the first success, each in a ball `shrink` times as large
+    shrink: float = 0.7
+    last: int = 2  # steps that backprop-last-k goes through
+    queries: int = 10  # samples of the random gradient-free estimate
+    distraction: float = 0.0  # weight of the variance of cross-attention to the caption, to be lowered
+    structure: float = 0.0  # weight of the change of self-attention, to be lowered
+    scale: float = 1.0  # weight of the loss against those two
+
+
+SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it
+PGD = Preset("pixels", iterations=10, step=2 / 255, ball=8 / 255, momentum=0.0, stops=False)  # Madry et al. 2018
+PRESETS = {
+    "natural": Preset(
+        "x_k", steps=4, strength=0.5, iterations=40, step=0.04, ball=0.3, even=0.5, confidence=5.0, refine=4
+    ),
+    "sca-official": SCA,
+    "sca-strong": replace(SCA, strength=0.5),
+    "diffattack": Preset(  # Chen et al. 2024, arXiv 2305.08192
+        "x_T",
+        gradient="backprop",
+        inversion="ddim",
+        steps=5,
+        strength=0.25,
+        guidance=2.5,
+        iterations=30,
+        step=0.01,
+        ball=None,
+        adam=True,
+        distraction=10_000.0,
+        structure=100.0,
+        scale=10.0,
+    ),
+    "pgd": PGD,
+    "mifgsm": replace(PGD, momentum=1.0),  # Dong et al. 2018, arXiv 1710.06081
+}
+DEFAULT = "natural"

@@ -1,0 +1,84 @@
+"""Sampling inverted pictures again from what was perturbed: the noisiest state, an intermediate one, or the maps.
+
+Inversion and sampling are the same steps of the same solver, so that no perturbation gives the latents back exactly.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastdiff.inversion.edit_friendly import Maps
+from fastdiff.inversion.invert import Inversion
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.integrate import Solver, Trajectory, integrate
+from fastdiff.solvers.multistep import Multistep
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """From perturbations to latents (B, C, h, w).
+
+    A perturbation (B, C, h, w) is added to the state where sampling begins, or with `maps` (B, N, C, h, w) to the maps
+    of the N steps.
+    """
+
+    f: Denoiser
+    inversion: Inversion
+    maps: bool = False
+
+    def __call__(self, delta: Tensor) -> Tensor:
+        begun = self.begin(delta, 0)
+        return self.finish(delta, begun.x, begun.state, 0)
+
+    @property
+    def steps(self) -> int:
+        return len(self.inversion.grid) - 1
+
+    @property
+    def unperturbed(self) -> Tensor:
+        """Perturbations of nothing."""
+        start = torch.zeros_like(self.inversion.x)
+        return start[:, None].repeat(1, self.steps, *[1] * (start.ndim - 1)) if self.maps else start
+
+    def take(self, f: Denoiser, rows: Tensor) -> "Resampling":
+        """The same for some rows, with a denoiser that has the prompts of those."""
+        solver = self.inversion.solver
+        if isinstance(solver, Multistep) and isinstance(solver.noise, Maps):
+            solver = replace(solver, noise=Maps(solver.noise.z[:, rows]))
+        part = replace(self.inversion, solver=solver, trajectory=self.inversion.trajectory[:, rows])
+        return replace(self, f=f, inversion=part)
+
+    def begin(self, delta: Tensor, steps: int) -> Trajectory[Any]:
+        """The state after the first `steps` steps, and the solver's memory to go on with."""
+        x = self.inversion.x if self.maps else self.inversion.x + delta
+        solver, grid = self._solver(delta), self.inversion.grid
+        memory = solver.init(grid)
+        return integrate(self.f, solver, x, grid[: steps + 1], state=memory) if steps else Trajectory(x, memory)
+
+    def finish(self, delta: Tensor, x: Tensor, memory: Any, steps: int) -> Tensor:
+        """The latents, from the state after the first `steps` steps."""
+        if steps == self.steps:
+            return x
+        return integrate(self.f, self._solver(delta), x, self.inversion.grid[steps:], state=memory).x
+
+    def spread(self, gradient: Tensor) -> Tensor:
+        """The gradient by a perturbation where latents move as much as that."""
+        return gradient[:, None].repeat(1, self.steps, *[1] * (gradient.ndim - 1)) if self.maps else gradient
+
+    def gathered(self, by_state: Tensor | None, by_delta: Tensor | None, first: int) -> Tensor:
+        """The gradient by a perturbation, from those by the state after `first` steps and by the steps after."""
+        assert by_state is not None
+        if not self.maps:
+            return by_state
+        if by_delta is None:
+            return self.spread(by_state)
+        return torch.cat([self.spread(by_state)[:, :first], by_delta[:, first:]], dim=1)
+
+    def _solver(self, delta: Tensor) -> Solver[Any]:
+        solver = self.inversion.solver
+        if not self.maps:
+            return solver
+        assert isinstance(solver, Multistep) and isinstance(solver.noise, Maps)
+        return replace(solver, noise=Maps(solver.noise.z + delta.transpose(0, 1)))

@@ -1,0 +1,125 @@
+"""The one loop of all attacks: look, stop or go on, climb, back into the ball. Every picture runs on its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.attack.ascent import Adam, Ascent, Signs, into_ball
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.presets import Preset
+from fastdiff.apps.attack.space import Space
+
+Classifier = Callable[[Tensor], Tensor]  # colours (B, 3, H, W) in [0, 1] to logits (B, C)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The best that was found for each of B pictures."""
+
+    pictures: Tensor  # (B, 3, H, W) in [0, 1], colours of 8 bits
+    delta: Tensor  # (B, ...) the perturbations behind them
+    margin: Tensor  # (B,) as `Goal.margin`
+    success: Tensor  # (B,) bool
+    iterations: Tensor  # (B,) updates made
+    calls: Tensor  # (B,) calls of the diffusion network while the picture was active
+
+
+def search(
+    space: Space, classify: Classifier, goal: Goal, preset: Preset, watch: Callable[[float], None] = lambda share: None
+) -> Found:
+    """Perturb the pictures of the space until they reach the goal, or for as many iterations as the preset has.
+
+    A picture that succeeds is left alone, after the iterations of refinement: each goes on from there in a ball that a
+    success makes smaller. The result is, of successes, the one that changes colours least in the mean square; without
+    any, the one that came nearest; and the last one where the preset does not stop. `watch` is told the share that is
+    done.
+    """
+    delta, count = space.unperturbed, len(space.pictures)
+    ascent = _ascent(preset)
+    memory = ascent.begin(delta)
+    radius = delta.new_full((count,), torch.inf if preset.ball is None else preset.ball)
+    best = _Best(space)
+    active = torch.arange(count, device=delta.device)
+    for update in range(preset.iterations + 1):
+        watch(update / (preset.iterations + 1))
+        part, before = space.take(active), space.calls
+        look = _Look(part, classify, goal.take(active), delta[active], preset)
+        best.see(active, look, delta[active], keep_last=not preset.stops)
+        going = _going(best, active, preset) & (update < preset.iterations)
+        if going.any():
+            gradient = look.gradient()[going]
+        best.calls[active] += space.calls - before
+        won, active = look.won[going], active[going]
+        if not len(active):
+            break
+        if preset.stops:
+            reached = delta[active].abs().flatten(1).amax(1)
+            radius[active] = torch.where(won, preset.shrink * reached, radius[active])
+        moved, memory[active] = ascent.step(delta[active], memory[active], gradient, update + 1)
+        delta[active] = space.take(active).possible(into_ball(moved, radius[active]))
+        best.updated(active)
+    return best.found()
+
+
+class _Look:
+    """What the classifier says about perturbed pictures, and in which direction the score rises."""
+
+    def __init__(self, space: Space, classify: Classifier, goal: Goal, delta: Tensor, preset: Preset) -> None:
+        made, self._pull = space.sampled(delta)
+        self._made = made.detach().requires_grad_()
+        with torch.enable_grad():
+            pictures = space.show(self._made)
+            logits = classify(pictures)
+            self._score = preset.scale * goal.score(logits, preset.loss).sum()
+        self.pictures = pictures.detach()
+        self.change = (self.pictures - space.pictures).square().flatten(1).mean(1)
+        self.margin = goal.margin(logits.detach())
+        self.won = self.margin > preset.confidence
+
+    def gradient(self) -> Tensor:
+        """Of the score, by the perturbations."""
+        return self._pull(torch.autograd.grad(self._score, self._made)[0])
+
+
+class _Best:
+    """The best so far, and how much was spent."""
+
+    def __init__(self, space: Space) -> None:
+        self.pictures, self.delta = space.pictures.clone(), space.unperturbed
+        rows = len(self.pictures)
+        device = self.pictures.device
+        self.margin = self.pictures.new_full((rows,), -torch.inf)
+        self.change = self.pictures.new_full((rows,), torch.inf)
+        self.success = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.iterations = torch.zeros(rows, dtype=torch.long, device=device)
+        self.refined = torch.zeros(rows, dtype=torch.long, device=device)
+        self.calls = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def see(self, rows: Tensor, look: _Look, delta: Tensor, *, keep_last: bool) -> None:
+        ahead = torch.where(look.won, look.change < self.change[rows], look.margin > self.margin[rows])
+        better = (look.won >= self.success[rows]) & (ahead | (look.won > self.success[rows]))
+        if keep_last:
+            better = torch.ones_like(better)
+        kept = rows[better]
+        self.pictures[kept], self.delta[kept] = look.pictures[better], delta[better]
+        self.margin[kept], self.success[kept] = look.margin[better], look.won[better]
+        self.change[kept] = look.change[better]
+
+    def updated(self, rows: Tensor) -> None:
+        self.iterations[rows] += 1
+        self.refined[rows] += self.success[rows]
+
+    def found(self) -> Found:
+        return Found(self.pictures, self.delta, self.margin, self.success, self.iterations, self.calls)
+
+
+def _going(best: _Best, rows: Tensor, preset: Preset) -> Tensor:
+    if not preset.stops:
+        return torch.ones_like(rows, dtype=torch.bool)
+    return ~best.success[rows] | (best.refined[rows] < preset.refine)
+
+
+def _ascent(preset: Preset) -> Ascent:
+    return Adam(preset.step) if preset.adam else Signs(preset.step, preset.momentum)

@@ -1,0 +1,74 @@
+"""Where perturbations live: what they make of the pictures, and how a gradient gets back to them."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.attack.gradient import Pullback
+
+
+class Space(Protocol):
+    """Perturbations of B pictures."""
+
+    @property
+    def unperturbed(self) -> Tensor:
+        """No perturbation, (B, ...)."""
+        ...
+
+    @property
+    def pictures(self) -> Tensor:
+        """What is attacked, (B, 3, H, W) in [0, 1]."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Calls of a diffusion network so far, each on all rows at once."""
+        ...
+
+    def take(self, rows: Tensor) -> "Space":
+        """The same for some of the pictures."""
+        ...
+
+    def possible(self, delta: Tensor) -> Tensor:
+        """The nearest perturbations that make pictures."""
+        ...
+
+    def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        """What perturbations (B, ...) make, without a graph, and the way of a gradient by it back to them."""
+        ...
+
+    def show(self, made: Tensor) -> Tensor:
+        """The pictures (B, 3, H, W) of what was made, in [0, 1] with 8 bits, with a graph where gradients are on."""
+        ...
+
+
+class Pixels:
+    """Perturbations are added to colours (B, 3, H, W) in [0, 1] themselves."""
+
+    calls = 0
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.pictures = pictures
+
+    @property
+    def unperturbed(self) -> Tensor:
+        return torch.zeros_like(self.pictures)
+
+    def take(self, rows: Tensor) -> "Pixels":
+        return Pixels(self.pictures[rows])
+
+    def possible(self, delta: Tensor) -> Tensor:
+        return (self.pictures + delta).clamp(0, 1) - self.pictures
+
+    def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        return delta, lambda gradient: gradient
+
+    def show(self, made: Tensor) -> Tensor:
+        return eight_bits(self.pictures + made)
+
+
+def eight_bits(pictures: Tensor) -> Tensor:
+    """The colours that an 8-bit file keeps of (B, 3, H, W), in [0, 1]; gradients pass as if it kept them all."""
+    kept = (pictures.detach().clamp(0, 1) * 255).round() / 255
+    return kept + (pictures - pictures.detach())

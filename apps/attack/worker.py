@@ -1,0 +1,131 @@
+"""From an input file to the adversarial one, and everything that is judged on it."""
+
+import contextlib
+import importlib.metadata
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastdiff.apps import atomic, batch, inputs, ledger, picture
+from fastdiff.apps.attack import sheet
+from fastdiff.apps.attack.attacker import Attacker, Attempt, Subject
+from fastdiff.apps.attack.defences import DEFENCES
+from fastdiff.apps.attack.naturalness import compare
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.options import FROM_TABLE
+from fastdiff.apps.attack.report import AttackReport, Trial
+from fastdiff.apps.attack.work import Work, attacked_classifier, device_of
+from fastdiff.apps.ledger import Ledger
+from fastdiff.models.classifier import ClassifierTarget
+from fastdiff.models.classifiers import load_classifier
+from fastdiff.solvers.errors import FastdiffError, UsageError
+
+
+class Worker:
+    """Attacks pictures with one classifier and one prior, which are loaded once."""
+
+    def __init__(self, work: Work) -> None:
+        options = work.options
+        self._work, self._classifier = work, attacked_classifier(options)
+        self._attack = Attacker(options, self._classifier)
+        self._others = {spec: load_classifier(spec, device_of(options)) for spec in options.transfer}
+        for spec, other in self._others.items():
+            if len(other.names) != len(self._classifier.names):
+                raise UsageError(f"{spec} has {len(other.names)} classes, {self._classifier.name} another number")
+        self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
+
+    def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
+        """Make one output; its report. Raises FastdiffError where that cannot be."""
+        content = ledger.file_digest(item.source)
+        book = self._work.ledger(item, content)
+        beside = item.output.with_name(f"{item.output.stem}-difference.png")
+        book.open([item.output, beside], force=self._work.options.force)
+        if item not in self._made:
+            self._attack_group(item, tick)
+        attempt, seconds = self._made.pop(item)
+        if attempt.colour is not None:
+            return self._written(item, book, content, attempt, beside, time.monotonic() - seconds)
+        report = replace(attempt.report, seconds=round(seconds, 3))
+        book.publish({}, [asdict(report)], final=True)
+        return report
+
+    def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:
+        """Attack a picture, together with those of its size among the next ones that a batch has room for."""
+        began = time.monotonic()
+        items = [item for item, _ in self._work.tasks]
+        at = items.index(first)
+        subjects = {first: self._subject(first)}
+        for item in items[at + 1 : at + self._work.options.batch]:
+            if item not in self._made:
+                with contextlib.suppress(FastdiffError):  # told when the item's turn comes
+                    subject = self._subject(item)
+                    if subject.colour.shape == subjects[first].colour.shape:
+                        subjects[item] = subject
+        attempts = self._attack(list(subjects.values()), tick)
+        seconds = (time.monotonic() - began) / len(subjects)
+        self._made |= {item: (attempt, seconds) for item, attempt in zip(subjects, attempts, strict=True)}
+
+    def _subject(self, item: inputs.Item) -> Subject:
+        options, label = self._work.options, self._work.label(item)
+        if options.target == FROM_TABLE and label.target is None:
+            raise UsageError(f"{item.source.name} has no target in {options.labels}")
+        colour = picture.read(item.source).colour
+        return Subject(item.source, colour, int(ledger.file_digest(item.source)[:15], 16), label.true, label.target)
+
+    def _written(
+        self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, beside: Path, began: float
+    ) -> AttackReport:
+        assert attempt.colour is not None
+        original = picture.read(item.source)
+        options, told = self._work.options, attempt.report
+        settings = asdict(self._attack.preset) | {"target": told.target, "seed": options.seed, "true": told.true}
+        record = {
+            "adversarial": True,
+            "fastdiff": importlib.metadata.version("fastdiff-toolkit"),
+            "classifier": told.classifier,
+            "model": told.model,
+            "method": told.method,
+            "settings": settings,
+            "input": item.source.name,
+            "sha256": content,
+        }
+        with atomic.draft(item.output) as draft, atomic.draft(beside) as shown:
+            picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
+            before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
+            Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
+            report = replace(
+                told,
+                output=str(item.output),
+                difference=str(beside),
+                reason="; ".join(note for note in (original.page.note, told.reason) if note) or None,
+                success_after_png=self._judged(self._classifier, before, after, told).success,
+                transfer={spec: self._judged(other, before, after, told) for spec, other in self._others.items()},
+                defences={
+                    name: self._judged(self._classifier, defend(before), defend(after), told)
+                    for name, defend in DEFENCES.items()
+                },
+                options=settings,
+                **asdict(compare(before, after)),
+                seconds=round(time.monotonic() - began, 3),
+            )
+            book.publish({item.output: draft, beside: shown}, [asdict(report)], final=True)
+        return report
+
+    def _judged(self, classifier: ClassifierTarget, before: np.ndarray, after: np.ndarray, told: AttackReport) -> Trial:
+        """Whether the clean picture is seen as what it is, and the attacked one as what was wished."""
+        assert told.true is not None
+        goal = Goal(torch.tensor([told.true if told.target is None else told.target]), told.target is not None)
+        device = device_of(self._work.options)
+        with torch.no_grad():
+            clean, attacked = (classifier(_colours(pixels).to(device)).cpu() for pixels in (before, after))
+        return Trial(bool(clean.argmax() == told.true), bool(goal.margin(attacked) > 0))
+
+
+def _colours(pixels: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) as (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).movedim(-1, 0)[None] / 255

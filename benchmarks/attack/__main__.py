@@ -1,0 +1,49 @@
+"""Measures attacks on the bundled classifier: how often, how natural, how fast, and what they transfer to.
+
+    python -m benchmarks.attack DATA [--model NAME] [--only methods,speed,gradients,references] [--limit N]
+                                [--json PATH] [--pictures DIR]
+
+DATA holds `nips17/images/*.png` and `nips17/labels.csv` (image, true_label, target_label).
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.attack import gradients, methods, references, speed
+from benchmarks.attack.cases import Setting
+from fastdiff.solvers.errors import FastdiffError
+
+SECTIONS = {"methods": methods.run, "speed": speed.run, "gradients": gradients.run, "references": references.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.attack", description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="photos", metavar="NAME", help="the prior: a name or a folder")
+    parser.add_argument("--only", default=",".join(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N pictures")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep attacked pictures and contact sheets here")
+    arguments = parser.parse_args()
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as passing:
+        folder = arguments.pictures or Path(passing)
+        setting = Setting(arguments.data / "nips17", arguments.model, arguments.limit, folder)
+        for name in arguments.only.split(","):
+            section = SECTIONS[name](setting)
+            print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
+            numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
+            if arguments.json:
+                arguments.json.write_text(json.dumps(numbers, indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastdiffError as error:
+        sys.exit(f"{error}")

@@ -1,0 +1,64 @@
+"""The pictures of the benchmark, and the application run over them."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps import picture
+from fastdiff.apps.attack.app import run
+from fastdiff.apps.attack.options import Options
+from fastdiff.apps.attack.report import Report
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where pictures, labels and results are, which prior, and how many pictures at most."""
+
+    source: Path
+    model: str
+    limit: int | None
+    folder: Path
+
+    @property
+    def labels(self) -> Path:
+        return self.source / "labels.csv"
+
+    def rows(self, most: int | None = None) -> list[dict[str, str]]:
+        """Of the table, at most `most` and `limit`."""
+        with self.labels.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return rows[: min(each for each in (most, self.limit, len(rows)) if each is not None)]
+
+    def inputs(self, most: int | None = None) -> tuple[str, ...]:
+        return tuple(str(self.source / "images" / row["image"]) for row in self.rows(most))
+
+    def attack(self, name: str, most: int | None = None, **chosen: Any) -> Report:
+        """The application over the pictures; what it writes is in the folder `name`."""
+        out = self.folder / name
+        out.mkdir(parents=True, exist_ok=True)
+        return run(Options(self.inputs(most), labels=self.labels, model=self.model, out=out, force=True, **chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A picture, colours (1, 3, H, W) in [-1, 1], with its classes."""
+
+    colour: Tensor
+    true: int
+    target: int
+
+
+def cases(setting: Setting, most: int) -> list[Case]:
+    return [
+        Case(picture.read(Path(path)).colour, int(row["true_label"]), int(row["target_label"]))
+        for path, row in zip(setting.inputs(most), setting.rows(most), strict=True)
+    ]
+
+
+def pictures(some: list[Case]) -> Tensor:
+    """(B, 3, H, W) in [0, 1]."""
+    return (torch.cat([case.colour for case in some]) + 1) / 2

@@ -1,0 +1,65 @@
+"""The four gradients side by side: success, cosine to the true gradient, seconds."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.attack.cases import Case, Setting, cases
+from benchmarks.result import Section, Table, mean
+from fastdiff.apps.attack.latents import Latents, prepare
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.presets import GRADIENTS, PRESETS, Preset
+from fastdiff.apps.attack.search import search
+from fastdiff.apps.canvas import lay
+from fastdiff.models.backbone import Prior
+from fastdiff.models.classifier import ClassifierTarget
+from fastdiff.models.classifiers import load_classifier
+from fastdiff.models.registry import load_prior
+from fastdiff.solvers.noise import Noise
+
+PICTURES = 10
+AWAY = 0.05  # deviation of the perturbation where gradients are compared
+
+
+def run(setting: Setting) -> Section:
+    classifier, prior = load_classifier("efficientnet-lite0"), load_prior(setting.model)
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(cases(setting, PICTURES)):
+        true: Tensor | None = None
+        for name in ("backprop", *(name for name in GRADIENTS if name != "backprop")):
+            preset = replace(PRESETS["natural"], gradient=name)
+            with torch.no_grad():
+                began = time.perf_counter()
+                space, goal = _prepared(case, number, prior, preset)
+                found = search(space, classifier, goal, preset)
+                seconds = time.perf_counter() - began
+                gradient = _gradient(space, classifier, goal)
+            true = gradient if true is None else true
+            cosine = float(torch.cosine_similarity(gradient.flatten(), true.flatten(), dim=0))
+            success = bool(found.margin > 0)
+            rows.append({"gradient": name, "success": success, "cosine": cosine, "seconds": seconds,
+                         "iterations": int(found.iterations)})  # fmt: skip
+    lines = []
+    for name in GRADIENTS:
+        mine = [row for row in rows if row["gradient"] == name]
+        lines.append((name, *(mean(mine, key) for key in ("success", "cosine", "seconds", "iterations")), len(mine)))
+    columns = ("gradient", "success", "cosine", "seconds", "iterations", "pictures")
+    return Section([Table("Gradients through the prior, natural and targeted", columns, lines)], rows)
+
+
+def _prepared(case: Case, number: int, prior: Prior, preset: Preset) -> tuple[Latents, Goal]:
+    canvas = lay(case.colour, max(prior.side, 224), prior.multiple)
+    space, _ = prepare(prior, preset, canvas, [""], Noise(0, (number,)))
+    return space, Goal(torch.tensor([case.target]), targeted=True)
+
+
+def _gradient(space: Latents, classifier: ClassifierTarget, goal: Goal) -> Tensor:
+    """Of the score, a little way from where the picture was."""
+    made, pull = space.sampled(AWAY * Noise(1, (0,))(space.unperturbed))
+    made = made.detach().requires_grad_()
+    with torch.enable_grad():
+        score = goal.score(classifier(space.show(made)), "ce").sum()
+    return pull(torch.autograd.grad(score, made)[0])

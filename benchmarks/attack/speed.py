@@ -1,0 +1,82 @@
+"""Time for a success: the default against DiffAttack's setting on the same prior, classifier and stopping rule."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+
+from benchmarks.attack.cases import Setting, cases, pictures
+from benchmarks.result import Section, Table
+from fastdiff.apps.canvas import lay
+from fastdiff.models.classifiers import load_classifier
+from fastdiff.models.registry import load_prior
+
+PICTURES = 20
+REPEATS = 5
+CONFIDENCE = 0.02  # logits ahead, of both
+
+
+def run(setting: Setting) -> Section:
+    ways = ("natural", "diffattack")
+    reports = {way: setting.attack(f"speed-{way}", PICTURES, method=way, confidence=CONFIDENCE) for way in ways}
+    rows = []
+    for name, report in reports.items():
+        told = report.summary
+        per_success = told["seconds"] / told["succeeded"] if told["succeeded"] else None
+        calls = told["calls"] / max(told["attacked"], 1)
+        rows.append((name, f"{told['succeeded']}/{told['of']}", told["seconds_per_image"], per_success, calls))
+    shares = [row[3] for row in rows]
+    note = f"diffattack takes {shares[1] / shares[0]:.1f} times as long for a success" if all(shares) else ""
+    compared = Table(
+        f"One stopping rule: {CONFIDENCE} logits ahead",
+        ("way", "succeeded", "seconds", "seconds a success", "calls"),
+        rows,
+        note,
+    )
+    pages = [{"way": name, **asdict(image)} for name, report in reports.items() for image in report.images]
+    return Section([compared, _parts(setting)], pages)
+
+
+def _parts(setting: Setting) -> Table:
+    """Seconds of what an iteration consists of."""
+    classifier, prior = load_classifier("efficientnet-lite0"), load_prior(setting.model)
+    (case,) = cases(setting, 1)
+    canvas = lay(case.colour, max(prior.side, 224), prior.multiple)
+    with torch.no_grad():
+        latents = prior.encode(canvas.picture)
+    f, level = prior.denoiser(prior.read([""]), 1.0, canvas.scaled), prior.trained.schedule.level(0.25)
+    colours = pictures([case])
+
+    def through_network() -> None:
+        state = latents.clone().requires_grad_()
+        torch.autograd.grad(f(state, level).x0.sum(), state)
+
+    def through_classifier() -> None:
+        seen = colours.clone().requires_grad_()
+        torch.autograd.grad(classifier(seen).sum(), seen)
+
+    def through_decoder() -> None:
+        state = latents.clone().requires_grad_()
+        torch.autograd.grad(prior.decode(state).sum(), state)
+
+    def call() -> None:
+        with torch.no_grad():
+            f(latents, level)
+
+    parts: dict[str, Callable[[], None]] = {
+        "one call of the diffusion network": call,
+        "the same with its gradient": through_network,
+        "decoder and gradient": through_decoder,
+        "classifier and gradient": through_classifier,
+    }
+    return Table("Where the time goes", ("part", "seconds"), [(name, _median(do)) for name, do in parts.items()])
+
+
+def _median(do: Callable[[], None]) -> float:
+    taken = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        do()
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)[REPEATS // 2]

@@ -1,0 +1,102 @@
+"""`fastdiff attack`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastdiff.apps.attack.options import Options
+from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
+from fastdiff.cli.options import PATH, Command, files, option, running
+
+if TYPE_CHECKING:
+    from fastdiff.apps.attack.report import Report
+
+CHANGED = "[default: the method's]"
+
+
+@click.command(cls=Command)
+@click.argument("inputs", nargs=-1, required=True)
+@files
+@option(
+    "--export-training-pairs", type=PATH, metavar="DIR", help="Successes with their clean pictures.", group="Output"
+)
+@option(
+    "--classifier",
+    default="efficientnet-lite0",
+    metavar="SPEC",
+    help="efficientnet-lite0, 1, 2; timm:NAME, torchvision:NAME, hf:NAME (or a folder); module:MODULE:NAME. "
+    "[default: efficientnet-lite0]",
+    group="Classifier",
+)
+@option("--classes", type=PATH, help="Names of its classes, one a line.", group="Classifier")
+@option("--transfer", multiple=True, metavar="SPEC", help="Another, to try the results on.", group="Classifier")
+@option("--target", metavar="CLASS|csv", help="What they shall be taken for [default: anything else].", group="Goal")
+@option("--labels", type=PATH, help="A table: image, true_label and perhaps target_label.", group="Goal")
+@option(
+    "--method",
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="natural",
+    help="natural: fast, and as little as it takes. sca-official, sca-strong, diffattack: as published. pgd, mifgsm: "
+    "without a prior, to compare with. [default: natural]",
+    group="Way",
+)
+@option("--model", default="photos", help="Diffusion prior: a name, hub id or folder. [default: photos]", group="Way")
+@option("--perturb", type=click.Choice(PERTURBED), help=f"What is perturbed {CHANGED}.", group="Way")
+@option("--gradient", type=click.Choice(GRADIENTS), help=f"How the gradient gets there {CHANGED}.", group="Way")
+@option("--loss", type=click.Choice(LOSSES), help=f"What is raised {CHANGED}.", group="Way")
+@option("--steps", type=click.IntRange(1, 1000), help=f"Of inversion and sampling {CHANGED}.", group="Way")
+@option("--strength", type=float, help=f"How far to go back to noise, up to 1 {CHANGED}.", group="Way")
+@option("--guidance", type=float, help=f"How strictly to follow captions {CHANGED}.", group="Way")
+@option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Way")
+@option("--step", type=float, help=f"Length of one {CHANGED}.", group="Way")
+@option("--ball", type=float, help=f"How far any element may go {CHANGED}.", group="Way")
+@option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Way")
+@option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Way")
+@option("--caption", help="What the pictures show, for priors that hear words.", group="Captions")
+@option("--caption-file", type=PATH, help="A JSON object of file names and captions.", group="Captions")
+@option("--captioner", metavar="NAME", help="A captioning model: a hub id or folder.", group="Captions")
+@option("--batch", type=click.IntRange(1), default=1, help="Pictures of one size at a time. [default: 1]", group="Run")
+@running
+def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
+    """Attack a classifier of your own with natural-looking changes, and report how it breaks.
+
+    Pictures are inverted by a diffusion prior, perturbed inside it, and come back at their own size, changed no more
+    than it takes. Success is judged on the PNG that was written. For models that you own or may test.
+
+    \b
+    Examples:
+      fastdiff attack photos/                                      the bundled classifier, any other class
+      fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
+      fastdiff attack cat.jpg --target "fire truck" --classifier timm:resnet18.a1_in1k
+      fastdiff attack photos/ --classifier module:my_net:build --classes names.txt --transfer torchvision:resnet50
+    """
+    from fastdiff.apps.attack import app
+    from fastdiff.cli.progress import carried_out
+
+    options = Options(**chosen)
+    if dry_run:
+        for item, label in (foreseen := app.forecast(options)):
+            goal = "any other class" if label.target is None else f"class {label.target}"
+            click.echo(f"{item.source} -> {item.output}: {goal}")
+        click.echo(f"{len(foreseen)} pictures to attack; calls to other computers: none")
+        return 0
+    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
+
+
+def _told(report: "Report") -> str:
+    """A run in a few lines."""
+    counts = report.summary
+    lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
+    if counts["roundtrip_error"] is not None:
+        lines.append(f"inverted pictures come back to {_worst(report):.1e} in latents")
+    for name, rates in (counts["transfer"] | counts["defences"]).items():
+        lines.append(f"{name}: {rates['succeeded']} of {rates['of']} succeed")
+    if counts["ssim"] is not None:
+        lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
+    skipped = f"{counts['skipped']} skipped, {counts['failed']} failed"
+    return "\n".join([*lines, f"{counts['succeeded']} of {counts['of']} succeeded, {skipped}. Report: {report.path}"])
+
+
+def _worst(report: "Report") -> float:
+    return max(image.roundtrip_error for image in report.images if image.roundtrip_error is not None)

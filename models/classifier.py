@@ -1,0 +1,101 @@
+"""Image classifiers as attacks see them: colours in [0, 1] of any size in, logits out, normalisation inside."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastdiff.solvers.errors import UsageError
+
+TOLERANCE = 1e-4  # by which colours may leave [0, 1]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a classifier sees of a picture.
+
+    The picture is scaled so that the middle square of `side` pixels is `crop` times its shorter side, and cut to that
+    square; without `crop` all of it is scaled to the square, and without `side` it stays as it is. Then
+    (value - mean) / deviation, by channel.
+    """
+
+    side: int | None
+    crop: float | None = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mode: str = "bicubic"
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Colours (B, 3, H, W) in [0, 1] to the input (B, 3, side, side) of the network."""
+        if self.side is not None:
+            pictures = self._square(pictures, self.side)
+        return (pictures - _channels(self.mean, pictures)) / _channels(self.deviation, pictures)
+
+    def _square(self, pictures: Tensor, side: int) -> Tensor:
+        height, width = pictures.shape[-2:]
+        size = side, side
+        if self.crop is not None:
+            shorter = round(side / self.crop)
+            size = shorter * height // min(height, width), shorter * width // min(height, width)
+        if (height, width) != size:
+            pictures = F.interpolate(pictures, size, mode=self.mode, antialias=True).clamp(0, 1)
+        top, left = (round((length - side) / 2) for length in size)
+        return pictures[..., top : top + side, left : left + side]
+
+
+@dataclass(frozen=True)
+class ClassifierTarget:
+    """A classifier in evaluation mode whose weights take no gradients."""
+
+    name: str  # as a person gave it
+    net: nn.Module  # what View gives (B, 3, h, w) to logits (B, C)
+    view: View
+    names: tuple[str, ...]  # of the C classes, in the order of their indices
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Logits (B, C), float32, of colours (B, 3, H, W) in [0, 1]. Raises UsageError for colours outside."""
+        low, high = pictures.detach().aminmax()
+        if low < -TOLERANCE or high > 1 + TOLERANCE:
+            raise UsageError(
+                f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
+            )
+        logits = self.net(self.view(pictures.clamp(0, 1)))
+        if logits.ndim != 2 or logits.shape[1] != len(self.names):
+            raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
+        return logits.float()
+
+    def label(self, text: str) -> int:
+        """The index of a class, given by its index or its name in any case.
+
+        Raises UsageError for another, with the nearest names.
+        """
+        text = text.strip()
+        if text.isdecimal():
+            if int(text) < len(self.names):
+                return int(text)
+            raise UsageError(f"class {text}: {self.name} has {len(self.names)}, counted from 0")
+        folded = [_folded(name) for name in self.names]
+        if (count := folded.count(_folded(text))) > 1:
+            indices = " or ".join(str(index) for index, name in enumerate(folded) if name == _folded(text))
+            raise UsageError(f"{self.name} has {count} classes named {text!r}: give the index, {indices}")
+        if _folded(text) in folded:
+            return folded.index(_folded(text))
+        near = difflib.get_close_matches(_folded(text), folded, n=3, cutoff=0.5)
+        hint = f": did you mean {' or '.join(repr(self.names[folded.index(name)]) for name in near)}?" if near else ""
+        raise UsageError(f"{self.name} has no class {text!r}{hint}")
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that nobody named."""
+    return tuple(map(str, range(count)))
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", " ").strip()
+
+
+def _channels(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]

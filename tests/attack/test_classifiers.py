@@ -1,0 +1,187 @@
+"""Victims of every family with random weights, offline, against the pre-processing of their own libraries."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from skimage import data
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+from fastdiff.models.classifier import ClassifierTarget, View, numbered
+from fastdiff.models.classifiers import load_classifier, read_names
+from fastdiff.solvers.errors import MissingError, UsageError
+
+CAT = data.chelsea()  # (300, 451, 3)
+
+
+def picture() -> Tensor:
+    return torch.from_numpy(CAT.copy()).movedim(-1, 0)[None] / 255
+
+
+def same_view(target: ClassifierTarget, theirs: Tensor) -> None:
+    """Antialiased resizing in torch and in PIL differ by rounding to 8 bits."""
+    ours = target.view(picture())
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().mean() < 0.03
+
+
+def test_the_bundled_ones_know_a_cat() -> None:
+    target = load_classifier("efficientnet-lite0")
+    assert "cat" in target.names[int(target(picture()).argmax())].lower()
+    torch.testing.assert_close(target.view(torch.ones(1, 3, 300, 300)), torch.ones(1, 3, 224, 224))
+    torch.testing.assert_close(target.view(torch.zeros(1, 3, 300, 300)), torch.full((1, 3, 224, 224), -127 / 128))
+    assert target.view(picture()).shape[-1] == 224
+
+
+@pytest.mark.parametrize(("name", "side"), [("efficientnet-lite1", 240), ("efficientnet-lite2", 260)])
+def test_the_larger_ones_see_more(name: str, side: int) -> None:
+    target = load_classifier(name)
+    assert target.view.side == side and "cat" in target.names[int(target(picture()).argmax())].lower()
+
+
+def test_timm(tmp_path: Path) -> None:
+    net = timm.create_model("test_vit", num_classes=5).eval()
+    names = ["ant", "bee", "cat", "dog", "elk"]
+    timm.models.save_for_hf(net, tmp_path / "net", model_config={"label_names": names}, safe_serialization=True)
+    target = load_classifier(f"timm:{tmp_path / 'net'}")
+    assert target.names == tuple(names)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(net), is_training=False)
+    theirs = transform(Image.fromarray(CAT))[None]
+    same_view(target, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(target.net(theirs), net(theirs))
+
+
+def test_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(MissingError, match=r"squeezenet1_1-.*pth into"):
+        load_classifier("torchvision:squeezenet1_1")
+    weights = get_model_weights("squeezenet1_1").DEFAULT
+    path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir()
+    net = get_model("squeezenet1_1").eval()
+    torch.save(net.state_dict(), path)
+    target = load_classifier("torchvision:squeezenet1_1")
+    assert target.names[281] == "tabby"
+    theirs = weights.transforms()(Image.fromarray(CAT))[None]
+    same_view(target, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(target.net(theirs), net(theirs))
+    torch.save(nn.Linear(1, 1), path)
+    with pytest.raises(UsageError, match="more than weights"):
+        load_classifier("torchvision:squeezenet1_1")
+
+
+@pytest.fixture
+def vit(tmp_path: Path) -> Path:
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        id2label={0: "ant", 1: "bee"},
+        label2id={"ant": 0, "bee": 1},
+    )
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    return tmp_path / "vit"
+
+
+def test_huggingface(vit: Path) -> None:
+    target = load_classifier(f"hf:{vit}")
+    assert target.names == ("ant", "bee") and target.label("BEE") == 1
+    theirs = ViTImageProcessor.from_pretrained(vit)(Image.fromarray(CAT), return_tensors="pt").pixel_values
+    same_view(target, theirs)
+    net = ViTForImageClassification.from_pretrained(vit).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(target.net(theirs), net(theirs).logits)
+
+
+def test_pickles_and_code_of_a_folder_are_left_alone(vit: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (vit / "theirs.py").write_text(f"open({str(ran)!r}, 'w')\nclass Theirs: pass\n")
+    config = json.loads((vit / "config.json").read_text())
+    (vit / "config.json").write_text(
+        json.dumps(config | {"auto_map": {"AutoModelForImageClassification": "theirs.Theirs"}})
+    )
+    assert load_classifier(f"hf:{vit}").names == ("ant", "bee") and not ran.exists()
+    (vit / "model.safetensors").unlink()
+    (vit / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+    with pytest.raises(UsageError, match="pickled"):
+        load_classifier(f"hf:{vit}")
+
+
+def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    side = 8\n"
+        "    def forward(self, x):\n"
+        "        return x.mean((2, 3))\n"
+        "def build():\n"
+        "    return Net()\n"
+        "broken = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    target = load_classifier("module:own_net:build")
+    assert target.names == ("0", "1", "2") and target.view.side == 8
+    torch.testing.assert_close(target(torch.full((1, 3, 20, 20), 0.25)), torch.full((1, 3), 0.25))
+    assert load_classifier("module:own_net:build", names=("red", "green", "blue")).label("blue") == 2
+    for spec, told in (
+        ("own_net:broken", "cannot be made"),
+        ("own_net", "MODULE:NAME"),
+        ("no_such:x", "cannot be made"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            load_classifier(f"module:{spec}")
+
+
+@pytest.mark.parametrize("spec", ["resnet50", "timm:", "http://x", "torchvision:nothing", "hf:no where"])
+def test_unknown_classifiers_are_one_sentence(spec: str) -> None:
+    with pytest.raises((UsageError, MissingError)) as told:
+        load_classifier(spec)
+    assert "\n" not in str(told.value)
+
+
+def test_colours_outside_are_told() -> None:
+    target = ClassifierTarget("net", nn.Flatten(), View(1), numbered(3))
+    with pytest.raises(UsageError, match="normalise them inside"):
+        target(torch.full((1, 3, 4, 4), 255.0))
+    target(torch.full((1, 3, 4, 4), 1 + 5e-5))
+
+
+def test_labels_by_index_and_name() -> None:
+    target = load_classifier("efficientnet-lite0")
+    assert target.label("281") == 281 and target.label(" Tabby ") == 281 and target.label("fire_engine") == 555
+    with pytest.raises(UsageError, match="did you mean 'tabby'"):
+        target.label("taby")
+    with pytest.raises(UsageError, match="give the index, 0 or 2"):
+        ClassifierTarget("net", nn.Flatten(), View(1), ("crane", "bee", "Crane")).label("crane")
+    with pytest.raises(UsageError, match="counted from 0"):
+        target.label("1000")
+
+
+def test_names_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\n\nbee\n")
+    assert read_names(tmp_path / "names.txt") == ("ant", "bee")
+    (tmp_path / "one.txt").write_text("ant\n")
+    for name in ("one.txt", "none.txt"):
+        with pytest.raises(UsageError):
+            read_names(tmp_path / name)
+
+
+@pytest.mark.parametrize(("crop", "expected"), [(1.0, 1.0), (0.5, 1.0), (None, 0.5)])
+def test_the_middle_is_seen_or_all(crop: float | None, expected: float) -> None:
+    wide = torch.zeros(1, 3, 16, 32)
+    wide[..., 8:24] = 1
+    seen = View(16, crop, mode="bilinear")(wide)
+    assert seen.shape == (1, 3, 16, 16) and float(seen.mean()) == pytest.approx(expected, abs=0.01)
+    assert torch.equal(View(None)(wide), wide)

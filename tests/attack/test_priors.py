@@ -1,0 +1,252 @@
+"""Priors of the UNet families: folders made by the real classes, prompts, captions and losses on attention."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_unet
+import torch
+from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
+from transformers import (
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from fastdiff.apps.attack.attention import Attending, Heard, listening
+from fastdiff.apps.attack.latents import channel_weights, prepare
+from fastdiff.apps.attack.presets import PRESETS
+from fastdiff.apps.canvas import lay
+from fastdiff.cli.main import main
+from fastdiff.models.registry import load, load_prior
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.schedule import Level
+
+
+@pytest.fixture(scope="module")
+def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_unet.write_stable_diffusion(tmp_path_factory.mktemp("prior") / "xl", xl=True)
+
+
+def pictures(count: int = 1, side: int = 64) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def level(folder: Path) -> Level:
+    schedule = load_prior(str(folder)).trained.schedule
+    return schedule.level(0.5)
+
+
+def test_unconditional_priors_are_those_of_diffusers(prior: Path) -> None:
+    ours = load_prior(str(prior))
+    assert not ours.hears and (ours.side, ours.multiple) == (64, 16)
+    pipeline = LDMPipeline(ours.vae, ours.network, DDIMScheduler())
+    latents = ours.encode(pictures())
+    at = level(prior)
+    with torch.no_grad():
+        v = pipeline.unet(latents, torch.tensor([ours.trained.clock(at)])).sample
+        estimate = ours.denoiser(ours.read([""]), 4.5, (64, 64))(latents, at)
+    torch.testing.assert_close(estimate.x0, at.alpha * latents - at.sigma * v)
+    assert load_prior(str(prior), dtype=torch.bfloat16).encode(pictures()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.5])
+def test_stable_diffusion_is_that_of_diffusers(guidance: float, stable_diffusion: Path) -> None:
+    ours, theirs = load_prior(str(stable_diffusion)), StableDiffusionPipeline.from_pretrained(stable_diffusion)
+    given, nothing = theirs.encode_prompt("a fox", "cpu", 1, True)
+    compare(ours, theirs.unet, given, nothing, guidance, lambda rows: {})
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.5])
+def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> None:
+    ours, theirs = load_prior(str(xl)), StableDiffusionXLPipeline.from_pretrained(xl)
+    theirs.register_to_config(force_zeros_for_empty_prompt=False)
+    given, nothing, pooled, pooled_nothing = theirs.encode_prompt("a fox", device="cpu")
+    sizes = torch.tensor([[64.0, 64, 0, 0, 64, 64]])
+    compare(
+        ours,
+        theirs.unet,
+        given,
+        nothing,
+        guidance,
+        lambda without: {"text_embeds": pooled_nothing if without else pooled, "time_ids": sizes},
+    )
+
+
+def compare(ours: Any, unet: nn.Module, given: Any, nothing: Any, guidance: float, frame: Any) -> None:
+    latents, at = ours.encode(pictures()), ours.trained.schedule.level(0.5)
+    label = torch.tensor([ours.trained.clock(at)])
+    with torch.no_grad():
+        with_words = unet(latents, label, given, added_cond_kwargs=frame(False)).sample
+        without = unet(latents, label, nothing, added_cond_kwargs=frame(True)).sample
+        estimate = ours.denoiser(ours.read(["a fox"]), guidance, (64, 64))(latents, at)
+    assert (with_words - without).abs().max() > 1e-4
+    torch.testing.assert_close(estimate.eps, without + guidance * (with_words - without), rtol=1e-4, atol=1e-4)
+
+
+def test_some_rows_of_prompts(xl: Path) -> None:
+    ours = load_prior(str(xl))
+    both, second = ours.read(["a fox", "the cat sat"]), ours.read(["the cat sat"])
+    picked = both.take([1])
+    torch.testing.assert_close(picked.embeddings, second.embeddings)
+    torch.testing.assert_close(picked.pooled, second.pooled)
+    assert picked.words == second.words and [word.text for word in picked.words[0]] == ["the", "cat", "sat"]
+
+
+def test_editing_refuses_what_is_no_transformer(stable_diffusion: Path) -> None:
+    with pytest.raises(UsageError, match="is a StableDiffusionPipeline: one of PixArtAlphaPipeline"):
+        load(str(stable_diffusion))
+
+
+def test_folders_that_do_not_fit_are_refused(stable_diffusion: Path, prior: Path, tmp_path: Path) -> None:
+    for source, part, told in ((prior, "unet", "48 channels are wanted"), (stable_diffusion, "unet", "do not fit")):
+        folder = Path(shutil.copytree(source, tmp_path / told.replace(" ", "-")))
+        other = tiny_unet.write_stable_diffusion(tmp_path / f"xl-{told[:2]}", xl=True)
+        shutil.rmtree(folder / ("vqvae" if source is prior else part))
+        shutil.copytree(other / ("vae" if source is prior else part), folder / ("vqvae" if source is prior else part))
+        index = json.loads((folder / "model_index.json").read_text())
+        if source is prior:
+            index["vqvae"] = ["diffusers", "AutoencoderKL"]
+        (folder / "model_index.json").write_text(json.dumps(index))
+        with pytest.raises(UsageError, match=told):
+            load_prior(str(folder))
+
+
+def test_models_show_knows_priors(prior: Path, xl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", str(prior)]) == main(["models", "show", str(xl)]) == 0
+    told = capsys.readouterr().out
+    for each in ("LDMPipeline", "vqvae (fastdiff.models.patch_codec.PatchCodec): 0.0", "64x64", "text_encoder_2"):
+        assert each in told
+
+
+def attack(photo: Path, model: Path, *arguments: object) -> dict[str, Any]:
+    assert main(["attack", str(photo), "--model", str(model), "--force", *map(str, arguments)]) == 0
+    (image,) = json.loads(photo.with_name("cat-attack-report.json").read_text())["images"]
+    return image
+
+
+FEW = ("--steps", 2, "--iterations", 2)
+
+
+@pytest.mark.parametrize("method", ["natural", "sca-official", "diffattack"])
+def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, photo: Path, colours: str) -> None:
+    image = attack(photo, stable_diffusion, "--classifier", colours, "--method", method, *FEW)
+    assert image["caption"] == f"a photo of a {image['true_name']}" and image["linf"] > 0
+    assert "hears no words" not in (image["reason"] or "")
+    if method != "diffattack":  # whose inversion is not exact
+        assert image["roundtrip_error"] < 1e-4
+
+
+def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
+    assert attack(photo, xl, "--classifier", colours, "--method", "sca-strong", *FEW)["linf"] > 0
+
+
+def test_captions(stable_diffusion: Path, photo: Path, colours: str) -> None:
+    way = ("--classifier", colours, "--iterations", 0)
+    assert attack(photo, stable_diffusion, *way, "--caption", "a cat asleep")["caption"] == "a cat asleep"
+    listed = photo.with_name("captions.json")
+    listed.write_text(json.dumps({"cat.png": "a cat awake"}))
+    assert attack(photo, stable_diffusion, *way, "--caption-file", listed)["caption"] == "a cat awake"
+    listed.write_text(json.dumps({"dog.png": "a dog"}))
+    assert main(["attack", str(photo), "--model", str(stable_diffusion), *way[:2], "--caption-file", str(listed)]) == 2
+
+
+def test_a_captioning_model(stable_diffusion: Path, photo: Path, colours: str, tmp_path: Path) -> None:
+    folder = tmp_path / "blip"
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    words = tokenizer()
+    special = {"bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0, "eos_token_id": 3}
+    text = small | special | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 80}
+    BlipForConditionalGeneration(
+        BlipConfig(text_config=text, vision_config=small | {"image_size": 32, "patch_size": 16}, projection_dim=16)
+    ).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), words).save_pretrained(folder)
+    way = ("--classifier", colours, "--iterations", 0, "--captioner", folder)
+    said = [attack(photo, stable_diffusion, *way)["caption"] for _ in range(2)]
+    assert said[0] and said[0] == said[1] and set(said[0].split()) <= set(WORDS)
+    (folder / "model.safetensors").unlink()
+    assert main(["attack", str(photo), "--model", str(stable_diffusion), *map(str, way), "--force"]) == 2
+
+
+WORDS = ("a", "fox", "cat", "dog", "and", "on", "grass")
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    words = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **names)
+
+
+def test_channels_that_move_pixels_more_move_less(prior: Path) -> None:
+    ours = load_prior(str(prior))
+    even, half, none = (channel_weights(ours, 48, share).flatten() for share in (1.0, 0.5, 0.0))
+    effect = ours.vae.deviation.detach()
+    torch.testing.assert_close(even * effect, (even * effect).mean().expand(48), rtol=1e-3, atol=0)
+    torch.testing.assert_close(half.square() * effect, (half.square() * effect).mean().expand(48), rtol=1e-3, atol=0)
+    assert none.eq(1).all() and even.square().mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_attention_is_heard_and_left_as_it_was(stable_diffusion: Path) -> None:
+    ours = load_prior(str(stable_diffusion))
+    latents, prompts = ours.encode(pictures(2)), ours.read(["a fox", "cats"])
+    f, at = ours.denoiser(prompts, 4.5, (64, 64)), ours.trained.schedule.level(0.5)
+    with torch.no_grad():
+        before = f(latents, at).eps
+        with listening(ours.network, 64) as listener:
+            with listener.writing(2):
+                torch.testing.assert_close(f(latents, at).eps, before)
+            f(latents, at)  # not written down
+        heard = listener.heard()
+        again = f(latents, at).eps
+    assert torch.equal(again, before)
+    assert {each.shape for each in heard.cross} == {(2, 64, tiny_unet.LENGTH)}
+    assert {each.shape for each in heard.own} == {(2, 64, 64)}
+    for each in (*heard.cross, *heard.own):
+        torch.testing.assert_close(each.sum(-1), torch.ones(2, 64))
+    assert heard.distance(heard).eq(0).all()
+
+
+def test_losses_on_attention() -> None:
+    even, uneven = torch.full((1, 4, 3), 0.25), torch.zeros(1, 4, 3)
+    uneven[0, 0] = 1
+    own = torch.eye(4)[None]
+    clean = Heard((even,), (own,))
+    words = torch.tensor([[0.0, 1.0, 1.0]])
+    assert clean.distraction(words).tolist() == [0]
+    assert Heard((uneven,), (own,)).distraction(words).tolist() == [pytest.approx(3 / 16)]
+    assert Heard((even,), (own + 0.5,)).distance(clean).tolist() == [pytest.approx(0.25)]
+
+
+def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> None:
+    ours = load_prior(str(stable_diffusion))
+    preset = replace(PRESETS["diffattack"], steps=2, distraction=1.0, structure=1.0)
+    canvas = lay(pictures(2), 64, ours.multiple)
+    with torch.no_grad(), listening(ours.network, 64) as listener:
+        space, _ = prepare(ours, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), listener)
+        assert isinstance(space.attending, Attending)
+        delta = 0.1 * torch.randn(space.unperturbed.shape, generator=torch.Generator().manual_seed(1))
+
+        def cost(delta: torch.Tensor) -> float:
+            space.sampled(delta)
+            assert space.attending is not None
+            return float(space.attending.value().sum())
+
+        latents, pull = space.sampled(delta)
+        gradient = pull(torch.zeros_like(latents))
+        assert gradient.abs().max() > 0
+        step = 1e-2 * gradient / gradient.norm()
+        assert cost(delta + step) < cost(delta) < cost(delta - step)
+        one = space.take(torch.tensor([1]))
+        alone = one.sampled(delta[[1]])[1](torch.zeros_like(latents[:1]))
+    torch.testing.assert_close(alone, gradient[[1]], rtol=1e-3, atol=1e-6)

@@ -1,0 +1,265 @@
+"""The search on problems with known answers: a mixture of Gaussians as the prior, and linear classifiers."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from problems import SMOOTH
+from torch import Tensor
+
+from fastdiff.apps.attack.ascent import Adam, Signs, into_ball
+from fastdiff.apps.attack.gradient import Pullback, backprop, identity, random_free
+from fastdiff.apps.attack.latents import grid
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.presets import PRESETS, Preset
+from fastdiff.apps.attack.resampling import Resampling
+from fastdiff.apps.attack.search import Found, search
+from fastdiff.apps.attack.space import Pixels, eight_bits
+from fastdiff.inversion.edit_friendly import EditFriendly, Maps
+from fastdiff.inversion.invert import invert
+from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
+
+HEAD = torch.randn(64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) / 8
+SAMPLES = 32
+
+
+def linear(latents: Tensor) -> Tensor:
+    """Logits (B, 6)."""
+    return latents @ HEAD
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Latents of the mixture are the pictures themselves."""
+
+    pictures: Tensor  # (B, 64)
+    sample: Resampling
+
+    calls = 0
+
+    @property
+    def unperturbed(self) -> Tensor:
+        return self.sample.unperturbed
+
+    def take(self, rows: Tensor) -> "Mixture":
+        return Mixture(self.pictures[rows], self.sample.take(self.sample.f, rows))
+
+    def possible(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
+        return identity(self.sample, delta)
+
+    def show(self, made: Tensor) -> Tensor:
+        return made
+
+
+def inverted(preset: Preset, count: int = SAMPLES) -> Resampling:
+    levels = grid(SMOOTH.schedule, preset)
+    inversion = invert(SMOOTH, SMOOTH.sample(count), levels, EditFriendly(sde_dpmpp_2m(), Noise(1)), measure=False)
+    return Resampling(SMOOTH, inversion, preset.perturb == "maps")
+
+
+def attacked(preset: Preset, targeted: bool) -> tuple[Found, Goal]:
+    sample = inverted(preset)
+    pictures = SMOOTH.sample(SAMPLES)
+    labels = linear(pictures).argmax(1)
+    goal = Goal((labels + 1 + torch.arange(SAMPLES) % 5) % 6 if targeted else labels, targeted)
+    return search(Mixture(pictures, sample), linear, goal, preset), goal
+
+
+def toy(skip: float, ball: float, targeted: bool) -> Preset:
+    way = replace(PRESETS["sca-official"], strength=1 - skip, ball=ball, step=0.4 * ball)
+    return replace(way, iterations=20 if targeted else 10, confidence=0.0)
+
+
+def rate(preset: Preset, targeted: bool) -> float:
+    found, _ = attacked(preset, targeted)
+    return float(found.success.double().mean())
+
+
+def test_more_skipping_and_larger_balls_succeed_more_often() -> None:
+    skips, balls = (0.1, 0.5, 0.9), (0.1, 0.3, 0.6)
+    for targeted, enough in ((False, 0.95), (True, 0.85)):
+        rates = torch.tensor(
+            [
+                [attacked(toy(skip, ball, targeted), targeted)[0].success.double().mean() for ball in balls]
+                for skip in skips
+            ]
+        )
+        assert (rates.diff(dim=0) >= -0.05).all() and (rates.diff(dim=1) >= -0.05).all()
+        assert rates[-1, -1] >= enough
+        assert rates[0, 0] < 0.3
+
+
+@pytest.mark.parametrize("perturb", ["x_T", "x_k", "maps"])
+def test_no_ball_and_no_iterations_change_nothing(perturb: str) -> None:
+    for change in ({"ball": 0.0}, {"iterations": 0}):
+        preset = replace(toy(0.5, 0.3, False), perturb=perturb, **change)
+        found, _ = attacked(preset, targeted=False)
+        torch.testing.assert_close(found.pictures, SMOOTH.sample(SAMPLES), rtol=0, atol=1e-10)
+        assert not found.success.any() and not found.delta.any()
+
+
+@pytest.mark.parametrize("perturb", ["x_T", "x_k", "maps"])
+def test_perturbations_stay_in_the_ball_and_refinement_lessens_them(perturb: str) -> None:
+    preset = replace(toy(0.9, 0.6, False), perturb=perturb)
+    found, goal = attacked(preset, targeted=False)
+    assert found.success.any() and found.delta.abs().max() <= 0.6 + 1e-7
+    again = inverted(preset)(found.delta)
+    torch.testing.assert_close(again, found.pictures, rtol=0, atol=1e-10)
+    assert torch.equal(goal.margin(linear(again)) > 0, found.success)
+    refined, _ = attacked(replace(preset, refine=5), targeted=False)
+    assert torch.equal(refined.success, found.success)
+    change, less = ((each.pictures - SMOOTH.sample(SAMPLES)).square().mean(1) for each in (found, refined))
+    assert (less <= change + 1e-12).all() and less[found.success].mean() < 0.9 * change[found.success].mean()
+
+
+def test_a_success_ends_the_search_for_its_picture_alone() -> None:
+    preset = replace(toy(0.9, 0.6, False), step=0.03)
+    found, _ = attacked(preset, targeted=False)
+    assert 0 < found.iterations.min() < found.iterations.max() <= 10
+    for row in (int(found.iterations.argmin()), int(found.iterations.argmax())):
+        sample = inverted(preset).take(SMOOTH, torch.tensor([row]))
+        pictures = SMOOTH.sample(SAMPLES)[[row]]
+        alone = search(Mixture(pictures, sample), linear, Goal(linear(pictures).argmax(1), False), preset)
+        torch.testing.assert_close(alone.pictures[0], found.pictures[row], rtol=0, atol=1e-12)
+
+
+def test_the_best_of_failures_is_kept() -> None:
+    found, goal = attacked(toy(0.1, 0.1, True), targeted=True)
+    failed = ~found.success
+    clean = goal.margin(linear(SMOOTH.sample(SAMPLES)))
+    assert failed.any() and (found.margin >= clean)[failed].all() and (found.margin > clean)[failed].any()
+    torch.testing.assert_close(goal.margin(linear(found.pictures)), found.margin)
+
+
+def test_signs_of_three_steps_by_hand() -> None:
+    ascent = Signs(0.5, momentum=0.5)
+    delta, memory = torch.zeros(1, 2), ascent.begin(torch.zeros(1, 2))
+    headings = []
+    for count, gradient in enumerate(([3.0, 1.0], [-1.0, 1.0], [-4.0, -4.0]), 1):
+        delta, memory = ascent.step(delta, memory, torch.tensor([gradient]), count)
+        headings.append(memory[0, 0].tolist())
+    # [3, 1] / 4; half of that + [-1, 1] / 2; half of that + [-4, -4] / 8
+    assert headings == [[0.75, 0.25], [-0.125, 0.625], [-0.5625, -0.1875]]
+    assert delta.tolist() == [[-0.5, 0.5]]
+    assert into_ball(delta, torch.tensor([0.2])).tolist() == [pytest.approx([-0.2, 0.2])]
+
+
+def test_momentum_of_a_row_does_not_depend_on_the_others() -> None:
+    ascent, gradients = Signs(0.1, 1.0), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    _, together = ascent.step(torch.zeros(3, 5), ascent.begin(torch.zeros(3, 5)), gradients, 1)
+    _, alone = ascent.step(torch.zeros(1, 5), ascent.begin(torch.zeros(1, 5)), 100 * gradients[[1]], 1)
+    torch.testing.assert_close(together[[1]], alone)
+
+
+def test_adam_is_that_of_torch() -> None:
+    value = torch.zeros(2, 3, requires_grad=True)
+    theirs = torch.optim.Adam([value], lr=0.1)
+    ascent, delta = Adam(0.1), torch.zeros(2, 3)
+    memory = ascent.begin(delta)
+    for count in range(1, 4):
+        gradient = torch.randn(2, 3, generator=torch.Generator().manual_seed(count))
+        value.grad = -gradient
+        theirs.step()
+        delta, memory = ascent.step(delta, memory, gradient, count)
+    torch.testing.assert_close(delta, value.detach())
+
+
+@pytest.mark.parametrize("perturb", ["x_T", "maps"])
+def test_gradients_against_finite_differences_and_each_other(perturb: str) -> None:
+    preset = replace(PRESETS["sca-official"], perturb=perturb, strength=0.4, steps=5)
+    sample = inverted(preset, count=4)
+    delta = 0.1 * torch.randn(sample.unperturbed.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    wish = torch.randn(4, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    latents, pull = backprop(sample, delta)
+    true = pull(wish)
+    torch.testing.assert_close(latents, sample(delta))
+    direction = torch.randn(delta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    ahead, behind = (float((sample(delta + side * 1e-6 * direction) * wish).sum()) for side in (1, -1))
+    assert (ahead - behind) / 2e-6 == pytest.approx(float((true * direction).sum()), rel=1e-5)
+
+    same = identity(sample, delta)[1](wish)
+    assert torch.equal(same, wish if perturb == "x_T" else wish[:, None].expand(-1, preset.steps, -1))
+    whole = backprop(sample, delta, last=preset.steps)[1](wish)
+    torch.testing.assert_close(whole, true)
+    part = backprop(sample, delta, last=2)[1](wish)
+    if perturb == "maps":
+        torch.testing.assert_close(part[:, -2:], true[:, -2:])
+    guessed = random_free(sample, delta, 200, Noise(0))[1](wish)
+    for estimate, least in ((same, 0.5), (part, 0.5), (guessed, 0.4)):
+        assert torch.cosine_similarity(estimate.flatten(), true.flatten(), dim=0) > least
+
+
+@pytest.mark.parametrize("landing", [True, False])
+def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> None:
+    """The official code lowers the order of the last step in sampling alone."""
+    preset = replace(PRESETS["sca-official"], landing=landing)
+    sample = inverted(preset)
+    clean = SMOOTH.sample(SAMPLES)
+    assert (sample(sample.unperturbed) - clean).abs().max() < 1e-12
+    noise = sample.inversion.solver.noise
+    assert isinstance(noise, Maps)
+    recorded = EditFriendly(replace(sde_dpmpp_2m(), lower_final=False), Noise(1))
+    upper = invert(SMOOTH, clean, sample.inversion.grid, recorded, measure=False)
+    mixed = replace(upper.solver, lower_final=True)
+    lost = (integrate(SMOOTH, mixed, upper.x, upper.grid).x - clean).abs().max()
+    assert lost > (1e-3 if not landing else 1e-6)
+    assert (integrate(SMOOTH, upper.solver, upper.x, upper.grid).x - clean).abs().max() < 1e-12
+
+
+def test_the_grid_of_the_official_code() -> None:
+    labels = [SMOOTH.schedule.label(level) for level in grid(SMOOTH.schedule, PRESETS["sca-official"])]
+    assert labels == pytest.approx([899, 799, 699, 599, 499, 400, 300, 200, 100, 1, 0], abs=1)  # it rounds them down
+
+
+def test_eight_bits_are_what_a_file_keeps_and_let_gradients_pass() -> None:
+    colours = torch.tensor([-0.5, 0.0, 0.1234, 0.5, 1.0, 1.5], requires_grad=True)
+    kept = eight_bits(colours)
+    kept.sum().backward()
+    assert torch.equal(kept * 255, (kept * 255).round()) and kept.min() >= 0 and kept.max() <= 1
+    assert (kept - colours.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+    assert colours.grad.eq(1).all()
+
+
+def test_margins_and_losses() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0], [0.0, 1.0, 4.0]])
+    away, towards = Goal(torch.tensor([0, 0]), False), Goal(torch.tensor([1, 2]), True)
+    assert away.margin(logits).tolist() == [-2, 4] and towards.margin(logits).tolist() == [-2, 3]
+    assert (towards.score(logits, "ce") < 0).all() and (away.score(logits, "ce") > 0).all()
+    assert torch.equal(towards.score(logits, "margin"), towards.margin(logits))
+
+
+class Unrounded(Pixels):
+    """Pixels that are not rounded to 8 bits on the way, as torchattacks has them."""
+
+    def take(self, rows: Tensor) -> "Unrounded":
+        return Unrounded(self.pictures[rows])
+
+    def show(self, made: Tensor) -> Tensor:
+        return self.pictures + made
+
+
+@pytest.mark.parametrize("method", ["pgd", "mifgsm"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_references_are_those_of_torchattacks(method: str, targeted: bool) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(800, 5))
+    net.double().eval().requires_grad_(False)  # gradients near 0 have no sign in single precision
+    pictures = (torch.rand(4, 3, 12, 12, dtype=torch.float64) * 255).round() / 255
+    labels = net(pictures).argmax(1)
+    goal = Goal((labels + 1) % 5 if targeted else labels, targeted)
+
+    kinds = {
+        "pgd": lambda: torchattacks.PGD(net, eps=8 / 255, alpha=2 / 255, steps=10, random_start=False),
+        "mifgsm": lambda: torchattacks.MIFGSM(net, eps=8 / 255, alpha=2 / 255, steps=10, decay=1.0),
+    }
+    theirs = kinds[method]()
+    if targeted:
+        theirs.set_mode_targeted_by_label(quiet=True)
+    found = search(Unrounded(pictures), net, goal, PRESETS[method])
+    torch.testing.assert_close(found.pictures, theirs(pictures, goal.labels), rtol=0, atol=1e-6)
