@@ -7,7 +7,8 @@ from torch import Tensor
 
 from fastdiff.apps.edit.control import Control, Controller
 from fastdiff.apps.edit.focus import SHAPED, WordsAndGuidance
-from fastdiff.models.pixart import Conditioned
+from fastdiff.models.backbone import Prompts
+from fastdiff.models.conditioned import Conditioned, Guidance
 from fastdiff.solvers.grid import grid, linspace
 
 LEVELS = grid(linspace, LINEAR_BETAS, 10)
@@ -53,6 +54,7 @@ def test_a_latent_without_focus_is_as_if_it_had_no_prompt() -> None:
 
     half = torch.tensor([[0.0, 1.0]])
     words, scale = torch.zeros(4, 1, 1), torch.full((2, 1, 1, 1), 3.0)
-    guided = Conditioned(network, words, words[..., 0], {}, scale, lambda guidance: half)  # type: ignore[arg-type]
+    prompts = Prompts(words, words[..., 0], (), (), ())
+    guided = Conditioned(network, Guidance(prompts, scale), {}, focus=lambda guidance: half)  # type: ignore[arg-type]
     out = guided(torch.zeros(2, 1, 1, 2), torch.zeros(2))
     assert out[:, 0, 0].tolist() == [[0, 6], [1, 7]]

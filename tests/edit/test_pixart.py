@@ -162,7 +162,7 @@ def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backb
 
 def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, moved = load(str(folder), offload=True), []
-    for name in ("vae", "text_encoder", "transformer"):
+    for name in ("vae", "text_encoder", "network"):
         part = getattr(backbone, name)
         monkeypatch.setattr(part, "to", lambda place, name=name: moved.append((name, str(place))))
     latents = backbone.encode(torch.zeros(1, 3, 32, 32))
