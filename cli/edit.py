@@ -52,11 +52,12 @@ if TYPE_CHECKING:
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures: say what they show and what they shall show.
 
-    Words that stay the same keep their place. Name a PixArt model with --model: the bundled one, of emoji on plain and
-    patterned backgrounds, does not come with this version yet.
+    Words that stay the same keep their place. The bundled model knows emoji on plain and patterned backgrounds: for
+    photographs, name a PixArt model with --model.
 
     \b
     Examples:
+      fastdiff edit panda.png --prompt "fox on a blue and brown checkered background"
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model PixArt-alpha/PixArt-XL-2-512x512
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --blend "dog cat" --n 4
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --preview --n 8

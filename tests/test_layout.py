@@ -2,12 +2,14 @@
 
 import ast
 import tomllib
+from glob import glob
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+DATA = ROOT / "data"
 SHIPPED = ("apps", "cli", "data", "inversion", "models", "solvers", "training")
 MAY_IMPORT = {  # besides itself
     "solvers": set(),
@@ -30,6 +32,13 @@ def test_every_package_folder_is_listed_and_typed():
     folders = {path.parent for path in modules()}
     assert {"fastdiff." + ".".join(folder.relative_to(ROOT).parts) for folder in folders} == listed
     assert all((folder / "__init__.py").exists() and (folder / "py.typed").exists() for folder in folders)
+
+
+def test_every_file_of_the_bundled_backbone_is_in_the_wheel():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    matched = {path for pattern in patterns["fastdiff.data"] for path in glob(pattern, root_dir=DATA, recursive=True)}
+    files = {str(path.relative_to(DATA)) for path in (DATA / "scenes").rglob("*") if path.is_file()}
+    assert files and files <= matched
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,120 @@
+"""The regression suite of edit: the real command on the sample scenes and the bundled weights, against stored quality.
+
+Stored numbers are of this suite's own settings: `python tests/edit/test_regression.py` writes those of new weights;
+look at the pictures before.
+"""
+
+import csv
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastdiff.cli.main import main
+from fastdiff.models import recogniser
+
+ROOT = Path(__file__).parents[2]
+SAMPLES, BACKBONE = ROOT / "data" / "samples-edit", ROOT / "data" / "scenes"
+STORED = Path(__file__).parent / "stored.json"
+LARGEST = 30_000_000  # bytes of the backbone's folder
+ONE_LESS = 1  # edits found: processors differ in the last bits
+TOLERANCE = 0.5  # dB
+
+
+def captions() -> dict[str, str]:
+    return json.loads((SAMPLES / "captions.json").read_text())
+
+
+def concept(caption: str) -> str:
+    """Such as `fox` of `fox on a teal background`."""
+    return caption.partition(" on a")[0]
+
+
+def swaps() -> list[tuple[str, str, str]]:
+    """Every sample's name, its caption, and the same caption with the next sample's concept."""
+    told = captions()
+    concepts = [concept(caption) for caption in told.values()]
+    return [
+        (name, caption, caption.replace(own, other, 1))
+        for (name, caption), own, other in zip(told.items(), concepts, [*concepts[1:], concepts[0]], strict=True)
+    ]
+
+
+def edited(folder: Path, wishes: list[tuple[str, str, str]], *options: str) -> list[dict[str, Any]]:
+    """The reports of one run over all wishes."""
+    table = folder / "wishes.csv"
+    with table.open("w", newline="") as file:
+        rows = [(SAMPLES / name, prompt, source) for name, source, prompt in wishes]
+        csv.writer(file).writerows([("input", "prompt", "source"), *rows])
+    assert main(["edit", "--csv", str(table), "-o", str(folder / "out"), *options]) == 0
+    return json.loads((folder / "out" / "report.json").read_text())["edits"]
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Word swaps by the default preset: how many are recognised as wished, and what is kept of the rest."""
+    reports = edited(folder, swaps())
+    reader = recogniser.bundled()
+    with torch.inference_mode():
+        seen = [reader.read(picture(report["output"]))[0].concept for report in reports]
+    return {
+        "found": sum(concept(report["prompt"]) == told for report, told in zip(reports, seen, strict=True)),
+        "psnr_unedited": float(np.mean([report["psnr_unedited"] or 0.0 for report in reports])),
+        "codec_ceiling": float(np.mean([report["codec_ceiling"] for report in reports])),
+    }
+
+
+def picture(path: str | Path) -> torch.Tensor:
+    """(1, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0)[None] / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def quality(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return measured(tmp_path_factory.mktemp("swaps"))
+
+
+def test_words_are_swapped_as_often_as_stored(quality: dict[str, float]) -> None:
+    assert quality["found"] >= json.loads(STORED.read_text())["found"] - ONE_LESS
+
+
+@pytest.mark.parametrize("measure", ["psnr_unedited", "codec_ceiling"])
+def test_what_is_kept_is_as_good_as_stored(quality: dict[str, float], measure: str) -> None:
+    assert quality[measure] >= json.loads(STORED.read_text())[measure] - TOLERANCE
+
+
+def test_a_caption_that_stays_returns_the_very_pixels(tmp_path: Path) -> None:
+    for report in edited(tmp_path, [(name, caption, caption) for name, caption in captions().items()]):
+        assert torch.equal(picture(report["output"]), picture(report["input"])), report["input"]
+
+
+def test_a_sample_is_recognised_without_being_told(tmp_path: Path) -> None:
+    name, caption = "dog-face.png", captions()["dog-face.png"]
+    wish = ["edit", str(SAMPLES / name), "--prompt", "fox on a blue background", "-o", str(tmp_path / "out.png")]
+    assert main(wish) == 0
+    (report,) = json.loads((tmp_path / "out-report.json").read_text())["edits"]
+    assert report["source"] == caption and f"recognised as '{caption}'" in report["reason"]
+
+
+def test_photographs_are_turned_away_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skimage = pytest.importorskip("skimage.data")
+    Image.fromarray(skimage.chelsea()).save(tmp_path / "cat.png")
+    assert main(["edit", str(tmp_path / "cat.png"), "--prompt", "fox on a teal background"]) == 2
+    assert "unlike what the bundled model was trained on" in capsys.readouterr().err
+
+
+def test_the_backbone_is_small_and_says_what_it_is() -> None:
+    assert sum(file.stat().st_size for file in BACKBONE.rglob("*") if file.is_file()) <= LARGEST
+    card = json.loads((BACKBONE / "card.json").read_text())
+    assert card["licence"] == "Apache-2.0" and card["recipe"]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        STORED.write_text(json.dumps(measured(Path(temporary)), indent=1) + "\n")
+    sys.stdout.write(STORED.read_text())
