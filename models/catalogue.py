@@ -75,7 +75,7 @@ def describe(path: Path) -> Description:
 
 def _bundled(name: str) -> Path:
     if not _data(name).is_dir():
-        raise MissingError(f"the bundled model {_data(name)} is missing: install the package again")
+        raise MissingError(f"the bundled model {name} does not come with this version: name another with --model")
     return _data(name)
 
 

@@ -39,7 +39,7 @@ PRESETS = {
     "edit-friendly": Preset(
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),
-    "ledits": Preset("ledits", steps=20, guidance=6.0, strength=0.85, contrast=True),
+    "ledits": Preset("ledits", steps=20, guidance=4.0, strength=0.85, contrast=True),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
