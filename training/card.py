@@ -42,6 +42,11 @@ def begun_with(weights: Path, recipe: Mapping[str, Any] | None) -> dict[str, Any
     return {"file": weights.name, "sha256": joined, "recipe": recipe}
 
 
+def recipe(path: Path) -> dict[str, Any]:
+    """How the weights of the card at `path` were made; empty without a card."""
+    return json.loads(path.read_text()).get("recipe", {}) if path.exists() else {}
+
+
 def digest(path: Path) -> str:
     """Of a file, as cards tell it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Training the backbone through its command, to a folder that diffusers itself loads and samples from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_run_begins_with_a_finished_backbone_and_its_card_says_so(trained: tup
         assert torch.equal(again.components, codec.components)
     recipe = json.loads((tmp_path / "scenes" / "card.json").read_text())["recipe"]
     assert recipe["start_from"]["recipe"]["steps"] == 3
+
+
+def test_a_beginning_without_a_card_is_one_too(trained: tuple[dict, Path], tmp_path: Path) -> None:
+    first = shutil.copytree(trained[1] / "scenes", tmp_path / "bare")
+    (first / "card.json").unlink()
+    assert train(tmp_path / "run", "--steps", 1, "--start-from", first) == 0
+    recipe = json.loads((tmp_path / "run" / "scenes" / "card.json").read_text())["recipe"]
+    assert recipe["start_from"]["file"] == "bare" and not recipe["start_from"]["recipe"]
 
 
 def test_a_backbone_of_another_size_is_no_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,15 +72,9 @@ def recipe(options: TrainOptions) -> dict:
     """What was asked for, as plain values without the places of this machine."""
     values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(options).items()}
     if options.start_from:
-        values["start_from"] = _begun_with(options.start_from, options.stage)
+        made = card.recipe(options.start_from.with_suffix(".json")).get(options.stage)
+        values["start_from"] = card.begun_with(options.start_from, made)
     return {name: value for name, value in values.items() if name not in ("folder", "stage", "every")}
-
-
-def _begun_with(weights: Path, stage: str) -> dict:
-    """The weights that a stage began with, and their own recipe where a card tells it."""
-    path = weights.with_suffix(".json")
-    told = json.loads(path.read_text()) if path.exists() else {}
-    return card.begun_with(weights, told.get("recipe", {}).get(stage))
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The folder that `fastdiff edit` reads."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,6 @@ def _recipe(options: TrainOptions) -> dict[str, Any]:
     """What was asked for, without the places of this machine."""
     recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")}
     if options.start_from:
-        made = json.loads((options.start_from / "card.json").read_text())["recipe"]
+        made = card.recipe(options.start_from / "card.json")
         recipe["start_from"] = card.begun_with(options.start_from, made)
     return recipe
