@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fastdiff.apps import atomic, batch, inputs, ledger, picture
+from fastdiff.apps import atomic, batch, inputs, picture, resume
 from fastdiff.apps.attack import labels, pairs, sheet
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
@@ -31,13 +31,10 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """
     plan, work, classifier = _plan(options)
     finished = _finished(work)
-    waiting = [item for item in plan.items if item not in finished]
-    if waiting:
-        _check_accuracy(work, classifier)
     left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
-    outcomes = batch.run(waiting, Worker, left, jobs=options.jobs, watch=watch) if waiting else []
-    done = finished | {outcome.item: outcome.value or _failed(outcome) for outcome in outcomes}
-    code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
+    if left.tasks:
+        _check_accuracy(work, classifier)
+    done, code = resume.run(plan.items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
     report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
     _write_sheet(report)
     if options.export_training_pairs:
@@ -89,13 +86,8 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
 
 def _finished(work: Work) -> dict[inputs.Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = {}
-    for item, _ in work.tasks if not work.options.force else ():
-        with contextlib.suppress(FastdiffError):  # told when the item's turn comes
-            records = work.ledger(item, ledger.file_digest(item.source)).finished()
-            if records:
-                found[item] = replace(AttackReport.read(records[0]), input=str(item.source))
-    return found
+    found = resume.finished([item for item, _ in work.tasks], work.ledger, force=work.options.force)
+    return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
 
 
 def _failed(outcome: batch.Outcome) -> AttackReport:

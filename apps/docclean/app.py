@@ -1,9 +1,8 @@
 """docclean: degraded page images in, readable pages and a report with OCR scores out."""
 
-import contextlib
 from dataclasses import dataclass, replace
 
-from fastdiff.apps import atomic, batch, inputs, ledger
+from fastdiff.apps import atomic, batch, inputs, resume
 from fastdiff.apps.docclean.clean import Cleaner, ledger_of
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.options import FORMATS, Options
@@ -32,11 +31,8 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """
     plan = _plan(options)
     finished = _finished(plan, options)
-    waiting = [item for item in plan.items if item not in finished]
-    outcomes = batch.run(waiting, Cleaner, options, jobs=options.jobs, watch=watch) if waiting else []
-    done = finished | {outcome.item: _pages(outcome) for outcome in outcomes}
+    done, code = resume.run(plan.items, finished, Cleaner, options, _failed, jobs=options.jobs, watch=watch)
     pages = tuple(page for item in plan.items for page in done[item])
-    code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
     if not code and any(page.status == "failed" for page in pages):
         code = batch.SOME_FAILED
     report = Report(pages, code, options.report or plan.report)
@@ -77,15 +73,15 @@ def _plan(options: Options) -> inputs.Plan:
 
 def _finished(plan: inputs.Plan, options: Options) -> dict[inputs.Item, list[PageReport]]:
     """The items that an earlier run finished, with their pages; none are where the work is forced."""
-    found: dict[inputs.Item, list[PageReport]] = {}
     fingerprint = options.fingerprint()
-    for item in plan.items if not options.force else ():
-        with contextlib.suppress(FastdiffError):  # told when the item's turn comes
-            records = ledger_of(item, ledger.file_digest(item.source), fingerprint).finished()
-            if records:
-                found[item] = [replace(PageReport(**record), input=str(item.source)) for record in records]
-    return found
+    found = resume.finished(
+        plan.items, lambda item, content: ledger_of(item, content, fingerprint), force=options.force
+    )
+    return {
+        item: [replace(PageReport(**record), input=str(item.source)) for record in records]
+        for item, records in found.items()
+    }
 
 
-def _pages(outcome: batch.Outcome) -> list[PageReport]:
-    return outcome.value or [PageReport(str(outcome.item.source), reason=outcome.error)]
+def _failed(outcome: batch.Outcome) -> list[PageReport]:
+    return [PageReport(str(outcome.item.source), reason=outcome.error)]

@@ -1,6 +1,5 @@
 """edit: pictures and what they shall show in, edited pictures and a report out."""
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import atomic, batch, inputs, ledger, picture
+from fastdiff.apps import atomic, batch, inputs, ledger, picture, resume
 from fastdiff.apps.edit import table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.ledger import Ledger
-from fastdiff.solvers.errors import FastdiffError, UsageError
+from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
 REMEMBERED = (
@@ -65,10 +64,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """
     plan, work = _plan(options)
     finished = _finished(plan, work)
-    waiting = [item for item in plan.items if item not in finished]
-    outcomes = batch.run(waiting, Worker, work, jobs=options.jobs, watch=watch) if waiting else []
-    done = finished | {outcome.item: outcome.value or _failed(outcome) for outcome in outcomes}
-    code = batch.exit_code([*outcomes, *(batch.Outcome(item) for item in finished)])
+    done, code = resume.run(plan.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
     report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
     atomic.write_text(report.path, report.to_json())
     return report
@@ -196,13 +192,8 @@ def _numbered(output: Path, number: int) -> Path:
 
 def _finished(plan: inputs.Plan, work: Work) -> dict[inputs.Item, EditReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = {}
-    for item in plan.items if not work.options.force else ():
-        with contextlib.suppress(FastdiffError):  # told when the item's turn comes
-            records = work.ledger(item, ledger.file_digest(item.source)).finished()
-            if records:
-                found[item] = replace(EditReport(**records[0]), input=str(item.source))
-    return found
+    found = resume.finished(plan.items, work.ledger, force=work.options.force)
+    return {item: replace(EditReport(**records[0]), input=str(item.source)) for item, records in found.items()}
 
 
 def _failed(outcome: batch.Outcome) -> EditReport:

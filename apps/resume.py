@@ -1,0 +1,48 @@
+"""Going on where an earlier run stopped: finished outputs are taken over, the others are made."""
+
+import contextlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fastdiff.apps import batch, ledger
+from fastdiff.apps.inputs import Item
+from fastdiff.apps.ledger import Ledger
+from fastdiff.solvers.errors import FastdiffError
+
+Value = TypeVar("Value")
+
+
+def finished(
+    items: Sequence[Item], ledger_of: Callable[[Item, str], Ledger], *, force: bool
+) -> dict[Item, list[dict[str, Any]]]:
+    """The items whose outputs an earlier run finished, with their records; none are where the work is forced.
+
+    `ledger_of` is given an item and the digest of its input.
+    """
+    found = {}
+    for item in items if not force else ():
+        with contextlib.suppress(FastdiffError):  # told when the item's turn comes
+            records = ledger_of(item, ledger.file_digest(item.source)).finished()
+            if records:
+                found[item] = records
+    return found
+
+
+def run(
+    items: Sequence[Item],
+    done: Mapping[Item, Value],
+    setup: batch.Setup,
+    options: Hashable,
+    failed: Callable[[batch.Outcome], Value],
+    *,
+    jobs: int,
+    watch: batch.Watch | None,
+) -> tuple[dict[Item, Value], int]:
+    """What is known of every item, and the exit code; those that are not done already go through `batch.run`.
+
+    `failed` makes a value of an outcome without one. `setup` is not called where nothing is left to do.
+    """
+    waiting = [item for item in items if item not in done]
+    outcomes = batch.run(waiting, setup, options, jobs=jobs, watch=watch) if waiting else []
+    made = {outcome.item: outcome.value or failed(outcome) for outcome in outcomes}
+    return {**done, **made}, batch.exit_code([*outcomes, *map(batch.Outcome, done)])
