@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from fastdiff.models.backbone import Focus, Prompts
+from fastdiff.models.latent import Latent
+from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 
@@ -67,6 +70,37 @@ class Conditioned:
             return_dict=False,
         )[0]
         return out[:, : x.shape[1]].float()
+
+
+@dataclass(frozen=True)
+class Hearing(Latent):
+    """What models that hear prompts share: a family says how it reads them, and what else its network is told."""
+
+    hears = True
+    masked = True  # whether the network is told which tokens count
+
+    def read(self, texts: Sequence[str]) -> Prompts:
+        raise NotImplementedError
+
+    def denoiser(
+        self,
+        prompts: Prompts,
+        guidance: float | Sequence[float],
+        size: tuple[int, int],
+        against: Prompts | None = None,
+        focus: Focus | None = None,
+    ) -> Denoiser:
+        bound = guided(prompts, guidance, lambda: against or self._nothing, self.device)
+        net = Conditioned(self.network, bound, self._frame(bound.prompts, size), self.masked, focus)
+        return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
+
+    @cached_property
+    def _nothing(self) -> Prompts:
+        return self.read([""])
+
+    def _frame(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Tensor | None]:
+        """Further conditions, a row a prompt, for pictures of `size` pixels (height, width)."""
+        raise NotImplementedError
 
 
 def _stacked(one: Prompts, many: Prompts) -> Prompts:

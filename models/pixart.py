@@ -5,7 +5,6 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,13 +12,12 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
-from fastdiff.models.backbone import Focus, Prompts
-from fastdiff.models.conditioned import Conditioned, guided
+from fastdiff.models.backbone import Prompts
+from fastdiff.models.conditioned import Hearing
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
+from fastdiff.models.latent import AUTOENCODERS, fields
 from fastdiff.models.parts import load_network, load_tokenizer
 from fastdiff.models.words import spoken
-from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training
@@ -37,14 +35,12 @@ TOKENIZERS = {
 
 
 @dataclass(frozen=True)
-class PixArt(Latent):
+class PixArt(Hearing):
     """The `Backbone` of the PixArt family."""
 
     text_encoder: Any  # T5EncoderModel
     tokenizer: PreTrainedTokenizerFast
     longest: int  # tokens of a prompt, the end of it among them
-
-    hears = True
 
     def read(self, texts: Sequence[str]) -> Prompts:
         cleaned = [text.lower().strip() for text in texts]
@@ -55,34 +51,18 @@ class PixArt(Latent):
             embeddings = self.text_encoder(tokens, attention_mask=mask).last_hidden_state
         return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, told))
 
-    def denoiser(
-        self,
-        prompts: Prompts,
-        guidance: float | Sequence[float],
-        size: tuple[int, int],
-        against: Prompts | None = None,
-        focus: Focus | None = None,
-    ) -> Denoiser:
-        bound = guided(prompts, guidance, lambda: against or self._nothing, self.device)
-        net = Conditioned(self.network, bound, self._frame(len(bound.prompts.mask), size), focus=focus)
-        return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
-
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
-
-    @cached_property
-    def _nothing(self) -> Prompts:
-        return self.read([""])
 
     @property
     def _stride(self) -> int:
         return self.network.config.patch_size
 
-    def _frame(self, rows: int, size: tuple[int, int]) -> dict[str, Tensor | None]:
+    def _frame(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Tensor | None]:
         """The micro-conditions of PixArt-alpha at 1024 pixels: size and height / width of the picture."""
         if not self.network.use_additional_conditions:
             return {"resolution": None, "aspect_ratio": None}
-        height, width = size
+        rows, (height, width) = len(prompts.mask), size
         return {
             "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
             "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),

@@ -5,7 +5,6 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,13 +12,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerFast
 
-from fastdiff.models.backbone import Focus, Prompts
-from fastdiff.models.conditioned import Conditioned, guided
+from fastdiff.models.backbone import Prompts
+from fastdiff.models.conditioned import Hearing
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
+from fastdiff.models.latent import AUTOENCODERS, fields
 from fastdiff.models.parts import load_network, load_tokenizer
 from fastdiff.models.words import spoken
-from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 UNETS = {"diffusers.UNet2DConditionModel": UNet2DConditionModel}
@@ -43,12 +41,12 @@ class Ear:
 
 
 @dataclass(frozen=True)
-class StableDiffusion(Latent):
+class StableDiffusion(Hearing):
     """The `Prior` of the family. With two ears (XL) their embeddings stand side by side."""
 
     ears: tuple[Ear, ...]
 
-    hears = True
+    masked = False
 
     def read(self, texts: Sequence[str]) -> Prompts:
         told = [
@@ -61,22 +59,6 @@ class StableDiffusion(Latent):
         mask = torch.tensor(first.attention_mask, dtype=torch.bool, device=self.device)
         pooled = heard[-1][1] if self._is_xl else None
         return Prompts(embeddings, mask, *spoken(texts, first), pooled=pooled)
-
-    def denoiser(
-        self,
-        prompts: Prompts,
-        guidance: float | Sequence[float],
-        size: tuple[int, int],
-        against: Prompts | None = None,
-        focus: Focus | None = None,
-    ) -> Denoiser:
-        bound = guided(prompts, guidance, lambda: against or self._nothing, self.device)
-        net = Conditioned(self.network, bound, self._frame(bound.prompts, size), masked=False, focus=focus)
-        return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
-
-    @cached_property
-    def _nothing(self) -> Prompts:
-        return self.read([""])
 
     @property
     def _is_xl(self) -> bool:
