@@ -7,13 +7,11 @@ DATA holds `nips17/images/*.png` and `nips17/labels.csv` (image, true_label, tar
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from benchmarks import sections
 from benchmarks.attack import gradients, methods, references, speed
 from benchmarks.attack.cases import Setting
 from fastdiff.solvers.errors import FastdiffError
@@ -30,16 +28,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep attacked pictures and contact sheets here")
     arguments = parser.parse_args()
-    numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as passing:
         folder = arguments.pictures or Path(passing)
         setting = Setting(arguments.data / "nips17", arguments.model, arguments.limit, folder)
-        for name in arguments.only.split(","):
-            section = SECTIONS[name](setting)
-            print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
-            numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
-            if arguments.json:
-                arguments.json.write_text(json.dumps(numbers, indent=1))
+        sections.run(arguments.only.split(","), lambda name: SECTIONS[name](setting), arguments.json)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ families that are kept from training.
 """
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benchmarks import pictures
+from benchmarks import pictures, sections
 from benchmarks.docclean import blur, dibco, harm, noisyoffice, speed, stage
 from benchmarks.docclean.application import Setup
+from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {
@@ -31,15 +29,12 @@ SECTIONS = {
 def main() -> None:
     arguments = _arguments()
     setup = Setup(arguments.data, arguments.limit, arguments.weights)
-    numbers: dict[str, Any] = {}
-    for name in arguments.only:
-        section = SECTIONS[name](setup)
-        print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
-        numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
-        if arguments.json:  # after every section: the whole takes an hour or more
-            arguments.json.write_text(json.dumps(numbers, indent=1))
+
+    def keep(name: str, section: Section) -> None:
         if arguments.pictures:
             pictures.save(arguments.pictures, name, section.strips)
+
+    sections.run(arguments.only, lambda name: SECTIONS[name](setup), arguments.json, keep)
 
 
 def _arguments() -> argparse.Namespace:

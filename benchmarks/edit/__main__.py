@@ -7,14 +7,12 @@ The true answer to an edit is the same scene rendered with the other words; it n
 """
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benchmarks import pictures
+from benchmarks import pictures, sections
 from benchmarks.edit import edits, images, previews, sizes, sweep
+from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {"edits": edits.run, "images": images.run, "sizes": sizes.run, "previews": previews.run, "sweep": sweep.run}
@@ -29,15 +27,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="contact sheets, from best to worst")
     arguments = parser.parse_args()
-    numbers: dict[str, Any] = {}
-    for name in arguments.only.split(","):
-        section = SECTIONS[name](arguments.model, arguments.limit)
-        print(*(f"\n{table}" for table in section.tables), sep="\n", flush=True)
-        numbers[name] = {"tables": [asdict(table) for table in section.tables], "pages": section.pages}
-        if arguments.json:
-            arguments.json.write_text(json.dumps(numbers, indent=1))
+
+    def keep(name: str, section: Section) -> None:
         if arguments.pictures:
             pictures.save_sheet(arguments.pictures, name, section.strips)
+
+    def measure(name: str) -> Section:
+        return SECTIONS[name](arguments.model, arguments.limit)
+
+    sections.run(arguments.only.split(","), measure, arguments.json, keep)
 
 
 if __name__ == "__main__":
