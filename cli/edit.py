@@ -57,7 +57,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
     \b
     Examples:
-      fastdiff edit panda.png --prompt "fox on a blue and brown checkered background"
+      fastdiff edit dog-face.png --prompt "dog face on a red background"
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model PixArt-alpha/PixArt-XL-2-512x512
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --blend "dog cat" --n 4
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --preview --n 8
