@@ -48,7 +48,8 @@ def plan(
     or patterns are passed over; of several files given by name, those that are results of earlier runs are too. Two
     inputs never share an output: the later one is numbered (`page-2.png`).
 
-    Raises UsageError for a name that does not exist, an `out` that does not fit, or where nothing is left to do.
+    Raises UsageError for a name that does not exist, an `out` that does not fit or would replace an input, or where
+    nothing is left to do.
     """
     known = ", ".join(sorted(suffixes))
     one_file = out is not None and out.suffix.lower() in suffixes and not out.is_dir()
@@ -67,8 +68,11 @@ def plan(
     taken: set[str] = set()
     for item in found.values():
         wish = out if out is not None and one_file else _of_kind(item.output, suffix, suffixes)
-        items.append(replace(item, output=_untaken(wish, taken)))
-        taken.add(_folded(items[-1].output))
+        output = _untaken(wish, taken)
+        if item.problem is None and output.exists() and output.samefile(item.source):
+            raise UsageError(f"{output} is the input itself: name another output")
+        items.append(replace(item, output=output))
+        taken.add(_folded(output))
     return Plan(tuple(items), _report_place(inputs, items, verb, None if one_file else out))
 
 

@@ -7,6 +7,7 @@ import click
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
+from fastdiff.cli.wording import counted
 
 if TYPE_CHECKING:
     from fastdiff.apps.attack.report import Report
@@ -79,7 +80,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
         for item, label in (foreseen := app.forecast(options)):
             goal = "any other class" if label.target is None else f"class {label.target}"
             click.echo(f"{item.source} -> {item.output}: {goal}")
-        click.echo(f"{len(foreseen)} pictures to attack; calls to other computers: none")
+        click.echo(f"{counted(len(foreseen), 'picture')} to attack; calls to other computers: none")
         return 0
     return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
 

@@ -1,16 +1,20 @@
 """`fastdiff docclean`."""
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdiff.apps.docclean.options import ENGINES, FORMATS, TASKS, Options
+from fastdiff.apps.docclean.options import CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
 from fastdiff.cli.options import PATH, Command, files, option, running
+from fastdiff.cli.wording import counted
 
 if TYPE_CHECKING:
     from fastdiff.apps.docclean.app import Forecast
     from fastdiff.apps.docclean.report import Report
+
+MOST_KEPT = 10  # pages that are named on the screen
 
 
 @click.command(cls=Command)
@@ -25,8 +29,10 @@ if TYPE_CHECKING:
     "bit. auto: clean or deblur, by each page's looks. [default: auto]",
     group="Cleaning",
 )
-@option("--solver", help="Solver of the diffusion stage [default: what measured best].", group="Cleaning")
-@option("--calls", type=click.IntRange(0), help="Calls of its network [default: what measured best].", group="Cleaning")
+@option("--solver", help=f"Solver of the diffusion stage. [default: {SOLVER}]", group="Cleaning")
+@option(
+    "--calls", type=click.IntRange(0), help=f"Calls of its network; 0 skips it. [default: {CALLS}]", group="Cleaning"
+)
 @option("--weights", type=PATH, help="Weights of your own: a file, or a folder of two networks.", group="Cleaning")
 @option(
     "--ocr",
@@ -61,21 +67,33 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 
 def _told(report: "Report") -> str:
-    """A run in one line."""
+    """A run in one line, after the pages that were kept, and why."""
+    kept = [page for page in report.pages if page.status == "kept"]
+    long = {page.input for page in report.pages if page.page not in (None, 1)}
+    lines = [
+        f"kept: {page.input}{f' page {page.page}' if page.input in long else ''}, {page.reason}"
+        for page in kept[:MOST_KEPT]
+    ]
+    if len(kept) > MOST_KEPT:
+        lines.append(f"kept: {len(kept) - MOST_KEPT} more, told of in the report")
+    outputs = sorted({page.output for page in report.pages if page.output})
     counts = report.summary
-    text = f"{counts['pages']} pages: {counts['cleaned']} cleaned, {counts['kept']} kept, {counts['failed']} failed"
+    fates = ", ".join(f"{counts[fate]} {fate}" for fate in ("cleaned", "kept", "failed"))
+    text = f"{counted(counts['pages'], 'page')}: {fates}"
     if counts["word_f_before"] is not None:
         text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
     elif counts["confidence_before"] is not None:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
-    return f"{text}. Report: {report.path}"
+    if outputs:
+        text += f". In {outputs[0] if len(outputs) == 1 else os.path.commonpath(outputs)}"
+    return "\n".join([*lines, f"{text}. Report: {report.path}"])
 
 
 def _foreseen(forecast: "Forecast") -> str:
     """A line for every input, and one for all."""
     lines = [
-        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else f'{count} page(s)'})"
+        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else counted(count, 'page')})"
         for item, count in forecast.items
     ]
     time = timedelta(seconds=round(forecast.seconds))
-    return "\n".join([*lines, f"{len(lines)} inputs to do, about {time}; calls to other computers: none"])
+    return "\n".join([*lines, f"{counted(len(lines), 'input')} to do, about {time}; calls to other computers: none"])

@@ -8,6 +8,7 @@ import click
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
+from fastdiff.cli.wording import counted
 
 if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast
@@ -84,5 +85,5 @@ def _foreseen(forecast: "Forecast") -> str:
     """A line for every edit, and one for all."""
     lines = [f"{item.source} -> {item.output}: {wish.prompt}" for item, wish in forecast.items]
     time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"
-    calls = f"{forecast.calls} network calls{time}; calls to other computers: none"
-    return "\n".join([*lines, f"{len(lines)} edits to do, {calls}"])
+    calls = f"{counted(forecast.calls, 'network call')}{time}; calls to other computers: none"
+    return "\n".join([*lines, f"{counted(len(lines), 'edit')} to do, {calls}"])

@@ -1,4 +1,4 @@
-"""Progress of a batch on standard error: a bar where a person looks on, failures as lines everywhere."""
+"""Progress of a batch on standard error: a bar where a person looks on, else a line now and then; failures always."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fastdiff.apps import batch
+from fastdiff.cli.wording import counted
+
+LINE_EVERY = 30.0  # seconds, where there is no terminal
 
 
 @contextmanager
@@ -19,9 +22,14 @@ def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, pace="")
+        next_line = LINE_EVERY
 
         def watch(now: batch.Progress) -> None:
+            nonlocal next_line
             bar.update(task, description=_short(now.name), completed=now.done, total=now.total, pace=pace(now))
+            if now.seconds >= next_line and not console.is_terminal:
+                next_line = now.seconds + LINE_EVERY
+                console.print(f"{now.name}: {pace(now)}", markup=False)
             if now.finished and now.finished.error:
                 console.print(f"failed: {now.finished.error}", markup=False)
                 if debug and now.finished.trace:
@@ -35,6 +43,8 @@ class Report(Protocol):
 
     @property
     def exit_code(self) -> int: ...
+    @property
+    def earlier(self) -> int: ...
     def to_json(self) -> str: ...
 
 
@@ -53,7 +63,12 @@ def carried_out(
     """Run an application with its progress shown, print what it tells, or its report, and return its exit code."""
     with shown(debug=debug) as watch:
         report = run(options, watch)
-    click.echo(report.to_json() if as_json else told(report), nl=not as_json)
+    if as_json:
+        click.echo(report.to_json(), nl=False)
+        return report.exit_code
+    if report.earlier:
+        click.echo(f"{counted(report.earlier, 'input')} done already, by an earlier run")
+    click.echo(told(report))
     return report.exit_code
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fastdiff.apps.batch import Progress
 from fastdiff.cli import main as cli
-from fastdiff.cli.progress import pace
+from fastdiff.cli.progress import pace, shown
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 HEAVY = ("torch", "numpy", "cv2", "PIL", "easyocr", "rapidocr", "transformers", "diffusers", "kornia", "wordfreq")
@@ -80,6 +80,17 @@ def test_errors_become_exit_codes(
     if code in (2, 3, 5):
         assert cli.main(["docclean", "--debug"]) == code
         assert "Traceback" in capsys.readouterr().err
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown() as watch:
+        for done in range(100):
+            watch(Progress(done, 100, float(done), "page"))
+    assert capsys.readouterr().err.splitlines() == [
+        "page: 30/100, 60.0 a minute, 0:01:10 left",
+        "page: 60/100, 60.0 a minute, 0:00:40 left",
+        "page: 90/100, 60.0 a minute, 0:00:10 left",
+    ]
 
 
 def test_pace_tells_rate_and_time_left() -> None:

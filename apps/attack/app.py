@@ -35,7 +35,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     if left.tasks:
         _check_accuracy(work, classifier)
     done, code = resume.run(plan.items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
-    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
+    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report, len(finished))
     _write_sheet(report)
     if options.export_training_pairs:
         pairs.export(report.images, options.export_training_pairs)

@@ -83,11 +83,12 @@ MEASURES = ("psnr", "ssim", "ssim_p10", "ciede2000", "linf", "noise_change", "lp
 
 @dataclass(frozen=True)
 class Report:
-    """All pictures of a run, those finished by an earlier run included; `path` is where report.json is."""
+    """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
 
     images: tuple[AttackReport, ...]
     exit_code: int
     path: Path
+    earlier: int
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
 CLEANING = 1.5  # seconds a megapixel on two cores without a denoiser call, for estimates
-SCORING = 8.0  # seconds a page with OCR before and after
+SCORING = 12.0  # seconds a page with OCR before and after
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     pages = tuple(page for item in plan.items for page in done[item])
     if not code and any(page.status == "failed" for page in pages):
         code = batch.SOME_FAILED
-    report = Report(pages, code, options.report or plan.report)
+    report = Report(pages, code, options.report or plan.report, len(finished))
     atomic.write_text(report.path, report.to_json())
     return report
 

@@ -10,13 +10,11 @@ import torch
 
 from fastdiff.apps.device import place
 from fastdiff.apps.docclean import binarize, colour, cues, strokes
-from fastdiff.apps.docclean.options import TASKS
+from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
-
-SOLVER, CALLS = "ddim", 0  # no number of calls measures better than none for all tasks (benchmarks, section "stage")
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
 GRAIN = 0.06  # of the paper's level: paler marks are not strokes

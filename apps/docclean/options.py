@@ -10,6 +10,7 @@ from fastdiff.solvers.errors import UsageError
 
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
+SOLVER, CALLS = "ddim", 0  # no number of calls measures better than none for all tasks (benchmarks, section "stage")
 FORMATS = {"png": ".png", "tiff": ".tiff", "jpg": ".jpg", "pdf": ".pdf"}
 
 
@@ -21,7 +22,7 @@ class Options:
     outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
     or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
     pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
-    `solver` and `calls` of the network default to what measured best, `weights` (a file or a folder) to those that come
+    `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
     along. `force` does finished pages again and replaces files that docclean did not make. `report` is where
     report.json goes.
     """

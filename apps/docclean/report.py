@@ -52,16 +52,18 @@ MEASURES = tuple(
 
 @dataclass(frozen=True)
 class Report:
-    """All pages of a run, those finished by an earlier run included; `path` is where report.json is."""
+    """All pages of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
 
     pages: tuple[PageReport, ...]
     exit_code: int
     path: Path
+    earlier: int
 
     @property
     def summary(self) -> dict[str, Any]:
         """Counts, totals, and the mean of each measure over the pages where it was measured."""
         seconds = sum(page.seconds for page in self.pages)
+        done = len(self.pages) - self._count("failed")
         return {
             "pages": len(self.pages),
             "cleaned": self._count("cleaned"),
@@ -69,7 +71,7 @@ class Report:
             "failed": self._count("failed"),
             "calls": sum(page.calls for page in self.pages),
             "seconds": round(seconds, 3),
-            "pages_per_minute": round(60 * len(self.pages) / seconds, 2) if seconds else None,
+            "pages_per_minute": round(60 * done / seconds, 2) if seconds else None,
         } | {name: mean([getattr(page, name) for page in self.pages]) for name in MEASURES}
 
     def to_json(self) -> str:

@@ -65,7 +65,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     plan, work = _plan(options)
     finished = _finished(plan, work)
     done, code = resume.run(plan.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
-    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report)
+    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report, len(finished))
     atomic.write_text(report.path, report.to_json())
     return report
 

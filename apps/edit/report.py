@@ -43,11 +43,12 @@ MEASURES = ("roundtrip_error", "psnr_unedited", "codec_ceiling")
 
 @dataclass(frozen=True)
 class Report:
-    """All edits of a run, those finished by an earlier run included; `path` is where report.json is."""
+    """All edits of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
 
     edits: tuple[EditReport, ...]
     exit_code: int
     path: Path
+    earlier: int
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -109,12 +109,14 @@ def test_a_folder_of_every_kind_is_cleaned_in_kind(tmp_path: Path, weights: Path
     assert summary["pages_per_minute"] > 0 and summary["word_f_after"] is None
 
 
-def test_finished_pages_are_not_done_again(tmp_path: Path, weights: Path) -> None:
+def test_finished_pages_are_not_done_again(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan, out = tmp_path / "scan.png", tmp_path / "scan-clean.png"
     Image.fromarray(page(0)).save(scan)
     assert docclean(weights, scan) == 0
     made, before = out.stat().st_mtime_ns, reported(tmp_path / "scan-clean-report.json")
+    assert "done already" not in capsys.readouterr().out
     assert docclean(weights, scan) == 0
+    assert "1 input done already" in capsys.readouterr().out
     assert out.stat().st_mtime_ns == made
     assert reported(tmp_path / "scan-clean-report.json") == before
     assert docclean(weights, scan, "--seed", 1) == 0
@@ -128,7 +130,7 @@ def test_finished_pages_are_not_done_again(tmp_path: Path, weights: Path) -> Non
     assert out.stat().st_mtime_ns != other_input
 
 
-def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path) -> None:
+def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
     Image.fromarray(page(0)).save(scans / "a.png", compress_level=1)
@@ -138,6 +140,9 @@ def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path) -> None:
     make_pdf(scans / "d.pdf", page(4))
     blank = weights_adding(tmp_path, 1.0)
     assert docclean(blank, scans) == 0
+    told = capsys.readouterr().out
+    assert f"kept: {scans / 'a.png'}, " in told and f"kept: {scans / 'c.tif'} page 2, " in told
+    assert f"In {tmp_path / 'scans-clean'}. Report: " in told
     for path in scans.iterdir():
         assert (tmp_path / "scans-clean" / path.name).read_bytes() == path.read_bytes()
     entries = reported(tmp_path / "scans-clean" / "report.json")["pages"]
@@ -224,15 +229,16 @@ def test_broken_weights_and_places_that_cannot_be_written(tmp_path: Path, weight
     assert docclean(weights, scan, "-o", tmp_path / "taken.png") == 5
     assert (tmp_path / "taken.png").read_text() == "somebody's"
     before = scan.read_bytes()
-    assert docclean(weights, scan, "-o", scan, "--force") == 5
-    assert scan.read_bytes() == before
+    assert docclean(weights, scan, "-o", scan, "--force") == 2
+    assert docclean(weights, tmp_path, "-o", tmp_path, "--force") == 2
+    assert scan.read_bytes() == before and not (tmp_path / "report.json").exists()
 
 
 def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_pdf(tmp_path / "scan.pdf", page(0), page(1))
     assert docclean(weights, tmp_path / "scan.pdf", "--dry-run") == 0
     told = capsys.readouterr().out
-    assert "scan-clean.pdf (2 page(s))" in told and "calls to other computers: none" in told
+    assert "scan-clean.pdf (2 pages)" in told and "calls to other computers: none" in told
     assert [path.name for path in tmp_path.iterdir()] == ["scan.pdf"]
 
 

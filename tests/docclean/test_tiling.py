@@ -10,7 +10,7 @@ import torch
 from pages import text_page
 from torch import Tensor
 
-from fastdiff.apps.docclean.enhance import CALLS, SOLVER
+from fastdiff.apps.docclean.options import CALLS, SOLVER
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.docclean.tiling import Tiled, spans
 from fastdiff.models.restorers import read_pair
