@@ -118,7 +118,7 @@ class Editor:
             colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
             colour = torch.lerp(original, colour, mask)
-        kept = (canvas.wide(share) == 0).expand_as(original)
+        kept = (canvas.wide(share) < 0.5).expand_as(original)
         names = ("emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",

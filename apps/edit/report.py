@@ -15,9 +15,9 @@ class EditReport:
 
     `calls` counts network calls, each on all rows at once, `seconds` the time from opening to closing the files.
     `roundtrip_error` is the distance of the regenerated latents from the picture's, relative to their norm, where the
-    source was sampled beside the edit: nought where offsets held it;
-    `psnr_unedited` (dB) compares the output with the input where nothing was edited, `codec_ceiling` (dB) the picture
-    with what the model's codec can represent of it. `reason` says what went wrong, or what is worth knowing.
+    source was sampled beside the edit: nought where offsets held it; `psnr_unedited` (dB) compares the output with the
+    input where it is less than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent
+    of it. `reason` says what went wrong, or what is worth knowing.
     """
 
     input: str
