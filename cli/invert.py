@@ -7,7 +7,7 @@ import click
 
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
-from fastdiff.cli.options import PATH, Command, option
+from fastdiff.cli.options import PATH, Command, computing, option
 
 
 @click.command(cls=Command)
@@ -21,7 +21,7 @@ from fastdiff.cli.options import PATH, Command, option
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
-@option("--seed", type=int, default=0, help="Of the noise maps. [default: 0]", group="Way")
+@computing
 @option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
 def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
     """Invert a picture into a file, and say how exactly the file gives it back.

@@ -62,6 +62,15 @@ def running(function: Function) -> Function:
         option("--dry-run", is_flag=True, help="List what would be done and the time it takes.", group="Run"),
         option("--json", "as_json", is_flag=True, help="Print the report on standard output.", group="Run"),
         option("--jobs", type=click.IntRange(1), default=1, help="Inputs at a time. [default: 1]", group="Run"),
+        computing,
+    ):
+        function = decorate(function)
+    return function
+
+
+def computing(function: Function) -> Function:
+    """Where and in what precision networks run, and the seed."""
+    for decorate in (
         option(
             "--dtype",
             type=click.Choice(["auto", "float32", "bfloat16", "float16"]),

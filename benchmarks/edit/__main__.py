@@ -3,7 +3,8 @@
     python -m benchmarks.edit [--model NAME] [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 
 The true answer to an edit is the same scene rendered with the other words; it needs the Noto Color Emoji font.
-`--only sweep`, which is no part of the whole run, ranks settings of DiT4Edit that its paper leaves open.
+No part of the whole run are `--only defaults`, which ranks settings of the default preset, and `--only sweep`, which
+ranks those that the paper of DiT4Edit leaves open; neither uses the scenes that `edits` measures.
 """
 
 import argparse
@@ -11,11 +12,18 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.edit import edits, images, previews, sizes, sweep
+from benchmarks.edit import defaults, edits, images, previews, sizes, sweep
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"edits": edits.run, "images": images.run, "sizes": sizes.run, "previews": previews.run, "sweep": sweep.run}
+SECTIONS = {
+    "edits": edits.run,
+    "images": images.run,
+    "sizes": sizes.run,
+    "previews": previews.run,
+    "defaults": defaults.run,
+    "sweep": sweep.run,
+}
 WHOLE = ("edits", "images", "sizes", "previews")
 
 

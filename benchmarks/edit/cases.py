@@ -34,9 +34,9 @@ class Case:
     region: Tensor  # (1, 1, H, W) bool, the emoji of both
 
 
-def cases(count: int) -> Iterator[Case]:
+def cases(count: int, seed: int = SEED) -> Iterator[Case]:
     """Raises MissingError without the font."""
-    renderer, rng = Renderer(), np.random.default_rng(SEED)
+    renderer, rng = Renderer(), np.random.default_rng(seed)
     for index in range(count):
         kind = KINDS[index % len(KINDS)]
         source, target = _pair(rng, kind)
@@ -46,9 +46,9 @@ def cases(count: int) -> Iterator[Case]:
         yield Case(kind, source, target, before, truth, torch.from_numpy(region)[None, None])
 
 
-def swaps(count: int) -> list[Case]:
+def swaps(count: int, seed: int = SEED) -> list[Case]:
     """The first `count` edits that change the word alone."""
-    return [case for case in cases(len(KINDS) * count) if case.kind == "word"]
+    return [case for case in cases(len(KINDS) * count, seed) if case.kind == "word"]
 
 
 def _pair(rng: np.random.Generator, kind: str) -> tuple[Scene, Scene]:

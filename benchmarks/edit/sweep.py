@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.edit.cases import psnr, swaps
+from benchmarks.edit.cases import SEED, psnr, swaps
 from benchmarks.edit.edits import editor_of, wish
 from benchmarks.result import Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS, Preset
@@ -22,7 +22,7 @@ def run(model: str, limit: int | None) -> Section:
     preset = PRESETS["dit4edit"]
     editor = editor_of(model, preset)
     rows: list[dict[str, Any]] = []
-    for number, case in enumerate(swaps(SWAPS if limit is None else limit)):
+    for number, case in enumerate(swaps(SWAPS if limit is None else limit, seed=SEED + 1)):
         with torch.inference_mode():
             begun = editor.begin(case.before, wish(case), seed=0)
             inversion = begun.edit.invert()
