@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 @option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
 @option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
-@option("--preset", type=click.Choice(list(PRESETS)), help="A way to edit [default: what measured best].", group="Way")
+@option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="A way to edit [default: quick for scenes, else ledits].",
+    group="Way",
+)
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")

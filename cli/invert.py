@@ -17,7 +17,12 @@ from fastdiff.cli.options import PATH, Command, computing, option
 @option("--json", "as_json", is_flag=True, help="Print the figures as JSON.", group="Output")
 @option("--source", help="What the picture shows.", group="Way")
 @option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
-@option("--preset", type=click.Choice(list(PRESETS)), help="Whose inversion [default: what edits best].", group="Way")
+@option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Whose inversion [default: quick for scenes, else ledits].",
+    group="Way",
+)
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")

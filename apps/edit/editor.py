@@ -13,7 +13,7 @@ from fastdiff.apps.device import place
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
+from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
@@ -55,7 +55,7 @@ class Editor:
     """
 
     def __init__(self, options: Options, way: Preset | None = None) -> None:
-        self._options, self._name = options, options.preset or DEFAULT
+        self._options, self._name = options, options.preset or default(options.model)
         self._preset = way or preset(options)
         self._backbone = load(options.model, *place(options.device, options.dtype), offload=options.offload)
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
@@ -158,4 +158,4 @@ def preset(options: Options) -> Preset:
         raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
     names = ("solver", "steps", "guidance", "strength", "focus", "merge")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
-    return replace(PRESETS[options.preset or DEFAULT], **changes)
+    return replace(PRESETS[options.preset or default(options.model)], **changes)

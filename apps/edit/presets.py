@@ -33,15 +33,25 @@ DIT4EDIT = Preset(  # the switch step, the blocks and the guidance are not in th
     first_block=0.3,
     merge=0.2,
 )
+LEDITS = Preset("ledits", steps=20, guidance=4.0, strength=0.85, contrast=True)
 PRESETS = {
     "dit4edit": DIT4EDIT,
     "dit4edit-exact": replace(DIT4EDIT, inversion="o-belm", merge=0.0),
     "edit-friendly": Preset(
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),
-    "ledits": Preset("ledits", steps=20, guidance=4.0, strength=0.85, contrast=True),
+    "ledits": LEDITS,
+    "quick": replace(LEDITS, steps=8, guidance=2.0),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
-DEFAULT = "ledits"
-PREVIEW = 5  # steps, evenly drawn from those of the preset
+PREVIEW = 4  # steps, evenly drawn from those of the preset
+
+
+def default(model: str) -> str:
+    """The preset of a model that is edited without naming one.
+
+    On the bundled scenes `quick` is as good as more steps are (benchmarks, sections "defaults" and "edits"); elsewhere
+    more is asked of every step.
+    """
+    return "quick" if model == "scenes" else "ledits"

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from benchmarks.edit.cases import SEED, judge, psnr, swaps
-from benchmarks.edit.edits import editing
+from benchmarks.edit.edits import DEFAULT, editing
 from benchmarks.result import Section, Table, means
-from fastdiff.apps.edit.presets import DEFAULT, PRESETS
+from fastdiff.apps.edit.presets import PRESETS
 
-STEPS = (6, 8, 12, 20)
-GUIDANCE = (3.0, 4.0, 6.0)
+STEPS = (6, 8, 12)
+GUIDANCE = (1.5, 2.0, 3.0)
 STRENGTH = (0.75, 0.85, 0.95)
 SWAPS = 24
 MEASURES = ("found", "object", "background", "seconds")

@@ -12,7 +12,7 @@ from benchmarks.edit.cases import EDITS, KINDS, Case, as_picture, cases, judge, 
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import DEFAULT, PRESETS, Preset
+from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
@@ -28,6 +28,7 @@ SDEDIT = (0.6, 20)  # noised up to this part of the schedule, and so many steps 
 MERGED = 0.2
 FOCUS = 0.5  # the authors' 0.9 leaves a tenth of a picture: emoji take more of a scene
 
+DEFAULT = default("scenes")
 COMPARED = 24  # edits that are done in every way: all of them in all ways would take a day
 DONE_ALL = ("true answer", "copy the input", "codec's ceiling", DEFAULT)
 

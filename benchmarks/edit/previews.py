@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.edit.cases import Case, as_picture, judge, psnr, swaps
-from benchmarks.edit.edits import Way, editing
+from benchmarks.edit.edits import DEFAULT, Way, editing
 from benchmarks.result import Section, Strip, Table, means
-from fastdiff.apps.edit.presets import DEFAULT, PRESETS
+from fastdiff.apps.edit.presets import PRESETS
 
 PREVIEWS = 24  # word swaps
 MEASURES = ("whole", "object", "alike", "found", "seconds", "finished in")

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.edit.edits import DEFAULT
 from benchmarks.result import Section, Table
-from fastdiff.apps.edit.presets import DEFAULT, PRESETS
+from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.models.registry import load
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_pixart
 from PIL import Image
 
-from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.apps.edit.presets import PRESETS, PREVIEW
 from fastdiff.cli.main import main
 
 FAST = ("--source", "a fox on grass", "--steps", "4")
@@ -38,8 +38,10 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_an_edit_that_wishes_for_nothing_new_returns_the_pixels(model: Path, photo: Path) -> None:
-    assert edit(photo, *FAST, "--prompt", "a fox on grass", "--model", model, "--preset", "ledits") == 0
+    assert edit(photo, *FAST, "--prompt", "a fox on grass", "--model", model) == 0
     assert np.array_equal(pixels(photo.with_name("photo-edit.png")), pixels(photo))
+    (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    assert told["preset"] == "ledits"  # of models that are named
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -48,7 +50,8 @@ def test_every_preset_edits_and_reports(preset: str, model: Path, photo: Path) -
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
     assert told["status"] == "edited" and told["preset"] == preset and told["options"]["steps"] == 4
     assert told["calls"] >= 5 and told["seconds"] > 0 and told["codec_ceiling"] is not None
-    assert told["roundtrip_error"] == (None if preset == "ledits" else 0)  # which does not sample the source again
+    alone = preset in ("ledits", "quick")  # which do not sample the source again
+    assert told["roundtrip_error"] == (None if alone else 0)
     edited = pixels(Path(told["output"]))
     assert edited.shape == (90, 120, 3) and not np.array_equal(edited, pixels(photo))
 
@@ -87,7 +90,7 @@ def test_a_preview_is_finished_to_what_the_edit_would_have_been(
     assert np.array_equal(pixels(photo.with_name("photo-preview-2-refine.png")), pixels(whole))
     assert not np.array_equal(pixels(preview), pixels(whole))
     (told, _) = json.loads(photo.with_name("photo-preview-report.json").read_text())["edits"]
-    assert told["calls"] == 6 and told["options"]["preview"]
+    assert told["calls"] == 1 + PREVIEW and told["options"]["preview"]
     assert main(["refine", str(whole)]) == 2
     assert "photo-edit.png is finished" in capsys.readouterr().err
 

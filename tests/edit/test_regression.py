@@ -99,6 +99,7 @@ def test_a_sample_is_recognised_without_being_told(tmp_path: Path) -> None:
     assert main(wish) == 0
     (report,) = json.loads((tmp_path / "out-report.json").read_text())["edits"]
     assert report["source"] == caption and f"recognised as '{caption}'" in report["reason"]
+    assert report["preset"] == "quick"  # of the bundled model
 
 
 def test_photographs_are_turned_away_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
