@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Way")
 @option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Way")
 @option(
+    "--attempts",
+    type=click.IntRange(1, 100),
+    help="At most, until the bundled model's recogniser sees what was wished [default: the preset's].",
+    group="Way",
+)
+@option(
     "--residual/--no-residual",
     default=True,
     help="Put back what the codec loses, where nothing was edited. [default: on]",

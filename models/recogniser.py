@@ -80,6 +80,10 @@ class Recogniser(nn.Module):
         shares = (logits.float().softmax(1) for logits in self(pictures))
         return [self._reading(*rows) for rows in zip(*shares, strict=True)]
 
+    def probability(self, concept: str, pictures: Tensor) -> Tensor:
+        """That pictures (B, 3, SIDE, SIDE) in [-1, 1] show one of the concepts, (B,)."""
+        return self(pictures).concept.float().softmax(1)[:, self.labels.concepts.index(concept)]
+
     def _reading(self, concept: Tensor, kind: Tensor, colours: Tensor) -> Reading:
         """The likeliest words of these probabilities; two colours, the larger one first, unless it is plain."""
         which, behind = int(concept.argmax()), self.labels.kinds[int(kind.argmax())]

@@ -18,7 +18,7 @@ from fastdiff.solvers.errors import UsageError
 VERB, PREVIEW_VERB = "edit", "preview"
 REMEMBERED = (
     *("model", "dtype", "solver", "steps", "guidance", "strength", "focus", "merge", "blend", "emphasize", "release"),
-    *("residual", "preview", "force"),
+    *("residual", "preview", "attempts", "force"),
 )
 
 
@@ -145,11 +145,14 @@ def remembered(path: Path) -> Options:
 
 
 def refined(path: Path) -> Options:
-    """The options that finish a preview. Raises UsageError as `remembered` does, and for what is no preview."""
+    """The options that finish a preview, from its very noise.
+
+    Raises UsageError as `remembered` does, and for what is no preview.
+    """
     options = remembered(path)
     if not options.preview:
         raise UsageError(f"{path.name} is finished: give a picture that --preview made")
-    return replace(options, preview=False)
+    return replace(options, preview=False, attempts=1)
 
 
 def _plan(options: Options) -> tuple[inputs.Plan, Work]:

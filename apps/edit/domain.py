@@ -1,5 +1,6 @@
-"""Whether a picture is one that the bundled backbone can edit: a scene such as it was trained on."""
+"""Whether a picture is one that the bundled backbone can edit, a scene such as it was trained on, and what it shows."""
 
+import re
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -29,6 +30,17 @@ class Evidence:
         if self.reading.familiarity < LEAST_FAMILIARITY:
             return f"it resembles '{self.reading.caption}' most, and that little"
         return None
+
+
+def named(prompt: str, recogniser: Recogniser) -> str | None:
+    """The longest concept of the recogniser that a prompt names; None without one."""
+    found = [each for each in recogniser.labels.concepts if re.search(rf"\b{re.escape(each)}\b", prompt, re.IGNORECASE)]
+    return max(found, key=len, default=None)
+
+
+def seen(concept: str, picture: Tensor, recogniser: Recogniser) -> float:
+    """The probability that a picture, (1, 3, H, W) in [-1, 1], shows a concept."""
+    return float(recogniser.probability(concept, _middle(picture)))
 
 
 def examine(picture: Tensor, restored: Tensor, recogniser: Recogniser) -> Evidence:

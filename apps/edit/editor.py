@@ -1,6 +1,7 @@
 """One edit from picture to picture: what it shows, the edit in latents, and back to pixels with all that was kept."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.device import place
-from fastdiff.apps.edit.domain import examine
+from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
@@ -26,6 +27,8 @@ from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.registry import SOLVERS
 
+SEEN = 0.5  # probability from which on what was wished is there
+APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
 LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
 
 
@@ -69,14 +72,28 @@ class Editor:
         """
         with torch.inference_mode():
             begun = self.begin(original, wish, seed, mask)
-            expected = cost(self._preset, self._options).calls
-            with warnings.catch_warnings(action="ignore"):
-                inversion = begun.edit.invert(lambda calls: tick(min(calls / expected, 1)))
-            if inversion.converged is not None and not inversion.converged.all():
-                begun.notes.append("its inversion is not exact: lower the guidance, or take more steps")
-            done = inversion.calls
-            sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
-            return self.finish(begun, inversion, sampled, mask)
+            wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
+            if self._recogniser is None or wanted is None or self._options.preview:
+                return self._attempt(begun, mask, tick)
+            tried: list[tuple[float, Edited]] = []
+            for number in range(self._preset.attempts):
+                edit = replace(begun.edit, seed=seed + number * APART)
+                edited = self._attempt(replace(begun, edit=edit), mask, _part(tick, number, self._preset.attempts))
+                tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
+                if tried[-1][0] >= SEEN:
+                    break
+            return _best(tried, wanted)
+
+    def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
+        """The edit from one noise."""
+        expected = cost(self._preset, self._options).calls
+        with warnings.catch_warnings(action="ignore"):
+            inversion = begun.edit.invert(lambda calls: tick(min(calls / expected, 1)))
+        if inversion.converged is not None and not inversion.converged.all():
+            begun.notes.append("its inversion is not exact: lower the guidance, or take more steps")
+        done = inversion.calls
+        sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
+        return self.finish(begun, inversion, sampled, mask)
 
     def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:
         """The edit to do. Raises as a call of the editor."""
@@ -152,10 +169,28 @@ class Editor:
         return evidence.reading.caption, [f"recognised as '{evidence.reading.caption}'"]
 
 
+def _part(tick: Tick, number: int, of: int) -> Tick:
+    """Tells the share of one part, counted from 0, as that of the whole."""
+    return lambda share: tick((number + share) / of)
+
+
+def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
+    """The attempt that shows most surely what was wished, with the calls of all."""
+    sure, edited = max(tried, key=lambda attempt: attempt[0])
+    note = None if sure >= SEEN else f"the recogniser does not see '{wanted}' in it"
+    report = replace(
+        edited.report,
+        attempts=len(tried),
+        calls=sum(each.report.calls for _, each in tried),
+        reason="; ".join(filter(None, (edited.report.reason, note))) or None,
+    )
+    return replace(edited, report=report)
+
+
 def preset(options: Options) -> Preset:
     """The preset of the options with what they change about it. Raises UsageError for an unknown solver."""
     if options.solver is not None and options.solver not in SOLVERS:
         raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
-    names = ("solver", "steps", "guidance", "strength", "focus", "merge")
+    names = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     return replace(PRESETS[options.preset or default(options.model)], **changes)

@@ -21,10 +21,11 @@ class Options:
     outputs are PNG, which remember how they were made. `prompt` says what the picture shall show, `source` what it
     shows: None lets the bundled model's recogniser say so. `csv` is a table of edits instead, with the columns `input`
     and `prompt` and perhaps `source`. `steps`, `guidance`, `strength` (0 to 1) and `merge` (0 to 0.75) default to the
-    preset's, and so does `focus` (0 to 0.99), the share of the picture that guidance leaves alone; `blend` names the
-    words outside of which nothing changes, `mask` a picture that is white where something may; `emphasize` holds words
-    with factors such as "stripes:1.5", `release` words with the share of the steps after which they are no longer heard
-    where the source heard its own. `preview` takes a few steps of the edit only. `n` variants differ by their seed.
+    preset's, and so do `focus` (0 to 0.99), the share of the picture that guidance leaves alone, and `attempts`, how
+    often the bundled model may try until its recogniser sees what was wished; `blend` names the words outside of which
+    nothing changes, `mask` a picture that is white where something may; `emphasize` holds words with factors such as
+    "stripes:1.5", `release` words with the share of the steps after which they are no longer heard where the source
+    heard its own. `preview` takes a few steps of the edit, in one attempt. `n` variants differ by their seed.
     `force` does finished edits again, replaces files that edit did not make, and edits pictures unlike the model's own.
     With `offload` only the transformer stays on the device between uses.
     """
@@ -44,6 +45,7 @@ class Options:
     strength: float | None = None
     focus: float | None = None
     merge: float | None = None
+    attempts: int | None = None
     blend: str | None = None
     mask: Path | None = None
     emphasize: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class Options:
             ("strength", self.strength, 0.05, 1),
             ("focus", self.focus, 0, 0.99),
             ("merge", self.merge, 0, 0.75),
+            ("attempts", self.attempts, 1, 100),
             ("variants", self.n, 1, 100),
         ):
             if value is not None and not (isfinite(value) and low <= value <= high):
@@ -82,6 +85,6 @@ class Options:
         """A digest of everything but input and prompts that an edit's result depends on, the version included."""
         mask = self.mask and ledger.file_digest(self.mask)
         how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.focus, self.merge)
-        words = (self.blend, self.emphasize, self.release)
+        words = (self.blend, self.emphasize, self.release, self.attempts)
         version = importlib.metadata.version("fastdiff-toolkit")
         return ledger.digest(version, *how, *words, mask, self.residual, self.preview, self.dtype)

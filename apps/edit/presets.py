@@ -21,6 +21,7 @@ class Preset:
     first_block: float = 0.0  # from which on it does
     focus: float = 0.0  # share of the latents that guidance leaves alone, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
+    attempts: int = 1  # at most, from other noise each, until the bundled model's recogniser sees what was wished
     solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
 
 
@@ -41,7 +42,7 @@ PRESETS = {
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),
     "ledits": LEDITS,
-    "quick": replace(LEDITS, steps=8, guidance=2.0),
+    "quick": replace(LEDITS, steps=8, guidance=2.0, attempts=3),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }

@@ -13,7 +13,8 @@ from fastdiff.apps.measures import mean
 class EditReport:
     """One edit; None where something was not measured.
 
-    `calls` counts network calls, each on all rows at once, `seconds` the time from opening to closing the files.
+    `attempts` counts tries from other noise, of which the one is kept that shows best what was wished, `calls` network
+    calls in all of them, each on all rows at once, `seconds` the time from opening to closing the files.
     `roundtrip_error` is the distance of the regenerated latents from the picture's, relative to their norm, where the
     source was sampled beside the edit: nought where offsets held it; `psnr_unedited` (dB) compares the output with the
     input where it is less than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent
@@ -27,6 +28,7 @@ class EditReport:
     model: str | None = None
     preset: str | None = None
     inversion: str | None = None
+    attempts: int = 1
     calls: int = 0
     seconds: float = 0.0
     roundtrip_error: float | None = None

@@ -24,7 +24,7 @@ def run(model: str, limit: int | None) -> Section:
     rows: list[dict[str, Any]] = []
     chosen = swaps(SWAPS if limit is None else limit, seed=SEED + 1)
     for steps, guidance, strength in product(STEPS, GUIDANCE, STRENGTH):
-        way = editing(model, replace(PRESETS[DEFAULT], steps=steps, guidance=guidance, strength=strength))
+        way = editing(model, replace(PRESETS[DEFAULT], steps=steps, guidance=guidance, strength=strength, attempts=1))
         for case in chosen:
             began = time.perf_counter()
             with torch.inference_mode():

@@ -72,6 +72,7 @@ def ways(model: str) -> dict[str, Way]:
         **{f"{name}, {_other(preset)}": editing(model, _otherwise(preset)) for name, preset in PRESETS.items()},
         f"{DEFAULT}, focus of LEDITS++": editing(model, replace(PRESETS[DEFAULT], focus=FOCUS)),
         f"{DEFAULT}, residual off": editing(model, PRESETS[DEFAULT], residual=False),
+        f"{DEFAULT}, one attempt": editing(model, replace(PRESETS[DEFAULT], attempts=1)),
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 import tiny_pixart
 from PIL import Image
 
+from fastdiff.apps.edit import app
 from fastdiff.apps.edit.presets import PRESETS, PREVIEW
 from fastdiff.cli.main import main
 
@@ -84,6 +85,7 @@ def test_a_preview_is_finished_to_what_the_edit_would_have_been(
     assert edit(*wish, "--preview", "--n", "2") == 0
     assert "a preview, which `fastdiff refine` finishes" in capsys.readouterr().out
     preview = photo.with_name("photo-preview-2.png")
+    assert app.refined(preview).attempts == 1  # others are of other noise
     assert main(["refine", str(preview)]) == 0
     assert edit(*wish, "--seed", "1") == 0
     whole = photo.with_name("photo-edit.png")

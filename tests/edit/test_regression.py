@@ -102,6 +102,19 @@ def test_a_sample_is_recognised_without_being_told(tmp_path: Path) -> None:
     assert report["preset"] == "quick"  # of the bundled model
 
 
+def test_it_tries_again_while_the_word_is_not_seen_and_says_so(tmp_path: Path) -> None:
+    name, caption = "dog-face.png", captions()["dog-face.png"]
+    wishes = [(name, caption, caption.replace("dog face", "fox"))]
+    for options, attempts in (((), 3), (("--attempts", "2"), 2)):
+        folder = tmp_path / str(attempts)
+        folder.mkdir()
+        (report,) = edited(folder, wishes, "--guidance", "0", *options)  # which changes nothing
+        assert report["attempts"] == attempts and report["calls"] == 9 * attempts
+        assert report["reason"] == "the recogniser does not see 'fox' in it"
+    (report,) = edited(tmp_path, [(name, caption, caption)])
+    assert report["attempts"] == 1 and report["reason"] is None
+
+
 def test_photographs_are_turned_away_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skimage = pytest.importorskip("skimage.data")
     Image.fromarray(skimage.chelsea()).save(tmp_path / "cat.png")
