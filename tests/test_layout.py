@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fastdiff.models.catalogue import BUNDLED
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
 SHIPPED = ("apps", "cli", "data", "inversion", "models", "solvers", "training")
@@ -34,10 +36,11 @@ def test_every_package_folder_is_listed_and_typed():
     assert all((folder / "__init__.py").exists() and (folder / "py.typed").exists() for folder in folders)
 
 
-def test_every_file_of_the_bundled_backbone_is_in_the_wheel():
+@pytest.mark.parametrize("folder", BUNDLED)
+def test_every_file_of_the_bundled_folders_is_in_the_wheel(folder):
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     matched = {path for pattern in patterns["fastdiff.data"] for path in glob(pattern, root_dir=DATA, recursive=True)}
-    files = {str(path.relative_to(DATA)) for path in (DATA / "scenes").rglob("*") if path.is_file()}
+    files = {str(path.relative_to(DATA)) for path in (DATA / folder).rglob("*") if path.is_file()}
     assert files and files <= matched
 
 
