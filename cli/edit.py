@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 @option(
     "--attempts",
     type=click.IntRange(1, 100),
-    help="At most, until the bundled model's recogniser sees what was wished [default: the preset's].",
+    help="At most, each bolder, until the bundled model's recogniser sees what was wished [default: the preset's; 1 "
+    "where guidance or strength is given].",
     group="Way",
 )
 @option(

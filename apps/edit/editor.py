@@ -14,7 +14,7 @@ from fastdiff.apps.device import place
 from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import PRESETS, Preset, default
+from fastdiff.apps.edit.presets import PRESETS, Preset, bolder, default
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
@@ -77,7 +77,7 @@ class Editor:
                 return self._attempt(begun, mask, tick)
             tried: list[tuple[float, Edited]] = []
             for number in range(self._preset.attempts):
-                edit = replace(begun.edit, seed=seed + number * APART)
+                edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
                 edited = self._attempt(replace(begun, edit=edit), mask, _part(tick, number, self._preset.attempts))
                 tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
                 if tried[-1][0] >= SEEN:
@@ -188,9 +188,14 @@ def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
 
 
 def preset(options: Options) -> Preset:
-    """The preset of the options with what they change about it. Raises UsageError for an unknown solver."""
+    """The preset of the options with what they change about it; how bold it is being given, one attempt is made.
+
+    Raises UsageError for an unknown solver.
+    """
     if options.solver is not None and options.solver not in SOLVERS:
         raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
     names = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.guidance is not None or options.strength is not None:
+        changes.setdefault("attempts", 1)
     return replace(PRESETS[options.preset or default(options.model)], **changes)

@@ -21,7 +21,7 @@ class Preset:
     first_block: float = 0.0  # from which on it does
     focus: float = 0.0  # share of the latents that guidance leaves alone, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
-    attempts: int = 1  # at most, from other noise each, until the bundled model's recogniser sees what was wished
+    attempts: int = 1  # at most, each bolder, until the bundled model's recogniser sees what was wished
     solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
 
 
@@ -42,11 +42,21 @@ PRESETS = {
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),
     "ledits": LEDITS,
-    "quick": replace(LEDITS, steps=8, guidance=2.0, attempts=3),
+    "quick": replace(LEDITS, steps=8, guidance=2.0, attempts=5),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
 PREVIEW = 4  # steps, evenly drawn from those of the preset
+
+
+def bolder(preset: Preset, number: int) -> Preset:
+    """What a preset asks for in an attempt, counted from 0: each is guided further, the last starts from noise alone.
+
+    What noise maps hold of the source grows weaker with the strength, until another shape fits in.
+    """
+    share = number / max(preset.attempts - 1, 1)
+    strength = preset.strength + share * (1 - preset.strength)
+    return replace(preset, guidance=preset.guidance * (1 + number / 2), strength=strength)
 
 
 def default(model: str) -> str:

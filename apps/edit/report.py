@@ -13,12 +13,12 @@ from fastdiff.apps.measures import mean
 class EditReport:
     """One edit; None where something was not measured.
 
-    `attempts` counts tries from other noise, of which the one is kept that shows best what was wished, `calls` network
-    calls in all of them, each on all rows at once, `seconds` the time from opening to closing the files.
-    `roundtrip_error` is the distance of the regenerated latents from the picture's, relative to their norm, where the
-    source was sampled beside the edit: nought where offsets held it; `psnr_unedited` (dB) compares the output with the
-    input where it is less than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent
-    of it. `reason` says what went wrong, or what is worth knowing.
+    `attempts` counts tries from other noise, each bolder, of which the surest is kept, `calls` network calls in all of
+    them, each on all rows at once, `seconds` the time from opening to closing the files. `roundtrip_error` is the
+    distance of the regenerated latents from the picture's, relative to their norm, where the source was sampled beside
+    the edit: nought where offsets held it; `psnr_unedited` (dB) compares the output with the input where it is less
+    than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent of it. `reason` says
+    what went wrong, or what is worth knowing.
     """
 
     input: str
