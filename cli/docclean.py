@@ -84,8 +84,11 @@ def _told(report: "Report") -> str:
         text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
     elif counts["confidence_before"] is not None:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
-    if outputs:
-        text += f". In {outputs[0] if len(outputs) == 1 else os.path.commonpath(outputs)}"
+    places = outputs if len(outputs) == 1 else sorted({os.path.dirname(each) or "this folder" for each in outputs})
+    if places:
+        text += f". In {places[0]}"
+    if len(places) > 1:
+        text += f" and {counted(len(places) - 1, 'more folder')}"
     return "\n".join([*lines, f"{text}. Report: {report.path}"])
 
 

@@ -48,7 +48,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What `run` would do: every output to make with its wish, the network calls of all, and the time on two cores."""
+    """What `run` would do: every output to make with its wish, and the network calls of all in one attempt each.
+
+    `seconds` is the time that these take on two cores.
+    """
 
     items: tuple[tuple[inputs.Item, Wish], ...]
     calls: int
