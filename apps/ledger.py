@@ -76,7 +76,7 @@ class Ledger:
         with atomic.writing(self.output):
             if force or not key.exists() or key.read_text(encoding="utf-8") != self.key:
                 shutil.rmtree(self._parts, ignore_errors=True)
-            self._parts.mkdir(parents=True, exist_ok=True)
+            self._parts.mkdir(parents=True, exist_ok=True)  # here, where what fails is told of the output
         atomic.write_text(key, self.key)
 
     def part(self, index: int) -> Path:

@@ -76,7 +76,6 @@ def _told(report: "Report") -> str:
     ]
     if len(kept) > MOST_KEPT:
         lines.append(f"kept: {len(kept) - MOST_KEPT} more, told of in the report")
-    outputs = sorted({page.output for page in report.pages if page.output})
     counts = report.summary
     fates = ", ".join(f"{counts[fate]} {fate}" for fate in ("cleaned", "kept", "failed"))
     text = f"{counted(counts['pages'], 'page')}: {fates}"
@@ -84,12 +83,17 @@ def _told(report: "Report") -> str:
         text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
     elif counts["confidence_before"] is not None:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
+    where = _places(sorted({page.output for page in report.pages if page.output}))
+    return "\n".join([*lines, f"{text}.{where} Report: {report.path}"])
+
+
+def _places(outputs: list[str]) -> str:
+    """Where the outputs are, such as ` In scans-clean.`: nothing where there are none."""
+    if not outputs:
+        return ""
     places = outputs if len(outputs) == 1 else sorted({os.path.dirname(each) or "this folder" for each in outputs})
-    if places:
-        text += f". In {places[0]}"
-    if len(places) > 1:
-        text += f" and {counted(len(places) - 1, 'more folder')}"
-    return "\n".join([*lines, f"{text}. Report: {report.path}"])
+    more = f" and {counted(len(places) - 1, 'more folder')}" if len(places) > 1 else ""
+    return f" In {places[0]}{more}."
 
 
 def _foreseen(forecast: "Forecast") -> str:

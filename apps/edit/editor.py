@@ -78,7 +78,8 @@ class Editor:
             tried: list[tuple[float, Edited]] = []
             for number in range(self._preset.attempts):
                 edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
-                edited = self._attempt(replace(begun, edit=edit), mask, _part(tick, number, self._preset.attempts))
+                again = replace(begun, edit=edit, notes=list(begun.notes))
+                edited = self._attempt(again, mask, _part(tick, number, self._preset.attempts))
                 tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
                 if tried[-1][0] >= SEEN:
                     break

@@ -76,6 +76,11 @@ def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
     return min(likeness.psnr(*compared), 60.0)
 
 
+def against_truth(edited: Tensor, case: Case) -> dict[str, float]:
+    """PSNR to the exact answer in dB: of the emoji, and of what is behind them."""
+    return {"object": psnr(edited, case.truth, case.region), "background": psnr(edited, case.truth, ~case.region)}
+
+
 def as_picture(colour: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [-1, 1] to (H, W, 3) uint8."""
     return picture.as_bytes(colour[0])

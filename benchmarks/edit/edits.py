@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.edit.cases import EDITS, KINDS, Case, as_picture, cases, judge, psnr
+from benchmarks.edit.cases import EDITS, KINDS, Case, against_truth, as_picture, cases, judge, psnr
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
@@ -42,20 +42,24 @@ def run(model: str, limit: int | None) -> Section:
     every = list(cases(EDITS if limit is None else min(EDITS, limit)))
     for name, way in ways(model).items():
         for number, case in enumerate(every if name in DONE_ALL else every[:COMPARED]):
-            began = time.perf_counter()
-            with torch.inference_mode():
-                edited = way(case)
-                seconds = time.perf_counter() - began
-                right = found.read(edited)[0].concept == case.target.concept
+            edited, seconds = timed(way, case)
+            right = found.read(edited)[0].concept == case.target.concept
             row = {"way": name, "kind": case.kind, "case": number, "found": right, "seconds": seconds}
-            row |= {"whole": psnr(edited, case.truth), "object": psnr(edited, case.truth, case.region)}
-            rows.append(row | {"background": psnr(edited, case.truth, ~case.region)})
+            row |= {"whole": psnr(edited, case.truth)} | against_truth(edited, case)
+            rows.append(row)
             if name == DEFAULT:
                 sides = [as_picture(each) for each in (case.before, edited, case.truth)]
                 strips.append(Strip(f"{case.source.caption} > {case.target.caption}", row["object"], tuple(sides)))
     compared = [row for row in rows if row["case"] < COMPARED]
     everywhere = [row for row in rows if row["way"] in DONE_ALL]
     return Section([_table(some, kind) for some in (everywhere, compared) for kind in KINDS], rows, strips)
+
+
+def timed(way: Way, case: Case) -> tuple[Tensor, float]:
+    """The edited picture, and the seconds that it took."""
+    began = time.perf_counter()
+    with torch.inference_mode():
+        return way(case), time.perf_counter() - began
 
 
 def ways(model: str) -> dict[str, Way]:

@@ -1,13 +1,9 @@
 """Previews beside the edits that `refine` makes of them: how alike they are, and how much sooner they are there."""
 
-import time
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from benchmarks.edit.cases import Case, as_picture, judge, psnr, swaps
-from benchmarks.edit.edits import DEFAULT, Way, editing
+from benchmarks.edit.cases import as_picture, judge, psnr, swaps
+from benchmarks.edit.edits import DEFAULT, editing, timed
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.presets import PRESETS
 
@@ -23,14 +19,14 @@ def run(model: str, limit: int | None) -> Section:
     strips = []
     for name, preset in PRESETS.items():
         whole = editing(model, preset)
-        finished = [_timed(whole, case) for case in mine]
+        finished = [timed(whole, case) for case in mine]
         ways = {f"{name}, preview": editing(model, preset, preview=True)}
         if name == DEFAULT:
             ways[f"{name}, preview from other noise"] = editing(model, preset, seed=1, preview=True)
             ways[f"{name}, finished from other noise"] = editing(model, preset, seed=1)
         for way, edit in ways.items():
             for number, (case, (final, seconds)) in enumerate(zip(mine, finished, strict=True)):
-                first, sooner = _timed(edit, case)
+                first, sooner = timed(edit, case)
                 seen, then = (found.read(each)[0].concept for each in (first, final))
                 row = {"way": way, "case": number, "alike": seen == then, "found": seen == case.target.concept}
                 row |= {"whole": psnr(first, final), "object": psnr(first, final, case.region)}
@@ -40,9 +36,3 @@ def run(model: str, limit: int | None) -> Section:
                     strips.append(Strip(f"{case.source.caption} > {case.target.caption}", row["whole"], sides))
     title = "Previews of word swaps: PSNR to the finished edit in dB, share that the judge reads as that, and as wished"
     return Section([Table(title, ("way", *MEASURES, "edits"), means(rows, "way", MEASURES))], rows, strips)
-
-
-def _timed(way: Way, case: Case) -> tuple[Tensor, float]:
-    began = time.perf_counter()
-    with torch.inference_mode():
-        return way(case), time.perf_counter() - began

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.edit.cases import SEED, psnr, swaps
+from benchmarks.edit.cases import SEED, against_truth, swaps
 from benchmarks.edit.edits import editor_of, wish
 from benchmarks.result import Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS, Preset
@@ -32,8 +32,7 @@ def run(model: str, limit: int | None) -> Section:
                     mine = replace(begun, edit=edit)
                     edited = editor.finish(mine, inversion, edit.sample(inversion, lambda now: None)).colour[None]
                     row = {"setting": f"switch at {switch:.0%} of the steps, from {first:.0%} of the blocks on"}
-                    row |= {"case": number, "object": psnr(edited, case.truth, case.region)}
-                    rows.append(row | {"background": psnr(edited, case.truth, ~case.region)})
+                    rows.append(row | {"case": number} | against_truth(edited, case))
     lines = sorted(means(rows, "setting", MEASURES), key=lambda line: line[1], reverse=True)
     title = "DiT4Edit's switch and first block on word swaps, best first: PSNR to the true answer in dB"
     return Section([Table(title, ("setting", *MEASURES, "edits"), lines)], rows)
