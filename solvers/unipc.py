@@ -14,9 +14,17 @@ from torch import Tensor
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.schedule import Level
+
+
+class Arrival(NamedTuple):
+    """What is known at a level once the denoiser was called there."""
+
+    x: Tensor  # (B, ...) corrected state
+    estimate: Estimate  # of the state before its correction
 
 
 class Origin(NamedTuple):
@@ -60,19 +68,25 @@ class UniPC:
         return Memory(len(grid) - 1)
 
     def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        return self.leave(self.arrive(f, x, t, state), t, u, state)
+
+    def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
+        """The call at t, and the correction of the step that led there."""
         estimate = f(x, t)
-        arrived = Known(t.lam, self.form.view(estimate))
-        if state.origin is not None:
-            x = self._correct(state.origin, state.history, arrived, t)
-        history = (arrived, *state.history)[: self.order]
+        if state.origin is None:
+            return Arrival(x, estimate)
+        used = (*state.history[: state.origin.order], Known(t.lam, self.form.view(estimate)))
+        return Arrival(self._through(used, state.origin.x, state.origin.level, t), estimate)
+
+    def leave(self, arrival: Arrival, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        """The predicted state (B, ...) at u, from what is known at t."""
+        x, estimate = arrival
+        history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
         if isinf(u.lam - t.lam):
             return remix(estimate, u), Memory(state.left - 1, history if isfinite(t.lam) else ())
         used = history[: state.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
         return self._through(used, x, t, u), Memory(state.left - 1, history, origin)
-
-    def _correct(self, origin: Origin, history: tuple[Known, ...], arrived: Known, t: Level) -> Tensor:
-        return self._through((*history[: origin.order], arrived), origin.x, origin.level, t)
 
     def _through(self, used: tuple[Known, ...], x: Tensor, t: Level, u: Level) -> Tensor:
         """The step from t to u with the view interpolated through `used`, whose first value lies at t."""

@@ -1,0 +1,119 @@
+"""Solvers with a fitted correction: to the end of every step some known directions are added, each with its own number.
+
+A subclass names the directions; `fastdiff.training.tuning` fits the numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
+
+from torch import Tensor
+
+from fastdiff.solvers.around import Around
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.fitted import Number, check_grid, restored, stored
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.schedule import Level, Schedule
+
+S = TypeVar("S")
+
+
+class Stride(NamedTuple):
+    """One uncorrected step."""
+
+    t: Level
+    u: Level
+    x: Tensor  # (B, ...) state at t
+    end: Tensor  # (B, ...) state at u
+    heard: tuple[Estimate, ...]  # what the denoiser answered, in the order of its calls
+
+    @property
+    def x0(self) -> Tensor:
+        """The clean estimate (B, ...) with which a DDIM step has this end."""
+        return (self.end - self.x * (self.u.sigma / self.t.sigma)) / reach(self.t, self.u)
+
+
+def reach(t: Level, u: Level) -> float:
+    """How far the end of a DDIM step from t to u moves with its clean estimate."""
+    return u.alpha - t.alpha * (u.sigma / t.sigma)
+
+
+class Memory(NamedTuple, Generic[S]):
+    """What a run carries."""
+
+    inner: S
+    done: int = 0
+    before: Stride | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected(Around[S]):
+    """`inner`, with directions added after each of N steps. UniPC's corrector would take them away again.
+
+    `numbers` holds for each step as many numbers as there are directions; where a step has fewer, the last are unused.
+    For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
+    """
+
+    inner: Solver[S]
+    numbers: tuple[tuple[Number, ...], ...]
+
+    count: ClassVar[int]  # of directions
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], inner: Solver[S]) -> Self:
+        """What `tensors` returned, around the solver of the fit. Raises UsageError for damaged numbers."""
+        return cls(inner, tuple(map(tuple, restored(cls.__name__, tensors, "numbers", cls.count))))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"numbers": stored(self.numbers)}
+
+    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
+        """The directions (B, ...), at most `count`; `before` is the step that led here, if any did."""
+        raise NotImplementedError
+
+    def init(self, grid: Grid) -> Memory[S]:
+        check_grid(type(self).__name__, len(self.numbers), grid)
+        return Memory(self.inner.init(grid))
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
+        now, after = self.stride(f, x, t, u, state)
+        return self.end(now, state.before, self.numbers[state.done]), after
+
+    def stride(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Stride, Memory[S]]:
+        """The uncorrected step, and the memory after it."""
+        listener = Listener(f, [])
+        end, inner = self.inner.step(listener, x, t, u, state.inner)
+        now = Stride(t, u, x, end, tuple(listener.heard))
+        return now, Memory(inner, state.done + 1, now)
+
+    def end(self, now: Stride, before: Stride | None, numbers: Sequence[Number]) -> Tensor:
+        """The end (B, ...) of a step, corrected with these numbers."""
+        end = now.end
+        for number, direction in zip(numbers, self.directions(now, before), strict=False):
+            end = end + number * direction
+        return end
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A denoiser whose answers are kept."""
+
+    inner: Denoiser
+    heard: list[Estimate]
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        self.heard.append(self.inner(x, level))
+        return self.heard[-1]
+
+    def fresh(self) -> "Listener":
+        return Listener(self.inner.fresh(), [])

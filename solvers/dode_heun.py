@@ -1,0 +1,88 @@
+"""D-ODE around Heun's rule (Kim et al. 2024, arXiv 2309.16421): a number after each half of a step.
+
+After Euler's half the clean estimate's change since the last call is added, and after the second its change within the
+step. Both are scaled as the estimate is in an Euler step; the authors' own numbers are these times `reach`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isinf
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.corrected import reach
+from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.fitted import Number, check_grid, restored, stored
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+
+
+class Memory(NamedTuple):
+    """What a run carries."""
+
+    done: int = 0
+    heard: Tensor | None = None  # (B, ...) clean estimate of the last call
+
+
+class Half(NamedTuple):
+    """Half a step."""
+
+    end: Tensor  # (B, ...) uncorrected state at u
+    estimate: Estimate  # of the call that it began with
+    change: Tensor | None  # (B, ...) what is added to the end, times a number
+
+    def corrected(self, number: Number) -> Tensor:
+        return self.end if self.change is None else self.end + number * self.change
+
+
+@dataclass(frozen=True, eq=False)
+class HeunDODE:
+    """Two calls a step, one where a level has no noise or no signal; numbers from `fastdiff.training.tuning.dode_heun`.
+
+    For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
+    """
+
+    numbers: tuple[tuple[Number, Number], ...]  # N; the very first is unused
+
+    order = 2
+    evals = 2
+    one_step = False
+    stochastic = False
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "HeunDODE":
+        """What `tensors` returned. Raises UsageError for damaged numbers."""
+        return cls(tuple((first, second) for first, second in restored(cls.__name__, tensors, "numbers", 2)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"numbers": stored(self.numbers)}
+
+    def init(self, grid: Grid) -> Memory:
+        check_grid(type(self).__name__, len(self.numbers), grid)
+        return Memory()
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        first, second = self.numbers[state.done]
+        euler = self.predict(f, x, t, u, state)
+        x = euler.corrected(first)
+        if isinf(u.lam - t.lam):
+            return x, Memory(state.done + 1, euler.estimate.x0)
+        trapezoid = self.correct(f, euler, x, t, u)
+        return trapezoid.corrected(second), Memory(state.done + 1, trapezoid.estimate.x0)
+
+    def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> Half:
+        """Euler's half, from x (B, ...) at t."""
+        estimate = f(x, t)
+        change = None if state.heard is None else reach(t, u) * (estimate.x0 - state.heard)
+        return Half(remix(estimate, u), estimate, change)
+
+    def correct(self, f: Denoiser, euler: Half, x: Tensor, t: Level, u: Level) -> Half:
+        """The half that takes the slope at u as well; x (B, ...) is the corrected end of Euler's."""
+        estimate, before = f(x, u), euler.estimate
+        stride = u.alpha * (u.kappa - t.kappa)
+        end = torch.add(euler.end, estimate.eps - before.eps, alpha=stride / 2)
+        return Half(end, estimate, reach(t, u) * (estimate.x0 - before.x0))

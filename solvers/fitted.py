@@ -1,0 +1,39 @@
+"""What solvers with fitted numbers share: the check of the grid that they were fitted to, and of stored numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+
+Number = float | Tensor  # a tensor () where its gradient is asked for
+
+
+def check_grid(name: str, steps: int, grid: Grid) -> None:
+    """Raises UsageError for a grid that rises, or has another number of steps than were fitted."""
+    if grid[0].lam > grid[-1].lam:
+        raise UsageError(f"{name} from little noise to more: its numbers were fitted for sampling, and cannot invert")
+    if len(grid) - 1 != steps:
+        raise UsageError(f"{name} fitted to {steps} steps on a grid of {len(grid) - 1}: fit it to that grid")
+
+
+def stored(numbers: Sequence) -> Tensor:
+    """Numbers, or rows of as many each, as a float64 tensor of one or two dimensions."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def restored(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list:
+    """The finite numbers under `key`: (N,), or (N, columns) as rows. Raises UsageError for anything else."""
+    tensor, row = tensors.get(key), () if columns is None else (columns,)
+    if (
+        tensor is None
+        or tensor.ndim != 1 + len(row)
+        or tensor.shape[1:] != row
+        or tensor.numel() == 0
+        or not tensor.is_floating_point()
+        or not tensor.isfinite().all()
+    ):
+        raise UsageError(f"the stored numbers of {name} are damaged: {key} must hold {columns or 1} for each step")
+    return tensor.double().tolist()

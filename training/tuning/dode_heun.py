@@ -1,0 +1,61 @@
+"""The fit of `HeunDODE` (Kim et al. 2024, arXiv 2309.16421) to the states of a finer run.
+
+Both halves of a step end at its end, and are fitted to the teacher's state there. The authors' code fits the first half
+to the teacher's state half way between in index, which is one at another level.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.dode_heun import Half, HeunDODE, Memory
+from fastdiff.solvers.grid import Grid
+from fastdiff.training.tuning.dode import RIDGE
+from fastdiff.training.tuning.least_squares import least_squares
+from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, unwatched
+
+
+class Run(NamedTuple):
+    """A batch on its way through the grid."""
+
+    f: Denoiser
+    targets: Sequence[Tensor]  # of all levels
+    x: Tensor  # (B, ...)
+    state: Memory = Memory()
+
+
+def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch = unwatched) -> HeunDODE:
+    """The numbers that bring both halves of each step nearest to the teacher, usually `finer(levels, Heun(), 10)`."""
+    steps = len(levels) - 1
+    solver = HeunDODE(((0.0, 0.0),) * steps)
+    solver.init(levels)
+    runs = [Run(f, teacher(f, x), x) for f, x in batches]
+    numbers = []
+    for done, (t, u) in enumerate(pairwise(levels), start=1):
+        targets = [run.targets[done] for run in runs]
+        halves = [solver.predict(run.f, run.x, t, u, run.state) for run in runs]
+        first = _number(halves, targets)
+        ends = [half.corrected(first) for half in halves]
+        second = 0.0
+        if u.sigma and t.alpha:
+            halves = [solver.correct(run.f, half, x, t, u) for run, half, x in zip(runs, halves, ends, strict=True)]
+            second = _number(halves, targets)
+            ends = [half.corrected(second) for half in halves]
+        runs = [
+            run._replace(x=x, state=Memory(done, half.estimate.x0))
+            for run, half, x in zip(runs, halves, ends, strict=True)
+        ]
+        numbers.append((first, second))
+        watch(done, steps)
+    return HeunDODE(tuple(numbers))
+
+
+def _number(halves: Iterable[Half], targets: Iterable[Tensor]) -> float:
+    equations = (
+        (() if half.change is None else (half.change,), target - half.end)
+        for half, target in zip(halves, targets, strict=True)
+    )
+    return next(iter(least_squares(equations, RIDGE)), 0.0)

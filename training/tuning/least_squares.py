@@ -1,0 +1,76 @@
+"""Numbers of a `Corrected` solver, found step by step: each step's are the least squares to a target at its end.
+
+Of each step only sums over the batches are kept, in float64, so a set may be as large as its states allow.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.corrected import Corrected, Memory, Stride
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+from fastdiff.training.tuning.teacher import Batch, Watch
+
+C = TypeVar("C", bound=Corrected)
+Target = Callable[[int, Stride], Tensor]  # number of the step, from 1, and the step -> where it should end, (B, ...)
+Targets = Callable[[Denoiser, Tensor], Target]  # one for each batch
+
+
+class Run(NamedTuple):
+    """A batch on its way through the grid."""
+
+    f: Denoiser
+    target: Target
+    x: Tensor  # (B, ...)
+    state: Memory
+
+
+def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, ridge: float, watch: Watch) -> C:
+    """`solver` with its numbers replaced. Every step starts where the corrected steps before it have led.
+
+    `ridge` as in `least_squares`; `watch` is told the steps done, and of how many.
+    """
+    steps = len(levels) - 1
+    solver = replace(solver, numbers=((0.0,) * solver.count,) * steps)
+    numbers: list[tuple[float, ...]] = []
+    runs = [Run(f, targets(f, x), x, solver.init(levels)) for f, x in batches]
+    for done, (t, u) in enumerate(pairwise(levels), start=1):
+        strides = [solver.stride(run.f, run.x, t, u, run.state) for run in runs]
+        equations = (
+            (solver.directions(now, run.state.before), run.target(done, now) - now.end)
+            for run, (now, _) in zip(runs, strides, strict=True)
+        )
+        found = least_squares(equations, ridge)
+        numbers.append((*found, *(0.0,) * (solver.count - len(found))))
+        runs = [
+            run._replace(x=solver.end(now, run.state.before, found), state=after)
+            for run, (now, after) in zip(runs, strides, strict=True)
+        ]
+        watch(done, steps)
+    return replace(solver, numbers=tuple(numbers))
+
+
+def least_squares(equations: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float) -> tuple[float, ...]:
+    """The numbers n_k with which sum n_k d_k comes nearest to y: least mean square, plus ridge times sum n_k^2.
+
+    equations: for each batch its directions d_k and y, all (B, ...); no numbers where there are no directions.
+
+    Raises UsageError where a direction or y is not finite.
+    """
+    sums, size = torch.zeros(()), 0
+    for directions, wanted in equations:
+        if not directions:
+            return ()
+        rows = torch.stack([each.double().flatten() for each in (*directions, wanted)])  # (K + 1, n)
+        sums, size = sums + rows @ rows.T, size + wanted.numel()
+    if not sums.isfinite().all():
+        raise UsageError("the states of the fit are not finite numbers: its solver diverges on this grid")
+    gram, right = sums[:-1, :-1] / size, sums[:-1, -1] / size
+    regular = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return tuple((torch.linalg.pinv(regular, hermitian=True) @ right).tolist())
