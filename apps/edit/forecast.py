@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import PREVIEW, Preset
+from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.inversion.edit_friendly import ROWS, EditFriendly
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.catalogue import describe, find
@@ -23,7 +23,7 @@ class Cost:
 
 def cost(preset: Preset, options: Options) -> Cost:
     """The calls are exact but for inversions that search, and those of solvers without a call in some step."""
-    steps = min(preset.steps, PREVIEW) if options.preview else preset.steps
+    steps = steps_of(preset, preview=options.preview)
     guided = 1 if preset.source_guidance == 1 else 2
     solver = SOLVERS[preset.solver]() if preset.solver else None
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)

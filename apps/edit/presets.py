@@ -42,11 +42,16 @@ PRESETS = {
         "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
     ),
     "ledits": LEDITS,
-    "quick": replace(LEDITS, steps=8, guidance=2.0, attempts=5),
+    "quick": replace(LEDITS, steps=5, guidance=2.0, attempts=5),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
-PREVIEW = 4  # steps, evenly drawn from those of the preset
+PREVIEW = 4  # steps, evenly drawn from those of the preset, at most
+
+
+def steps_of(preset: Preset, *, preview: bool) -> int:
+    """Of a run; a preview takes at most PREVIEW of them, and no more than half."""
+    return min(PREVIEW, -(-preset.steps // 2)) if preview else preset.steps
 
 
 def bolder(preset: Preset, number: int) -> Preset:

@@ -14,7 +14,7 @@ from fastdiff.apps.edit.blend import Blended, HeardRegion
 from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Watched
 from fastdiff.apps.edit.focus import WordsAndGuidance
 from fastdiff.apps.edit.merging import Matching, destinations, match
-from fastdiff.apps.edit.presets import PREVIEW, Preset
+from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.edit_friendly import EditFriendly
@@ -199,8 +199,7 @@ class Edit:
     @cached_property
     def _visited(self) -> tuple[int, ...]:
         """The levels of the preset's run, from 0, that this one visits."""
-        whole = self.preset.steps
-        steps = min(whole, PREVIEW) if self.preview else whole
+        whole, steps = self.preset.steps, steps_of(self.preset, preview=self.preview)
         return tuple(round(i * whole / steps) for i in range(steps + 1))
 
     @property

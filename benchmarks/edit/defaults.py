@@ -9,7 +9,7 @@ from benchmarks.edit.edits import DEFAULT, editing, timed
 from benchmarks.result import Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS
 
-STEPS = (6, 8, 12)
+STEPS = (4, 5, 6, 8)
 GUIDANCE = (1.5, 2.0, 3.0)
 STRENGTH = (0.75, 0.85, 0.95)
 SWAPS = 24
