@@ -7,7 +7,7 @@ gets one number per known value. Falling and rising noise share every formula: h
 """
 
 from collections.abc import Callable, Sequence
-from math import exp, expm1, factorial, sqrt
+from math import exp, expm1, factorial, inf, sqrt
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -46,17 +46,26 @@ def _data(t: Level, u: Level) -> Frame:
 
 
 def _noise(t: Level, u: Level) -> Frame:
-    return Frame(u.alpha / t.alpha, u.sigma, u.lam - t.lam)
+    return Frame(u.alpha / t.alpha if t.alpha else inf, u.sigma, u.lam - t.lam)
 
 
-def _diffusion(t: Level, u: Level) -> Frame:
-    h = u.lam - t.lam
-    return Frame(u.sigma / t.sigma * exp(-h), u.alpha, -2 * h, u.sigma * sqrt(-expm1(-2 * h)))
+def diffusion(tau: float) -> Form:
+    """The data view along the reverse-time SDE that adds tau times the noise of the usual one (arXiv 2309.05019).
+
+    At tau 0 it is DATA.
+    """
+
+    def frame(t: Level, u: Level) -> Frame:
+        h = u.lam - t.lam
+        faded = tau * tau * h if tau else 0.0
+        return Frame(u.sigma / t.sigma * exp(-faded), u.alpha, -h - faded, u.sigma * sqrt(-expm1(-2 * faded)))
+
+    return Form(attrgetter("x0"), frame)
 
 
 DATA = Form(attrgetter("x0"), _data)
 NOISE = Form(attrgetter("eps"), _noise)
-DIFFUSION = Form(attrgetter("x0"), _diffusion)  # the reverse-time SDE, solved in the data view
+DIFFUSION = diffusion(1.0)  # the reverse-time SDE, solved in the data view
 
 
 def moments(hh: float, count: int) -> list[float]:
@@ -111,7 +120,14 @@ def weights(hh: float, nodes: Sequence[float], slope: Slope, curvature: float = 
         return [expm1(hh) - weight, weight]
     integrals = [factorial(k) * p for k, p in enumerate(moments(hh, len(nodes)))]
     integrals[2] *= curvature
-    points = [0.0, *nodes]
+    return polynomial_weights([0.0, *nodes], integrals)
+
+
+def polynomial_weights(points: Sequence[float], integrals: Sequence[float]) -> list[float]:
+    """The weight that each value at `points` has in the integral of the polynomial through them all.
+
+    integrals: those of the powers 0, 1 .. of the position, as many as there are points.
+    """
     return [
         sum(c * integral for c, integral in zip(_lagrange(points, j), integrals, strict=True))
         for j in range(len(points))
@@ -142,3 +158,10 @@ def advance(frame: Frame, x: Tensor, terms: Sequence[float], values: Sequence[Te
     for term, value in zip(terms, values, strict=True):
         out = torch.add(out, value, alpha=-frame.weight * term)
     return out
+
+
+def through(form: Form, x: Tensor, t: Level, u: Level, known: Sequence[Known], slope: Slope = midpoint) -> Tensor:
+    """The state at u from x (B, ...) at t, with the view interpolated through `known`, whose first value lies at t."""
+    frame = form.frame(t, u)
+    terms = weights(frame.hh, positions(known[1:], t, u), slope)
+    return advance(frame, x, terms, [value for _, value in known])

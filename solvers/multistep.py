@@ -4,6 +4,7 @@ The solvers of the DPM family that remember are this step with other data: the v
 treatment of the slope. Each has a file of its own that says which (dpmpp_2m.py and its neighbours).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, isinf
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.noise import NoiseSource
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.schedule import Level, Schedule
 
 
 class Memory(NamedTuple):
@@ -69,8 +70,12 @@ class Multistep:
         if isinf(frame.hh) and not frame.noise:
             return remix(estimate, u), 0.0, after
         used = history[: self.span(state)]
-        terms = weights(frame.hh, positions(used[1:], t, u), self.slope, self.curvature)
+        terms = self.terms(f.schedule, t, u, used)
         return advance(frame, x, terms, [known.value for known in used]), frame.noise, after
+
+    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[Known]) -> list[float]:
+        """What `advance` multiplies the `used` values with, newest first, over the step from t to u."""
+        return weights(self.form.frame(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature)
 
     def span(self, state: Memory) -> int:
         """The number of values that the next step uses at most, its own included."""

@@ -15,7 +15,7 @@ from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
+from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, through
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.schedule import Level
 
@@ -76,7 +76,7 @@ class UniPC:
         if state.origin is None:
             return Arrival(x, estimate)
         used = (*state.history[: state.origin.order], Known(t.lam, self.form.view(estimate)))
-        return Arrival(self._through(used, state.origin.x, state.origin.level, t), estimate)
+        return Arrival(through(self.form, state.origin.x, state.origin.level, t, used, self.slope), estimate)
 
     def leave(self, arrival: Arrival, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
         """The predicted state (B, ...) at u, from what is known at t."""
@@ -86,10 +86,4 @@ class UniPC:
             return remix(estimate, u), Memory(state.left - 1, history if isfinite(t.lam) else ())
         used = history[: state.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return self._through(used, x, t, u), Memory(state.left - 1, history, origin)
-
-    def _through(self, used: tuple[Known, ...], x: Tensor, t: Level, u: Level) -> Tensor:
-        """The step from t to u with the view interpolated through `used`, whose first value lies at t."""
-        frame = self.form.frame(t, u)
-        terms = weights(frame.hh, positions(used[1:], t, u), self.slope)
-        return advance(frame, x, terms, [known.value for known in used])
+        return through(self.form, x, t, u, used, self.slope), Memory(state.left - 1, history, origin)

@@ -1,0 +1,91 @@
+"""SA-Solver (Xue et al. 2023, arXiv 2309.05019): Adams steps along a reverse-time SDE with as much noise as wanted.
+
+As in UniPC, a corrector repeats a step once the value at its end is known, and costs no call. It adds the same noise.
+"""
+
+from dataclasses import dataclass, field
+from math import isfinite, isinf
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.exponential import Known, Slope, diffusion, half, through
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.noise import Noise, NoiseSource
+from fastdiff.solvers.schedule import Level
+
+
+class Origin(NamedTuple):
+    """The step that led here, for its correction."""
+
+    x: Tensor  # (B, ...) corrected state at its beginning
+    level: Level
+    known: tuple[Known, ...]  # values that the correction uses besides the one at the end
+    added: Tensor | float  # noise (B, ...)
+
+
+class Memory(NamedTuple):
+    """What a run carries."""
+
+    steps: int  # of the run
+    done: int = 0
+    history: tuple[Known, ...] = ()  # newest first
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class SASolver:
+    """Predictor through `predictor` values, 1 or more; corrector through `corrector`, 0 for none.
+
+    The SDE has `tau` times the noise of the usual one: 0 is the ODE, and only that inverts. Two values take their
+    weights from `slope`: `half` is the authors' code, `taylor` the paper. `lower_final` as in Multistep.
+
+    Raises UsageError for fewer values and for a negative tau.
+    """
+
+    predictor: int = 2
+    corrector: int = 2
+    tau: float = 1.0
+    slope: Slope = half
+    lower_final: bool = True
+    noise: NoiseSource = field(default_factory=Noise)
+
+    evals = 1
+    one_step = False
+
+    def __post_init__(self) -> None:
+        if self.predictor < 1 or self.corrector < 0 or self.tau < 0:
+            given = f"predictor {self.predictor}, corrector {self.corrector}, tau {self.tau}"
+            raise UsageError(f"SA-Solver with {given}: give 1 or more, 0 or more, 0 or more")
+
+    @property
+    def order(self) -> int:
+        return min(self.predictor + 1, self.corrector) or self.predictor
+
+    @property
+    def stochastic(self) -> bool:
+        return self.tau > 0
+
+    def init(self, grid: Grid) -> Memory:
+        return Memory(len(grid) - 1)
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        form, left, done = diffusion(self.tau), state.steps - state.done, state.done + 1
+        estimate = f(x, t)
+        arrived = Known(t.lam, form.view(estimate))
+        if state.origin is not None:
+            before, level, known, added = state.origin
+            x = through(form, before, level, t, (*known, arrived), self.slope) + added
+        history = (arrived, *state.history)[: max(self.predictor, self.corrector - 1)]
+        ends = isinf(u.lam - t.lam)
+        after = Memory(state.steps, done, history if isfinite(t.lam) else ())
+        if ends and not (self.tau and u.sigma):
+            return remix(estimate, u), after
+        used = history[:left] if self.lower_final else history
+        added = form.frame(t, u).noise * self.noise(x, done) if self.tau else 0.0
+        if self.corrector and not ends:
+            after = after._replace(origin=Origin(x, t, used[: self.corrector - 1], added))
+        return through(form, x, t, u, used[: self.predictor], self.slope) + added, after
