@@ -1,0 +1,123 @@
+"""DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, algorithms 1 and 2): steps along what a network does on average.
+
+What the statistics predict of the remainder f is integrated as it stands. The rest of it, g, hardly varies along a run:
+a polynomial goes through its last values. `fastdiff.training.tuning.v3` estimates the statistics of a network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isinf
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.exponential import Known, positions
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.unipc import Memory, Origin
+from fastdiff.solvers.v3_statistics import Statistics, integrals
+
+ROUNDING = 1e-6  # in lam
+
+
+@dataclass(frozen=True, eq=False)
+class DPMv3:
+    """A predictor of order `order`, 1 or more, and a corrector that costs no call. Exact for Gaussian data.
+
+    With `p_pseudo` the predictor takes the k-th derivative of g from the k + 1 nearest values only, not from all, which
+    is steadier over very few steps; with `c_pseudo` so does the corrector, which then uses one value more.
+    `lower_final` as in Multistep. Convergence ends at the trapezoidal error of the statistics' own nodes.
+
+    Raises UsageError for an order below 1, for a grid that leaves the nodes, and for states of another shape.
+    """
+
+    statistics: Statistics
+    order: int = 3
+    corrector: bool = True
+    p_pseudo: bool = False
+    c_pseudo: bool = False
+    lower_final: bool = True
+
+    evals = 1
+    one_step = False
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        if self.order < 1:
+            raise UsageError(f"DPM-Solver-v3 of order {self.order}: give 1 or more")
+
+    def init(self, grid: Grid) -> Memory:
+        low, high = self.statistics.nodes[0], self.statistics.nodes[-1]
+        lams = [level.lam for level in grid if not isinf(level.lam)]
+        if min(lams) < low - ROUNDING or max(lams) > high + ROUNDING:
+            raise UsageError(
+                f"a grid with lam from {min(lams):.4f} to {max(lams):.4f}: the statistics cover {low:.4f} to {high:.4f}"
+            )
+        return Memory(len(grid) - 1)
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+        if not _fit(self.statistics.shape, x.shape[1:]):
+            raise UsageError(f"states of {tuple(x.shape[1:])}: these statistics are of {tuple(self.statistics.shape)}")
+        estimate = f(x, t)
+        if isinf(t.lam):
+            return remix(estimate, u), Memory(state.left - 1)
+        arrived = Known(t.lam, self._remainder(estimate, x, t))
+        if state.origin is not None:
+            x = self._corrected(x, t, state.origin, state.history, arrived)
+        history = (arrived, *state.history)[: self.order]
+        if isinf(u.lam):
+            return remix(estimate, u), Memory(state.left - 1, history)
+        used = history[: state.left] if self.lower_final else history
+        origin = Origin(x, t, len(used)) if self.corrector else None
+        return self._through(used, x, t, u, self.p_pseudo), Memory(state.left - 1, history, origin)
+
+    def _remainder(self, estimate: Estimate, x: Tensor, t: Level) -> Tensor:
+        """f (B, ...). A correction of x leaves it as it is: it moves the noise estimate along with x."""
+        linear, _, _ = self.statistics.at(t.lam)
+        return ((1 - linear) / t.alpha).to(x) * x - estimate.x0
+
+    def _corrected(self, x: Tensor, t: Level, origin: Origin, history: Sequence[Known], arrived: Known) -> Tensor:
+        """The state at t once the value there is known: after a step of order 1 the same, but with `c_pseudo`."""
+        order = origin.order + self.c_pseudo
+        if order == 1:
+            return x
+        used = (history[0], arrived, *history[1:])[:order]
+        return self._through(used, origin.x, origin.level, t, self.c_pseudo)
+
+    def _through(self, used: Sequence[Known], x: Tensor, t: Level, u: Level, pseudo: bool) -> Tensor:
+        """The step from t to u with g interpolated through `used`, whose first value lies at t."""
+        whole = integrals(self.statistics, t.lam, u.lam, powers=len(used))
+        shares = _derivatives([0.0, *positions(used[1:], t, u)], pseudo)
+        fade = torch.exp(-whole.L)
+        out = (fade * (u.alpha / t.alpha)).to(x) * x - (fade * whole.drift * u.alpha).to(x)
+        for j, (lam, value) in enumerate(used):
+            weight = sum(share[j] * power for share, power in zip(shares, whole.powers, strict=True))
+            out = out - (fade * weight * u.alpha).to(x) * self._rest(value, t.lam, lam)
+        return out
+
+    def _rest(self, value: Tensor, start: float, lam: float) -> Tensor:
+        """g (B, ...): what f at lam has that the statistics do not predict, carried back to the beginning of a step."""
+        if lam == start:
+            return value
+        way = integrals(self.statistics, start, lam)
+        return torch.exp(-way.S).to(value) * value - way.B.to(value)
+
+
+def _derivatives(points: Sequence[float], pseudo: bool) -> list[list[float]]:
+    """For each k, the share of the value at every point in the k-th derivative at the first one, over k!."""
+    shares = []
+    for k in range(len(points)):
+        nearest = points[: k + 1] if pseudo else points
+        row = np.linalg.inv(np.vander(nearest, increasing=True))[k]
+        shares.append([*row.tolist(), *[0.0] * (len(points) - len(nearest))])
+    return shares
+
+
+def _fit(own: Sequence[int], given: Sequence[int]) -> bool:
+    """Whether statistics of this shape, in which a 1 stands for any size, are of samples of the given one."""
+    return len(own) == len(given) and all(a in (1, b) for a, b in zip(own, given, strict=True))
