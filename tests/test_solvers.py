@@ -1,4 +1,4 @@
-"""Properties that every solver shares: directions, ends, batches, memory, gradients, calls and noise."""
+"""Properties that every solver shares, beyond its certificates: directions, ends, memory and noise."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from problems import DETERMINISTIC, MIXTURE, MIXTURE_START, SCHEDULES, STOCHASTIC, Gaussian, random_state, start
 
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM
 from fastdiff.solvers.euler_ancestral import EulerAncestral
@@ -60,16 +60,16 @@ def test_one_step_to_sigma_zero_returns_the_estimate_of_the_start(name):
     assert x.item() == pytest.approx(0.2634713251514071, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(SOLVERS) - {"dpm-2m"}))
+@pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_a_flow_run_may_start_without_any_signal(name):
     """At alpha = 0 the estimate is the data mean; with 80 steps the flow still ends near the exact map."""
     f = Gaussian(Flow(start=1.0, end=0.0))
     x = integrate(f, SOLVERS[name](), random_state(5), grid(time_uniform, f.schedule, 80)).x
-    if name in STOCHASTIC:
-        assert torch.isfinite(x).all()
-    else:
+    if name in DETERMINISTIC:
         expected = f.carry(random_state(5), f.schedule.level(1.0), f.schedule.level(0.0))
         torch.testing.assert_close(x, expected, rtol=0, atol=0.03)
+    else:
+        assert torch.isfinite(x).all()
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -92,50 +92,10 @@ def test_two_half_runs_with_carried_state_equal_one_run(name):
     assert torch.equal(seen, whole)
 
 
-@pytest.mark.parametrize("name", sorted(SOLVERS))
-def test_an_item_is_solved_alike_alone_and_in_a_batch(name):
-    levels = grid(log_snr, MIXTURE.schedule, 6)
-    x = random_state(4, 2, 3)
-    make = SOLVERS[name]
-    batch = integrate(MIXTURE, make(), x, levels).x
-    for item in range(4):
-        solver = make(noise=Noise(0, (item,))) if name in STOCHASTIC else make()
-        alone = integrate(MIXTURE, solver, x[item : item + 1], levels).x
-        torch.testing.assert_close(alone[0], batch[item], rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", DETERMINISTIC)
-def test_gradients_flow_through_a_run(name):
-    levels = grid(log_snr, MIXTURE.schedule, 3)
-
-    def run(x):
-        return integrate(MIXTURE, SOLVERS[name](), x, levels).x
-
-    assert torch.autograd.gradcheck(run, random_state(3).requires_grad_())
-
-
-@pytest.mark.parametrize("name", sorted(SOLVERS))
-def test_calls_are_as_stated(name):
-    f = Counted(MIXTURE)
-    integrate(f, SOLVERS[name](), start(), grid(log_snr, MIXTURE.schedule, 7))
-    assert f.tally.calls == 7 * SOLVERS[name]().evals
-
-
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_stochastic_solvers_refuse_inversion(name):
     with pytest.raises(UsageError, match="cannot invert"):
         integrate(MIXTURE, SOLVERS[name](), start(), grid(log_snr, MIXTURE.schedule, 4)[::-1])
-
-
-@pytest.mark.parametrize("name", STOCHASTIC)
-def test_stochastic_solvers_keep_the_distribution_of_the_data(name):
-    f = Gaussian(LinearVP())
-    levels = grid(log_snr, f.schedule, 400)
-    x = Noise(7)(torch.empty(1, 20_000, dtype=torch.float64))
-    end = integrate(f, SOLVERS[name](noise=Noise(8)), x, levels).x
-    last = levels[-1]
-    assert end.mean().item() == pytest.approx(last.alpha * 1.0, abs=0.02)
-    assert end.var().item() == pytest.approx(last.alpha**2 * 0.25 + last.sigma**2, rel=0.06)
 
 
 @pytest.mark.parametrize("make", [sde_dpmpp_1, EulerAncestral])

@@ -1,0 +1,123 @@
+"""`fastdiff solvers`: what there is, and whether it keeps its promises."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fastdiff.cli.options import Command, option
+from fastdiff.cli.wording import counted
+from fastdiff.solvers.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastdiff.solvers.certificates import Problem
+    from fastdiff.solvers.integrate import Solver
+
+SOME_FAILED = 4
+STEPS = 4  # of a run of a network
+ITEMS = 2  # of its batch
+TOLERANCE = 1e-3  # between single precision runs that should agree, relative to the largest element
+MARKS = {True: "PASS", False: "FAIL", None: "-"}
+NOTES = """
+order: of convergence. calls: of the network, a step. SDE: the solver adds noise.
+Every solver takes networks that predict eps, x0, v or flow: what they say becomes an estimate of signal and noise \
+before a solver sees it."""
+GRIDS = """
+The names are those of web interfaces, of diffusers, and of k-diffusion and ComfyUI. What they add to a name is a grid \
+here: DPM++ 2M Karras is dpmpp-2m on the grid karras."""
+debugging = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """List the solvers, and certify them.
+
+    \b
+    Examples:
+      fastdiff solvers
+      fastdiff solvers certify unipc
+      fastdiff solvers certify --model scenes
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(show_all, debug=False)
+
+
+@command.command("list", cls=Command)
+@debugging
+def show_all(debug: bool) -> None:
+    """List the solvers: what they cost and can do, who published them, and what other tools call them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fastdiff.solvers.about import ABOUT
+    from fastdiff.solvers.registry import SOLVERS
+
+    facts = Table("solver", "order", "calls", "kind", "inverts", "paper", "arXiv", box=None, pad_edge=False)
+    names = Table("solver", "elsewhere", box=None, pad_edge=False)
+    for name, make in SOLVERS.items():
+        facts.add_row(name, *_properties(make()), *ABOUT[name].paper)
+        names.add_row(name, "; ".join(ABOUT[name].elsewhere) or "-")
+    console = Console(highlight=False, markup=False)
+    for part in (facts, NOTES, "", names, GRIDS):
+        console.print(part)
+
+
+@command.command(cls=Command)
+@click.argument("name", required=False)
+@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Way")
+@debugging
+def certify(name: str | None, model: str | None, debug: bool) -> int:
+    """Measure what the solver NAME, or every solver, promises, and say whether it is kept.
+
+    On problems with closed-form answers: order of convergence, finite ends on every grid, calls, the same bits in any
+    batch and any thread, gradients, and the way back. With --model, what can be told of a network: a batch of 2 in 4
+    steps, float32. The exit code is 4 where something failed.
+    """
+    import torch
+
+    from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
+    from fastdiff.solvers.registry import SOLVERS
+
+    if name is not None and name not in SOLVERS:
+        raise UsageError(f"unknown solver {name!r}: one of {', '.join(SOLVERS)}")
+    problem = None if model is None else _problem(model)
+    outcomes: list[bool | None] = []
+    click.echo(_line("solver", "certificate", "", "measured", "asked"))
+    for each in SOLVERS if name is None else (name,):
+        for kind in CERTIFICATES if problem is None else ON_A_NETWORK:
+            if problem is None:
+                verdict = CERTIFICATES[kind](candidate(each))
+            else:
+                with torch.inference_mode():
+                    verdict = ON_A_NETWORK[kind](candidate(each), problem)
+            click.echo(_line(each, kind, MARKS[verdict.passed], verdict.measured, verdict.asked))
+            outcomes.append(verdict.passed)
+    click.echo(f"{counted(outcomes.count(True), 'certificate')} passed, {outcomes.count(False)} failed")
+    return SOME_FAILED if False in outcomes else 0
+
+
+def _properties(solver: "Solver") -> tuple[str, str, str, str]:
+    from fastdiff.solvers.certificates import inverts
+
+    kind = "SDE" if solver.stochastic else "ODE"
+    return str(solver.order or "-"), str(solver.evals), kind, "yes" if inverts(solver) else "no"
+
+
+def _problem(model: str) -> "Problem":
+    """A run of a few steps of the model's network, over its own schedule."""
+    import torch
+
+    from fastdiff.apps.device import place
+    from fastdiff.models.subject import subject
+    from fastdiff.solvers.certificates import Problem
+    from fastdiff.solvers.grid import grid, time_uniform
+
+    told = subject(model, device=place("auto", "float32")[0])
+    with torch.inference_mode():
+        f, x = told.batch(range(ITEMS))
+        items = tuple(told.batch((item,))[0] for item in range(ITEMS))
+    return Problem(f, x, grid(time_uniform, told.schedule, STEPS, told.clean), TOLERANCE, items)
+
+
+def _line(solver: str, certificate: str, mark: str, measured: str, asked: str) -> str:
+    return f"{solver:15} {certificate:13} {mark:4} {measured:25} {asked}".rstrip()

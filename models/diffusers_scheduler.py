@@ -1,0 +1,211 @@
+"""Our solvers inside the pipelines of diffusers: a scheduler that is one of them, on a grid of ours.
+
+    pipe.scheduler = fastdiff_scheduler("unipc", order=3, grid="karras", like=pipe.scheduler)
+
+A pipeline calls the network and hands over what it said, so a solver fits whose step asks about its own state once.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from fastdiff.models.scheduler_config import EULER, FLOW_MATCHING, MULTISTEP, ONE_STEP, scheduler_from_config
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import FROM, Estimate
+from fastdiff.solvers.grid import SPACINGS, Grid, grid, time_uniform
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, LinearVP, Schedule
+
+STABLE_DIFFUSION: Mapping[str, Any] = {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+}
+Generators = torch.Generator | list[torch.Generator] | None
+
+
+def fastdiff_scheduler(
+    solver: str, *, order: int | None = None, grid: str | None = None, like: ConfigMixin | None = None
+) -> "FastdiffScheduler":
+    """A scheduler that runs `solver`, a name of SOLVERS, where it can be chosen with this order.
+
+    `grid` is a name of SPACINGS, by default the spacing that the config of `like` asks for. The noise schedule and what
+    the network predicts are those of `like`, by default those of Stable Diffusion 1.
+
+    Raises UsageError for unknown names, an order that the solver does not come in, a solver that no pipeline can run, a
+    grid that does not fit the schedule, and a config that `scheduler_from_config` refuses.
+    """
+    config = STABLE_DIFFUSION if like is None else {**like.config, "_class_name": type(like).__name__}
+    return FastdiffScheduler.from_config(config, solver=solver, highest_order=order, grid=grid)
+
+
+class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # the two name their config file differently
+    """A scheduler of diffusers around a solver; make one with `fastdiff_scheduler`.
+
+    Its config is `like`, the config of the scheduler that the model came with, laid open, and the choice of a solver.
+    It holds the memory of one run, which `set_timesteps` begins. Labels are floats, as the solvers have them.
+    """
+
+    order = 1  # calls a step, which pipelines count with
+    init_noise_sigma = 1.0  # of the states that pipelines begin with
+    _compatibles = [*FLOW_MATCHING, *MULTISTEP, *ONE_STEP, *EULER]  # noqa: RUF012
+
+    @register_to_config
+    def __init__(
+        self,
+        solver: str = "dpmpp-2m",
+        highest_order: int | None = None,
+        grid: str | None = None,
+        like: Mapping[str, Any] = STABLE_DIFFUSION,
+    ) -> None:
+        own = {*self.config, "_class_name"}
+        self.register_to_config(**{key: value for key, value in like.items() if key not in own})
+        self._trained = scheduler_from_config(like)
+        if grid is not None:
+            self._trained = replace(self._trained, spacing=_named("grid", grid, SPACINGS))
+        self._trained.grid(2)  # the grid must fit the schedule
+        self._solver: Any = _fitting(solver, highest_order)
+        self.timesteps = torch.empty(0)
+        self._levels: Grid = ()
+        self._index = 0
+        self._memory: Any = None
+
+    @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
+        """From the config of any scheduler that is read. Raises UsageError as `fastdiff_scheduler` does."""
+        config = dict(config or {})
+        if "like" not in config:
+            if "_class_name" not in config:
+                raise UsageError("a config that does not name the class of its scheduler: give like=pipe.scheduler")
+            private = [key for key in config if key.startswith("_") and key != "_class_name"]
+            config = {"like": {key: value for key, value in config.items() if key not in private}}
+        return super().from_config(config, return_unused_kwargs, **kwargs)
+
+    def __len__(self) -> int:
+        return int(self.config["num_train_timesteps"])
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Begin a run of this many steps. Raises UsageError for less than one."""
+        self._levels = self._trained.grid(num_inference_steps)
+        labels = [self._trained.clock(level) for level in self._levels[:-1]]
+        self.timesteps = torch.tensor(labels, dtype=torch.float32, device=device)
+        self.set_begin_index(0)
+
+    def set_begin_index(self, begin_index: int) -> None:
+        """Begin the run at this step."""
+        self._index = begin_index
+        self._memory = self._solver.init(self._levels[begin_index:])
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+        return sample
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        generator: Generators = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple[Tensor]:
+        """The state (B, ...) after the next step of the run, from what the network said about `sample`.
+
+        Steps are counted: `timestep` is not looked at, which would wait for the device. `generator` is for solvers that
+        add noise. Computes in float32 at least, and returns the dtype of `sample`.
+
+        Raises UsageError after the last step.
+        """
+        if self._index + 1 >= len(self._levels):
+            raise UsageError(f"a step after {max(len(self._levels) - 1, 0)} steps: call set_timesteps to begin a run")
+        t, u = self._levels[self._index], self._levels[self._index + 1]
+        x = sample.to(torch.promote_types(sample.dtype, torch.float32))
+        f = Told(self._trained.schedule, x, t, FROM[self._trained.predicts](model_output.to(x.dtype), x, t))
+        solver = replace(self._solver, noise=Drawn(generator)) if self._solver.stochastic else self._solver
+        x, self._memory = solver.step(f, x, t, u, self._memory)
+        self._index += 1
+        return SchedulerOutput(prev_sample=x.to(sample.dtype)) if return_dict else (x.to(sample.dtype),)
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Clean states (B, ...) with noise (B, ...) to the levels with these labels (B,)."""
+        levels = [self._level(label) for label in timesteps.tolist()]
+        shape = (-1, *[1] * (original_samples.ndim - 1))
+        alpha, sigma = (
+            torch.tensor(values).to(original_samples).reshape(shape)
+            for values in ([level.alpha for level in levels], [level.sigma for level in levels])
+        )
+        return alpha * original_samples + sigma * noise
+
+    def _level(self, label: float) -> Level:
+        schedule = self._trained.schedule
+        return schedule.knot(label) if isinstance(schedule, DiscreteVP) else Flow().level(label / len(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A denoiser that has been called, and is about to be asked what it said."""
+
+    schedule: Schedule
+    x: Tensor  # (B, ...) it was asked about
+    level: Level
+    estimate: Estimate
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        if x is not self.x or level != self.level:
+            raise UsageError("the solver asks about another state than the pipeline did")
+        return self.estimate
+
+    def fresh(self) -> Self:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Noise from the generator, or the generators a row, that a pipeline was given."""
+
+    generator: Generators
+
+    def __call__(self, like: Tensor, step: int) -> Tensor:
+        return randn_tensor(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+
+
+def _fitting(name: str, order: int | None) -> Solver:
+    """The solver of this name and order, which fits a pipeline."""
+    make = _named("solver", name, SOLVERS)
+    takes = "order" in inspect.signature(make).parameters
+    solver = make(order=order) if takes and order is not None else make()
+    if order not in (None, solver.order):
+        raise UsageError(f"{name} of order {order}: it has order {solver.order}")
+    if not _asks_about_its_state(solver):
+        raise UsageError(f"{name} asks the network about further states in a step, which a pipeline does not")
+    return solver
+
+
+def _asks_about_its_state(solver: Solver) -> bool:
+    schedule, x = LinearVP(), torch.ones(1, 1)
+    levels = grid(time_uniform, schedule, 4)
+    memory = solver.init(levels)
+    try:
+        for t, u in pairwise(levels):
+            f: Denoiser = Told(schedule, x, t, Estimate(x, x))
+            x, memory = solver.step(f, x, t, u, memory)
+    except UsageError:
+        return False
+    return True
+
+
+def _named(what: str, name: str, table: Mapping[str, Any]) -> Any:
+    if name not in table:
+        raise UsageError(f"unknown {what} {name!r}: one of {', '.join(table)}")
+    return table[name]

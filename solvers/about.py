@@ -1,0 +1,62 @@
+"""What a solver does not know of itself: who published it, and what other tools call it."""
+
+from dataclasses import dataclass
+
+DPM_SOLVER = ("Lu et al. 2022", "2206.00927")
+DPM_SOLVER_PP = ("Lu et al. 2022", "2211.01095")
+DEIS = ("Zhang and Chen 2022", "2204.13902")
+EDM = ("Karras et al. 2022", "2206.00364")
+
+
+@dataclass(frozen=True)
+class About:
+    """Facts about one registered solver."""
+
+    paper: tuple[str, str]  # authors with year, arXiv number
+    elsewhere: tuple[str, ...] = ()  # its names in web interfaces, in diffusers, in k-diffusion or ComfyUI
+    converges: int | None = None  # order of convergence on smooth grids, where it is not the solver's `order`
+
+
+ABOUT: dict[str, About] = {
+    "ddim": About(("Song et al. 2021", "2010.02502"), ("DDIM", "DDIMScheduler", "ddim")),
+    "euler": About(EDM, ("Euler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "euler")),
+    "heun": About(EDM, ("Heun", "HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "heun")),
+    "dpmpp-2s": About(DPM_SOLVER_PP, ("DPMSolverSinglestepScheduler",)),
+    "dpmpp-3s": About(DPM_SOLVER_PP, ("DPMSolverSinglestepScheduler with solver_order 3",)),
+    "dpmpp-2m": About(DPM_SOLVER_PP, ("DPM++ 2M", "DPMSolverMultistepScheduler", "dpmpp_2m")),
+    "dpmpp-3m": About(
+        DPM_SOLVER_PP, ("DPMSolverMultistepScheduler with solver_order 3, where it converges with order 2",)
+    ),
+    "dpm-1": About(DPM_SOLVER, ("DPMSolverSinglestepScheduler with algorithm_type dpmsolver, solver_order 1",)),
+    "dpm-2": About(DPM_SOLVER, ("DPM2", "KDPM2DiscreteScheduler", "dpm_2")),
+    "dpm-3": About(DPM_SOLVER, ("DPMSolverSinglestepScheduler with algorithm_type dpmsolver, solver_order 3",)),
+    "dpm-2m": About(DPM_SOLVER, ("DPMSolverMultistepScheduler with algorithm_type dpmsolver",)),
+    "dpm-3m": About(DPM_SOLVER, ("DPMSolverMultistepScheduler with algorithm_type dpmsolver, solver_order 3",)),
+    "sde-dpmpp-1": About(
+        DPM_SOLVER_PP,
+        ("DDPM", "DDPMScheduler", "DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++, solver_order 1"),
+    ),
+    "sde-dpmpp-2m": About(
+        DPM_SOLVER_PP,
+        ("DPM++ 2M SDE", "DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++", "dpmpp_2m_sde"),
+    ),
+    "euler-ancestral": About(
+        ("Ho et al. 2020", "2006.11239"), ("Euler a", "EulerAncestralDiscreteScheduler", "euler_ancestral")
+    ),
+    "unipc": About(
+        ("Zhao et al. 2023", "2302.04867"),
+        ("UniPC", "UniPCMultistepScheduler", "uni_pc_bh2"),
+        converges=3,  # the corrector adds one
+    ),
+    "flow-dpm": About(
+        ("Xie et al. 2024", "2410.10629"), ("Flow-DPM-Solver", "DPMSolverMultistepScheduler with use_flow_sigmas")
+    ),
+    "deis": About(DEIS, ("DEIS", "DEISMultistepScheduler, its logrho variant", "deis")),
+    "ipndm": About(
+        DEIS,
+        ("iPNDM", "IPNDMScheduler", "ipndm"),
+        converges=2,  # the weights are those of equal strides
+    ),
+    "sa-solver": About(("Xue et al. 2023", "2309.05019"), ("SA-Solver", "SASolverScheduler", "sa_solver")),
+    "evodiff": About(("Li, Chen and Zeng 2025", "2509.26096")),
+}

@@ -1,0 +1,71 @@
+"""Problems whose denoiser and exact flow are known in closed form: what solvers are certified on."""
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+import torch
+from torch import Tensor
+
+from fastdiff.solvers.estimate import Estimate, from_eps
+from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
+
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square().tolist()
+SCHEDULES: dict[str, Schedule] = {
+    "linear": LinearVP(),
+    "cosine": CosineVP(),
+    "discrete": DiscreteVP.from_betas(BETAS),
+    "flow": Flow(shift=3.0),
+    "edm": EDM(),
+}
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Data of N(mean, variance) in every element; `carry` is the exact flow between two levels."""
+
+    schedule: Schedule
+    mean: float = 1.0
+    variance: float = 0.25
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        centred = x - level.alpha * self.mean
+        total = self.total(level)
+        x0 = self.mean + level.alpha * self.variance / total * centred
+        return Estimate(x0, level.sigma / total * centred)
+
+    def fresh(self) -> "Gaussian":
+        return self
+
+    def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
+        """The state x (B, ...) at level t, at level u."""
+        return u.alpha * self.mean + sqrt(self.total(u) / self.total(t)) * (x - t.alpha * self.mean)
+
+    def total(self, level: Level) -> float:
+        """Variance of the states at a level; their mean is alpha times that of the data."""
+        return level.alpha**2 * self.variance + level.sigma**2
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Two modes in every element: weights 0.3 and 0.7, means -1 and 0.8, variances 0.04 and 0.09."""
+
+    schedule: Schedule
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        gaps = [x - level.alpha * mean for mean in (-1.0, 0.8)]
+        totals = [level.alpha**2 * variance + level.sigma**2 for variance in (0.04, 0.09)]
+        scores = [
+            log(weight) - 0.5 * log(total) - gap * gap / (2 * total)
+            for weight, gap, total in zip((0.3, 0.7), gaps, totals, strict=True)
+        ]
+        shares = torch.softmax(torch.stack(scores), dim=0)
+        terms = [share * gap / total for share, gap, total in zip(shares, gaps, totals, strict=True)]
+        return from_eps(level.sigma * (terms[0] + terms[1]), x, level)
+
+    def fresh(self) -> "Mixture":
+        return self
+
+
+MIXTURE = Mixture(LinearVP())
+MIXTURE_START = 0.7  # at t = 1
+MIXTURE_END = 0.9185203210588  # the exact flow from there to t = 1e-3, to 1e-12
