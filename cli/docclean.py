@@ -33,6 +33,7 @@ MOST_KEPT = 10  # pages that are named on the screen
 @option(
     "--calls", type=click.IntRange(0), help=f"Calls of its network; 0 skips it. [default: {CALLS}]", group="Cleaning"
 )
+@option("--solver-file", type=PATH, help="A solver tuned to these weights (fastdiff tune).", group="Cleaning")
 @option("--weights", type=PATH, help="Weights of your own: a file, or a folder of two networks.", group="Cleaning")
 @option(
     "--ocr",

@@ -17,6 +17,9 @@ COMMANDS = APPS | {
     "refine": "Finish a preview that edit made.",
     "rerun": "Make an edited picture again, from what its PNG remembers.",
     "train": "Train the networks of an application, on rendered or your own pages.",
+    "tune": "Fit a solver to a model of yours, for a few calls of it.",
+    "search": "Find the grid, solver and order that sample a model best in a few calls.",
+    "solvers": "List the solvers, and certify them, on a model of yours too.",
     "models": "List, download and show the models that --model takes.",
 }
 INTERRUPTED = 130

@@ -39,6 +39,7 @@ class Cleaner:
             calls=options.calls,
             seed=options.seed,
             weights=options.weights,
+            solver_file=options.solver_file,
         )
         self._score = Scorer(options.ocr, options.truth, options.device)
 

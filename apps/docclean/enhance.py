@@ -15,6 +15,7 @@ from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.solver_file import read
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
 GRAIN = 0.06  # of the paper's level: paler marks are not strokes
@@ -47,13 +48,16 @@ class Enhancer:
         calls: int | None = None,
         seed: int = 0,
         weights: Path | None = None,
+        solver_file: Path | None = None,
     ) -> None:
         _one_of("task", task, TASKS)
         _one_of("solver", solver or SOLVER, SOLVERS)
         if calls is not None and calls < 0:
             raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
         self._task, self._weights, self._seed = task, weights, seed
-        self._solver, self._calls = SOLVERS[solver or SOLVER], CALLS if calls is None else calls
+        self._file = None if solver_file is None else read(solver_file)
+        fewest = CALLS if self._file is None else min(self._file.recipes)
+        self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
         self._device, self._dtype = place(device, dtype)
         self._restorer = cache(self._load)
 
@@ -88,7 +92,7 @@ class Enhancer:
         pair = read_pair(path)
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
-        return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype)
+        return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
 
 def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:

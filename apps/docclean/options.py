@@ -23,7 +23,8 @@ class Options:
     or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
     pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
     `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
-    along. `force` does finished pages again and replaces files that docclean did not make. `report` is where
+    along. `solver_file` takes the place of `solver`: it was tuned to the network of one task, and its fewest calls are
+    the default. `force` does finished pages again and replaces files that docclean did not make. `report` is where
     report.json goes.
     """
 
@@ -42,6 +43,7 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
     weights: Path | None = None
+    solver_file: Path | None = None
     report: Path | None = None
     jobs: int = 1
 
@@ -55,6 +57,8 @@ class Options:
                 raise UsageError(f"unknown {name} {value!r}: one of {', '.join(allowed)}")
         if not self.inputs:
             raise UsageError("no input: give files, folders or patterns")
+        if self.solver_file is not None and (self.solver or self.task == "auto"):
+            raise UsageError("a solver file is for the network of one task: give --task, and no --solver")
         if self.truth is not None and self.ocr == "none":
             raise UsageError("a true text is compared with what OCR reads: choose another OCR engine than none")
 
@@ -65,5 +69,6 @@ class Options:
         return ledger.digest(
             importlib.metadata.version("fastdiff-toolkit"),
             *(ledger.file_digest(path) for path in files),
+            self.solver_file and ledger.file_digest(self.solver_file),
             *(self.task, self.ocr, self.truth, self.force_clean, self.solver, self.calls, self.seed, self.dtype),
         )

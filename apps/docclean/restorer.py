@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fastdiff.apps.docclean.tiling import Tiled
-from fastdiff.models.nafdpm import alphas_cumprod
+from fastdiff.models.fingerprint import of_network
+from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import Pair
-from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver, integrate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import DiscreteVP
+from fastdiff.solvers.solver_file import SolverFile
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,25 @@ class Restorer:
     seed: int = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    file: SolverFile | None = None  # takes the place of the solver and its levels
 
     @cached_property
-    def schedule(self) -> DiscreteVP:
-        return DiscreteVP(tuple(alphas_cumprod().tolist()))
-
-    @cached_property
-    def levels(self) -> Grid:
-        """From the noisiest trained level to the cleanest; the last step goes to x0."""
-        return grid(time_uniform, self.schedule, -(-self.calls // self.solver().evals), clean=True)
+    def _plan(self) -> tuple[Solver, Grid]:
+        """The solver, and its levels: by default from the noisiest trained one to the cleanest, then x0."""
+        schedule = residual_schedule()
+        if self.file is None:
+            solver = self.solver()
+            return solver, grid(time_uniform, schedule, -(-self.calls // solver.evals), clean=True)
+        assert self.pair.denoiser is not None
+        return self.file.for_model(of_network(self.pair.denoiser, schedule, "x0")).sampler(schedule, self.calls)
 
     @property
     def spent(self) -> int:
         """The calls that a page takes: a solver of two calls a step makes do with one in the last, to x0."""
-        return 1 + (len(self.levels) - 2) * self.solver().evals if self.calls else 0
+        if self.file is not None or not self.calls:
+            return self.calls
+        solver, levels = self._plan
+        return 1 + (len(levels) - 2) * solver.evals
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
         """(H, W) float32 in [0, 1] -> the same; `key` names the page's noise, whatever else is cleaned with it."""
@@ -56,13 +61,11 @@ class Restorer:
         assert self.pair.denoiser is not None
         net = self._tiled(self.pair.denoiser)
 
-        def bounded(x: Tensor, label: Tensor, restored: Tensor) -> Tensor:
-            return net(x, label, restored).clamp(-1, 1)
-
-        f = Network(bounded, self.schedule, "x0", self.schedule.label, {"restored": restored})
         noise = Noise(self.seed, (key,))
-        solver = self.solver(noise=noise) if self.solver().stochastic else self.solver()
-        return integrate(f, solver, noise(restored), self.levels).x
+        solver, levels = self._plan
+        if solver.stochastic:
+            solver = self.solver(noise=noise)
+        return integrate(residual_denoiser(net, restored), solver, noise(restored), levels).x
 
     def _tiled(self, net: nn.Module) -> Tiled:
         net = net.to(self.device)

@@ -1,0 +1,67 @@
+"""`fastdiff search`."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastdiff.cli.options import PATH, Command, option
+from fastdiff.cli.progress import shown
+from fastdiff.cli.subject import opened, subject_options
+
+if TYPE_CHECKING:
+    from fastdiff.training.tuning.search import Ranked
+
+
+@click.command(cls=Command)
+@click.argument("model")
+@option("-o", "--out", type=PATH, help="Write the winners as a solver file, for --solver-file.", group="Output")
+@option(
+    "--samples",
+    type=click.IntRange(2),
+    default=8,
+    help="Held out, to rank the finalists. [default: 8]",
+    group="Sampling",
+)
+@subject_options("5,6,8,10")
+def command(
+    model: str, out: Path | None, calls: tuple[int, ...], samples: int, seed: int, debug: bool, **chosen: Any
+) -> None:
+    """Find the grid, solver and order that sample MODEL best in a few calls.
+
+    MODEL is docclean, docclean-deblur, a file of such weights, or what `fastdiff models` knows. All grids are tried by
+    two solvers on four samples, then all solvers on the best two grids; the best six are ranked by samples that took no
+    part in it, by their distance to a run of 200 calls. Prompts are captions for scenes, and empty for other models.
+
+    \b
+    Examples:
+      fastdiff search docclean --nfe 5..12
+      fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
+      fastdiff search my-model/ --prompts prompts.txt
+    """
+    from fastdiff.training.tuning.measure import REFERENCE, reference_recipe
+    from fastdiff.training.tuning.search import Search, write
+
+    search = Search(opened(model, **chosen), calls, samples, seed)
+    subject = search.subject
+    takes = timedelta(seconds=round(search.seconds()))
+    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.told}; about {takes}", err=True)
+    with shown(debug=debug) as watch:
+        ranking = search.run(watch)
+    told = f"{REFERENCE} calls of {reference_recipe(subject.schedule)}"
+    click.echo(
+        f"mean distance of {samples} held-out samples to {told}, relative to its length; = is even with the best"
+    )
+    for count, ranked in ranking.items():
+        click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
+    if out is None:
+        click.echo("give -o FILE to keep the winners: applications take them by --solver-file FILE")
+    else:
+        write(search, ranking, out)
+        click.echo(f"the winners are in {out}: use them by --solver-file {out} --calls {calls[0]}")
+
+
+def _line(ranked: "Ranked", best: "Ranked") -> str:
+    """Such as `  0.0512 = unipc, order 2, on karras`."""
+    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.recipe}"

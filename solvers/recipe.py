@@ -1,0 +1,59 @@
+"""A way to sample as plain words: which solver, with which options, and where its steps lie."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import SPACINGS, Grid, grid
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.schedule import Schedule
+
+CLEAN = "+clean"  # after the name of a spacing: the last step goes on to sigma 0
+PLACEMENTS = tuple(name + end for name in SPACINGS for end in ("", CLEAN))
+
+
+def placement(name: str) -> Callable[[Schedule, int], Grid]:
+    """From a schedule and a number of steps to a grid: a name of SPACINGS, with CLEAN after it or not.
+
+    Raises UsageError for another name.
+    """
+    if name not in PLACEMENTS:
+        raise UsageError(f"unknown grid {name!r}: one of {', '.join(SPACINGS)}, each perhaps followed by {CLEAN}")
+    spacing = SPACINGS[name.removesuffix(CLEAN)]
+    return lambda schedule, steps: grid(spacing, schedule, steps, name.endswith(CLEAN))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`solver` is a name of the registry, `options` are arguments of it, `grid` a name that `placement` takes."""
+
+    solver: str
+    grid: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Solver:
+        """Raises UsageError for an unknown solver or option."""
+        if self.solver not in SOLVERS:
+            raise UsageError(f"unknown solver {self.solver!r}: one of {', '.join(SOLVERS)}")
+        try:
+            return SOLVERS[self.solver](**self.options)
+        except TypeError as error:
+            given = ", ".join(f"{name} {value!r}" for name, value in self.options.items())
+            raise UsageError(f"{self.solver} with {given or 'no options'}: it does not take that") from error
+
+    def levels(self, schedule: Schedule, calls: int, evals: int = 1) -> Grid:
+        """The most steps that `calls` of the network pay for, at `evals` a step; a step to sigma 0 takes one.
+
+        Steps that the options say are skipped come for nothing.
+
+        Raises UsageError where they pay for none, and where the grid does not fit the schedule.
+        """
+        steps = 1 + (calls - 1) // evals if self.grid.endswith(CLEAN) else calls // evals
+        return placement(self.grid)(schedule, steps + self.options.get("skip", 0))
+
+    def __str__(self) -> str:
+        """Such as `unipc, order 3, on karras+clean`."""
+        named = "".join(f", {name} {value}" for name, value in self.options.items())
+        return f"{self.solver}{named}, on {self.grid}"

@@ -1,0 +1,48 @@
+"""Analytical teleportation in front of any solver: the first steps of a run follow a Gaussian and take no call."""
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+
+from fastdiff.solvers.around import Around
+from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.teleport import Teleport
+
+S = TypeVar("S")
+
+
+class Memory(NamedTuple, Generic[S]):
+    """What a run carries."""
+
+    inner: S
+    done: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Teleported(Around[S]):
+    """`inner` from the level after `skip` steps of a falling grid on.
+
+    Raises UsageError, in init, for a grid that rises or has no step left, and for states of another shape.
+    """
+
+    teleport: Teleport
+    skip: int
+
+    def init(self, grid: Grid) -> Memory[S]:
+        if grid[0].lam > grid[-1].lam:
+            raise UsageError("teleportation from little noise to more: it stands for the noisy end of sampling")
+        if not 0 <= self.skip < len(grid) - 1:
+            raise UsageError(f"{self.skip} of {len(grid) - 1} steps teleported: one or more must be left")
+        return Memory(self.inner.init(grid[self.skip :]))
+
+    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
+        if state.done >= self.skip:
+            x, inner = self.inner.step(f, x, t, u, state.inner)
+            return x, Memory(inner, state.done + 1)
+        if x.shape[1:] != self.teleport.mean.shape:
+            raise UsageError(f"states of {tuple(x.shape[1:])}: the Gaussian is of {tuple(self.teleport.mean.shape)}")
+        return self.teleport.carry(x, t, u), Memory(state.inner, state.done + 1)

@@ -1,0 +1,79 @@
+"""Solvers with fitted numbers by name: what each is built around, and how it is made again from stored tensors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fastdiff.solvers.dc import DC
+from fastdiff.solvers.dode import DODE
+from fastdiff.solvers.dode_heun import HeunDODE
+from fastdiff.solvers.dpm_v3 import DPMv3
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.iia import IIA, HeunIIA
+from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.teleport import Teleport
+from fastdiff.solvers.teleported import Teleported
+from fastdiff.solvers.unipc import UniPC
+from fastdiff.solvers.v3_statistics import Statistics
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`inner` makes what is tuned, `restore` the tuned solver from the tensors of its fit; both take options."""
+
+    inner: Callable[..., Solver]
+    restore: Callable[..., Solver]
+    options: Mapping[str, Any]  # of `inner`, by default
+
+
+def around(base: str, **options: Any) -> Solver:
+    """The solver `base` of the registry. Raises UsageError where there is none, or it adds noise."""
+    if base not in SOLVERS:
+        raise UsageError(f"unknown solver {base!r}: one of {', '.join(SOLVERS)}")
+    solver = SOLVERS[base](**options)
+    if solver.stochastic:
+        raise UsageError(f"{base} adds noise and is not tuned: give a deterministic solver")
+    return solver
+
+
+def compensated(base: str, **options: Any) -> UniPC:
+    """As `around`, of what DC-Solver compensates."""
+    inner = around(base, **options)
+    if not isinstance(inner, UniPC):
+        raise UsageError(f"DC-Solver around {base}: it compensates unipc")
+    return inner
+
+
+def _dc(tensors: Tensors, **options: Any) -> Solver:
+    return DC.from_tensors(tensors, compensated(**options))
+
+
+def _dode(tensors: Tensors, base: str, **options: Any) -> Solver:
+    return HeunDODE.from_tensors(tensors) if base == "heun" else DODE.from_tensors(tensors, around(base, **options))
+
+
+def _iia(tensors: Tensors, base: str, **options: Any) -> Solver:
+    return (HeunIIA if base == "heun" else IIA).from_tensors(tensors, around(base, **options))
+
+
+def _v3(tensors: Tensors, **options: Any) -> Solver:
+    return DPMv3(Statistics(*(tensors[name] for name in ("lam", "linear", "slope", "offset"))), **options)
+
+
+def _teleported(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver:
+    gaussian = Teleport(*(tensors[name] for name in ("mean", "basis", "eigenvalues")))
+    return Teleported(around(base, **options), gaussian, skip)
+
+
+TUNED = {
+    "dc": Kind(compensated, _dc, {"base": "unipc", "order": 2}),
+    "v3": Kind(around, _v3, {"base": "unipc", "order": 2}),
+    "dode": Kind(around, _dode, {"base": "dpmpp-2m"}),
+    "iia": Kind(around, _iia, {"base": "dpmpp-2m"}),
+    "teleport": Kind(around, _teleported, {"base": "dpmpp-2m"}),
+}

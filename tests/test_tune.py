@@ -1,0 +1,241 @@
+"""Tuning: fits help where theory says so, stopped runs go on, and applications take what comes of them."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import tiny_pixart
+import torch
+from problems import MIXTURE, SCHEDULES, Gaussian
+from safetensors import safe_open
+from subjects import oracle
+
+from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.options import Options
+from fastdiff.cli.main import main
+from fastdiff.models.subject import subject
+from fastdiff.solvers.dc import DC
+from fastdiff.solvers.errors import OutputError, UsageError
+from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.schedule import Flow, LinearVP
+from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.tuned import TUNED
+from fastdiff.training.tuning import fits, measure
+from fastdiff.training.tuning.tune import Result, Tuning, run
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Less work than a person would put in."""
+    monkeypatch.setattr(measure, "REFERENCE", 50)
+    monkeypatch.setattr(fits, "TEACHER", 50)
+    monkeypatch.setattr(fits, "NODES", 30)
+
+
+def tuned(tmp_path, solver, f=MIXTURE, **options):
+    options = {"calls": (5,), "grid": "log-snr", "samples": 16} | options
+    return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
+
+
+@pytest.mark.parametrize("solver", ["dc", "dode", "iia"])
+def test_tuning_helps_on_samples_that_it_never_saw(tmp_path, solver):
+    (result,) = tuned(tmp_path, solver)
+    assert result.verdict == "better"
+    assert np.mean(result.tuned) < 0.8 * np.mean(result.base)
+
+
+def test_statistics_make_v3_exact_for_a_gaussian(tmp_path):
+    (result,) = tuned(tmp_path, "v3", Gaussian(LinearVP()), samples=8)
+    assert result.verdict == "better"
+    assert np.mean(result.tuned) < 0.2 * np.mean(result.base)
+
+
+def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
+    (result,) = tuned(tmp_path, "teleport", Gaussian(LinearVP()), samples=8)
+    assert result.verdict == "better" and result.recipe.options["skip"] == 2
+
+
+@pytest.mark.parametrize("solver", sorted(TUNED))
+def test_the_file_holds_what_was_measured(tmp_path, solver):
+    from fastdiff.solvers.integrate import integrate
+    from fastdiff.training.tuning.measure import errors, reference
+
+    (result,) = tuned(tmp_path, solver, Gaussian(LinearVP()), samples=8)
+    held = list(oracle(Gaussian(LinearVP()), tmp_path / "model").batches(8, held=True))
+    made, levels = read(tmp_path / "tuned.safetensors").sampler(LinearVP(), 5)
+    again = errors([integrate(f, made, x, levels).x for f, x in held], reference(held))
+    assert result.tuned == pytest.approx(again.tolist(), rel=1e-3, abs=1e-6)
+
+
+def test_the_grid_is_the_one_on_which_the_base_does_best(tmp_path):
+    results = {grid: tuned(tmp_path, "dode", grid=grid)[0] for grid in ("auto", "log-snr", "time-uniform")}
+    best = min(np.mean(results[grid].base) for grid in ("log-snr", "time-uniform"))
+    assert np.mean(results["auto"].base) <= 1.1 * best
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"), [((0.1, 0.11, 0.09, 0.1), "better"), ((-0.1, -0.11, -0.09, -0.1), "worse"),
+                          ((0.1, -0.3, 0.2, 0.1), "even"), ((0.0, 0.0, 0.0, 0.0), "even")],
+)  # fmt: skip
+def test_verdicts_are_paired(gaps, verdict):
+    base = (0.2, 3.0, 40.0, 500.0)
+    result = Result(5, Recipe("dc", "karras"), base, tuple(a - gap for a, gap in zip(base, gaps, strict=True)))
+    assert result.verdict == verdict
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path):
+    (tmp_path / "whole").mkdir()
+    whole = tuned(tmp_path / "whole", "dc", calls=(4, 5, 6))
+
+    def stop(now):
+        if now.name == "6 calls":
+            raise Stopped
+
+    tuning = Tuning(
+        oracle(MIXTURE, tmp_path / "model"), "dc", (4, 5, 6), tmp_path / "tuned.safetensors", "log-snr", samples=16
+    )
+    with pytest.raises(Stopped):
+        run(tuning, stop)
+    assert not tuning.out.exists()
+    told = []
+    assert run(tuning, told.append) == whole
+    assert {now.name for now in told} == {"6 calls"}
+    assert all(a.done <= b.done <= b.total for a, b in pairwise(told)) and told[-1].done == told[-1].total
+    assert tuning.out.read_bytes() == (tmp_path / "whole" / "tuned.safetensors").read_bytes()
+    assert not list((tmp_path / ".fastdiff").glob("*.parts"))
+    told.clear()
+    assert run(tuning, told.append) == whole and not told  # nothing is done twice
+
+
+def test_files_of_others_stay(tmp_path):
+    (tmp_path / "tuned.safetensors").write_text("mine")
+    with pytest.raises(OutputError, match="give --force"):
+        tuned(tmp_path, "dode")
+    tuned(tmp_path, "dode", force=True)
+    assert read(tmp_path / "tuned.safetensors").model == "oracle"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"solver": "unipc"}, "is not tuned"),
+        ({"solver": "dc", "base": "ddim"}, "compensates unipc"),
+        ({"solver": "dode", "base": "euler-ancestral"}, "adds noise"),
+        ({"solver": "dode", "base": "nothing"}, "unknown solver"),
+        ({"solver": "dode", "grid": "nowhere"}, "unknown grid"),
+        ({"solver": "dode", "samples": 2}, "2 samples"),
+        ({"solver": "dode", "grid": "karras", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
+        ({"solver": "v3", "grid": "time-uniform", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
+        ({"solver": "dode", "grid": "leading", "f": Gaussian(SCHEDULES["discrete"])}, "below the noise"),
+        ({"solver": "dode", "base": "heun", "grid": "karras", "calls": (1,)}, "0 steps"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        tuned(tmp_path, **options)
+
+
+def test_items_are_replayable_and_held_out_ones_are_others():
+    model = subject("docclean", size=32)
+    by_two = list(model.batches(4, seed=3, rows=2))
+    f, x = model.batch(range(4), seed=3)
+    assert torch.equal(torch.cat([x for _, x in by_two]), x)
+    assert torch.equal(torch.cat([f.given["restored"] for f, _ in by_two]), f.given["restored"])
+    for other in (model.batch(range(4), seed=3, held=True), model.batch(range(4), seed=4)):
+        assert not torch.isclose(other[1], x).any(dim=(1, 2, 3)).all()
+        assert not torch.equal(other[0].given["restored"], f.given["restored"])
+
+
+def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
+    folder = tiny_pixart.write(tmp_path / "model")
+    heard = []
+    model = subject(str(folder), size=64, prompts=["fox", "cat", "dog", "grass"], guidance=2.0)
+    assert model.guidance == 2.0 and "4 prompts" in model.told
+    assert model.batch(range(16))[1].shape == (16, 4, 8, 8)
+    for held in (False, True):
+        prompts = model.batch(range(16), held=held)[0].net.bound.prompts
+        heard.append({tuple(row.flatten().tolist()) for row in prompts.embeddings[16:]})
+    assert len(heard[0]) == len(heard[1]) == 2 and not heard[0] & heard[1]
+
+
+def test_conditions_that_do_not_fit_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for model, options, sentence in (
+        ("docclean", {"guidance": 2.0}, "hears no prompts"),
+        ("docclean", {"pages": tmp_path / "empty"}, "holds no page"),
+        ("photos", {"prompts": ["fox"]}, "hears no prompts"),
+        ("photos", {"pages": tmp_path}, "restores no pages"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            subject(model, **options)
+
+
+QUICK = ("--size", "16", "--samples", "4", "--grid", "log-snr+clean")
+
+
+def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_path, capsys):
+    out = tmp_path / "dc.safetensors"
+    arguments = ["tune", "docclean", "--solver", "dc", "--nfe", "3,4", *QUICK, "-o", str(out), "--debug"]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert "crops of 3 pages; about 0:" in told.err
+    assert [line.split()[0] for line in told.out.splitlines()[2:4]] == ["3", "4"] and str(out) in told.out
+    with safe_open(out, "pt") as file:
+        card = json.loads(file.metadata()["fastdiff"])["card"]
+    assert card["seed"] == 0 and card["held_out"] == 4 and set(card["errors"]) == {"3", "4"}
+    assert isinstance(read(out).sampler(LinearVP(), 4)[0], DC)
+
+    page = np.full((64, 80), 220, np.uint8)
+    page[20:30, 10:60] = 40
+    plain, cleaned = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
+    assert (plain.calls, cleaned.calls) == (0, 3) and not np.array_equal(plain.pixels, cleaned.pixels)
+    assert Enhancer(task="clean", device="cpu", solver_file=out, calls=4)(page, 0).calls == 4
+    with pytest.raises(UsageError, match="made for docclean"):
+        Enhancer(task="deblur", device="cpu", solver_file=out)(page, 0)
+    with pytest.raises(UsageError, match="5 calls: the solver file has 3, 4"):
+        Enhancer(task="clean", device="cpu", solver_file=out, calls=5)(page, 0)
+    for options in ({"task": "auto"}, {"task": "clean", "solver": "ddim"}):
+        with pytest.raises(UsageError, match="for the network of one task"):
+            Options(("page.png",), solver_file=out, **options)
+
+
+def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
+    out = tmp_path / "v3.safetensors"
+    run(Tuning(subject("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
+    assert out.stat().st_size < 10_000
+    page = np.full((50, 70), 200, np.uint8)
+    assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
+
+
+def test_the_command_tunes_a_folder_with_prompts(tmp_path, capsys):
+    folder = tiny_pixart.write(tmp_path / "model")
+    (tmp_path / "prompts.txt").write_text("a fox on grass\n\na cat\n")
+    out = tmp_path / "dode.safetensors"
+    arguments = [
+        "tune",
+        str(folder),
+        "--solver",
+        "dode",
+        "--nfe",
+        "3",
+        "--size",
+        "64",
+        "--samples",
+        "4",
+        "-o",
+        str(out),
+    ]
+    assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt"), "--guidance", "2"]) == 0
+    assert "guidance 2, on 2 prompts" in capsys.readouterr().err
+    file = read(out)
+    assert file.for_model(subject(str(folder), size=64).fingerprint, 2.0).recipes[3].solver == "dode"
+    with pytest.raises(UsageError, match="tune this one"):
+        file.for_model(subject("scenes").fingerprint, 2.0)
+    (tmp_path / "prompts.txt").write_text("\n")
+    assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt")]) == 2
+    assert "holds 0 prompts" in capsys.readouterr().err

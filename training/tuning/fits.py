@@ -1,0 +1,109 @@
+"""How every tuned solver is fitted here, and about how many calls of the network a sample that takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+from typing import Any
+
+from torch import Tensor
+
+from fastdiff.solvers.grid import Grid, log_snr
+from fastdiff.solvers.iia import IIA, HeunIIA
+from fastdiff.solvers.tuned import around, compensated
+from fastdiff.solvers.unipc import UniPC
+from fastdiff.training.tuning import dc, dode, dode_heun, iia, teleport, v3
+from fastdiff.training.tuning.measure import Batch, ends, reference_recipe
+from fastdiff.training.tuning.teacher import Teacher, finer
+
+TEACHER = 100  # calls at least
+PARTS = 10  # fine steps for each one in IIA
+TRIALS = 20  # of a ratio in the search of DC-Solver, about
+SAMPLING = 20  # calls for a sample whose statistics are taken
+NODES = 120  # of the statistics of v3
+FORWARD_MODE = 2  # how many calls a forward-mode product is worth
+Options = Mapping[str, Any]
+Tensors = Mapping[str, Tensor]
+SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number of calls
+    {"order": order, "p_pseudo": pseudo, "corrector": corrector, "c_pseudo": c_pseudo}
+    for order, pseudo, (corrector, c_pseudo) in product(
+        (1, 2, 3), (False, True), ((False, False), (True, False), (True, True))
+    )
+    if order > 1 or not pseudo
+]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`once` makes tensors for all numbers of calls, `each` those for one, on its grid with the options of the base.
+
+    `variants` are options of the recipe for a number of calls, the best of which is taken.
+    """
+
+    cost: Callable[[int], float]  # of `each` and of trying variants, in calls a sample
+    once_cost: float = 0.0
+    once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
+    each: Callable[[Sequence[Batch], Grid, Options], Tensors] = lambda batches, levels, options: {}
+    variants: Callable[[int, Options], Sequence[Options]] = lambda calls, options: [options]
+
+
+def _teacher(levels: Grid) -> Teacher:
+    """The solver of the reference, on this grid made finer."""
+    return finer(levels, UniPC(3), ceil(TEACHER / (len(levels) - 1)))
+
+
+def _dc(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+    return dc.fit(batches, levels, _teacher(levels), compensated(**options)).tensors()
+
+
+def _dode(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+    if options["base"] == "heun":
+        return dode_heun.fit(batches, levels, _teacher(levels)).tensors()
+    return dode.fit(batches, levels, _teacher(levels), around(**options)).tensors()
+
+
+def _iia(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+    kind = HeunIIA if options["base"] == "heun" else IIA
+    return iia.fit(kind, batches, levels, around(**options), PARTS).tensors()
+
+
+def _samples(batches: Sequence[Batch]) -> list[Tensor]:
+    """Clean data (B, ...) of every batch, as the network makes them."""
+    schedule = batches[0][0].schedule
+    recipe = reference_recipe(schedule)
+    return ends(batches, recipe.make(), recipe.levels(schedule, SAMPLING))
+
+
+def _statistics(batches: Sequence[Batch]) -> Tensors:
+    pairs = [(f, clean) for (f, _), clean in zip(batches, _samples(batches), strict=True)]
+    made = v3.fit(pairs, log_snr(batches[0][0].schedule, NODES + 1), pooled=True)
+    return {
+        "lam": made.lam,
+        "linear": made.linear.float(),
+        "slope": made.slope.float(),
+        "offset": made.offset.float(),
+    }
+
+
+def _gaussian(batches: Sequence[Batch]) -> Tensors:
+    made = teleport.fit(_samples(batches))
+    return {"mean": made.mean.float(), "basis": made.basis.float(), "eigenvalues": made.eigenvalues.float()}
+
+
+def _skips(calls: int, options: Options) -> list[Options]:
+    """Up to half as many steps as there are calls."""
+    return [{**options, "skip": skip} for skip in range(1, calls // 2 + 1)]
+
+
+FITS = {
+    "dc": Fit(lambda calls: TEACHER + calls + TRIALS * max(calls - 3, 0), each=_dc),
+    "dode": Fit(lambda calls: TEACHER + calls, each=_dode),
+    "iia": Fit(lambda calls: (1 + PARTS) * calls, each=_iia),
+    "v3": Fit(
+        lambda calls: len(SWITCHES) * calls,
+        SAMPLING + NODES * (3 + FORWARD_MODE),
+        once=_statistics,
+        variants=lambda calls, options: SWITCHES,
+    ),
+    "teleport": Fit(lambda calls: calls * (calls // 2), SAMPLING, once=_gaussian, variants=_skips),
+}
