@@ -21,10 +21,11 @@ from fastdiff.models.scheduler_config import EULER, FLOW_MATCHING, MULTISTEP, ON
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import SPACINGS, Grid, grid, time_uniform
+from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, LinearVP, Schedule
+from fastdiff.solvers.spacings import SPACINGS
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "_class_name": "DPMSolverMultistepScheduler",

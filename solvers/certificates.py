@@ -6,7 +6,9 @@ Problems, states and noise are the same at every run, so that a certificate is a
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from math import log2, sqrt
 from threading import Barrier
 from typing import NamedTuple
@@ -17,10 +19,11 @@ from torch import Tensor
 from fastdiff.solvers.closed_form import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian
 from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import SPACINGS, Grid, grid, log_snr, time_uniform
+from fastdiff.solvers.grid import Grid, grid, log_snr, time_uniform
 from fastdiff.solvers.integrate import Progress, Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Flow, LinearVP, Schedule
+from fastdiff.solvers.spacings import SPACINGS
 
 STEPS = (1, 2, 3, 4, 6, 16)  # of the runs that must stay finite
 FINE = (320, 640)  # steps between which the order is measured
@@ -149,11 +152,9 @@ def finite(candidate: Candidate) -> Verdict:
 
 def _grids(schedule: Schedule) -> list[Grid]:
     made = []
-    for spacing in dict.fromkeys(SPACINGS.values()):
-        try:
-            made += [grid(spacing, schedule, steps, clean) for steps in STEPS for clean in (False, True)]
-        except UsageError:
-            continue  # trained time steps, on a schedule without them
+    for spacing, steps, clean in product(dict.fromkeys(SPACINGS.values()), STEPS, (False, True)):
+        with suppress(UsageError):  # of spacings for other schedules or numbers of steps
+            made.append(grid(spacing, schedule, steps, clean))
     return made
 
 

@@ -82,19 +82,6 @@ def linspace(schedule: Schedule, count: int) -> Grid:
     return time_uniform(_trained(schedule), count)
 
 
-SPACINGS: dict[str, Spacing] = {
-    "time-uniform": time_uniform,
-    "time-quadratic": time_quadratic,
-    "log-snr": log_snr,
-    "exponential": log_snr,  # the name that diffusers and k-diffusion give the same levels
-    "karras": karras,
-    "beta": beta,
-    "trailing": trailing,
-    "leading": leading,
-    "linspace": linspace,
-}
-
-
 def _linspace(first: float, last: float, count: int) -> list[float]:
     return [float(value) for value in np.linspace(first, last, count)]
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import SPACINGS, Grid, grid
+from fastdiff.solvers.grid import Grid, grid
 from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Schedule
+from fastdiff.solvers.spacings import SPACINGS
 
 CLEAN = "+clean"  # after the name of a spacing: the last step goes on to sigma 0
 PLACEMENTS = tuple(name + end for name in SPACINGS for end in ("", CLEAN))

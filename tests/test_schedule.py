@@ -12,8 +12,9 @@ from problems import BETAS, SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import SPACINGS, grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.grid import grid, karras, leading, linspace, log_snr, time_uniform, trailing
 from fastdiff.solvers.schedule import CLEAN, EDM, CosineVP, DiscreteVP, Flow, LinearVP, from_kappa
+from fastdiff.solvers.spacings import SPACINGS
 
 NAMES = sorted(SCHEDULES)
 
