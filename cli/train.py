@@ -27,6 +27,13 @@ DTYPE = option(
 START_FROM = option(
     "--start-from", type=PATH, help="Finished weights to begin with, such as the bundled ones.", group="Training"
 )
+SHARED_LABELS = option(
+    "--shared-labels",
+    type=click.IntRange(0, 1000),
+    default=0,
+    help="Noise labels below this share five conditions, as in E-TSDM. [default: 0, none]",
+    group="Training",
+)
 DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
 
 
@@ -127,6 +134,7 @@ def docclean(
 @option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
+@SHARED_LABELS
 @DTYPE
 @DEBUG
 def edit(
@@ -136,6 +144,7 @@ def edit(
     batch: int,
     start_from: Path | None,
     seed: int,
+    shared_labels: int,
     dtype: str,
     debug: bool,
 ) -> None:
@@ -158,7 +167,14 @@ def edit(
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder, font=font or FONT, steps=steps, batch=batch, seed=seed, dtype=dtype, start_from=start_from
+            folder,
+            font=font or FONT,
+            steps=steps,
+            batch=batch,
+            seed=seed,
+            dtype=dtype,
+            shared_labels=shared_labels,
+            start_from=start_from,
         )
         trained = run(options, lambda progress: click.echo(_told(progress), err=True))
         target = pack(trained, options)
@@ -215,9 +231,19 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
 @option("--steps", type=COUNT, default=40_000, help="Of training. [default: 40000]", group="Training")
 @option("--batch", type=COUNT, default=16, help="Squares a step. [default: 16]", group="Training")
 @option("--seed", type=click.IntRange(0), default=0, help="Of squares and weights. [default: 0]", group="Training")
+@SHARED_LABELS
 @DTYPE
 @DEBUG
-def prior(photos: Path | None, folder: Path, steps: int, batch: int, seed: int, dtype: str, debug: bool) -> None:
+def prior(
+    photos: Path | None,
+    folder: Path,
+    steps: int,
+    batch: int,
+    seed: int,
+    shared_labels: int,
+    dtype: str,
+    debug: bool,
+) -> None:
     """Train the natural-image prior of attack on photographs, on the processor, for hours.
 
     A stopped run goes on from its last checkpoint by the same command. In the end the folder `photos` in it holds the
@@ -236,7 +262,9 @@ def prior(photos: Path | None, folder: Path, steps: int, batch: int, seed: int, 
         folder.mkdir(parents=True, exist_ok=True)
         found = own(photos) if photos else listed()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
-        options = TrainOptions(folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype)
+        options = TrainOptions(
+            folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype, shared_labels=shared_labels
+        )
         target = pack(run(options, lambda progress: click.echo(_told(progress), err=True)), options)
     click.echo(target)
 

@@ -14,6 +14,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
 from fastdiff.solvers.grid import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule
+from fastdiff.solvers.shared_time import SharedLabels
 
 PREDICTIONS: Mapping[str, Prediction] = {
     "epsilon": "eps",
@@ -31,6 +32,7 @@ MULTISTEP = (
 ONE_STEP = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "HeunDiscreteScheduler")
 EULER = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
 LONGEST_TABLE = 100_000  # training steps
+SHARED_LABELS = "shared_labels"  # key of ours: the label below which the network was trained with shared ones
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
         return _flow_sigmas(config, name)
     schedule = DiscreteVP(_alphas_cumprod(config))
     clean = _lands_clean(config, name)
-    return TrainedScheduler(schedule, _prediction(config), schedule.label, _spacing(config, name, clean), clean)
+    clock = SharedLabels(_number(config, SHARED_LABELS, 0, 0, len(schedule.alphas_cumprod))).clock(schedule.label)
+    return TrainedScheduler(schedule, _prediction(config), clock, _spacing(config, name, clean), clean)
 
 
 def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:

@@ -14,6 +14,8 @@ from transformers import T5EncoderModel
 
 from fastdiff.cli.main import main
 from fastdiff.models.patch_codec import PatchCodec, fit
+from fastdiff.models.scheduler_config import read_scheduler_config
+from fastdiff.solvers.schedule import DiscreteVP
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import Scenes
@@ -123,6 +125,26 @@ def test_the_loss_is_nothing_for_who_knows_the_picture_and_one_for_who_knows_not
     torch.manual_seed(0)
     assert loss(KnowsThePicture(codec.encode(pictures).latent_dist.mode()), pictures, tokens) < 1e-6
     assert loss(lambda noisy, t, tokens: torch.zeros_like(noisy), pictures, tokens) == pytest.approx(1, abs=0.05)
+
+
+def test_shared_labels_are_trained_with_and_remembered(pictures: Tensor, tmp_path: Path) -> None:
+    asked: list[Tensor] = []
+
+    def net(noisy: Tensor, labels: Tensor, tokens: Tensor) -> Tensor:
+        asked.append(labels)
+        return torch.zeros_like(noisy)
+
+    tokens = torch.zeros(len(pictures), LONGEST, dtype=torch.long)
+    loss = velocity_loss(fit([pictures]), scheduler().alphas_cumprod, shared_labels=900)
+    for _ in range(4):
+        loss(net, pictures, tokens)
+    labels = torch.cat(asked)
+    assert set(labels[labels < 900].tolist()) <= {0, 180, 360, 540, 720} and len(labels[labels < 900].unique()) > 1
+    scheduler(900).save_pretrained(tmp_path / "scheduler")
+    trained = read_scheduler_config(tmp_path / "scheduler")
+    table = trained.schedule
+    assert isinstance(table, DiscreteVP)
+    assert [trained.clock(table.knot(label)) for label in (200.5, 899.5, 950.5)] == [180, 720, pytest.approx(950.5)]
 
 
 def test_an_untrained_backbone_predicts_nothing_and_hears_every_word() -> None:

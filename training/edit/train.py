@@ -37,6 +37,7 @@ class TrainOptions:
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
+    shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
     widening: float = 0.15  # share of a run from nothing in which the poses of the scenes widen to their full range
     start_from: Path | None = None  # a finished backbone to begin with, as `pack` writes it
 
@@ -57,7 +58,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     Raises UsageError for a checkpoint or a beginning of another network, MissingError without the font.
     """
     torch.manual_seed(options.seed)
-    words, schedule = tokenizer(), scheduler()
+    words, schedule = tokenizer(), scheduler(options.shared_labels)
     start = _beginning(options.start_from) if options.start_from else None
     codec = _codec(options, words, start)
     net = Backbone(len(words), len(codec.deviation), SIDE // codec.patch)
@@ -66,7 +67,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     net.transformer.set_default_attn_processor()  # on processors, in bfloat16, a third faster than fused attention
     average = fit(
         net,
-        velocity_loss(codec, schedule.alphas_cumprod),
+        velocity_loss(codec, schedule.alphas_cumprod, options.shared_labels),
         lambda first: _batches(options, words, first),
         lambda: _held_out(options, words),
         Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),

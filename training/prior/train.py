@@ -34,6 +34,7 @@ class TrainOptions:
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
+    shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     photos, held_out = parted(list(read(options.photos)))
     if not photos:
         raise UsageError("one photograph or none can be read and is large enough: at least two are needed")
-    codec, schedule = _codec(options, photos), scheduler()
+    codec, schedule = _codec(options, photos), scheduler(options.shared_labels)
     average = fit(
         Network(len(codec.deviation), SIDE // codec.patch),
-        velocity_loss(codec, schedule.alphas_cumprod),
+        velocity_loss(codec, schedule.alphas_cumprod, options.shared_labels),
         lambda first: _batches(options, photos, first),
         lambda: next(_stacked(Squares(held_out, options.seed), 64)),
         Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),
