@@ -37,4 +37,5 @@ bench-edit: $(VENV)/installed
 	$(BIN)/python -m benchmarks.edit --json runs/bench-edit.json --pictures runs/bench-edit
 
 bench-solvers: $(VENV)/installed
-	$(BIN)/python benchmarks/solvers.py
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.solvers --json runs/bench-solvers.json --pictures runs/bench-solvers

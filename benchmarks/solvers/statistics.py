@@ -1,0 +1,43 @@
+"""The statistics of DPM-Solver-v3 on the bundled backbone: seconds, and memory beyond that of the loaded model."""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.result import Section, Table
+from benchmarks.solvers.networks import GUIDANCES
+from fastdiff.models.subject import subject
+from fastdiff.training.tuning.fits import FITS, NODES
+
+SAMPLES = 8
+ROWS = 4
+
+
+def run(calls: Sequence[int], limit: int | None) -> Section:
+    """In a process of its own: what a process took at most, it never gives back."""
+    samples = SAMPLES if limit is None else min(limit, SAMPLES)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        seconds, increase = pool.apply(measured, (samples,))
+    title = f"Statistics of DPM-Solver-v3 at {NODES + 1} nodes: scenes, guidance {GUIDANCES[-1]:g}, {samples} samples"
+    return Section([Table(title, ("", "seconds", "GiB more"), [("once a model", seconds, increase)])])
+
+
+def measured(samples: int) -> tuple[float, float]:
+    """Seconds, and GiB resident at most beyond those of the model at work, one call made."""
+    batches = list(subject("scenes", guidance=GUIDANCES[-1]).batches(samples, rows=ROWS))
+    f, x = batches[0]
+    with torch.no_grad():
+        f(x, f.schedule.level(f.schedule.start))
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    before, began = resident("VmRSS"), time.perf_counter()
+    FITS["v3"].once(batches)
+    return time.perf_counter() - began, resident("VmHWM") - before
+
+
+def resident(line: str) -> float:
+    """GiB, as the kernel counts them."""
+    told = Path("/proc/self/status").read_text()
+    return int(told.partition(f"{line}:")[2].split()[0]) / 2**20

@@ -1,0 +1,97 @@
+"""Tables of a race: errors against calls, the ways that were chosen, and what the tuned solvers are worth."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+from benchmarks.result import Cell, Table
+from benchmarks.solvers.field import BASELINES
+from benchmarks.solvers.race import Row
+from benchmarks.solvers.tuned import NAMES
+
+EVEN = 2.0  # standard errors of a difference, paired by seed, within which it may be none
+TOLD = (5, 8)  # calls of the summary
+NOTE = "Mean relative distance to the exact end; ~ where it is that of fewer seeds, for solvers that were far behind."
+
+
+def errors(title: str, rows: Sequence[Row]) -> Table:
+    most = max(len(row["errors"]) for row in rows)
+
+    def cell(row: Row) -> Cell:
+        return f"{row['mean']:#.3g}" + ("~" if len(row["errors"]) < most else " ")
+
+    return _crossed(title, rows, cell, f"{NOTE} {most} seeds.")
+
+
+def ways(title: str, rows: Sequence[Row]) -> Table:
+    shown = [row for row in rows if row["calls"] in TOLD]
+    note = (
+        "Chosen on samples for fitting, from all grids for DPM-Solver++(2M) and UniPC, from their best ones for others."
+    )
+    return _crossed(f"{title}: where the steps lie", shown, lambda row: row["way"], note)
+
+
+def summary(title: str, rows: Sequence[Row]) -> list[Table]:
+    return [_verdicts(title, rows), _reach(title, rows)]
+
+
+def _verdicts(title: str, rows: Sequence[Row]) -> Table:
+    """Error relative to the best baseline, and whether every baseline is beaten."""
+    columns, lines = ("solver", *(f"{told} calls" for told in TOLD)), []
+    for name in NAMES:
+        lines.append((name, *(_verdict(_at(rows, name, calls), _baselines(rows, calls)) for calls in TOLD)))
+    note = f"Error over that of the best of {', '.join(BASELINES)}, and how it compares with that one, paired by seed."
+    return Table(f"{title}: tuned solvers against DPM-Solver++(2M) and UniPC", columns, lines, note)
+
+
+def _verdict(tuned: Row | None, baselines: Sequence[Row]) -> Cell:
+    if tuned is None or not baselines:
+        return None
+    best = min(baselines, key=lambda row: row["mean"])
+    return f"{tuned['mean'] / best['mean']:.2f} {compared(tuned, best)}"
+
+
+def _reach(title: str, rows: Sequence[Row]) -> Table:
+    """At how many calls DPM-Solver++(2M) has an error as small as each solver of ours at five."""
+    twins = ("dpmpp-2m", "diffusers DPMSolverMultistep 2")
+    known = sorted({row["calls"] for row in rows})
+    standard = {}
+    for calls in known:
+        mine = [row for name in twins if (row := _at(rows, name, calls))]
+        if mine:
+            standard[calls] = min(mine, key=lambda row: row["mean"])
+    fives = [row for row in rows if row["calls"] == TOLD[0] and not row["solver"].startswith("diffusers")]
+    lines = []
+    for row in sorted(fives, key=lambda row: row["mean"]):
+        equalled = [calls for calls, other in standard.items() if compared(row, other) != "worse"]
+        lines.append((row["solver"], row["mean"], max(equalled, default=None)))
+    columns = ("solver at 5 calls", "error", "DPM-Solver++(2M) at")
+    note = "The most calls at which DPM-Solver++(2M), ours or theirs, is not better beyond the noise of the seeds."
+    return Table(f"{title}: what five calls are worth", columns, lines, note)
+
+
+def compared(a: Row, b: Row) -> str:
+    """Whether a is better or worse than b on the seeds of both, or even."""
+    count = min(len(a["errors"]), len(b["errors"]))
+    gap = torch.tensor(a["errors"][:count], dtype=torch.float64) - torch.tensor(b["errors"][:count])
+    if count < 2 or gap.mean().abs() <= EVEN * gap.std() / count**0.5:
+        return "even"
+    return "better" if gap.mean() < 0 else "worse"
+
+
+def _baselines(rows: Sequence[Row], calls: int) -> list[Row]:
+    return [row for name in BASELINES if (row := _at(rows, name, calls))]
+
+
+def _at(rows: Iterable[Row], name: str, calls: int) -> Row | None:
+    return next((row for row in rows if (row["solver"], row["calls"]) == (name, calls)), None)
+
+
+def _crossed(title: str, rows: Sequence[Row], cell: Callable[[Row], Cell], note: str) -> Table:
+    """A line for every solver, a column for every number of calls."""
+    calls = sorted({row["calls"] for row in rows})
+    lines = []
+    for name in dict.fromkeys(row["solver"] for row in rows):
+        mine = {row["calls"]: cell(row) for row in rows if row["solver"] == name}
+        lines.append((name, *(mine.get(each) for each in calls)))
+    return Table(title, ("solver", *(f"{each} calls" for each in calls)), lines, note)

@@ -1,0 +1,52 @@
+"""The tuned solvers: fitted as `fastdiff tune` fits them, on the grids where untuned solvers do best."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.solvers.course import Course
+from benchmarks.solvers.field import Entrant
+from benchmarks.solvers.ways import Fitted
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.tuned import TUNED
+from fastdiff.training.tuning.fits import FITS
+
+NAMES = ("v3", "dc", "dode", "iia", "teleport")
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """`shared` holds the tensors of each solver that serve all numbers of calls."""
+
+    few: Course
+    shared: Mapping[str, Mapping[str, Tensor]]
+
+    def entrants(self, calls: int, placed: Sequence[str]) -> list[Entrant]:
+        """Each with the grid and the options that did best on all samples for fitting."""
+        return [best for name in NAMES if (best := self._best(name, calls, placed)) is not None]
+
+    def _best(self, name: str, calls: int, placed: Sequence[str]) -> Entrant | None:
+        errors = ((way, self.few.errors(way, calls)) for grid in placed for way in self._fits(name, calls, grid))
+        tried = [Entrant(name, way, found.mean().item()) for way, found in errors if found is not None]
+        return min(tried, key=lambda entrant: entrant.fitted, default=None)
+
+    def _fits(self, name: str, calls: int, grid: str) -> Iterator[Fitted]:
+        """None where the fit does not work out on this grid."""
+        kind, fit, schedule = TUNED[name], FITS[name], self.few.batches[0][0].schedule
+        options = dict(kind.options)
+        try:
+            levels = Recipe(name, grid).levels(schedule, calls, kind.inner(**options).evals)
+            tensors = self.shared[name] | fit.each(self.few.batches, levels, options)
+        except UsageError:
+            return
+        for variant in fit.variants(calls, options):
+            yield Fitted(Recipe(name, grid, variant), tensors)
+
+
+@torch.no_grad()
+def tuner(few: Course) -> Tuner:
+    """Takes the statistics of the network."""
+    return Tuner(few, {name: dict(FITS[name].once(few.batches)) for name in NAMES})
