@@ -4,12 +4,14 @@ from functools import cache
 
 import pytest
 import torch
-from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, random_state, start
+from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture, random_state, start
 from torch.func import jvp
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.solvers.denoiser import Counted, Network
 from fastdiff.solvers.dpm_v3 import DPMv3
+from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DATA, NOISE, taylor
 from fastdiff.solvers.grid import grid, log_snr, time_uniform
@@ -260,7 +262,7 @@ def test_estimated_statistics_of_gaussian_data_are_exact(name):
     nodes = grid(log_snr, f.schedule, 200)
     made, expected = v3.fit([(f, 1 + random_state(4, 1) / 2)], nodes), of_gaussian(f, 200)
     torch.testing.assert_close(made.linear[:, 0], expected.linear, rtol=0, atol=1e-13)
-    assert (made.slope == 0).all()
+    assert made.slope.abs().max() < 1e-6
     torch.testing.assert_close(made.offset[:, 0], expected.offset, rtol=0, atol=2e-2)
 
 
@@ -273,7 +275,7 @@ def test_estimated_statistics_of_a_mixture_approach_those_by_quadrature():
     count, every = 8 * 800, 12
     made = v3.fit([(MIXTURE, drawn(8, 1, 800))], grid(log_snr, SCHEDULE, 480 // every), pooled=True)
     exact = of_mixture(480)
-    inner = slice(1, -1)  # the published l' is not centred at the ends
+    inner = exact.lam[::every].abs() < 2.5  # where f varies: elsewhere s is drawn to 0
     for part, scale in (("linear", 1.0), ("slope", 8.0), ("offset", 2.0)):
         mine, theirs = getattr(made, part)[inner, 0, 0], getattr(exact, part)[::every][inner]
         assert (mine - theirs).abs().max() < 3 * scale / count**0.5, part
@@ -294,3 +296,14 @@ def test_networks_with_attention_are_differentiated_forwards():
     f = Network(lambda x, _: scaled_dot_product_attention(x, x, x), SCHEDULE, "eps", lambda level: level.t)
     made = v3.fit([(f, random_state(2, 1, 4, 4))], grid(log_snr, SCHEDULE, 4))
     assert made.shape == (1, 4, 4)
+
+
+@pytest.mark.parametrize("name", ["flow", "cosine"])
+def test_estimated_statistics_beat_2m_from_a_start_that_is_almost_pure_noise(name):
+    """There f is a constant but for rounding, and its slope would blow up."""
+    schedule = SCHEDULES[name]
+    f, x, levels = Mixture(schedule), random_state(16, 1, 8), grid(log_snr, schedule, 5)
+    statistics = v3.fit([(f, drawn(8, 1, 100))], grid(log_snr, schedule, 120), pooled=True)
+    exact = integrate(f, dpmpp_3m(), x, grid(log_snr, schedule, 300)).x
+    mine, theirs = (integrate(f, solver, x, levels).x - exact for solver in (DPMv3(statistics), dpmpp_2m()))
+    assert mine.norm() < 0.9 * theirs.norm()

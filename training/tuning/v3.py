@@ -8,7 +8,7 @@ no derivative.
 
 from collections.abc import Iterator, Sequence
 from functools import partial, reduce
-from math import hypot
+from math import hypot, sqrt
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,8 @@ from fastdiff.training.tuning.teacher import Watch, unwatched
 
 Batch = tuple[Denoiser, Tensor]  # with the conditioning of its rows bound; clean data (B, ...)
 STRIDE = 0.02  # to either side, in lam: the error of a derivative falls with its square, rounding grows as it shrinks
-FLAT = 1e-12  # deviation of f, relative to that of x / alpha, below which f is a constant
+FLAT = 1e-3  # deviation of f, relative to that of the data, about which its slope counts by half
+ROUNDING = 1e-12  # deviation of f, relative to that of x / alpha, that is none
 
 
 @torch.no_grad()
@@ -41,15 +42,19 @@ def fit(
 
     With `pooled` all elements of a channel have the same statistics, (C, 1, ...), which hold for states of any size and
     are exact from a few rows: of B rows of n elements a channel, B n are averaged.
+
+    Where f hardly varies, near pure noise and near none, s is drawn to 0: to follow such a line is worth nothing, and
+    e^S carries whatever is wrong with it over all the steps that cross it.
     """
     lam = torch.tensor([level.lam for level in nodes], dtype=torch.float64)
-    linear, lines = [], []
+    linear, lines, data = [], [], _deviation(batches)
     for level in nodes:
         linear.append(_linear(batches, seed, level, pooled))
         watch(len(linear), 2 * len(nodes))
     (change,) = torch.gradient(torch.stack(linear), spacing=(lam,), dim=0, edge_order=2)
     for level, *coefficients in zip(nodes, linear, change, strict=True):
-        lines.append(_line(batches, seed, level, (nodes[0].lam, nodes[-1].lam), pooled, *coefficients))
+        moments = _moments(batches, seed, level, (nodes[0].lam, nodes[-1].lam), pooled, *coefficients)
+        lines.append(moments.line(max(FLAT * data, ROUNDING * hypot(1, level.kappa))))
         watch(len(nodes) + len(lines), 2 * len(nodes))
     slope, offset = map(torch.stack, zip(*lines, strict=True))
     return Statistics(lam, torch.stack(linear), slope, offset)
@@ -71,9 +76,8 @@ class Moments(NamedTuple):
         return cls(len(f), f.mean(0), df.mean(0), (a * a).sum(0), (a * b).sum(0))
 
     def line(self, flat: float) -> tuple[Tensor, Tensor]:
-        """s and b of f' = s f + b; s is 0 where f deviates by no more than `flat`."""
-        varies = self.square > self.rows * flat**2
-        slope = torch.where(varies, self.product / self.square.where(varies, 1), 0)
+        """s and b of f' = s f + b, by ridge regression: s falls to half where f deviates by `flat`."""
+        slope = self.product / (self.square + self.rows * flat**2)
         return slope, self.df - slope * self.f
 
 
@@ -109,7 +113,7 @@ def _linear(batches: Sequence[Batch], seed: int, level: Level, pooled: bool) -> 
     return 1 - level.alpha * total / count
 
 
-def _line(
+def _moments(
     batches: Sequence[Batch],
     seed: int,
     level: Level,
@@ -117,11 +121,11 @@ def _line(
     pooled: bool,
     linear: Tensor,
     slope: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """s and b (...) at a level, from l and l' (...) there."""
+) -> Moments:
+    """Of f and f' at a level, from l and l' (...) there."""
     pairs = (_pair(f, x, level, span, linear, slope) for f, x, _ in _noised(batches, seed, level))
     moments = (Moments.of(_rows(a, pooled), _rows(b, pooled)) for a, b in pairs)
-    return reduce(merged, moments).line(FLAT * hypot(1, level.kappa))
+    return reduce(merged, moments)
 
 
 def _pair(
@@ -133,6 +137,14 @@ def _pair(
     moved = (f(remix(here, above), above).x0 - f(remix(here, below), below).x0) / (above.lam - below.lam)
     signal = x / level.alpha
     return (1 - linear) * signal - here.x0, (linear - 1) * level.kappa * here.eps - slope * signal - moved
+
+
+def _deviation(batches: Sequence[Batch]) -> float:
+    """Of all clean data from their mean."""
+    parts = [clean.double().flatten() for _, clean in batches]
+    count = sum(map(len, parts))
+    mean = sum(part.sum().item() for part in parts) / count
+    return sqrt(sum((part - mean).square().sum().item() for part in parts) / count)
 
 
 def _noised(batches: Sequence[Batch], seed: int, level: Level) -> Iterator[tuple[Denoiser, Tensor, Noise]]:
