@@ -43,7 +43,7 @@ def run(setting: Setting) -> Section:
     import torchattacks
 
     classifier, some = load_classifier("efficientnet-lite0"), cases(setting, PICTURES)
-    net = Whole(classifier)
+    net = Whole(classifier).eval()  # torchattacks puts a network back into the mode that it came in
     theirs: dict[str, Any] = {
         "pgd": torchattacks.PGD(net, eps=BOUND, alpha=STEP, steps=STEPS, random_start=False),
         "mifgsm": torchattacks.MIFGSM(net, eps=BOUND, alpha=STEP, steps=STEPS, decay=1.0),
