@@ -109,7 +109,7 @@ def test_it_tries_again_while_the_word_is_not_seen_and_says_so(tmp_path: Path) -
         folder = tmp_path / str(attempts)
         folder.mkdir()
         (report,) = edited(folder, wishes, "--guidance", "0", *options)  # which changes nothing
-        assert report["attempts"] == attempts and report["calls"] == 9 * attempts
+        assert report["attempts"] == attempts and report["calls"] == 6 * attempts
         assert report["reason"] == "the recogniser does not see 'fox' in it"
     (report,) = edited(tmp_path, [(name, caption, caption)])
     assert report["attempts"] == 1 and report["reason"] is None
