@@ -9,6 +9,7 @@ from torch import Tensor
 from fastdiff.solvers.estimate import Estimate, from_eps
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
+MODES = ((0.3, -1.0, 0.04), (0.7, 0.8, 0.09))  # of `Mixture`: weight, mean, variance
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square().tolist()
 SCHEDULES: dict[str, Schedule] = {
     "linear": LinearVP(),
@@ -47,16 +48,16 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two modes in every element: weights 0.3 and 0.7, means -1 and 0.8, variances 0.04 and 0.09."""
+    """Two modes in every element, as MODES has them."""
 
     schedule: Schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        gaps = [x - level.alpha * mean for mean in (-1.0, 0.8)]
-        totals = [level.alpha**2 * variance + level.sigma**2 for variance in (0.04, 0.09)]
+        gaps = [x - level.alpha * mean for _, mean, _ in MODES]
+        totals = [level.alpha**2 * variance + level.sigma**2 for _, _, variance in MODES]
         scores = [
             log(weight) - 0.5 * log(total) - gap * gap / (2 * total)
-            for weight, gap, total in zip((0.3, 0.7), gaps, totals, strict=True)
+            for (weight, _, _), gap, total in zip(MODES, gaps, totals, strict=True)
         ]
         shares = torch.softmax(torch.stack(scores), dim=0)
         terms = [share * gap / total for share, gap, total in zip(shares, gaps, totals, strict=True)]

@@ -8,7 +8,6 @@ import torch
 from diffusers import SASolverScheduler
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, Gaussian, Mixture, random_state, start
 
-from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import half, midpoint, taylor
@@ -79,23 +78,6 @@ def test_mean_and_variance_of_gaussian_data_are_approached(predictor, corrector,
     coarse, fine = moments(solver, 100), moments(solver, 200)
     assert fine[0] < 1e-3 and fine[1] < 2e-2
     assert log2(coarse[1] / fine[1]) > (0.9 if predictor == 1 else 1.7)
-
-
-@pytest.mark.parametrize("solver", [SASolver, lambda **kw: SASolver(1, 0, **kw), lambda **kw: SASolver(1, 1, **kw)])
-def test_one_step_from_a_known_x0_is_the_posterior_of_ddpm(solver):
-    schedule = LinearVP()
-    t, u = schedule.level(0.8), schedule.level(0.3)
-    clean = torch.tensor([0.4], dtype=torch.float64)
-
-    def step(noise):
-        f = Network(lambda x, _: clean, schedule, "x0", clock=lambda level: 0.0, dtype=torch.float64)
-        return integrate(f, solver(noise=lambda x, _: torch.full_like(x, noise)), start(), (t, u)).x.item()
-
-    forward = t.alpha / u.alpha
-    added = t.sigma**2 - forward**2 * u.sigma**2
-    mean = (forward * u.sigma**2 * MIXTURE_START + u.alpha * added * 0.4) / t.sigma**2
-    assert step(0.0) == pytest.approx(mean, abs=1e-13)
-    assert step(1.0) - step(0.0) == pytest.approx(u.sigma * added**0.5 / t.sigma, abs=1e-13)
 
 
 def test_the_corrector_adds_the_noise_of_its_predictor():

@@ -1,6 +1,7 @@
 """Properties that every solver shares, beyond its certificates: directions, ends, memory and noise."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fastdiff.solvers.grid import grid, log_snr, time_uniform
 from fastdiff.solvers.integrate import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sa_solver import SASolver
 from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1
 
@@ -98,8 +100,10 @@ def test_stochastic_solvers_refuse_inversion(name):
         integrate(MIXTURE, SOLVERS[name](), start(), grid(log_snr, MIXTURE.schedule, 4)[::-1])
 
 
-@pytest.mark.parametrize("make", [sde_dpmpp_1, EulerAncestral])
-def test_first_order_stochastic_step_is_the_posterior_of_ddpm(make):
+@pytest.mark.parametrize(
+    "make", [sde_dpmpp_1, EulerAncestral, SASolver, partial(SASolver, 1, 0), partial(SASolver, 1, 1)]
+)
+def test_a_first_stochastic_step_is_the_posterior_of_ddpm(make):
     """For a known x0 the step must have the mean and variance of q(x_u | x_t, x0), over any stride."""
     schedule = LinearVP()
     t, u = schedule.level(0.8), schedule.level(0.3)

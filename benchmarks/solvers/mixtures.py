@@ -15,7 +15,7 @@ from benchmarks.result import Section
 from benchmarks.solvers.course import course
 from benchmarks.solvers.networks import joined, limited, told
 from benchmarks.solvers.race import Plan, rows
-from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.closed_form import MODES, SCHEDULES, Mixture
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import CLEAN, Level
 from fastdiff.training.tuning.measure import Batch
@@ -27,7 +27,6 @@ PROBLEMS = {
 }
 NUMBERS = (4, 2, 2)  # in a start
 FITTED = 32  # starts, in two batches
-PARTS = ((0.3, -1.0, 0.04), (0.7, 0.8, 0.09))  # of `Mixture`: weight, mean, variance
 FAR = 12.0  # deviations, beyond which nothing lies
 
 
@@ -58,12 +57,12 @@ def share(x: float, level: Level) -> float:
     """Of the states at a level, how many are less than x."""
     return sum(
         weight * float(norm.cdf((x - level.alpha * mean) / sqrt(level.alpha**2 * variance + level.sigma**2)))
-        for weight, mean, variance in PARTS
+        for weight, mean, variance in MODES
     )
 
 
 def quantile(wanted: float) -> float:
     """The data point above this share of the data."""
-    means, deviations = [part[1] for part in PARTS], [sqrt(part[2]) for part in PARTS]
+    means, deviations = [mean for _, mean, _ in MODES], [sqrt(variance) for _, _, variance in MODES]
     low, high = min(means) - FAR * max(deviations), max(means) + FAR * max(deviations)
     return float(brentq(lambda x: share(x, CLEAN) - wanted, low, high, xtol=1e-13))
