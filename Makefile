@@ -27,7 +27,8 @@ test: lint
 	$(BIN)/pytest
 
 bench-attack: $(VENV)/installed
-	$(BIN)/python -m benchmarks.attack $(DATA)
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.attack $(DATA) --json runs/bench-attack.json --pictures runs/bench-attack
 
 bench-docclean: $(VENV)/installed
 	$(BIN)/python -m benchmarks.docclean $(DATA)

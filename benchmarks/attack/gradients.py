@@ -20,7 +20,7 @@ from fastdiff.models.classifiers import load_classifier
 from fastdiff.models.registry import load_prior
 from fastdiff.solvers.noise import Noise
 
-PICTURES = 10
+PICTURES = 6
 AWAY = 0.05  # deviation of the perturbation where gradients are compared
 
 
