@@ -130,6 +130,18 @@ def test_unseen_states_gain(name, schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", FORMS)
+def test_a_teacher_shows_more_than_fine_steps(name, schedule):
+    """Its states also say what the steps before have left undone."""
+    (kind, inner), f = FORMS[name], Mixture(SCHEDULES[schedule])
+    levels = grid(log_snr, f.schedule, 6, clean=True)
+    seen, unseen = levels[0].sigma * random_state(2, 100)
+    own = iia.fit(kind, [(f, seen)], levels, inner)
+    shown = iia.fit(kind, [(f, seen)], levels, inner, teacher=finer(levels, UniPC(3), 20))
+    assert error(f, shown, unseen, levels) < 0.8 * error(f, own, unseen, levels)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", ["ddim", "noise"])
 def test_gaussian_data_around_zero_are_fitted_exactly(name, schedule):
     """All directions are multiples of the state there, so each step ends where its fine steps do."""

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dode import DODE
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Solver
@@ -20,9 +17,4 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, inner: Solver,
     `finer(levels, inner, 10)` is the usual teacher; it visits the very levels of the grid. The authors take every tenth
     state of a Karras grid instead, which lies at other levels.
     """
-
-    def targets(f: Denoiser, x: Tensor) -> least_squares.Target:
-        states = teacher(f, x)
-        return lambda done, now: states[done]
-
-    return least_squares.fit(DODE(inner, ()), batches, levels, targets, RIDGE, watch)
+    return least_squares.fit(DODE(inner, ()), batches, levels, least_squares.followed(teacher), RIDGE, watch)

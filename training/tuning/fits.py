@@ -17,7 +17,6 @@ from fastdiff.training.tuning.measure import Batch, ends, reference_recipe
 from fastdiff.training.tuning.teacher import Teacher, finer
 
 TEACHER = 100  # calls at least
-PARTS = 10  # fine steps for each one in IIA
 TRIALS = 20  # of a ratio in the search of DC-Solver, about
 SAMPLING = 20  # calls for a sample whose statistics are taken
 NODES = 120  # of the statistics of v3
@@ -64,7 +63,7 @@ def _dode(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
 
 def _iia(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
     kind = HeunIIA if options["base"] == "heun" else IIA
-    return iia.fit(kind, batches, levels, around(**options), PARTS).tensors()
+    return iia.fit(kind, batches, levels, around(**options), teacher=_teacher(levels)).tensors()
 
 
 def _samples(batches: Sequence[Batch]) -> list[Tensor]:
@@ -98,7 +97,7 @@ def _skips(calls: int, options: Options) -> list[Options]:
 FITS = {
     "dc": Fit(lambda calls: TEACHER + calls + TRIALS * max(calls - 3, 0), each=_dc),
     "dode": Fit(lambda calls: TEACHER + calls, each=_dode),
-    "iia": Fit(lambda calls: (1 + PARTS) * calls, each=_iia),
+    "iia": Fit(lambda calls: TEACHER + calls, each=_iia),
     "v3": Fit(
         lambda calls: len(SWITCHES) * calls,
         SAMPLING + NODES * (3 + FORWARD_MODE),

@@ -1,4 +1,7 @@
-"""The fit of IIA (Zhang et al. 2024, arXiv 2304.11328): each coarse step to fine steps from its own beginning."""
+"""The fit of IIA (Zhang et al. 2024, arXiv 2304.11328): each coarse step to fine steps from its own beginning.
+
+Or to a teacher, as D-ODE is fitted (arXiv 2309.16421): a step then makes up for what those before it left undone.
+"""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -10,7 +13,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Solver, integrate
 from fastdiff.training.tuning import least_squares
-from fastdiff.training.tuning.teacher import Batch, Watch, between, unwatched
+from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, between, unwatched
 
 C = TypeVar("C", bound=Corrected)
 
@@ -23,14 +26,16 @@ def fit(
     parts: int = 10,
     ridge: float = 1e-6,
     watch: Watch = unwatched,
+    teacher: Teacher | None = None,
 ) -> C:
     """`inner` with the numbers of this kind of IIA that bring each step nearest to `parts` steps of `inner`.
 
     A multistep solver begins the fine steps without a memory. At high noise the directions are all but parallel, and
-    without a `ridge` beside their mean square the numbers explode.
+    without a `ridge` beside their mean square the numbers explode. A `teacher` takes the place of the fine steps.
     """
 
-    def targets(f: Denoiser, x: Tensor) -> least_squares.Target:
+    def fine(f: Denoiser, x: Tensor) -> least_squares.Target:
         return lambda done, now: integrate(f, inner, now.x, between(f.schedule, now.t, now.u, parts)).x
 
+    targets = fine if teacher is None else least_squares.followed(teacher)
     return least_squares.fit(kind(inner, ()), batches, levels, targets, ridge, watch)

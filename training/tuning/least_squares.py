@@ -15,11 +15,21 @@ from fastdiff.solvers.corrected import Corrected, Memory, Stride
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.training.tuning.teacher import Batch, Watch
+from fastdiff.training.tuning.teacher import Batch, Teacher, Watch
 
 C = TypeVar("C", bound=Corrected)
 Target = Callable[[int, Stride], Tensor]  # number of the step, from 1, and the step -> where it should end, (B, ...)
 Targets = Callable[[Denoiser, Tensor], Target]  # one for each batch
+
+
+def followed(teacher: Teacher) -> Targets:
+    """The teacher's state at the end of every step."""
+
+    def targets(f: Denoiser, x: Tensor) -> Target:
+        states = teacher(f, x)
+        return lambda done, now: states[done]
+
+    return targets
 
 
 class Run(NamedTuple):
