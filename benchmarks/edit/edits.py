@@ -30,7 +30,7 @@ FOCUS = 0.5  # the authors' 0.9 leaves a tenth of a picture: emoji take more of 
 
 DEFAULT = default("scenes")
 COMPARED = 16  # edits that are done in every way: all of them in all ways would take a day
-DONE_ALL = ("true answer", "copy the input", "codec's ceiling", DEFAULT)
+DONE_ALL = ("true answer", "copy the input", "codec's ceiling", DEFAULT, f"{DEFAULT}, residual off")
 
 Way = Callable[[Case], Tensor]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.edit.cases import SEED, against_truth, swaps
+from benchmarks.edit.cases import SEED, against_truth, judge, swaps
 from benchmarks.edit.edits import editor_of, wish
 from benchmarks.result import Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS, Preset
@@ -14,12 +14,12 @@ from fastdiff.apps.edit.span import Span
 SWITCHES = (0.2, 0.35, 0.5, 0.65, 0.8)  # shares of the steps
 FIRST_BLOCKS = (0.0, 0.3, 0.5, 0.7)  # shares of the depth
 SWAPS = 24
-MEASURES = ("object", "background")
+MEASURES = ("object", "background", "found")
 
 
 def run(model: str, limit: int | None) -> Section:
     """Every setting on the same word swaps, from one inversion of each: it does not depend on the setting."""
-    preset = PRESETS["dit4edit"]
+    preset, reader = PRESETS["dit4edit"], judge()
     editor = editor_of(model, preset)
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(swaps(SWAPS if limit is None else limit, seed=SEED + 1)):
@@ -31,10 +31,11 @@ def run(model: str, limit: int | None) -> Section:
                     edit = replace(begun.edit, preset=switched(preset, switch, first))
                     mine = replace(begun, edit=edit)
                     edited = editor.finish(mine, inversion, edit.sample(inversion, lambda now: None)).colour[None]
+                    found = reader.read(edited)[0].concept == case.target.concept
                     row = {"setting": f"switch at {switch:.0%} of the steps, from {first:.0%} of the blocks on"}
-                    rows.append(row | {"case": number} | against_truth(edited, case))
+                    rows.append(row | {"case": number, "found": found} | against_truth(edited, case))
     lines = sorted(means(rows, "setting", MEASURES), key=lambda line: line[1], reverse=True)
-    title = "DiT4Edit's switch and first block on word swaps, best first: PSNR to the true answer in dB"
+    title = "DiT4Edit's switch and first block on word swaps, best first: PSNR to the true answer in dB, judge's finds"
     return Section([Table(title, ("setting", *MEASURES, "edits"), lines)], rows)
 
 
