@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 @option("--base", help="The solver to tune [default: unipc for dc and v3, else dpmpp-2m].", group="Sampling")
 @option(
     "--solver",
-    type=click.Choice(["dc", "v3", "dode", "iia", "teleport"]),
+    type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia"]),
     required=True,
     help="What is fitted: dc ratios that put estimates right, dode and iia corrections of steps, v3 statistics of the "
-    "network, teleport those of its samples.",
+    "network, teleport those of its samples, teleport-iia both.",
     group="Sampling",
 )
 @subject_options("5,6,8,10")

@@ -65,9 +65,17 @@ def _v3(tensors: Tensors, **options: Any) -> Solver:
     return DPMv3(Statistics(*(tensors[name] for name in ("lam", "linear", "slope", "offset"))), **options)
 
 
+def gaussian(tensors: Tensors) -> Teleport:
+    """The Gaussian that teleportation follows."""
+    return Teleport(*(tensors[name] for name in ("mean", "basis", "eigenvalues")))
+
+
 def _teleported(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver:
-    gaussian = Teleport(*(tensors[name] for name in ("mean", "basis", "eigenvalues")))
-    return Teleported(around(base, **options), gaussian, skip)
+    return Teleported(around(base, **options), gaussian(tensors), skip)
+
+
+def _teleported_iia(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver:
+    return Teleported(_iia(tensors, base, **options), gaussian(tensors), skip)
 
 
 TUNED = {
@@ -76,4 +84,5 @@ TUNED = {
     "dode": Kind(around, _dode, {"base": "dpmpp-2m"}),
     "iia": Kind(around, _iia, {"base": "dpmpp-2m"}),
     "teleport": Kind(around, _teleported, {"base": "dpmpp-2m"}),
+    "teleport-iia": Kind(around, _teleported_iia, {"base": "dpmpp-2m"}),
 }

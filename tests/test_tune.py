@@ -38,7 +38,7 @@ def tuned(tmp_path, solver, f=MIXTURE, **options):
     return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
 
 
-@pytest.mark.parametrize("solver", ["dc", "dode", "iia"])
+@pytest.mark.parametrize("solver", ["dc", "dode", "iia", "teleport-iia"])
 def test_tuning_helps_on_samples_that_it_never_saw(tmp_path, solver):
     (result,) = tuned(tmp_path, solver)
     assert result.verdict == "better"

@@ -14,7 +14,7 @@ from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import TUNED
 from fastdiff.training.tuning.fits import FITS
 
-NAMES = ("v3", "dc", "dode", "iia", "teleport")
+NAMES = ("v3", "dc", "dode", "iia", "teleport", "teleport-iia")
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Tuner:
 
     def _fits(self, name: str, calls: int, grid: str) -> Iterator[Fitted]:
         """None where the fit does not work out on this grid."""
-        kind, fit, schedule = TUNED[name], FITS[name], self.few.batches[0][0].schedule
-        options = dict(kind.options)
-        try:
-            levels = Recipe(name, grid).levels(schedule, calls, kind.inner(**options).evals)
-            tensors = self.shared[name] | fit.each(self.few.batches, levels, options)
-        except UsageError:
-            return
-        for variant in fit.variants(calls, options):
-            yield Fitted(Recipe(name, grid, variant), tensors)
+        kind, fit, once, schedule = TUNED[name], FITS[name], self.shared[name], self.few.batches[0][0].schedule
+        evals = kind.inner(**kind.options).evals
+        for options in fit.variants(calls, kind.options):
+            recipe = Recipe(name, grid, options)
+            try:
+                levels = recipe.levels(schedule, calls, evals)
+                yield Fitted(recipe, once | fit.each(self.few.batches, levels, options, once))
+            except UsageError:
+                continue
 
 
 @torch.no_grad()

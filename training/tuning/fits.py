@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
-from fastdiff.solvers.tuned import around, compensated
+from fastdiff.solvers.tuned import around, compensated, gaussian
 from fastdiff.solvers.unipc import UniPC
 from fastdiff.training.tuning import dc, dode, dode_heun, iia, teleport, v3
 from fastdiff.training.tuning.measure import Batch, ends, reference_recipe
@@ -34,15 +35,15 @@ SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number o
 
 @dataclass(frozen=True)
 class Fit:
-    """`once` makes tensors for all numbers of calls, `each` those for one, on its grid with the options of the base.
+    """`variants` are options of the recipe for a number of calls, by those of its base; the best of them is taken.
 
-    `variants` are options of the recipe for a number of calls, the best of which is taken.
+    `once` makes tensors for all numbers of calls, `each` those for one variant on its grid, given the former.
     """
 
-    cost: Callable[[int], float]  # of `each` and of trying variants, in calls a sample
+    cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
     once_cost: float = 0.0
     once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
-    each: Callable[[Sequence[Batch], Grid, Options], Tensors] = lambda batches, levels, options: {}
+    each: Callable[[Sequence[Batch], Grid, Options, Tensors], Tensors] = lambda batches, levels, options, once: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda calls, options: [options]
 
 
@@ -51,19 +52,35 @@ def _teacher(levels: Grid) -> Teacher:
     return finer(levels, UniPC(3), ceil(TEACHER / (len(levels) - 1)))
 
 
-def _dc(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+def _dc(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
     return dc.fit(batches, levels, _teacher(levels), compensated(**options)).tensors()
 
 
-def _dode(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+def _dode(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
     if options["base"] == "heun":
         return dode_heun.fit(batches, levels, _teacher(levels)).tensors()
     return dode.fit(batches, levels, _teacher(levels), around(**options)).tensors()
 
 
-def _iia(batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+def _iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
+    return _iia_to(_teacher(levels), batches, levels, options)
+
+
+def _iia_to(teacher: Teacher, batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
     kind = HeunIIA if options["base"] == "heun" else IIA
-    return iia.fit(kind, batches, levels, around(**options), teacher=_teacher(levels)).tensors()
+    return iia.fit(kind, batches, levels, around(**options), teacher=teacher).tensors()
+
+
+def _teleported_iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
+    """Of the steps that are left, to a run of which nothing was teleported."""
+    teleport, whole, first, skip = gaussian(once), _teacher(levels), levels[0], options["skip"]
+    rest = {name: value for name, value in options.items() if name != "skip"}
+
+    def teacher(f: Denoiser, x: Tensor) -> Sequence[Tensor]:
+        return whole(f, teleport.carry(x, levels[skip], first))[skip:]
+
+    carried = [(f, teleport.carry(x, first, levels[skip])) for f, x in batches]
+    return _iia_to(teacher, carried, levels[skip:], rest)
 
 
 def _samples(batches: Sequence[Batch]) -> list[Tensor]:
@@ -105,4 +122,11 @@ FITS = {
         variants=lambda calls, options: SWITCHES,
     ),
     "teleport": Fit(lambda calls: calls * (calls // 2), SAMPLING, once=_gaussian, variants=_skips),
+    "teleport-iia": Fit(
+        lambda calls: (TEACHER + 2 * calls) * (calls // 2),
+        SAMPLING,
+        once=_gaussian,
+        each=_teleported_iia,
+        variants=_skips,
+    ),
 }

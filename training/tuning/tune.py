@@ -21,7 +21,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import log_snr
 from fastdiff.solvers.recipe import PLACEMENTS, Recipe
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
-from fastdiff.solvers.tuned import TUNED
+from fastdiff.solvers.tuned import TUNED, Tensors
 from fastdiff.training.tuning import dc_cascade
 from fastdiff.training.tuning.fits import FITS
 from fastdiff.training.tuning.measure import (
@@ -225,24 +225,33 @@ class _Run:
         self._meter.name = f"{calls} calls"
         if kept := self._book.record(calls):
             return _result(kept)
-        tuning, fit = self._tuning, FITS[self._tuning.solver]
-        evals = TUNED[tuning.solver].inner(**tuning.options).evals
-        plain = Recipe(tuning.solver, name, tuning.options)
-        tensors = fit.each(self._fitted, plain.levels(tuning.subject.schedule, calls, evals), tuning.options)
+        tuning = self._tuning
+        recipes = [
+            Recipe(tuning.solver, name, options) for options in FITS[tuning.solver].variants(calls, tuning.options)
+        ]
+        fits = [(recipe, self._fit(recipe, calls)) for recipe in recipes]
+        recipe, tensors = min(fits, key=lambda fit: self._tuned(fit, calls, self._fitted, exact).mean().item())
         self._save(tensors, calls)
-        variants = [Recipe(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
-        recipe = min(variants, key=lambda each: self._tuned(each, calls, self._fitted, exact).mean().item())
         result = Result(
             calls,
             recipe,
             tuple(self._base(calls, name, self._held, exact_held).tolist()),
-            tuple(self._tuned(recipe, calls, self._held, exact_held).tolist()),
+            tuple(self._tuned((recipe, tensors), calls, self._held, exact_held).tolist()),
         )
         self._book.keep(calls, asdict(result))
         return result
 
-    def _tuned(self, recipe: Recipe, calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
-        solver = TUNED[recipe.solver].restore(self._shared | self._load(calls), **recipe.options)
+    def _fit(self, recipe: Recipe, calls: int) -> Tensors:
+        """What a recipe has beyond the shared tensors."""
+        evals = TUNED[recipe.solver].inner(**self._tuning.options).evals
+        levels = recipe.levels(self._tuning.subject.schedule, calls, evals)
+        return FITS[recipe.solver].each(self._fitted, levels, recipe.options, self._shared)
+
+    def _tuned(
+        self, fit: tuple[Recipe, Tensors], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
+    ) -> Tensor:
+        recipe, tensors = fit
+        solver = TUNED[recipe.solver].restore({**self._shared, **tensors}, **recipe.options)
         return errors(ends(batches, solver, recipe.levels(self._tuning.subject.schedule, calls, solver.evals)), exact)
 
     def _save(self, tensors: Mapping[str, Tensor], index: int) -> None:
