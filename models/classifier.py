@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +12,20 @@ from torch import Tensor, nn
 from fastdiff.solvers.errors import UsageError
 
 TOLERANCE = 1e-4  # by which colours may leave [0, 1]
+LONGEST_NAME = 1000  # characters
 
 
 @dataclass(frozen=True)
 class View:
     """What a classifier sees of a picture.
 
-    The picture is scaled so that the middle square of `side` pixels is `crop` times its shorter side, and cut to that
-    square; without `crop` all of it is scaled to the square, and without `side` it stays as it is. Then
-    (value - mean) / deviation, by channel.
+    The picture is scaled until its shorter side, or with `squash` both of them, have `scaled` pixels, and cut to the
+    middle square of `side` pixels; without `side` it stays as it is. Then (value - mean) / deviation, by channel.
     """
 
     side: int | None
-    crop: float | None = 1.0
+    scaled: int | None = None  # at least `side`; None is `side`
+    squash: bool = False
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
     mode: str = "bicubic"
@@ -36,10 +38,10 @@ class View:
 
     def _square(self, pictures: Tensor, side: int) -> Tensor:
         height, width = pictures.shape[-2:]
-        size = side, side
-        if self.crop is not None:
-            shorter = round(side / self.crop)
-            size = shorter * height // min(height, width), shorter * width // min(height, width)
+        scaled = self.scaled or side
+        size = scaled, scaled
+        if not self.squash:
+            size = scaled * height // min(height, width), scaled * width // min(height, width)
         if (height, width) != size:
             pictures = F.interpolate(pictures, size, mode=self.mode, antialias=True).clamp(0, 1)
         top, left = (round((length - side) / 2) for length in size)
@@ -54,17 +56,23 @@ class ClassifierTarget:
     net: nn.Module  # what View gives (B, 3, h, w) to logits (B, C)
     view: View
     names: tuple[str, ...]  # of the C classes, in the order of their indices
+    code: Path | None = None  # of a network of one's own
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Logits (B, C), float32, of colours (B, 3, H, W) in [0, 1]. Raises UsageError for colours outside."""
+        """Logits (B, C), float32, of colours (B, 3, H, W) in [0, 1].
+
+        Raises UsageError for colours outside, and for logits that are not finite or not one for each class.
+        """
         low, high = pictures.detach().aminmax()
-        if low < -TOLERANCE or high > 1 + TOLERANCE:
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
             raise UsageError(
                 f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
             )
         logits = self.net(self.view(pictures.clamp(0, 1)))
         if logits.ndim != 2 or logits.shape[1] != len(self.names):
             raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
+        if not logits.isfinite().all():
+            raise UsageError(f"{self.name} gives logits that are not finite numbers")
         return logits.float()
 
     def label(self, text: str) -> int:
@@ -73,6 +81,8 @@ class ClassifierTarget:
         Raises UsageError for another, with the nearest names.
         """
         text = text.strip()
+        if len(text) > LONGEST_NAME:
+            raise UsageError(f"{self.name} has no class whose name has {len(text)} characters")
         if text.isdecimal():
             if int(text) < len(self.names):
                 return int(text)

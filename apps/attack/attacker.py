@@ -162,7 +162,7 @@ class Attacker:
         assert self._prior is not None
         view = self._classifier.view
         own = min(LARGEST_SIDE, round(sqrt(colour.shape[-2] * colour.shape[-1])))
-        side = round(view.side / (view.crop or 1)) if view.side else own
+        side = (view.scaled or view.side) if view.side else own
         return lay(colour, max(self._prior.side, side), self._prior.multiple)
 
     @contextmanager

@@ -18,6 +18,17 @@ class Colours(torch.nn.Module):
 class Shifted(Colours):
     def forward(self, x):
         return super().forward(x).roll(1, 1)
+class Reordered(Shifted):
+    names = ("blue", "red", "green")
+class Undefined(Colours):
+    def forward(self, x):
+        return super().forward(x) * float("nan")
+class Trained(Colours):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("gain", torch.load("gain.pt"))
+    def forward(self, x):
+        return self.gain * super().forward(x)
 """
 
 

@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -11,7 +13,17 @@ from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from transformers import (
+    CLIPImageProcessor,
+    ConvNextImageProcessor,
+    DeiTImageProcessor,
+    EfficientNetImageProcessor,
+    LevitImageProcessor,
+    MobileViTImageProcessor,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from fastdiff.models.classifier import ClassifierTarget, View, numbered
 from fastdiff.models.classifiers import load_classifier, read_names
@@ -78,6 +90,35 @@ def test_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_classifier("torchvision:squeezenet1_1")
 
 
+@pytest.mark.parametrize(
+    "spec", ["mobilenet_v2@IMAGENET1K_V1", "mobilenet_v2@IMAGENET1K_V2", "densenet121", "inception_v3"]
+)
+def test_torchvision_as_its_own_builders_load_it(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    name, _, version = spec.partition("@")
+    weights = get_model_weights(name)[version or "DEFAULT"]
+    path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir()
+    state = get_model(name, **({"init_weights": False} if name == "inception_v3" else {})).state_dict()
+    torch.save(of_old(state) if name == "densenet121" else state, path)
+    target, theirs = load_classifier(f"torchvision:{spec}"), get_model(name, weights=weights).eval()
+    seen = weights.transforms()(Image.fromarray(CAT))[None]
+    same_view(target, seen)
+    with torch.no_grad():
+        torch.testing.assert_close(target.net(seen), theirs(seen))
+
+
+def of_old(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a DenseNet as torchvision's files have them, which are older than its code."""
+    kept = {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+    return {re.sub(r"(layer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", key): value for key, value in kept.items()}
+
+
+def test_versions_of_weights_are_known_by_name() -> None:
+    with pytest.raises(UsageError, match="no weights 'V3' of mobilenet_v2: one of IMAGENET1K_V1, IMAGENET1K_V2"):
+        load_classifier("torchvision:mobilenet_v2@V3")
+
+
 @pytest.fixture
 def vit(tmp_path: Path) -> Path:
     config = ViTConfig(
@@ -105,6 +146,42 @@ def test_huggingface(vit: Path) -> None:
         torch.testing.assert_close(target.net(theirs), net(theirs).logits)
 
 
+@pytest.mark.parametrize(
+    "processor",
+    [
+        ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.66),
+        ConvNextImageProcessor(size={"shortest_edge": 384}),
+        DeiTImageProcessor(size={"height": 48, "width": 48}, crop_size={"height": 32, "width": 32}),
+        CLIPImageProcessor(size={"shortest_edge": 48}, crop_size={"height": 32, "width": 32}),
+    ],
+    ids=["convnext", "convnext-384", "deit", "clip"],
+)
+def test_views_are_those_of_the_processors(processor: Any, vit: Path) -> None:
+    processor.save_pretrained(vit)
+    theirs = processor(Image.fromarray(CAT), return_tensors="pt").pixel_values
+    same_view(load_classifier(f"hf:{vit}"), theirs)
+
+
+@pytest.mark.parametrize(
+    ("processor", "told"),
+    [
+        (ViTImageProcessor(size={"height": 32, "width": 48}), "squares of 1 to"),
+        (ViTImageProcessor(rescale_factor=1 / 127.5), "rescale_factor 0.00784"),
+        (ViTImageProcessor(do_rescale=False), "do_rescale False"),
+        (ViTImageProcessor(resample=0), "resample 0"),
+        (MobileViTImageProcessor(), "do_flip_channel_order True"),
+        (EfficientNetImageProcessor(rescale_offset=True), "include_top True, rescale_offset True"),
+        (LevitImageProcessor(), "resizes pictures in a way of its own"),
+        (DeiTImageProcessor(size={"height": 20, "width": 20}), "more than the size"),
+    ],
+    ids=lambda value: type(value).__name__.removesuffix("ImageProcessor"),
+)
+def test_processors_that_do_more_are_refused(processor: Any, told: str, vit: Path) -> None:
+    processor.save_pretrained(vit)
+    with pytest.raises(UsageError, match=told):
+        load_classifier(f"hf:{vit}")
+
+
 def test_pickles_and_code_of_a_folder_are_left_alone(vit: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     (vit / "theirs.py").write_text(f"open({str(ran)!r}, 'w')\nclass Theirs: pass\n")
@@ -129,19 +206,30 @@ def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "def build():\n"
         "    return Net()\n"
         "broken = 3\n"
+        "def plain(x):\n"
+        "    return x.mean((2, 3))\n"
+        "one = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1))\n"
     )
     monkeypatch.chdir(tmp_path)
     target = load_classifier("module:own_net:build")
     assert target.names == ("0", "1", "2") and target.view.side == 8
     torch.testing.assert_close(target(torch.full((1, 3, 20, 20), 0.25)), torch.full((1, 3), 0.25))
     assert load_classifier("module:own_net:build", names=("red", "green", "blue")).label("blue") == 2
+    plain = load_classifier("module:own_net:plain")
+    torch.testing.assert_close(plain(torch.full((1, 3, 20, 20), 0.25)), torch.full((1, 3), 0.25))
     for spec, told in (
         ("own_net:broken", "cannot be made"),
+        ("own_net:one", "has 1 classes: two or more"),
         ("own_net", "MODULE:NAME"),
         ("no_such:x", "cannot be made"),
     ):
         with pytest.raises(UsageError, match=told):
             load_classifier(f"module:{spec}")
+
+
+def test_as_many_names_as_classes() -> None:
+    with pytest.raises(UsageError, match="2 names of classes are given: efficientnet-lite0 has 1000"):
+        load_classifier("efficientnet-lite0", names=("ant", "bee"))
 
 
 @pytest.mark.parametrize("spec", ["resnet50", "timm:", "http://x", "torchvision:nothing", "hf:no where"])
@@ -155,7 +243,16 @@ def test_colours_outside_are_told() -> None:
     target = ClassifierTarget("net", nn.Flatten(), View(1), numbered(3))
     with pytest.raises(UsageError, match="normalise them inside"):
         target(torch.full((1, 3, 4, 4), 255.0))
+    with pytest.raises(UsageError, match="normalise them inside"):
+        target(torch.full((1, 3, 4, 4), torch.nan))
     target(torch.full((1, 3, 4, 4), 1 + 5e-5))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_told(value: float) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Threshold(2, value))
+    with pytest.raises(UsageError, match="not finite"):
+        ClassifierTarget("net", net, View(1), numbered(3))(torch.zeros(1, 3, 4, 4))
 
 
 def test_labels_by_index_and_name() -> None:
@@ -165,23 +262,31 @@ def test_labels_by_index_and_name() -> None:
         target.label("taby")
     with pytest.raises(UsageError, match="give the index, 0 or 2"):
         ClassifierTarget("net", nn.Flatten(), View(1), ("crane", "bee", "Crane")).label("crane")
-    with pytest.raises(UsageError, match="counted from 0"):
-        target.label("1000")
+    for text in ("1000", "9" * 999):
+        with pytest.raises(UsageError, match="counted from 0"):
+            target.label(text)
+    with pytest.raises(UsageError, match="5000 characters"):
+        target.label("9" * 5000)
 
 
 def test_names_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("ant\n\nbee\n")
+    (tmp_path / "names.txt").write_text("ant\nbee\n\n")
     assert read_names(tmp_path / "names.txt") == ("ant", "bee")
+    (tmp_path / "gap.txt").write_text("ant\n\nbee\n")
+    with pytest.raises(UsageError, match=r"line 2 of .*gap\.txt is blank"):
+        read_names(tmp_path / "gap.txt")
     (tmp_path / "one.txt").write_text("ant\n")
     for name in ("one.txt", "none.txt"):
         with pytest.raises(UsageError):
             read_names(tmp_path / name)
 
 
-@pytest.mark.parametrize(("crop", "expected"), [(1.0, 1.0), (0.5, 1.0), (None, 0.5)])
-def test_the_middle_is_seen_or_all(crop: float | None, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("scaled", "squash", "expected"), [(None, False, 1.0), (32, False, 1.0), (None, True, 0.5), (32, True, 1.0)]
+)
+def test_the_middle_is_seen_or_all(scaled: int | None, squash: bool, expected: float) -> None:
     wide = torch.zeros(1, 3, 16, 32)
     wide[..., 8:24] = 1
-    seen = View(16, crop, mode="bilinear")(wide)
+    seen = View(16, scaled, squash, mode="bilinear")(wide)
     assert seen.shape == (1, 3, 16, 16) and float(seen.mean()) == pytest.approx(expected, abs=0.01)
     assert torch.equal(View(None)(wide), wide)
