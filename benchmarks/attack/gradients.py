@@ -30,7 +30,7 @@ def run(setting: Setting) -> Section:
     for number, case in enumerate(cases(setting, PICTURES)):
         true: Tensor | None = None
         for name in ("backprop", *(name for name in GRADIENTS if name != "backprop")):
-            preset = replace(PRESETS["natural"], gradient=name)
+            preset = replace(PRESETS["natural"], gradient=name, last=1)  # of the two steps from x_k on
             with torch.no_grad():
                 began = time.perf_counter()
                 space, goal = _prepared(case, number, prior, preset)

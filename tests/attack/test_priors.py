@@ -10,6 +10,7 @@ import pytest
 import tiny_unet
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import (
@@ -17,6 +18,12 @@ from transformers import (
     BlipForConditionalGeneration,
     BlipImageProcessor,
     BlipProcessor,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
 )
 
@@ -24,7 +31,9 @@ from fastdiff.apps.attack.attention import Attending, Heard, listening
 from fastdiff.apps.attack.latents import channel_weights, prepare
 from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.apps.canvas import lay
+from fastdiff.apps.picture import as_bytes
 from fastdiff.cli.main import main
+from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
 from fastdiff.models.registry import load, load_prior
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
@@ -142,7 +151,7 @@ def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, ph
     assert image["caption"] == f"a photo of a {image['true_name']}" and image["linf"] > 0
     assert "hears no words" not in (image["reason"] or "")
     if method != "diffattack":  # whose inversion is not exact
-        assert image["roundtrip_error"] < 1e-4
+        assert image["roundtrip_error"] <= 1e-5
 
 
 def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
@@ -177,11 +186,39 @@ def test_a_captioning_model(stable_diffusion: Path, photo: Path, colours: str, t
     assert main(["attack", str(photo), "--model", str(stable_diffusion), *map(str, way), "--force"]) == 2
 
 
+def test_a_captioning_model_that_is_talked_to(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    asked = f"USER {ASKED} ASSISTANT".replace(".", " .")
+    words = tokenizer("<image>", *dict.fromkeys(asked.split()))
+    words.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**small, image_size=32, patch_size=16),
+        text_config=LlamaConfig(**small, vocab_size=len(words), bos_token_id=2, eos_token_id=3, pad_token_id=0),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    template = (
+        "{% for part in messages[0]['content'] %}{{ 'USER <image> ' if part['type'] == 'image' else part['text'] }}"
+        "{% endfor %}{{ ' ASSISTANT' if add_generation_prompt }}"
+    )
+    eyes = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(eyes, words, 16, "default", template, num_additional_image_tokens=1).save_pretrained(tmp_path)
+    captioner = load_captioner(str(tmp_path))
+    said = captioner(pictures())
+    image = Image.fromarray(as_bytes(pictures()[0]))
+    given = captioner.processor(images=image, text=asked.replace("USER", "USER <image>"), return_tensors="pt")
+    with torch.no_grad():
+        whole = captioner.model.generate(**given, max_new_tokens=LONGEST, do_sample=False)
+    assert said and captioner.processor.decode(whole[0], skip_special_tokens=True) == f"{asked} {said}"
+
+
 WORDS = ("a", "fox", "cat", "dog", "and", "on", "grass")
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+def tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *more]
     words = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}

@@ -81,7 +81,7 @@ def rate(preset: Preset, targeted: bool) -> float:
 
 
 def test_more_skipping_and_larger_balls_succeed_more_often() -> None:
-    skips, balls = (0.1, 0.5, 0.9), (0.1, 0.3, 0.6)
+    skips, balls = (0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.3, 0.6)
     for targeted, enough in ((False, 0.95), (True, 0.85)):
         rates = torch.tensor(
             [
@@ -190,8 +190,8 @@ def test_gradients_against_finite_differences_and_each_other(perturb: str) -> No
     if perturb == "maps":
         torch.testing.assert_close(part[:, -2:], true[:, -2:])
     guessed = random_free(sample, delta, 200, Noise(0))[1](wish)
-    for estimate, least in ((same, 0.5), (part, 0.5), (guessed, 0.4)):
-        assert torch.cosine_similarity(estimate.flatten(), true.flatten(), dim=0) > least
+    for estimate in (same, part, guessed):
+        assert torch.cosine_similarity(estimate.flatten(), true.flatten(), dim=0) > 0.5
 
 
 @pytest.mark.parametrize("landing", [True, False])
@@ -207,7 +207,7 @@ def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> 
     upper = invert(SMOOTH, clean, sample.inversion.grid, recorded, measure=False)
     mixed = replace(upper.solver, lower_final=True)
     lost = (integrate(SMOOTH, mixed, upper.x, upper.grid).x - clean).abs().max()
-    assert lost > (1e-3 if not landing else 1e-6)
+    assert lost > 1e-3
     assert (integrate(SMOOTH, upper.solver, upper.x, upper.grid).x - clean).abs().max() < 1e-12
 
 
