@@ -25,7 +25,7 @@ CHANGED = "[default: the method's]"
     "--classifier",
     default="efficientnet-lite0",
     metavar="SPEC",
-    help="efficientnet-lite0, 1, 2; timm:NAME, torchvision:NAME, hf:NAME (or a folder); module:MODULE:NAME. "
+    help="efficientnet-lite0, 1, 2; timm:NAME, hf:NAME (or a folder), torchvision:NAME[@VERSION]; module:MODULE:NAME. "
     "[default: efficientnet-lite0]",
     group="Classifier",
 )
@@ -69,7 +69,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     Examples:
       fastdiff attack photos/                                      the bundled classifier, any other class
       fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
-      fastdiff attack cat.jpg --target "fire truck" --classifier timm:resnet18.a1_in1k
+      fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt --transfer torchvision:resnet50
     """
     from fastdiff.apps.attack import app
@@ -89,6 +89,8 @@ def _told(report: "Report") -> str:
     """A run in a few lines."""
     counts = report.summary
     lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
+    if counts["labelled"]:
+        lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
     if counts["roundtrip_error"] is not None:
         lines.append(f"inverted pictures come back to {_worst(report):.1e} in latents")
     for name, rates in (counts["transfer"] | counts["defences"]).items():

@@ -1,21 +1,24 @@
 """attack: pictures in, adversarial pictures and a report out, to measure how a classifier of one's own breaks."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fastdiff.apps import atomic, batch, inputs, picture, resume
-from fastdiff.apps.attack import labels, pairs, sheet
+from fastdiff.apps.attack import labels, pairs, photo, sheet
+from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
+from fastdiff.apps.attack.outputs import apart
 from fastdiff.apps.attack.report import AttackReport, Report
-from fastdiff.apps.attack.work import Work, attacked_classifier, device_of
+from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
 from fastdiff.apps.attack.worker import Worker
 from fastdiff.apps.ledger import Ledger
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.solvers.errors import FastdiffError
+from fastdiff.solvers.errors import FastdiffError, UsageError
 
 VERB = "attack"
 MOST_CHECKED = 200  # pictures that the accuracy of a classifier is checked on
@@ -25,21 +28,27 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """Attack all pictures, write the outputs, a contact sheet and report.json, and return the report.
 
     Pictures that fail are reported and leave the others alone; attacks that an earlier run finished from the same input
-    with the same options and version are not done again. Raises UsageError for options, labels or inputs that do not
-    fit and for a classifier that is wrong about most labelled pictures, MissingError for a model that is not here,
-    OutputError where the report cannot be written.
+    with the same options, models and version are not done again. Raises UsageError for options, labels or inputs that
+    do not fit and for a classifier that is wrong about most labelled pictures, MissingError for a model that is not
+    here, OutputError where the report cannot be written or a sheet or pairs would replace files of another origin.
     """
-    plan, work, classifier = _plan(options)
+    place, work, classifier = _plan(options)
     finished = _finished(work)
     left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
     if left.tasks:
         _check_accuracy(work, classifier)
-    done, code = resume.run(plan.items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
-    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report, len(finished))
-    _write_sheet(report)
+    if options.export_training_pairs and not options.force:
+        pairs.check(options.export_training_pairs)
+    book = _sheet_ledger(place)
+    book.open([book.output], force=options.force)
+    items = [item for item, _ in work.tasks]
+    done, code = resume.run(items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
+    labelled = sum(label.true is not None for _, label in work.tasks)
+    report = Report(tuple(done[item] for item in items), code, place, len(finished), labelled)
+    atomic.write_text(report.path, report.to_json())
+    _write_sheet(report, book)
     if options.export_training_pairs:
         pairs.export(report.images, options.export_training_pairs)
-    atomic.write_text(report.path, report.to_json())
     return report
 
 
@@ -50,7 +59,8 @@ def forecast(options: Options) -> tuple[tuple[inputs.Item, Label], ...]:
     return tuple((item, label) for item, label in work.tasks if item not in finished)
 
 
-def _plan(options: Options) -> tuple[inputs.Plan, Work, ClassifierTarget]:
+def _plan(options: Options) -> tuple[Path, Work, ClassifierTarget]:
+    """Where report.json goes, what is to be done, and the classifier to attack."""
     plan = inputs.plan(
         options.inputs,
         verb=VERB,
@@ -60,14 +70,29 @@ def _plan(options: Options) -> tuple[inputs.Plan, Work, ClassifierTarget]:
         recursive=options.recursive,
     )
     classifier = attacked_classifier(options)
-    known = labels.read(options.labels, classifier) if options.labels else {}
+    others = other_classifiers(options, classifier)
+    place = options.report or plan.report
+    items = apart(plan.items, _sheet_ledger(place).output)
+    known = _labels(options, classifier, [item.source for item in items])
     single = classifier.label(options.target) if options.target not in (None, FROM_TABLE) else None
     tasks = []
-    for item in plan.items:
-        label = labels.of(known, item.source)
+    for item in items:
+        label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    return plan, Work(options, tuple(tasks)), classifier
+    return place, Work(options, fingerprint(options, [classifier, *others.values()]), tuple(tasks)), classifier
+
+
+def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
+    """Those of the table that was given, which has to know some of the pictures."""
+    if options.labels is None:
+        return {}
+    known = labels.assigned(labels.read(options.labels, classifier), pictures)
+    if not known:
+        raise UsageError(f"{options.labels} names none of the pictures: its column image holds their paths or names")
+    if options.target == FROM_TABLE and all(label.target is None for label in known.values()):
+        raise UsageError(f"{options.labels} has no target_label for any of the pictures, and --target is csv")
+    return known
 
 
 def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
@@ -78,7 +103,7 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
     predicted, true = [], []
     for item, label in labelled[:: -(-len(labelled) // MOST_CHECKED)]:
         with contextlib.suppress(FastdiffError), torch.no_grad():
-            colour = picture.read(item.source).colour.to(device_of(work.options))
+            colour = photo.read(item.source).colour.to(device_of(work.options))
             predicted.append(int(classifier((colour + 1) / 2).argmax()))
             true.append(label)
     labels.check_accuracy(predicted, true, classifier)
@@ -94,16 +119,20 @@ def _failed(outcome: batch.Outcome) -> AttackReport:
     return AttackReport(str(outcome.item.source), reason=outcome.error)
 
 
-def _write_sheet(report: Report) -> None:
-    """Beside report.json, of the first pictures that were attacked."""
+def _sheet_ledger(report: Path) -> Ledger:
+    """Of the contact sheet beside report.json, so that it is never taken for an input."""
+    target = report.with_name(f"{report.stem}-sheet.png")
+    return Ledger(target, target.parent.resolve(), key="")
+
+
+def _write_sheet(report: Report, book: Ledger) -> None:
+    """Of the first pictures that were attacked."""
     rows = [_row(image) for image in report.images if image.status == "attacked"][: sheet.MOST_ROWS]
     if not rows:
         return
-    target = report.path.with_name(f"{report.path.stem}-sheet.png")
-    book = Ledger(target, Path(report.images[0].input), key="")  # so that it is never taken for an input
-    with atomic.draft(target) as draft:
+    with atomic.draft(book.output) as draft:
         sheet.contact_sheet(rows).save(draft, format="PNG")
-        book.publish({target: draft}, [], final=True)
+        book.publish({book.output: draft}, [], final=True)
 
 
 def _row(image: AttackReport) -> sheet.Row:

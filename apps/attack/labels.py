@@ -1,5 +1,6 @@
 """True and target classes of pictures: a CSV file with the columns `image`, `true_label` and perhaps `target_label`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from fastdiff.solvers.errors import UsageError
 ENOUGH = 20  # labels from which on the clean accuracy tells something
 LEAST_ACCURACY = 0.5
 
+Parts = tuple[str, ...]  # components of a path
+
 
 @dataclass(frozen=True)
 class Label:
@@ -20,8 +23,8 @@ class Label:
     target: int | None
 
 
-def read(path: Path, classifier: ClassifierTarget) -> dict[str, Label]:
-    """Labels by the file names of pictures; further columns are passed over.
+def read(path: Path, classifier: ClassifierTarget) -> dict[Parts, Label]:
+    """Labels by the components of the paths in the table; further columns are passed over.
 
     Raises UsageError for a file that is too large, is no CSV, lacks columns, names a picture twice, or holds a label
     that the classifier does not have.
@@ -30,14 +33,32 @@ def read(path: Path, classifier: ClassifierTarget) -> dict[str, Label]:
     if "image" not in columns or not columns & {"true_label", "target_label"}:
         given = ", ".join(sorted(columns)) or "none"
         raise UsageError(f"{path} has the columns {given}: image is needed, and true_label or target_label")
-    labels: dict[str, Label] = {}
+    labels: dict[Parts, Label] = {}
     for number, row in enumerate(rows, 2):
-        name = Path(row["image"] or "").name
-        if not name or name in labels:
-            raise UsageError(f"line {number} of {path} names {'no picture' if not name else name + ' again'}")
+        parts = Path(row["image"] or "").parts
+        if not parts or parts in labels:
+            raise UsageError(f"line {number} of {path} names {f'{Path(*parts)} again' if parts else 'no picture'}")
         told = (row.get("true_label"), row.get("target_label"))
-        labels[name] = Label(*(_index(text, classifier, path, number) for text in told))
+        labels[parts] = Label(*(_index(text, classifier, path, number) for text in told))
     return labels
+
+
+def assigned(labels: Mapping[Parts, Label], pictures: Sequence[Path]) -> dict[Path, Label]:
+    """The pictures that have labels, with them.
+
+    A picture takes the labels of the path that ends in most of the same components as its own, where no other path
+    and no other picture ends in those: `a/1.png` in the table means `photos/a/1.png` and not `photos/b/1.png`.
+    """
+    own = {picture: _endings(picture.absolute().parts) for picture in pictures}
+    listed = Counter(ending for parts in labels for ending in _endings(parts))
+    held = Counter(ending for endings in own.values() for ending in endings)
+    meant = {ending: label for parts, label in labels.items() for ending in _endings(parts)}
+    found = {}
+    for picture, endings in own.items():
+        shared = next((ending for ending in endings if ending in listed), None)
+        if shared is not None and listed[shared] == held[shared] == 1:
+            found[picture] = meant[shared]
+    return found
 
 
 def check_accuracy(predicted: Sequence[int], true: Sequence[int], classifier: ClassifierTarget) -> None:
@@ -63,6 +84,6 @@ def _index(text: str | None, classifier: ClassifierTarget, path: Path, number: i
         raise UsageError(f"line {number} of {path}: {error}") from error
 
 
-def of(labels: Mapping[str, Label], path: Path) -> Label:
-    """That of a picture."""
-    return labels.get(path.name, Label(None, None))
+def _endings(parts: Parts) -> list[Parts]:
+    """The longest first."""
+    return [parts[first:] for first in range(len(parts))]

@@ -1,5 +1,6 @@
 """How natural a change is: measures of a picture before and after, uint8 (H, W, 3)."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,9 @@ def compare(before: np.ndarray, after: np.ndarray) -> Naturalness:
 
 
 def _noise(picture: np.ndarray) -> float:
-    return float(np.mean(estimate_sigma(picture / 255, channel_axis=2)))
+    """The mean over channels; one without any detail has none."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        return float(np.nan_to_num(estimate_sigma(picture / 255, channel_axis=2)).mean())
 
 
 def _lpips(before: np.ndarray, after: np.ndarray) -> float | None:

@@ -1,11 +1,9 @@
 """What attack can be asked for; light to import, for the command line and for worker processes."""
 
-import importlib.metadata
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from fastdiff.apps import ledger
 from fastdiff.apps.attack.presets import (
     DEFAULT,
     GRADIENTS,
@@ -127,9 +125,3 @@ class Options:
         """That of the method, with what these options change about it."""
         changes = {name: value for name in CHANGES if (value := getattr(self, name)) is not None}
         return replace(PRESETS[self.method], **changes)
-
-    def fingerprint(self) -> str:
-        """A digest of everything but input and labels that a result depends on, the version included."""
-        files = [path and ledger.file_digest(path) for path in (self.classes, self.caption_file)]
-        how = (self.classifier, self.transfer, self.model, self.preset, self.caption, self.captioner, self.dtype)
-        return ledger.digest(importlib.metadata.version("fastdiff-toolkit"), *how, *files, self.target, self.seed)

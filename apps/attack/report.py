@@ -83,12 +83,16 @@ MEASURES = ("psnr", "ssim", "ssim_p10", "ciede2000", "linf", "noise_change", "lp
 
 @dataclass(frozen=True)
 class Report:
-    """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
+    """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is.
+
+    `labelled` counts the pictures whose true label a table told.
+    """
 
     images: tuple[AttackReport, ...]
     exit_code: int
     path: Path
     earlier: int
+    labelled: int
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class Report:
             "attacked": len(attacked),
             "skipped": sum(image.status == "skipped" for image in self.images),
             "failed": sum(image.status == "failed" for image in self.images),
+            "labelled": self.labelled,
             **rate([bool(image.success_after_png) for image in attacked]),
             "seconds": round(seconds, 3),
             "seconds_per_image": round(seconds / len(attacked), 3) if attacked else None,
@@ -110,9 +115,8 @@ class Report:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        return (
-            json.dumps({"images": [asdict(image) for image in self.images], "summary": self.summary}, indent=1) + "\n"
-        )
+        content = {"images": [asdict(image) for image in self.images], "summary": self.summary}
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def rate(successes: Sequence[bool]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a worker process is told, and the classifier that it works on."""
+"""What a worker process is told, and the classifiers that it works on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +10,15 @@ from fastdiff.apps.device import place
 from fastdiff.apps.ledger import Ledger
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifiers import load_classifier, read_names
+from fastdiff.solvers.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Work:
-    """Everything that a worker process is told: the options, and the inputs with the classes of each."""
+    """Everything that a worker process is told: the options, their fingerprint, and the inputs with their classes."""
 
     options: Options
+    fingerprint: str
     tasks: tuple[tuple[inputs.Item, Label], ...]
 
     def label(self, item: inputs.Item) -> Label:
@@ -24,22 +26,32 @@ class Work:
 
     def ledger(self, item: inputs.Item, content: str) -> Ledger:
         """The ledger of an output made of an input with the digest `content`."""
-        key = ledger.digest(content, self.label(item), self._fingerprint)
+        key = ledger.digest(content, self.label(item), self.fingerprint)
         return Ledger(item.output, item.source, key)
 
     @cached_property
     def _by_item(self) -> dict[inputs.Item, Label]:
         return dict(self.tasks)
 
-    @cached_property
-    def _fingerprint(self) -> str:
-        return self.options.fingerprint()
-
 
 def attacked_classifier(options: Options) -> ClassifierTarget:
     """With the names of its classes that were given. Raises as `load_classifier` does."""
     names = read_names(options.classes) if options.classes else None
     return load_classifier(options.classifier, device_of(options), names)
+
+
+def other_classifiers(options: Options, attacked: ClassifierTarget) -> dict[str, ClassifierTarget]:
+    """Those that the results are tried on, by what they were called.
+
+    Raises as `load_classifier` does, and UsageError for one whose classes are not those of the attacked one.
+    """
+    others = {spec: load_classifier(spec, device_of(options)) for spec in options.transfer}
+    for spec, other in others.items():
+        if len(other.names) != len(attacked.names):
+            raise UsageError(f"{spec} has {len(other.names)} classes, {attacked.name} has {len(attacked.names)}")
+        if other.names != attacked.names and sorted(other.names) == sorted(attacked.names):
+            raise UsageError(f"{spec} has the classes of {attacked.name} in another order: indices cannot be compared")
+    return others
 
 
 def device_of(options: Options) -> str:

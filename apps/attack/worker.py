@@ -12,17 +12,17 @@ from PIL import Image
 from torch import Tensor
 
 from fastdiff.apps import atomic, batch, inputs, ledger, picture
-from fastdiff.apps.attack import sheet
+from fastdiff.apps.attack import photo, sheet
 from fastdiff.apps.attack.attacker import Attacker, Attempt, Subject
 from fastdiff.apps.attack.defences import DEFENCES
 from fastdiff.apps.attack.naturalness import compare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.options import FROM_TABLE
+from fastdiff.apps.attack.outputs import difference_of
 from fastdiff.apps.attack.report import AttackReport, Trial
-from fastdiff.apps.attack.work import Work, attacked_classifier, device_of
+from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
 from fastdiff.apps.ledger import Ledger
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import load_classifier
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
@@ -33,17 +33,14 @@ class Worker:
         options = work.options
         self._work, self._classifier = work, attacked_classifier(options)
         self._attack = Attacker(options, self._classifier)
-        self._others = {spec: load_classifier(spec, device_of(options)) for spec in options.transfer}
-        for spec, other in self._others.items():
-            if len(other.names) != len(self._classifier.names):
-                raise UsageError(f"{spec} has {len(other.names)} classes, {self._classifier.name} another number")
+        self._others = other_classifiers(options, self._classifier)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
         content = ledger.file_digest(item.source)
         book = self._work.ledger(item, content)
-        beside = item.output.with_name(f"{item.output.stem}-difference.png")
+        beside = difference_of(item.output)
         book.open([item.output, beside], force=self._work.options.force)
         if item not in self._made:
             self._attack_group(item, tick)
@@ -74,7 +71,7 @@ class Worker:
         options, label = self._work.options, self._work.label(item)
         if options.target == FROM_TABLE and label.target is None:
             raise UsageError(f"{item.source.name} has no target in {options.labels}")
-        colour = picture.read(item.source).colour
+        colour = photo.read(item.source).colour
         return Subject(item.source, colour, int(ledger.file_digest(item.source)[:15], 16), label.true, label.target)
 
     def _written(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastdiff.apps.attack.presets import PRESETS
@@ -65,6 +66,7 @@ def test_no_ball_and_no_iterations_return_the_pixels(change: tuple[str, int], ph
 
 
 FEW = ("--steps", 2, "--iterations", 2)
+PGD = ("--method", "pgd", "--iterations", 2)
 
 
 @pytest.mark.parametrize("method", PRESETS)
@@ -151,6 +153,33 @@ def test_tables_that_do_not_fit(
     assert re.search(sentence, error) and "Traceback" not in error
 
 
+def test_a_table_of_other_pictures_is_refused(photo: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = photo.with_name("labels.csv")
+    way = (photo, *PGD, "--classifier", colours, "--labels", table)
+    table.write_text("image,true_label\ncat,red\n")
+    assert attack(*way) == 2
+    assert "names none of the pictures" in capsys.readouterr().err
+    table.write_text("image,true_label\ncat.png,red\ndog.png,red\n")
+    assert attack(*way, "--target", "csv") == 2
+    assert "has no target_label" in capsys.readouterr().err
+    assert attack(*way) == 0
+    assert report(photo.with_name("cat-attack-report.json"))["summary"]["labelled"] == 1
+    assert "the table labels 1 of 1 picture" in capsys.readouterr().out
+
+
+def test_classifiers_that_cannot_be_compared(photo: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    way = (photo, *PGD, "--classifier", colours)
+    assert attack(*way, "--transfer", "module:colour_net:Reordered") == 2
+    assert "in another order" in capsys.readouterr().err
+    assert attack(*way, "--transfer", "efficientnet-lite0") == 2
+    assert "efficientnet-lite0 has 1000 classes, module:colour_net:Colours has 3" in capsys.readouterr().err
+
+
+def test_logits_that_are_no_numbers_are_a_failure(photo: Path, colours: str) -> None:
+    assert attack(photo, *PGD, "--classifier", "module:colour_net:Undefined") == 2
+    assert told(photo)["status"] == "failed" and "not finite" in told(photo)["reason"]
+
+
 def test_the_same_seed_gives_the_same_file_in_any_batch(greys: Path, prior: Path, colours: str) -> None:
     way = ("--model", prior, "--classifier", colours, *FEW, "--confidence", 50)
     files = [greys / f"{number:02d}.png" for number in range(4)]
@@ -174,6 +203,19 @@ def test_finished_attacks_are_not_done_again(photo: Path, prior: Path, colours: 
     assert report(photo.with_name("cat-attack-report.json")) == before
     assert attack(*way, "--momentum", 0.5) == 0
     assert photo.with_name("cat-attack.png").stat().st_mtime_ns > made
+
+
+def test_a_network_that_was_trained_again_is_attacked_again(photo: Path, colours: str) -> None:
+    way = (photo, *PGD, "--classifier", colours, "--transfer", "module:colour_net:Trained")
+    out = photo.with_name("cat-attack.png")
+    torch.save(torch.ones(1), photo.with_name("gain.pt"))
+    assert attack(*way) == 0
+    made = out.stat().st_mtime_ns
+    assert attack(*way) == 0
+    assert out.stat().st_mtime_ns == made
+    torch.save(torch.full((1,), 2.0), photo.with_name("gain.pt"))
+    assert attack(*way) == 0
+    assert out.stat().st_mtime_ns > made
 
 
 def test_results_of_earlier_runs_are_no_inputs(photo: Path, prior: Path, colours: str) -> None:

@@ -1,0 +1,17 @@
+"""Pictures to attack: those that fit into memory many times over."""
+
+from pathlib import Path
+
+from fastdiff.apps import picture
+from fastdiff.solvers.errors import UsageError
+
+MOST_PIXELS = 25_000_000  # of which an attack takes about ten gigabytes
+
+
+def read(path: Path) -> picture.Picture:
+    """Raises UsageError as `picture.read` does, and for one of more than MOST_PIXELS."""
+    read = picture.read(path)
+    height, width = read.page.pixels.shape[:2]
+    if height * width > MOST_PIXELS:
+        raise UsageError(f"{path.name} has {height * width / 1e6:.0f} megapixels: at most 25 are attacked")
+    return read

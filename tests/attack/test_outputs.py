@@ -1,0 +1,93 @@
+"""Files that attack writes: each in a place of its own, nobody else's replaced, none of an earlier network."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastdiff.apps.attack import photo as photos
+from fastdiff.apps.attack.identity import fingerprint, of_classifier
+from fastdiff.apps.attack.options import Options
+from fastdiff.cli.main import main
+from fastdiff.models.classifiers import load_classifier
+from fastdiff.solvers.errors import UsageError
+
+
+def attack(*arguments: object) -> int:
+    """A fast one, which succeeds."""
+    way = ("--method", "pgd", "--iterations", 20, "--ball", 1, "--step", 0.05)
+    return main(["attack", *map(str, (*arguments, *way))])
+
+
+def test_differences_replace_no_attacked_pictures(photo: Path, colours: str) -> None:
+    shutil.copy(photo, photo.with_name("cat-difference.png"))
+    shutil.copy(photo, photo.with_name("report-sheet.png"))
+    out = photo.parent / "out"
+    assert attack(photo.parent, "--classifier", colours, "-o", out) == 0
+    images = json.loads((out / "report.json").read_text())["images"]
+    files = [image[name] for image in images for name in ("output", "difference")]
+    assert len({*files, str(out / "report-sheet.png")}) == 7 and all(Path(file).exists() for file in files)
+    for image in images:
+        assert json.loads(Image.open(image["output"]).info["fastdiff"])["input"] == Path(image["input"]).name
+
+
+def test_sheets_of_others_stay(photo: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = photo.with_name("cat-attack-report-sheet.png")
+    sheet.write_text("mine")
+    assert attack(photo, "--classifier", colours) != 0
+    assert sheet.read_text() == "mine" and "give --force" in capsys.readouterr().err
+    assert not photo.with_name("cat-attack.png").exists()
+    assert attack(photo, "--classifier", colours, "--force") == 0
+    assert attack(photo, "--classifier", colours) == 0
+    assert Image.open(sheet).format == "PNG"
+
+
+def test_pairs_replace_those_of_an_earlier_run_alone(
+    greys: Path, colours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, out = greys.parent / "pairs", greys.parent / "out"
+    way = ("--classifier", colours, "-o", out, "--export-training-pairs", pairs)
+    (pairs / "clean").mkdir(parents=True)
+    (pairs / "clean" / "00000.png").write_text("mine")
+    assert attack(greys / "00.png", greys / "01.png", *way) != 0
+    assert "something else than training pairs" in capsys.readouterr().err
+    assert (pairs / "clean" / "00000.png").read_text() == "mine" and not out.exists()
+    shutil.rmtree(pairs)
+    for count in (3, 2):
+        assert attack(*(greys / f"{number:02d}.png" for number in range(count)), *way) == 0
+        assert len(list(pairs.glob("*/*.png"))) == 2 * count
+        assert len((pairs / "pairs.csv").read_text().splitlines()) == 1 + count
+
+
+def test_the_report_is_there_where_pairs_cannot_be(photo: Path, colours: str) -> None:
+    (photo.parent / "taken").write_text("a file")
+    assert attack(photo, "--classifier", colours, "--export-training-pairs", photo.parent / "taken") != 0
+    assert json.loads(photo.with_name("cat-attack-report.json").read_text())["summary"]["succeeded"] == 1
+
+
+def test_fingerprints_are_of_what_names_stand_for(prior: Path, tmp_path: Path, colours: str) -> None:
+    folder = Path(shutil.copytree(prior, tmp_path / "prior"))
+    options = Options(("x.png",), model=str(folder))
+    before = fingerprint(options, [])
+    assert fingerprint(options, []) == before
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert fingerprint(options, []) != before
+
+    classifier = load_classifier(colours)
+    assert classifier.code is not None and classifier.code.name == "colour_net.py"
+    before = of_classifier(classifier)
+    assert of_classifier(load_classifier(colours)) == before
+    edited = tmp_path / "edited.py"
+    edited.write_text(classifier.code.read_text() + "\n")
+    assert of_classifier(replace(classifier, code=edited)) != before
+
+
+def test_pictures_that_would_not_fit_into_memory(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((5000, 5001), np.uint8)).save(tmp_path / "large.png")
+    with pytest.raises(UsageError, match=r"large\.png has 25 megapixels: at most 25"):
+        photos.read(tmp_path / "large.png")
