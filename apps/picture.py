@@ -25,10 +25,11 @@ LONGEST_RECORD = 100_000  # characters
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright picture: its page (see `apps.page`), and its alpha (H, W) uint8 where it is not opaque."""
+    """An upright picture: its page (see `apps.page`), and where that was not opaque what was laid on white, RGBA
+    (H, W, 4) uint8."""
 
     page: Page
-    alpha: np.ndarray | None
+    layer: np.ndarray | None
 
     @property
     def colour(self) -> Tensor:
@@ -38,6 +39,11 @@ class Picture:
         rgb = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
         return torch.from_numpy(rgb.astype(np.float32) * (2 / white) - 1).movedim(-1, 0)[None]
 
+    @property
+    def loss(self) -> str | None:
+        """What `save` does not keep, as a clause."""
+        return "its 16 bits a channel became 8" if self.page.pixels.dtype == np.uint16 else None
+
 
 def read(path: Path) -> Picture:
     """The picture of an image file. Raises UsageError for what is no picture, too large, or has several pages."""
@@ -46,8 +52,8 @@ def read(path: Path) -> Picture:
             raise UsageError(f"{path.name} has {document.count} pages: a picture has one")
         page = document.page(0)
         with reading(path):
-            alpha = _alpha(document.image) if document.image.has_transparency_data else None
-    return Picture(page, alpha)
+            layer = _layer(document.image) if document.image.has_transparency_data else None
+    return Picture(page, layer)
 
 
 def as_bytes(colour: Tensor) -> np.ndarray:
@@ -57,7 +63,7 @@ def as_bytes(colour: Tensor) -> np.ndarray:
 
 def opaque(of: Picture) -> Picture:
     """The same where it lies on white."""
-    return replace(of, alpha=None)
+    return replace(of, layer=None)
 
 
 def png_place(out: Path | None) -> Path | None:
@@ -77,11 +83,12 @@ def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -> None:
-    """Write colours (3, H, W) in [-1, 1] as a PNG with the alpha, resolution, profile and EXIF of `like`, and the
-    record of how it was made."""
-    image = Image.fromarray(as_bytes(edited))
-    if like.alpha is not None:
-        image.putalpha(Image.fromarray(like.alpha))
+    """Write colours (3, H, W) in [-1, 1], which lie on white, as a PNG with the alpha, resolution, profile and EXIF of
+    `like`, and the record of how it was made."""
+    pixels = as_bytes(edited)
+    if like.layer is not None:
+        pixels = _off_white(pixels, pixels == as_bytes(like.colour[0]), like.layer)
+    image = Image.fromarray(pixels)
     text = PngImagePlugin.PngInfo()
     text.add_itxt(KEY, json.dumps(record))
     page = like.page
@@ -103,6 +110,17 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _alpha(image: Image.Image) -> np.ndarray | None:
-    alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
-    return None if (alpha == 255).all() else alpha
+def _layer(image: Image.Image) -> np.ndarray | None:
+    rgba = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    return None if (rgba[..., 3] == 255).all() else rgba
+
+
+def _off_white(pixels: np.ndarray, same: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """The layer (H, W, 4) with the alpha of `layer` that gives these pixels (H, W, 3) on white.
+
+    Its colours are those of `layer` where it gives the `same` (H, W, 3) already, and where they cannot be seen.
+    """
+    colour, alpha = layer[..., :3], layer[..., 3:]
+    cover = np.maximum(alpha, 1) / 255
+    lifted = (255 - (255 - pixels.astype(np.float32)) / cover).round().clip(0, 255)
+    return np.concatenate([np.where(same | (alpha == 0), colour, lifted).astype(np.uint8), alpha], axis=-1)
