@@ -2,7 +2,7 @@
 
 import functools
 import glob
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,34 +51,47 @@ def plan(
     Raises UsageError for a name that does not exist, an `out` that does not fit or would replace an input, or where
     nothing is left to do.
     """
-    known = ", ".join(sorted(suffixes))
-    one_file = out is not None and out.suffix.lower() in suffixes and not out.is_dir()
+    one_file = _names_file(out, suffixes)
     if one_file and (len(inputs) > 1 or not Path(inputs[0]).is_file()):
         raise UsageError(f"{out} names one file for several inputs: give a folder")
-    if out is not None and out.exists() and not out.is_dir() and not one_file:
-        raise UsageError(f"{out} is neither a folder nor a file of {known}")
     search = _Search(verb, suffixes, out, recursive, functools.cache(ledger.made_in))
-    found: dict[Path, Item] = {}
-    for text in inputs:
-        for item in search.expand(text, alone=len(inputs) == 1):
-            found.setdefault(item.source.resolve(), item)
+    found = [item for text in inputs for item in search.expand(text, alone=len(inputs) == 1)]
     if not found:
+        known = ", ".join(sorted(suffixes))
         raise UsageError(f"nothing to do in {', '.join(inputs)}: no file of {known} but hidden ones or earlier results")
-    items: list[Item] = []
+    first = Path(inputs[0])
+    return _placed(found, suffixes, out, suffix, default_output(first, verb) if first.is_dir() else None)
+
+
+def listed(
+    files: Sequence[Path], *, verb: str, suffixes: Mapping[str, str], out: Path | None = None, suffix: str | None = None
+) -> Plan:
+    """The same for files that are named one by one: none is passed over, and a name that cannot be used is the problem
+    of its item alone.
+
+    Raises UsageError for an `out` that does not fit or would replace an input.
+    """
+    if _names_file(out, suffixes) and len({path.resolve() for path in files}) > 1:
+        raise UsageError(f"{out} names one file for several inputs: give a folder")
+    search = _Search(verb, suffixes, out, False, ledger.made_in)
+    return _placed(list(map(search.named, files)), suffixes, out, suffix, None)
+
+
+def untaken(wishes: Iterable[Path]) -> Iterator[Path]:
+    """The wished paths in order, each a path of its own: those that come later are numbered (`page-2.png`)."""
     taken: set[str] = set()
-    for item in found.values():
-        wish = out if out is not None and one_file else _of_kind(item.output, suffix, suffixes)
-        output = _untaken(wish, taken)
-        if item.problem is None and output.exists() and output.samefile(item.source):
-            raise UsageError(f"{output} is the input itself: name another output")
-        items.append(replace(item, output=output))
-        taken.add(_folded(output))
-    return Plan(tuple(items), _report_place(inputs, items, verb, None if one_file else out))
+    for wish in wishes:
+        number, path = 1, wish
+        while _folded(path) in taken:
+            number += 1
+            path = wish.with_name(f"{wish.stem}-{number}{wish.suffix}")
+        taken.add(_folded(path))
+        yield path
 
 
 def default_output(source: Path, verb: str) -> Path:
     """`page.png` -> `page-verb.png`, `folder` -> `folder-verb`, beside the input."""
-    if source.is_file():
+    if not source.is_dir():
         return source.with_name(f"{source.stem}-{verb}{source.suffix}")
     named = source if source.name not in ("", "..") else source.resolve()
     return named.with_name(f"{named.name}-{verb}")
@@ -101,15 +114,22 @@ class _Search:
                 yield replace(item, output=root / item.source.relative_to(path))
         elif path.exists():
             if alone or not self._is_result(path):
-                fits = path.suffix.lower() in self.suffixes
-                problem = None if fits else f"{path.name} is none of {', '.join(sorted(self.suffixes))}"
-                yield Item(path, self._place(path), problem)
+                yield self.named(path)
         elif glob.has_magic(text):
             for match in sorted(map(Path, glob.glob(text, recursive=True))):
                 if match.is_file() and self._is_wanted(match):
                     yield Item(match, self._place(match))
         else:
             raise UsageError(f"{text} does not exist: give a file, a folder or a pattern")
+
+    def named(self, path: Path) -> Item:
+        """The input that is this very file, with the output it would like."""
+        problem = None
+        if path.is_dir() or not path.exists():
+            problem = f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: give a file"
+        elif path.suffix.lower() not in self.suffixes:
+            problem = f"{path.name} is none of {', '.join(sorted(self.suffixes))}"
+        return Item(path, self._place(path), problem)
 
     def _walk(self, folder: Path) -> Iterator[Item]:
         try:
@@ -137,27 +157,36 @@ class _Search:
         return self.out / source.name if self.out else default_output(source, self.verb)
 
 
+def _placed(
+    found: Sequence[Item], suffixes: Mapping[str, str], out: Path | None, suffix: str | None, folder: Path | None
+) -> Plan:
+    """The plan of what was found, each source once, its report in `out` or `folder`, else beside the first output."""
+    one_file = _names_file(out, suffixes)
+    if out is not None and out.exists() and not out.is_dir() and not one_file:
+        raise UsageError(f"{out} is neither a folder nor a file of {', '.join(sorted(suffixes))}")
+    once: dict[Path, Item] = {}
+    for item in found:
+        once.setdefault(item.source.resolve(), item)
+    wishes = (out if out and one_file else _of_kind(item.output, suffix, suffixes) for item in once.values())
+    items = tuple(replace(item, output=output) for item, output in zip(once.values(), untaken(wishes), strict=True))
+    for item in items:
+        if item.problem is None and item.output.exists() and item.output.samefile(item.source):
+            raise UsageError(f"{item.output} is the input itself: name another output")
+    folder = folder if out is None or one_file else out
+    first = items[0].output
+    return Plan(items, folder / "report.json" if folder else first.with_name(f"{first.stem}-report.json"))
+
+
+def _names_file(out: Path | None, suffixes: Mapping[str, str]) -> bool:
+    return out is not None and out.suffix.lower() in suffixes and not out.is_dir()
+
+
 def _of_kind(path: Path, suffix: str | None, suffixes: Mapping[str, str]) -> Path:
     if suffix is None or suffixes.get(path.suffix.lower()) == suffixes[suffix]:
         return path
     return path.with_suffix(suffix)
 
 
-def _untaken(path: Path, taken: set[str]) -> Path:
-    number, candidate = 1, path
-    while _folded(candidate) in taken:
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
-
-
 def _folded(path: Path) -> str:
     """One spelling for paths that some file systems hold to be the same."""
     return str(path.absolute()).casefold()
-
-
-def _report_place(inputs: Sequence[str], items: Sequence[Item], verb: str, folder: Path | None) -> Path:
-    if folder is None and Path(inputs[0]).is_dir():
-        folder = default_output(Path(inputs[0]), verb)
-    first = items[0].output
-    return folder / "report.json" if folder else first.with_name(f"{first.stem}-report.json")

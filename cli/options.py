@@ -8,6 +8,7 @@ import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class Option(click.Option):
@@ -40,7 +41,7 @@ def option(*names: str, group: str, **settings: Any) -> Callable[[Function], Fun
 def files(function: Function) -> Function:
     """Inputs and outputs."""
     for decorate in (
-        option("--report", type=PATH, help="Where report.json goes [default: with the outputs].", group="Output"),
+        option("--report", type=FILE, help="Where report.json goes [default: with the outputs].", group="Output"),
         option("--force", is_flag=True, help="Do finished work again, and replace files of others.", group="Output"),
         option(
             "-o",

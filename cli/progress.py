@@ -31,7 +31,8 @@ def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
                 next_line = now.seconds + LINE_EVERY
                 console.print(f"{now.name}: {pace(now)}", markup=False)
             if now.finished and now.finished.error:
-                console.print(f"failed: {now.finished.error}", markup=False)
+                named = "" if now.name in now.finished.error else f"{now.name}: "
+                console.print(f"failed: {named}{now.finished.error}", markup=False)
                 if debug and now.finished.trace:
                     console.print(now.finished.trace, markup=False)
 
