@@ -16,11 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
+from fastdiff.apps.likeness import psnr
 from fastdiff.cli.main import main
 from fastdiff.models import recogniser
 
 ROOT = Path(__file__).parents[2]
 SAMPLES, BACKBONE = ROOT / "data" / "samples-edit", ROOT / "data" / "scenes"
+JUDGE = ROOT / "benchmarks" / "edit" / "judge.safetensors"  # trained apart from the recogniser that guides the attempts
 STORED = Path(__file__).parent / "stored.json"
 LARGEST = 30_000_000  # bytes of the backbone's folder
 ONE_LESS = 1  # edits found: processors differ in the last bits
@@ -57,11 +59,12 @@ def edited(folder: Path, wishes: list[tuple[str, str, str]], *options: str) -> l
 
 
 def measured(folder: Path) -> dict[str, float]:
-    """Word swaps by the default preset: how many are recognised as wished, and what is kept of the rest."""
+    """Word swaps by the default preset: how many another recogniser than the bundled one sees, and what is kept of the
+    rest."""
     reports = edited(folder, swaps())
-    reader = recogniser.bundled()
+    judge = recogniser.load(JUDGE)
     with torch.inference_mode():
-        seen = [reader.read(picture(report["output"]))[0].concept for report in reports]
+        seen = [judge.read(picture(report["output"]))[0].concept for report in reports]
     return {
         "found": sum(concept(report["prompt"]) == told for report, told in zip(reports, seen, strict=True)),
         "psnr_unedited": float(np.mean([report["psnr_unedited"] or 0.0 for report in reports])),
@@ -100,6 +103,26 @@ def test_a_sample_is_recognised_without_being_told(tmp_path: Path) -> None:
     (report,) = json.loads((tmp_path / "out-report.json").read_text())["edits"]
     assert report["source"] == caption and f"recognised as '{caption}'" in report["reason"]
     assert report["preset"] == "quick"  # of the bundled model
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("preset", ["quick", "dit4edit", "edit-friendly"])
+def test_a_gpu_edits_and_inverts_as_the_processor_does(preset: str, tmp_path: Path) -> None:
+    scene, how = str(SAMPLES / "dog-face.png"), ("--preset", preset, "--steps", "4", "--dtype", "float32")
+    wish = ("--prompt", "fox on a red background", "--emphasize", "fox:1.5")
+    for device in ("cpu", "cuda"):
+        out = tmp_path / f"{device}.png"
+        assert main(["edit", scene, *wish, *how, "--device", device, "--attempts", "1", "-o", str(out)]) == 0
+        assert main(["invert", scene, *how, "--device", device, "-o", str(tmp_path / device)]) == 0
+    assert psnr(picture(tmp_path / "cuda.png"), picture(tmp_path / "cpu.png")) > 40
+
+
+def test_a_word_beyond_the_vocabulary_is_told(tmp_path: Path) -> None:
+    caption = captions()["dog-face.png"]
+    wish = caption.replace("dog face", "zebra").replace("blue", "magenta")
+    (report,) = edited(tmp_path, [("dog-face.png", caption, wish)])
+    assert report["reason"] == "the model does not know the word 'zebra'; the model does not know the word 'magenta'"
 
 
 def test_it_tries_again_while_the_word_is_not_seen_and_says_so(tmp_path: Path) -> None:
