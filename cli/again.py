@@ -36,6 +36,6 @@ def make(options: "Options", target: Path, force: bool, debug: bool) -> int:
     from fastdiff.cli.progress import shown
 
     with shown(debug=debug) as watch:
-        report = app.run(replace(options, out=target, force=options.force or force), watch)
+        report = app.run(replace(options, out=target, force=force), watch)
     click.echo(report.edits[0].output or report.edits[0].reason)
     return report.exit_code

@@ -41,6 +41,8 @@ def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
     if as_json:
         click.echo(told.to_json(), nl=False)
     else:
+        if told.notes:
+            click.echo(f"{told.output}: {'; '.join(told.notes)}")
         click.echo(
             f"{told.output}: {told.inversion}, {told.calls} calls; the round trip is {told.roundtrip_error:.1e} off in "
             f"latents and reaches {told.psnr:.2f} dB in pixels, the codec alone {told.codec_ceiling:.2f} dB"

@@ -18,6 +18,6 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
       fastdiff edit fox.png --prompt "owl on a teal background" --preview --n 8
       fastdiff refine fox-preview-3.png
     """
-    from fastdiff.apps.edit.app import refined
+    from fastdiff.apps.edit.memory import refined
 
     return make(refined(png), out or png.with_name(f"{png.stem}-refine.png"), force, debug)

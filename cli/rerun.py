@@ -17,6 +17,6 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
     Example:
       fastdiff rerun fox-edit.png
     """
-    from fastdiff.apps.edit.app import remembered
+    from fastdiff.apps.edit.memory import remembered
 
     return make(remembered(png), out or png.with_name(f"{png.stem}-rerun.png"), force, debug)

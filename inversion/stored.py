@@ -10,6 +10,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -51,12 +52,12 @@ def store(path: Path, inversion: Inversion, setting: Setting) -> None:
     path.write_bytes(save(whole, {"inversion": json.dumps(header)}))
 
 
-def load(path: Path, schedule: Schedule) -> tuple[Inversion, Setting]:
-    """Read an inversion to go on with under this schedule, on the CPU.
+def load(path: Path, schedule: Schedule, device: str | torch.device = "cpu") -> tuple[Inversion, Setting]:
+    """Read an inversion to go on with under this schedule, on this device.
 
     Raises UsageError for a file that is too large, damaged or no inversion, and for one made on another schedule.
     """
-    header, tensors = _read(path)
+    header, tensors = _read(path, str(device))
     try:
         setting = Setting(str(header["method"]), tuple(map(str, header["prompts"])), float(header["guidance"]))
         grid = tuple(Level(*map(float, level)) for level in header["grid"])
@@ -93,11 +94,11 @@ def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver:
     return replace(solver, noise=Maps(maps)) if isinstance(solver, Multistep) and maps is not None else solver
 
 
-def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a stored inversion of at most 2 GiB")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt", device=device) as file:
             header = json.loads((file.metadata() or {}).get("inversion", "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ class Word:
 
     text: str  # as the text encoder reads it: lower case
     tokens: tuple[int, ...]  # positions in the token sequence, rising
+    known: bool = True  # whether the tokenizer has tokens for all of its letters
 
 
 @dataclass(frozen=True)

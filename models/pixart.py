@@ -49,7 +49,7 @@ class PixArt(Hearing):
         mask = torch.tensor(told.attention_mask, dtype=torch.bool, device=self.device)
         with self._at_work(self.text_encoder):
             embeddings = self.text_encoder(tokens, attention_mask=mask).last_hidden_state
-        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, told))
+        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, told, self.tokenizer.unk_token_id))
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride

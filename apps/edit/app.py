@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from fastdiff.apps import atomic, batch, inputs, ledger, picture, resume
-from fastdiff.apps.edit import table
+from fastdiff.apps.edit import memory, table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
@@ -16,10 +15,6 @@ from fastdiff.apps.ledger import Ledger
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
-REMEMBERED = (
-    *("model", "dtype", "solver", "steps", "guidance", "strength", "focus", "merge", "blend", "emphasize", "release"),
-    *("residual", "preview", "attempts", "force"),
-)
 
 
 @dataclass(frozen=True)
@@ -113,83 +108,49 @@ class Worker:
             output=str(item.output),
             prompt=wish.prompt,
             seed=seed,
+            reason="; ".join(filter(None, (edited.report.reason, original.loss))) or None,
             seconds=round(time.monotonic() - began, 3),
         )
         with atomic.draft(item.output) as draft:
-            picture.save(edited.colour, original, draft, _record(report, options, content))
+            picture.save(edited.colour, original, draft, memory.record(report, options, content))
             book.publish({item.output: draft}, [asdict(report)], final=True)
         return report
 
 
-def _record(report: EditReport, options: Options, content: str) -> dict[str, Any]:
-    """What a PNG tells of its making: the input and its digest, and the options with what they left open put in."""
-    chosen = {name: getattr(options, name) for name in REMEMBERED}
-    mask = str(options.mask.resolve()) if options.mask else None
-    chosen |= {"prompt": report.prompt, "source": report.source, "seed": report.seed, "preset": report.preset}
-    return {"input": str(Path(report.input).resolve()), "sha256": content, "options": chosen | {"mask": mask}}
-
-
-def remembered(path: Path) -> Options:
-    """The options that made a PNG, to make it again.
-
-    Raises UsageError for a file that does not say, and for an input that is no longer there or has changed.
-    """
-    record = picture.read_record(path)
-    try:
-        source, digest, chosen = Path(record["input"]), record["sha256"], dict(record["options"])
-        emphasize, release = (tuple(chosen.pop(name)) for name in ("emphasize", "release"))
-        chosen["mask"] = Path(chosen["mask"]) if chosen["mask"] else None
-        options = Options((str(source),), emphasize=emphasize, release=release, **chosen)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
-    if ledger.file_digest(source) != digest:
-        raise UsageError(f"{source} has changed since {path.name} was made from it")
-    return options
-
-
-def refined(path: Path) -> Options:
-    """The options that finish a preview, from its very noise.
-
-    Raises UsageError as `remembered` does, and for what is no preview.
-    """
-    options = remembered(path)
-    if not options.preview:
-        raise UsageError(f"{path.name} is finished: give a picture that --preview made")
-    return replace(options, preview=False, attempts=1)
-
-
 def _plan(options: Options) -> tuple[inputs.Plan, Work]:
     """The outputs to make, one a picture, wish and variant."""
-    if options.csv:
-        rows = table.read(options.csv)
-        names: Sequence[str] = list(dict.fromkeys(str(path) for path, _ in rows))
-        wishes: Mapping[Path, list[Wish]] = _grouped(rows)
-    else:
-        assert options.prompt is not None
-        names, wishes = options.inputs, {}
-    plan = inputs.plan(
-        names,
-        verb=PREVIEW_VERB if options.preview else VERB,
-        suffixes=picture.SUFFIXES,
-        out=picture.png_place(options.out),
-        suffix=".png",
-        recursive=options.recursive,
-    )
+    if options.prompt is not None and not options.prompt.strip():
+        raise UsageError("an empty prompt: say what the picture shall show")
+    if options.mask is not None:
+        picture.read(options.mask)  # here, where what is wrong with it stops all
+    plan, wishes = _asked(options)
     items, told = [], []
     for item in plan.items:
-        mine = wishes.get(item.source, [Wish(options.prompt or "", options.source)])
-        for number, (wish, seed) in enumerate(((wish, options.seed + n) for wish in mine for n in range(options.n)), 1):
-            output = _numbered(item.output, number) if len(mine) * options.n > 1 else item.output
-            items.append(replace(item, output=output))
-            told.append((output, wish, seed))
-    return inputs.Plan(tuple(items), plan.report), Work(options, tuple(told))
+        mine = [(wish, options.seed + n) for wish in wishes[item.source.resolve()] for n in range(options.n)]
+        told += mine
+        numbered = [replace(item, output=_numbered(item.output, number)) for number in range(1, len(mine) + 1)]
+        items += numbered if len(mine) > 1 else [item]
+    outputs = tuple(inputs.untaken(item.output for item in items))
+    items = [replace(item, output=output) for item, output in zip(items, outputs, strict=True)]
+    work = Work(options, tuple((output, *each) for output, each in zip(outputs, told, strict=True)))
+    return inputs.Plan(tuple(items), plan.report), work
 
 
-def _grouped(rows: Sequence[tuple[Path, Wish]]) -> dict[Path, list[Wish]]:
-    grouped: dict[Path, list[Wish]] = {}
+def _asked(options: Options) -> tuple[inputs.Plan, Mapping[Path, Sequence[Wish]]]:
+    """The pictures, each with one output, and what is wished of them by their resolved paths."""
+    verb = PREVIEW_VERB if options.preview else VERB
+    kinds, out = picture.SUFFIXES, picture.png_place(options.out)
+    if options.csv is None:
+        plan = inputs.plan(
+            options.inputs, verb=verb, suffixes=kinds, out=out, suffix=".png", recursive=options.recursive
+        )
+        wish = Wish(options.prompt or "", options.source)
+        return plan, {item.source.resolve(): [wish] for item in plan.items}
+    rows = table.read(options.csv)
+    wishes: dict[Path, list[Wish]] = {}
     for path, wish in rows:
-        grouped.setdefault(path, []).append(wish)
-    return grouped
+        wishes.setdefault(path.resolve(), []).append(wish)
+    return inputs.listed([path for path, _ in rows], verb=verb, suffixes=kinds, out=out, suffix=".png"), wishes
 
 
 def _numbered(output: Path, number: int) -> Path:

@@ -1,7 +1,7 @@
 """One edit from picture to picture: what it shows, the edit in latents, and back to pixels with all that was kept."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -17,14 +17,16 @@ from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, bolder, default
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
-from fastdiff.apps.edit.sampling import Edit, Sampled
+from fastdiff.apps.edit.sampling import Edit, Sampled, inverter_of
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.inversion.invert import Inversion
 from fastdiff.models import recogniser
+from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 
 SEEN = 0.5  # probability from which on what was wished is there
@@ -88,10 +90,7 @@ class Editor:
     def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
         """The edit from one noise."""
         expected = cost(self._preset, self._options).calls
-        with warnings.catch_warnings(action="ignore"):
-            inversion = begun.edit.invert(lambda calls: tick(min(calls / expected, 1)))
-        if inversion.converged is not None and not inversion.converged.all():
-            begun.notes.append("its inversion is not exact: lower the guidance, or take more steps")
+        inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.calls
         sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
         return self.finish(begun, inversion, sampled, mask)
@@ -103,12 +102,12 @@ class Editor:
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
         latents = self._backbone.encode(canvas.picture)
-        again = self._backbone.decode(latents)
+        again = self.decode(latents)
         source, said = self._source(canvas, again, wish)
         shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
         if self._options.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
-        notes += said + [f"the model did not hear '{each.cut[0]}'" for each in (shown, wished) if each.cut[0]]
+        notes += said + _unheard(shown, wished)
         edit = Edit(
             self._backbone,
             self._preset,
@@ -125,15 +124,23 @@ class Editor:
         )
         return Begun(canvas, again, edit, source, notes)
 
+    def invert(self, begun: Begun, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
+        """The path of the source, with a note where it is not exact; `watch` is told the number of every call."""
+        with warnings.catch_warnings(action="ignore"):
+            inversion = begun.edit.invert(watch)
+        if inversion.converged is not None and not inversion.converged.all():
+            begun.notes.append("its inversion is not exact: take more steps")
+        return inversion
+
     def finish(self, begun: Begun, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None) -> Edited:
         """The picture of what was sampled, with all that was kept."""
         canvas, before, original = begun.canvas, begun.edit.latents, begun.canvas.original
         share = edited_share(before, sampled.latents)
+        after, share = torch.lerp(before, sampled.latents, share), share.cpu()
         if self._options.residual:
-            after = torch.lerp(before, sampled.latents, share)
-            colour = canvas.finish(self._backbone.decode(after), begun.again, share)
+            colour = canvas.finish(self.decode(after), begun.again, share)
         else:
-            colour = canvas.lift(self._backbone.decode(sampled.latents)).clamp(-1, 1)
+            colour = canvas.lift(self.decode(sampled.latents)).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
             colour = torch.lerp(original, colour, mask)
         kept = (canvas.wide(share) < 0.5).expand_as(original)
@@ -152,7 +159,11 @@ class Editor:
             reason="; ".join(begun.notes) or None,
             options=asdict(begun.edit.preset) | {name: getattr(self._options, name) for name in names},
         )
-        return Edited(colour[0].cpu(), report)
+        return Edited(colour[0], report)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""
+        return self._backbone.decode(latents).cpu()
 
     def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
@@ -160,7 +171,7 @@ class Editor:
             said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
             return wish.source or "", said
         evidence = examine(canvas.picture, again, self._recogniser)
-        if evidence.against and not self._options.force:
+        if evidence.against and not (self._options.outside or self._options.force):
             raise UsageError(
                 f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
                 f"as --model {LARGE}, or go on with --force"
@@ -168,6 +179,13 @@ class Editor:
         if wish.source is not None:
             return wish.source, []
         return evidence.reading.caption, [f"recognised as '{evidence.reading.caption}'"]
+
+
+def _unheard(*prompts: Prompts) -> list[str]:
+    """What the model makes nothing of in prompts of one row."""
+    cut = [f"the model did not hear '{each.cut[0]}'" for each in prompts if each.cut[0]]
+    unknown = [word.text for each in prompts for word in each.words[0] if not word.known]
+    return list(dict.fromkeys(cut + [f"the model does not know the word '{word}'" for word in unknown]))
 
 
 def _part(tick: Tick, number: int, of: int) -> Tick:
@@ -191,7 +209,7 @@ def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
 def preset(options: Options) -> Preset:
     """The preset of the options with what they change about it; how bold it is being given, one attempt is made.
 
-    Raises UsageError for an unknown solver.
+    Raises UsageError for an unknown solver, and for one that inverts in no way.
     """
     if options.solver is not None and options.solver not in SOLVERS:
         raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
@@ -199,4 +217,6 @@ def preset(options: Options) -> Preset:
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.guidance is not None or options.strength is not None:
         changes.setdefault("attempts", 1)
-    return replace(PRESETS[options.preset or default(options.model)], **changes)
+    chosen = replace(PRESETS[options.preset or default(options.model)], **changes)
+    inverter_of(chosen, Noise(options.seed))
+    return chosen

@@ -21,7 +21,7 @@ SUFFIX = ".safetensors"
 @dataclass(frozen=True)
 class Inverted:
     """What an inversion file gives back: the distance of its latents, relative to the picture's, and the PSNR in dB of
-    the picture at the model's size, beside what the codec alone reaches."""
+    the picture at the model's size, beside what the codec alone reaches; `notes` are sentences worth knowing."""
 
     output: str
     source: str
@@ -30,6 +30,7 @@ class Inverted:
     roundtrip_error: float
     psnr: float
     codec_ceiling: float
+    notes: tuple[str, ...]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -38,32 +39,39 @@ class Inverted:
 def run(options: Options) -> Inverted:
     """Invert one picture, write the file, read it again, and regenerate the picture from what was read.
 
-    Raises UsageError for several inputs and as the editor does, OutputError where a file would be replaced unasked.
+    Raises UsageError for several inputs, an output that is a folder or named as a picture, and as the editor does,
+    OutputError where a file would be replaced unasked.
     """
-    if len(options.inputs) != 1 or not (source := Path(options.inputs[0])).is_file():
+    if len(options.inputs) != 1:
         raise UsageError("give one picture to invert")
+    source = Path(options.inputs[0])
+    original = picture.read(source)
     target = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
+    if target.is_dir() or target.suffix.lower() in picture.SUFFIXES:
+        kind = "a folder" if target.is_dir() else "named as a picture"
+        raise UsageError(f"{target} is {kind}: an inversion is one {SUFFIX} file")
     if target.exists() and not options.force:
         raise OutputError(f"{target} exists: give --force to replace it")
     editor = Editor(options)
     with torch.inference_mode():
         shown = Wish(options.source or "", options.source)
-        begun = editor.begin(picture.read(source).colour, shown, options.seed)
+        begun = editor.begin(original.colour, shown, options.seed)
         edit, now = begun.edit, begun.canvas.picture
-        inversion = edit.invert()
-        setting = Setting(edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
+        inversion = editor.invert(begun)
+        setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
         with atomic.draft(target) as draft:
             stored.store(draft, inversion, setting)
             atomic.publish(draft, target)
-        again, _ = stored.load(target, edit.backbone.trained.schedule)
+        again, _ = stored.load(target, edit.backbone.trained.schedule, edit.latents.device)
         latents = edit.regenerate(again)
-        after = edit.backbone.decode(latents)
+        after = editor.decode(latents)
     return Inverted(
         str(target),
         begun.source,
-        edit.preset.solver or edit.preset.inversion,
+        setting.method,
         inversion.calls,
         distance(latents, edit.latents),
         psnr(after.clamp(-1, 1), now),
         psnr(begun.again.clamp(-1, 1), now),
+        tuple(begun.notes),
     )

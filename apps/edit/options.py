@@ -2,7 +2,6 @@
 
 import importlib.metadata
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 from fastdiff.apps import ledger
@@ -26,8 +25,8 @@ class Options:
     nothing changes, `mask` a picture that is white where something may; `emphasize` holds words with factors such as
     "stripes:1.5", `release` words with the share of the steps after which they are no longer heard where the source
     heard its own. `preview` takes a few steps of the edit, in one attempt. `n` variants differ by their seed.
-    `force` does finished edits again, replaces files that edit did not make, and edits pictures unlike the model's own.
-    With `offload` only the transformer stays on the device between uses.
+    `outside` edits pictures unlike the model's own; `force` does too, and does finished edits again, and replaces files
+    that edit did not make. With `offload` only the transformer stays on the device between uses.
     """
 
     inputs: tuple[str, ...] = ()
@@ -37,6 +36,7 @@ class Options:
     out: Path | None = None
     recursive: bool = False
     force: bool = False
+    outside: bool = False
     preset: str | None = None
     model: str = "scenes"
     solver: str | None = None
@@ -77,8 +77,9 @@ class Options:
             ("merge", self.merge, 0, 0.75),
             ("attempts", self.attempts, 1, 100),
             ("variants", self.n, 1, 100),
+            ("seed", self.seed, 0, 2**63),
         ):
-            if value is not None and not (isfinite(value) and low <= value <= high):
+            if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} of {value}: from {low} to {high}")
 
     def fingerprint(self) -> str:

@@ -28,7 +28,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, time_part
 from fastdiff.solvers.integrate import Progress, Solver, integrate
 from fastdiff.solvers.multistep import Multistep
-from fastdiff.solvers.noise import Noise, Thinned
+from fastdiff.solvers.noise import Noise, NoiseSource, Thinned
 from fastdiff.solvers.registry import SOLVERS
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -79,8 +79,9 @@ class Edit:
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
+        inverter = inverter_of(self.preset, Thinned(Noise(self.seed), self._visited))
         with self._alone() as f:
-            return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, self._inverter, measure=False)
+            return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back, without pins."""
@@ -181,21 +182,6 @@ class Edit:
         tokens = self._transformer.pos_embed(self.latents.to(self._transformer.dtype))[0]
         return match(tokens, destinations(*self._token_grid, self.seed), self.preset.merge)
 
-    @property
-    def _inverter(self) -> Inverter:
-        preset, noise = self.preset, Thinned(Noise(self.seed), self._visited)
-        if preset.solver is not None:
-            solver = SOLVERS[preset.solver]()
-            if isinstance(solver, Multistep) and solver.stochastic:
-                return EditFriendly(solver, noise)
-            return Reversed(solver)
-        inverter = INVERTERS[preset.inversion]()
-        if isinstance(inverter, EditFriendly):
-            return replace(inverter, noise=noise)
-        if isinstance(inverter, BackwardEuler):
-            return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
-        return inverter
-
     @cached_property
     def _visited(self) -> tuple[int, ...]:
         """The levels of the preset's run, from 0, that this one visits."""
@@ -214,6 +200,22 @@ class Edit:
     @property
     def _token_grid(self) -> tuple[int, int]:
         return self.backbone.token_grid(self.latents)
+
+
+def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
+    """The inverter of a preset, with this noise if it records any. Raises UsageError for a solver that inverts in no
+    way."""
+    if preset.solver is not None:
+        solver = SOLVERS[preset.solver]()
+        if isinstance(solver, Multistep) and solver.stochastic:
+            return EditFriendly(solver, noise)
+        return Reversed(solver)
+    inverter = INVERTERS[preset.inversion]()
+    if isinstance(inverter, EditFriendly):
+        return replace(inverter, noise=noise)
+    if isinstance(inverter, BackwardEuler):
+        return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
+    return inverter
 
 
 def _both(source: Prompts, target: Prompts) -> Prompts:

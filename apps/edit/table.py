@@ -15,7 +15,8 @@ COLUMNS = {"input", "prompt", "source"}
 def read(path: Path) -> list[tuple[Path, Wish]]:
     """The pictures and what is wished for, row by row; relative names are beside the table.
 
-    Raises UsageError for a file that is too large, is no UTF-8 CSV, lacks or has other columns, or has empty cells.
+    Raises UsageError for a file that is too large, is no UTF-8 CSV, lacks or has other columns, or has empty cells or
+    too many.
     """
     columns, rows = read_rows(path)
     if not {"input", "prompt"} <= columns <= COLUMNS:
@@ -27,8 +28,10 @@ def read(path: Path) -> list[tuple[Path, Wish]]:
 
 
 def _edit(path: Path, number: int, row: Mapping[str, str | None]) -> tuple[Path, Wish]:
-    picture, prompt = row["input"], row["prompt"]
-    if not picture or not prompt or None in row.values():
+    picture, prompt = row["input"] or "", row["prompt"] or ""
+    if None in row:
+        raise UsageError(f"line {number} of {path} has too many cells: put a prompt with commas in quotes")
+    if not Path(picture).name or not prompt.strip() or None in row.values():
         raise UsageError(f"line {number} of {path}: give an input and a prompt")
     if max(len(prompt), len(row.get("source") or "")) > LONGEST_PROMPT:
         raise UsageError(f"line {number} of {path}: a prompt has at most {LONGEST_PROMPT} characters")

@@ -2,14 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tiny_pixart
-from PIL import Image
+from PIL import Image, PngImagePlugin
+from safetensors import safe_open
 
-from fastdiff.apps.edit import app
+from fastdiff.apps import ledger
+from fastdiff.apps.edit import memory
+from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.apps.edit.report import EditReport
 from fastdiff.cli.main import main
 
 FAST = ("--source", "a fox on grass", "--steps", "4")
@@ -85,7 +91,7 @@ def test_a_preview_is_finished_to_what_the_edit_would_have_been(
     assert edit(*wish, "--preview", "--n", "2") == 0
     assert "a preview, which `fastdiff refine` finishes" in capsys.readouterr().out
     preview = photo.with_name("photo-preview-2.png")
-    assert app.refined(preview).attempts == 1  # others are of other noise
+    assert memory.refined(preview).attempts == 1  # others are of other noise
     assert main(["refine", str(preview)]) == 0
     assert edit(*wish, "--seed", "1") == 0
     whole = photo.with_name("photo-edit.png")
@@ -144,6 +150,51 @@ def test_a_changed_input_is_not_made_again(model: Path, photo: Path, capsys: pyt
     assert "photo.png does not say how it was made" in told
 
 
+def test_what_is_made_again_replaces_no_file_of_others_unasked(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edit(photo, *FAST, "--prompt", "a cat", "--model", model, "--force") == 0
+    made, other = photo.with_name("photo-edit.png"), photo.with_name("other.png")
+    other.write_text("a file of others")
+    assert memory.remembered(made).outside and not memory.remembered(made).force
+    assert main(["rerun", str(made), "-o", str(other)]) == 5
+    assert other.read_text() == "a file of others" and "give --force" in capsys.readouterr().err
+    assert main(["rerun", str(made), "-o", str(other), "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"seed": "a"}, {"model": 5}, {"prompt": None}, {"guidance": "4"}, {"emphasize": [1]}, {"release": "dog:1"}),
+        *({"mask": ["mask.png"]}, {"outside": 1}, {"steps": 2.5}),
+    ],
+    ids=str,
+)
+def test_a_record_that_was_tampered_with_is_refused(
+    changes: dict[str, Any], photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tampered = recorded(photo, Options((str(photo),), prompt="a cat"), changes)
+    assert main(["rerun", str(tampered)]) == 2
+    assert "does not say how it was made in a way" in capsys.readouterr().err
+
+
+def test_a_record_decides_nothing_but_how_the_picture_is_edited(photo: Path) -> None:
+    options = Options((str(photo),), prompt="a cat", source="a fox", seed=3, preset="ledits", emphasize=("cat:2",))
+    strange = {"n": 3, "report": "x", "force": True, "jobs": 9, "device": "cuda", "csv": "edits.csv", "magic": 1}
+    assert memory.remembered(recorded(photo, options, strange)) == options
+
+
+def recorded(photo: Path, options: Options, changes: dict[str, Any]) -> Path:
+    """A PNG with the record of these options after the changes."""
+    report = EditReport(str(photo), source=options.source, prompt=options.prompt, seed=options.seed, preset="ledits")
+    told = memory.record(report, options, ledger.file_digest(photo))
+    told["options"] |= changes
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("fastdiff", json.dumps(told))
+    Image.open(photo).save(photo.with_name("recorded.png"), pnginfo=text)
+    return photo.with_name("recorded.png")
+
+
 def test_finished_edits_are_not_done_again(model: Path, photo: Path) -> None:
     wish = (photo, *FAST, "--prompt", "a cat", "--model", model)
     assert edit(*wish) == 0
@@ -168,24 +219,87 @@ def test_alpha_resolution_and_orientation_are_kept(model: Path, tmp_path: Path) 
     assert pixels(tmp_path / "out" / "turned.png").shape == (80, 60, 3)
 
 
-def test_a_table_of_edits(model: Path, photo: Path) -> None:
+def test_transparent_colours_are_kept_where_nothing_is_edited_and_meant_for_white_elsewhere(
+    model: Path, photo: Path
+) -> None:
+    rgba = np.dstack([pixels(photo), np.full((90, 120), 128, np.uint8)])
+    rgba[:20, :, 3] = 0
+    Image.fromarray(rgba).save(photo.with_name("clear.png"))
+    wish = (photo.with_name("clear.png"), *FAST, "--model", model)
+    assert edit(*wish, "--prompt", "a fox on grass") == 0
+    assert np.array_equal(pixels(photo.with_name("clear-edit.png")), rgba)
+    assert edit(*wish, "--prompt", "a cat on grass", "-o", photo.with_name("cat.png")) == 0
+    white = Image.new("RGBA", (120, 90), "white")
+    Image.alpha_composite(white, Image.open(photo.with_name("clear.png"))).convert("RGB").save(photo)
+    assert edit(photo, *FAST, "--model", model, "--prompt", "a cat on grass") == 0
+    again = np.asarray(Image.alpha_composite(white, Image.open(photo.with_name("cat.png"))))[..., :3].astype(int)
+    reachable = np.maximum(pixels(photo.with_name("photo-edit.png")).astype(int), 255 - rgba[..., 3:].astype(int))
+    assert np.abs(again - reachable).max() <= 1
+    assert not np.array_equal(pixels(photo.with_name("cat.png")), rgba)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return json.loads((out / "report.json").read_text())["edits"]
+
+
+def test_a_table_of_edits_does_what_it_can(model: Path, photo: Path) -> None:
+    (photo.parent / "folder").mkdir()
+    (photo.parent / "folder" / "other.png").write_bytes(photo.read_bytes())
     table = photo.with_name("edits.csv")
-    table.write_text("input,prompt,source\nphoto.png,a cat,a fox\nphoto.png,a dog,\nlost.png,a dog,\n")
-    wish = ("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o"))
-    assert edit(*wish) == 2
-    table.write_text("input,prompt,source\nphoto.png,a cat,a fox\nphoto.png,a dog,\n")
-    assert edit(*wish) == 0
-    told = json.loads((photo.with_name("o") / "report.json").read_text())["edits"]
-    assert [(each["source"], each["prompt"]) for each in told] == [("a fox", "a cat"), ("", "a dog")]
-    assert "nobody said what it shows" in told[1]["reason"]
+    lines = ("photo.png,a cat,a fox", "folder/../photo.png,a dog,", "lost.png,a dog,", "folder,a dog,", "*.png,a dog,")
+    table.write_text("\n".join(["input,prompt,source", *lines]))
+    assert edit("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o")) == 4
+    first, second, *failed = rows(photo.with_name("o"))
+    assert [(each["source"], each["prompt"]) for each in (first, second)] == [("a fox", "a cat"), ("", "a dog")]
+    assert "nobody said what it shows" in second["reason"]
+    assert [each["status"] for each in failed] == ["failed"] * 3
+    for each, sentence in zip(failed, ("lost.png does not exist", "folder is a folder", "*.png does not"), strict=True):
+        assert sentence in each["reason"]
+
+
+def test_a_table_may_name_earlier_results(model: Path, photo: Path) -> None:
+    Image.open(photo).save(photo.with_name("photo-edit.png"))
+    table = photo.with_name("edits.csv")
+    table.write_text("input,prompt\nphoto.png,a cat\nphoto-edit.png,a dog\n")
+    assert edit("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o")) == 0
+    assert [each["prompt"] for each in rows(photo.with_name("o"))] == ["a cat", "a dog"]
+
+
+def test_every_edit_has_an_output_of_its_own(model: Path, photo: Path) -> None:
+    Image.open(photo).save(photo.with_name("photo-1.png"))
+    table = photo.with_name("edits.csv")
+    table.write_text("input,prompt\nphoto.png,a cat\nphoto-1.png,a dog\nphoto.png,a fox\n")
+    assert edit("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o")) == 0
+    told = {Path(each["output"]).name: each["prompt"] for each in rows(photo.with_name("o"))}
+    assert told == {"photo-1.png": "a cat", "photo-2.png": "a fox", "photo-1-2.png": "a dog"}
+    for name, prompt in told.items():
+        assert memory.remembered(photo.with_name("o") / name).prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [("photo.png,a cat, on grass", "commas in quotes"), ("photo.png, ", "a prompt"), (".,a cat", "give an input")],
+)
+def test_a_row_that_is_no_edit_stops_the_table(
+    row: str, sentence: str, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo.with_name("edits.csv").write_text(f"input,prompt\n{row}\n")
+    assert edit("--csv", photo.with_name("edits.csv")) == 2
+    told = capsys.readouterr().err
+    assert "line 2 of" in told and sentence in told
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ((), "give pictures and --prompt"),
+        (("--prompt", " "), "an empty prompt"),
+        (("--prompt", "a cat", "--seed", "-3"), "seed of -3"),
         (("--prompt", "a cat", "--strength", "0"), "strength of 0"),
         (("--prompt", "a cat", "--solver", "magic"), "unknown solver 'magic'"),
+        (("--prompt", "a cat", "--solver", "sa-solver"), "fastdiff: inversion by SASolver, which adds noise"),
+        (("--prompt", "a cat", "--mask", "lost.png"), "fastdiff: lost.png cannot be read"),
+        (("--prompt", "a cat", "--report", "."), "'.' is a directory"),
         (("--prompt", "a cat", "--blend", "zebra"), "'zebra'"),
         (("--prompt", "a cat", "--emphasize", "cat"), "as in stripes:1.5"),
         (("--prompt", "a cat", "--source", "a fox", "--release", "zebra:0.5"), "'zebra'"),
@@ -209,6 +323,12 @@ def test_prompts_that_are_too_long_are_told(model: Path, photo: Path) -> None:
     assert "the model did not hear 'cat a cat" in told["reason"]
 
 
+def test_words_that_the_model_does_not_know_are_told(model: Path, photo: Path) -> None:
+    assert edit(photo, *FAST, "--prompt", "a 狗, an owl & a 狗", "--model", model) == 0
+    (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    assert told["reason"].endswith("knows; the model does not know the word '狗'")
+
+
 @pytest.mark.parametrize("preset", ["ledits", "edit-friendly", "dit4edit-exact"])
 def test_an_inversion_file_gives_the_picture_back(
     preset: str, model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
@@ -226,3 +346,54 @@ def test_an_inversion_file_gives_the_picture_back(
 def test_an_inexact_inversion_says_so(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", str(photo), *FAST, "--model", str(model), "--solver", "ddim", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["roundtrip_error"] > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("photo.png", "-o", "out.PNG"), "out.PNG is named as a picture"),
+        (("photo.png", "-o", "."), ". is a folder"),
+        (("lost.png",), "lost.png cannot be read: No such file"),
+    ],
+)
+def test_wrong_inversions_are_one_sentence(
+    arguments: tuple[str, ...],
+    sentence: str,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    assert main(["invert", *arguments]) == 2
+    assert sentence in capsys.readouterr().err and not Path("out.PNG").exists()
+
+
+def test_an_inversion_tells_its_method_and_what_is_worth_knowing(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photo.with_name("photo.safetensors")
+    wish = ("--model", str(model), "--steps", "2", "--source", "a 狗", "-o", str(out))
+    assert main(["invert", str(photo), *wish, "--preset", "dit4edit"]) == 0
+    told = capsys.readouterr()
+    assert "worked on at 296 x 222" in told.out and "does not know the word '狗'; its inversion is not" in told.out
+    assert told.err == ""
+    assert main(["invert", str(photo), *wish, "--force", "--solver", "dpmpp-2m"]) == 0
+    with safe_open(out, "pt") as file:
+        assert json.loads(file.metadata()["inversion"])["method"] == "dpmpp-2m"
+
+
+def test_failures_name_their_picture_once(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (1, 1)).save(photo.with_name("speck.png"))
+    photo.with_name("empty.png").touch()
+    assert edit(photo.parent, *FAST, "--prompt", "a cat", "--model", model) == 4
+    told = capsys.readouterr().err.splitlines()
+    assert "failed: empty.png is empty" in told and any(
+        "failed: speck.png: a picture of 1 x 1" in line for line in told
+    )
+
+
+def test_depth_that_a_result_lacks_is_told(model: Path, photo: Path) -> None:
+    cv2.imwrite(str(photo), cv2.imread(str(photo)).astype(np.uint16) * 257)
+    assert edit(photo, *FAST, "--prompt", "a cat", "--model", model) == 0
+    (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    assert told["reason"].endswith("; its 16 bits a channel became 8")

@@ -1,0 +1,61 @@
+"""What an edited PNG remembers of its making, and the options from that to make it again."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastdiff.apps import ledger, picture
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.report import EditReport
+from fastdiff.solvers.errors import UsageError
+
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("prompt", "model", "dtype"), str),
+    **dict.fromkeys(("source", "preset", "solver", "blend", "mask"), str | None),
+    **dict.fromkeys(("guidance", "strength", "focus", "merge"), float | int | None),
+    **dict.fromkeys(("steps", "attempts"), int | None),
+    **dict.fromkeys(("emphasize", "release"), list),
+    **dict.fromkeys(("residual", "preview", "outside"), bool),
+    "seed": int,
+}  # of the options that are remembered
+
+
+def record(report: EditReport, options: Options, content: str) -> dict[str, Any]:
+    """What a PNG tells of its making: the input and its digest, and the options with what they left open put in."""
+    chosen = {name: getattr(options, name) for name in KINDS}
+    chosen |= {name: getattr(report, name) for name in ("prompt", "source", "seed", "preset")}
+    chosen |= {"mask": options.mask and str(options.mask.resolve()), "outside": options.outside or options.force}
+    return {"input": str(Path(report.input).resolve()), "sha256": content, "options": chosen}
+
+
+def remembered(path: Path) -> Options:
+    """The options that made a PNG, to make it again.
+
+    Raises UsageError for a file that does not say, and for an input that is no longer there or has changed.
+    """
+    told = picture.read_record(path)
+    try:
+        source, digest, chosen = Path(told["input"]), told["sha256"], {name: told["options"][name] for name in KINDS}
+        unchanged = ledger.file_digest(source) == digest
+        words = {name: tuple(chosen[name]) for name in ("emphasize", "release")}
+        fits = all(isinstance(chosen[name], kind) for name, kind in KINDS.items())
+        if not fits or not all(isinstance(each, str) for each in (*words["emphasize"], *words["release"])):
+            raise TypeError
+        mask = chosen["mask"] and Path(chosen["mask"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
+    if not unchanged:
+        raise UsageError(f"{source} has changed since {path.name} was made from it")
+    return Options((str(source),), **chosen | words | {"mask": mask})
+
+
+def refined(path: Path) -> Options:
+    """The options that finish a preview, from its very noise.
+
+    Raises UsageError as `remembered` does, and for what is no preview.
+    """
+    options = remembered(path)
+    if not options.preview:
+        raise UsageError(f"{path.name} is finished: give a picture that --preview made")
+    return replace(options, preview=False, attempts=1)
