@@ -77,15 +77,22 @@ def listed(
     return _placed(list(map(search.named, files)), suffixes, out, suffix, None)
 
 
-def untaken(wishes: Iterable[Path]) -> Iterator[Path]:
-    """The wished paths in order, each a path of its own: those that come later are numbered (`page-2.png`)."""
-    taken: set[str] = set()
+def untaken(
+    wishes: Iterable[Path],
+    files: Callable[[Path], Iterable[Path]] = lambda path: (path,),
+    reserved: Iterable[Path] = (),
+) -> Iterator[Path]:
+    """The wished paths in order, each a path of its own: those that come later are numbered (`page-2.png`).
+
+    `files` are what is written for a path: none meets those of another, or one that is reserved.
+    """
+    taken = set(map(_folded, reserved))
     for wish in wishes:
         number, path = 1, wish
-        while _folded(path) in taken:
+        while not taken.isdisjoint(mine := set(map(_folded, files(path)))):
             number += 1
             path = wish.with_name(f"{wish.stem}-{number}{wish.suffix}")
-        taken.add(_folded(path))
+        taken |= mine
         yield path
 
 

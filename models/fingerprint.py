@@ -50,7 +50,12 @@ def _digest(names: Iterable[str], tensor: Callable[[str], Tensor], schedule: Sch
     for t in np.linspace(schedule.start, schedule.end, PROBES):
         total.update(f"{schedule.level(float(t)).alpha:.6f} ".encode())
     for name in sorted(names):
-        value = tensor(name).detach().float().cpu().contiguous()
-        total.update(f"{name} {tuple(value.shape)}".encode())
-        total.update(value.numpy().data)
+        add_tensor(total, name, tensor(name))
     return total.hexdigest()
+
+
+def add_tensor(total: "hashlib._Hash", name: str, value: Tensor) -> None:
+    """Count a tensor into a digest: its name, shape and float32 values."""
+    value = value.detach().float().cpu().contiguous()
+    total.update(f"{name} {tuple(value.shape)}".encode())
+    total.update(value.numpy().data)

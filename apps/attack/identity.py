@@ -11,6 +11,7 @@ from fastdiff.apps.attack.options import Options
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifiers import model_folder
+from fastdiff.models.fingerprint import add_tensor
 
 
 def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> str:
@@ -35,8 +36,7 @@ def of_classifier(classifier: ClassifierTarget) -> str:
     """Of its name, view and classes, its weights, and the file of the code of a network of one's own."""
     total = hashlib.sha256(repr((classifier.name, classifier.view, classifier.names)).encode())
     for name, value in chain(classifier.net.named_parameters(), classifier.net.named_buffers()):
-        total.update(f"{name} {tuple(value.shape)}".encode())
-        total.update(value.detach().float().cpu().contiguous().numpy().data)
+        add_tensor(total, name, value)
     if classifier.code is not None:
         total.update(ledger.file_digest(classifier.code).encode())
     return total.hexdigest()

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
+from fastdiff.apps import inputs
 from fastdiff.apps.inputs import Item
 
 
@@ -16,19 +16,5 @@ def difference_of(output: Path) -> Path:
 def apart(items: Sequence[Item], reserved: Path) -> tuple[Item, ...]:
     """The items with outputs that are numbered (`cat-2.png`) where they, or their differences, would be a file of an
     earlier item or the reserved one."""
-    taken = {_folded(reserved)}
-    named = []
-    for item in items:
-        wish = item.output
-        numbered = (wish.with_name(f"{wish.stem}-{number}{wish.suffix}") for number in count(2))
-        output = wish
-        while not taken.isdisjoint(files := {_folded(output), _folded(difference_of(output))}):
-            output = next(numbered)
-        taken |= files
-        named.append(replace(item, output=output))
-    return tuple(named)
-
-
-def _folded(path: Path) -> str:
-    """One spelling for paths that some file systems hold to be the same."""
-    return str(path.absolute()).casefold()
+    outputs = inputs.untaken((item.output for item in items), lambda path: (path, difference_of(path)), (reserved,))
+    return tuple(replace(item, output=output) for item, output in zip(items, outputs, strict=True))

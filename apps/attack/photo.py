@@ -13,5 +13,6 @@ def read(path: Path) -> picture.Picture:
     read = picture.read(path)
     height, width = read.page.pixels.shape[:2]
     if height * width > MOST_PIXELS:
-        raise UsageError(f"{path.name} has {height * width / 1e6:.0f} megapixels: at most 25 are attacked")
+        had, most = height * width / 1e6, MOST_PIXELS / 1e6
+        raise UsageError(f"{path.name} has {had:.0f} megapixels: at most {most:.0f} are attacked")
     return read
