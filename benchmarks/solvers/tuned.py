@@ -48,5 +48,6 @@ class Tuner:
 
 @torch.no_grad()
 def tuner(few: Course) -> Tuner:
-    """Takes the statistics of the network."""
-    return Tuner(few, {name: dict(FITS[name].once(few.batches)) for name in NAMES})
+    """Takes the statistics of the network, which some solvers share."""
+    taken = {once: dict(once(few.batches)) for once in {FITS[name].once for name in NAMES}}
+    return Tuner(few, {name: taken[FITS[name].once] for name in NAMES})

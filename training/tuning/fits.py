@@ -11,7 +11,7 @@ from torch import Tensor
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
-from fastdiff.solvers.tuned import around, compensated, gaussian
+from fastdiff.solvers.tuned import Tensors, around, compensated, gaussian
 from fastdiff.solvers.unipc import UniPC
 from fastdiff.training.tuning import dc, dode, dode_heun, iia, teleport, v3
 from fastdiff.training.tuning.measure import Batch, ends, reference_recipe
@@ -24,7 +24,6 @@ NODES = 120  # of the statistics of v3
 FIRST_SKIPS = 2  # before IIA: it makes up for less of what more of them leave
 FORWARD_MODE = 2  # how many calls a forward-mode product is worth
 Options = Mapping[str, Any]
-Tensors = Mapping[str, Tensor]
 SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number of calls
     {"order": order, "p_pseudo": pseudo, "corrector": corrector, "c_pseudo": c_pseudo}
     for order, pseudo, (corrector, c_pseudo) in product(
