@@ -96,7 +96,7 @@ def docclean(
 
     \b
     Examples:
-      fastdiff train docclean                                    the recipe of the bundled weights
+      fastdiff train docclean                                    rendered pages, as for the bundled weights
       fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/docclean/docclean.safetensors
       fastdiff train docclean --pages clean/ --folder runs/mine  your own fonts and hands too
       fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
@@ -155,7 +155,7 @@ def edit(
 
     \b
     Examples:
-      fastdiff train edit                      the recipe of the bundled backbone
+      fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
       fastdiff train edit --dtype bfloat16     where the processor is fast at it
       fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    go on from a finished one
     """
@@ -251,7 +251,7 @@ def prior(
 
     \b
     Examples:
-      fastdiff train prior --dtype bfloat16     the recipe of the bundled prior
+      fastdiff train prior --steps 4000 --dtype bfloat16     the recipe of the bundled prior
       fastdiff train prior --photos holiday/    your own photographs
     """
     from fastdiff.training.prior.card import pack
