@@ -13,7 +13,6 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Schedule
 from fastdiff.training.tuning.search import grids, recipes
 
-GRIDS = 2  # that go on from those on which probes were tried
 BASELINES = ("dpmpp-2m", "unipc", "diffusers DPMSolverMultistep 2", "diffusers UniPC 2")
 NOISELESS = {"sa-solver": {"tau": 0.0}}  # options with which stochastic solvers are deterministic
 
@@ -34,10 +33,10 @@ class Field:
     ways: Mapping[str, Sequence[Way]]
     probes: Sequence[str]
 
-    def chosen(self, few: Course, calls: int) -> tuple[list[Entrant], list[str]]:
-        """Those that run in so many calls, each on its best way, and the best grids."""
+    def chosen(self, few: Course, calls: int, grids: int) -> tuple[list[Entrant], list[str]]:
+        """Those that run in so many calls, each on its best way, and so many of the best grids."""
         probed = {way: mean(few, way, calls) for name in self.probes for way in self.ways[name]}
-        best = list(dict.fromkeys(way.placed for way in sorted(probed, key=probed.__getitem__)))[:GRIDS]
+        best = list(dict.fromkeys(way.placed for way in sorted(probed, key=probed.__getitem__)))[:grids]
         entrants = []
         for name, ways in self.ways.items():
             if name in self.probes:

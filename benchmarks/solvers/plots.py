@@ -1,6 +1,7 @@
 """Errors against calls as a picture, on logarithmic axes."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -23,21 +24,14 @@ def save(folder: Path, section: Section) -> None:
 
 
 def _draw(path: Path, title: str, section: Section) -> None:
-    """Tuned solvers are thick, those of diffusers dashed, all but the baselines of theirs and ours pale."""
+    """Tuned solvers in colours, DPM-Solver++(2M) and UniPC in black, dashed those of diffusers, others pale."""
     figure, axes = pyplot.subplots(figsize=(11, 7), layout="constrained")
     rows = [page for page in section.pages if page.get("race") == title]
-    colours = pyplot.get_cmap("tab20").colors
-    for number, name in enumerate(dict.fromkeys(row["solver"] for row in rows)):
+    names = dict.fromkeys(row["solver"] for row in rows)
+    for name in sorted(names, key=lambda name: name in (*NAMES, *BASELINES)):
         mine = sorted((row["calls"], row["mean"]) for row in rows if row["solver"] == name)
-        axes.plot(
-            *zip(*mine, strict=True),
-            label=name,
-            color=colours[number % len(colours)],
-            linestyle="--" if name.startswith("diffusers") else "-",
-            linewidth=2.5 if name in NAMES else 1.2,
-            alpha=1.0 if name in (*NAMES, *BASELINES) else 0.45,
-            marker=".",
-        )
+        axes.plot(*zip(*mine, strict=True), **_look(name), marker=".")
+    axes.plot([], [], **_look("others"), label="all others, see the table")
     calls = sorted({row["calls"] for row in rows})
     axes.set(title=title, xlabel="calls of the network", ylabel="relative error", xscale="log", yscale="log")
     axes.set_ylim(top=min(axes.get_ylim()[1], LARGEST))
@@ -47,3 +41,13 @@ def _draw(path: Path, title: str, section: Section) -> None:
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _look(name: str) -> dict[str, Any]:
+    """Of the line of a solver."""
+    if name in NAMES:
+        return {"label": name, "color": f"C{NAMES.index(name)}", "linewidth": 2.5}
+    if name in BASELINES:
+        shade = "black" if "unipc" in name.lower() else "dimgray"
+        return {"label": name, "color": shade, "linewidth": 1.6, "linestyle": "--" if " " in name else "-"}
+    return {"color": "lightgray", "linewidth": 1.0}

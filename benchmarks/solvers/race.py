@@ -23,10 +23,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it: `rows` samples choose ways, `batches` times as many are fitted to, on the `grids` best grids.
+    """How much of it: `rows` samples choose ways, `batches` times as many are fitted to. DPM-Solver++(2M) and UniPC try
+    all grids, all others the `grids` best ones of those.
 
     Where a call is `dear`, tuned solvers take part up to FEW_CALLS, more calls go the way that was chosen for those,
-    and solvers that were not among the best on the samples for fitting are measured on the first ROWS seeds alone.
+    and solvers that were not among the best on the samples for fitting are measured on the first ROWS seeds alone, with
+    more calls all but DPM-Solver++(2M) and UniPC.
     """
 
     rows: int
@@ -53,11 +55,11 @@ def rows(few: Course, held: Course, plan: Plan) -> Iterator[Row]:
     for calls in plan.calls:
         many = plan.dear and calls > FEW_CALLS
         if not (many and chosen):
-            chosen, placed = own.chosen(few, calls)
+            chosen, placed = own.chosen(few, calls, plan.grids)
             if theirs is not None:
-                chosen += theirs.chosen(few, calls)[0]
-        entrants = chosen if many else chosen + tuning.entrants(calls, placed[: plan.grids])
-        best = {each.name for each in sorted(entrants, key=lambda each: each.fitted)[:CONTENDERS]}
+                chosen += theirs.chosen(few, calls, plan.grids)[0]
+        entrants = chosen if many else chosen + tuning.entrants(calls, placed)
+        best = set() if many else {each.name for each in sorted(entrants, key=lambda each: each.fitted)[:CONTENDERS]}
         for entrant in entrants:
             whole = not plan.dear or entrant.name in {*BASELINES, *NAMES} | best
             errors = held.errors(entrant.way, calls, batches=None if whole else 1)

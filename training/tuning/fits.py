@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
 from fastdiff.solvers.tuned import Tensors, around, compensated, gaussian
@@ -37,50 +36,46 @@ SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number o
 class Fit:
     """`variants` are options of the recipe for a number of calls, by those of its base; the best of them is taken.
 
-    `once` makes tensors for all numbers of calls, `each` those for one variant on its grid, given the former.
+    `once` makes tensors for all numbers of calls, `each` those for one variant on its grid, given the former and the
+    teacher on that grid.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
     once_cost: float = 0.0
     once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
-    each: Callable[[Sequence[Batch], Grid, Options, Tensors], Tensors] = lambda batches, levels, options, once: {}
+    each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda calls, options: [options]
 
 
-def _teacher(levels: Grid) -> Teacher:
-    """The solver of the reference, on this grid made finer."""
+def finest(levels: Grid) -> Teacher:
+    """The teacher on a grid: the solver of the reference, on this grid made finer."""
     return finer(levels, UniPC(3), ceil(TEACHER / (len(levels) - 1)))
 
 
-def _dc(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
-    return dc.fit(batches, levels, _teacher(levels), compensated(**options)).tensors()
+def _dc(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
+    return dc.fit(batches, levels, teacher, compensated(**options)).tensors()
 
 
-def _dode(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
+def _dode(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
     if options["base"] == "heun":
-        return dode_heun.fit(batches, levels, _teacher(levels)).tensors()
-    return dode.fit(batches, levels, _teacher(levels), around(**options)).tensors()
+        return dode_heun.fit(batches, levels, teacher).tensors()
+    return dode.fit(batches, levels, teacher, around(**options)).tensors()
 
 
-def _iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
-    return _iia_to(_teacher(levels), batches, levels, options)
-
-
-def _iia_to(teacher: Teacher, batches: Sequence[Batch], levels: Grid, options: Options) -> Tensors:
+def _iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
     kind = HeunIIA if options["base"] == "heun" else IIA
     return iia.fit(kind, batches, levels, around(**options), teacher=teacher).tensors()
 
 
-def _teleported_iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors) -> Tensors:
+def _teleported_iia(
+    batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher
+) -> Tensors:
     """Of the steps that are left, to a run of which nothing was teleported."""
-    teleport, whole, first, skip = gaussian(once), _teacher(levels), levels[0], options["skip"]
+    teleport, skip = gaussian(once), options["skip"]
+    carried = [(f, teleport.carry(x, levels[0], levels[skip])) for f, x in batches]
+    whole = {id(y): x for (_, y), (_, x) in zip(carried, batches, strict=True)}
     rest = {name: value for name, value in options.items() if name != "skip"}
-
-    def teacher(f: Denoiser, x: Tensor) -> Sequence[Tensor]:
-        return whole(f, teleport.carry(x, levels[skip], first))[skip:]
-
-    carried = [(f, teleport.carry(x, first, levels[skip])) for f, x in batches]
-    return _iia_to(teacher, carried, levels[skip:], rest)
+    return _iia(carried, levels[skip:], rest, once, lambda f, y: teacher(f, whole[id(y)])[skip:])
 
 
 def _samples(batches: Sequence[Batch]) -> list[Tensor]:

@@ -23,7 +23,7 @@ from fastdiff.solvers.recipe import PLACEMENTS, Recipe
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
 from fastdiff.training.tuning import dc_cascade
-from fastdiff.training.tuning.fits import FITS
+from fastdiff.training.tuning.fits import FITS, finest
 from fastdiff.training.tuning.measure import (
     REFERENCE,
     Batch,
@@ -245,7 +245,7 @@ class _Run:
         """What a recipe has beyond the shared tensors."""
         evals = TUNED[recipe.solver].inner(**self._tuning.options).evals
         levels = recipe.levels(self._tuning.subject.schedule, calls, evals)
-        return FITS[recipe.solver].each(self._fitted, levels, recipe.options, self._shared)
+        return FITS[recipe.solver].each(self._fitted, levels, recipe.options, self._shared, finest(levels))
 
     def _tuned(
         self, fit: tuple[Recipe, Tensors], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
