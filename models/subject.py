@@ -60,11 +60,11 @@ class Subject:
         return f, self.schedule.level(self.schedule.start).sigma * Noise(own, tuple(items))(like)
 
     def batches(
-        self, count: int, seed: int = 0, *, held: bool = False, rows: int = 4
+        self, count: int, seed: int = 0, *, first: int = 0, held: bool = False, rows: int = 4
     ) -> Iterator[tuple[Denoiser, Tensor]]:
-        """The items 0 .. count - 1, `rows` at a time."""
-        for first in range(0, count, rows):
-            yield self.batch(range(first, min(first + rows, count)), seed, held=held)
+        """So many items from `first` on, `rows` at a time."""
+        for item in range(first, first + count, rows):
+            yield self.batch(range(item, min(item + rows, first + count)), seed, held=held)
 
 
 def subject(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import sections
 from benchmarks.result import Section
-from benchmarks.solvers import host, mixtures, networks, plots, statistics, teleport
+from benchmarks.solvers import host, mixtures, networks, plots, statistics
 from benchmarks.solvers.race import CALLS
 from fastdiff.solvers.errors import FastdiffError
 
@@ -21,7 +21,6 @@ SECTIONS = {
     "mixtures": mixtures.run,
     "docclean": networks.docclean,
     "scenes": networks.scenes,
-    "teleport": teleport.run,
     "statistics": statistics.run,
 }
 

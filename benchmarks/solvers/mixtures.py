@@ -36,9 +36,10 @@ def run(calls: Sequence[int], limit: int | None) -> Section:
     for title, schedule in PROBLEMS.items():
         f = Mixture(SCHEDULES[schedule])
         few = [start(f, range(first, first + plan.rows)) for first in range(0, FITTED, plan.rows)]
-        held = [start(f, range(FITTED, FITTED + plan.seeds))]
-        courses = (course(batches, [end(x, f) for f, x in batches]) for batches in (few, held))
-        found.append(told(title, list(rows(*courses, plan))))
+        others = [start(f, range(FITTED, 2 * FITTED))]
+        held = [start(f, range(2 * FITTED, 2 * FITTED + plan.seeds))]
+        known, measured = (course(batches, [end(x, f) for f, x in batches]) for batches in (few, held))
+        found.append(told(title, list(rows(known, others, measured, plan))))
     return joined(found)
 
 

@@ -18,7 +18,7 @@ def scenes(calls: Sequence[int], limit: int | None) -> Section:
 
 
 def docclean(calls: Sequence[int], limit: int | None) -> Section:
-    plan = Plan(rows=4, batches=2, grids=2, dear=True, seeds=limited(limit), calls=calls)
+    plan = Plan(rows=4, batches=2, grids=1, dear=True, seeds=limited(limit), calls=calls)
     return raced("docclean", subject("docclean", size=CROP), plan)
 
 

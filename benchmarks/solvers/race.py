@@ -12,6 +12,7 @@ from benchmarks.solvers.course import Course, course
 from benchmarks.solvers.field import BASELINES, Entrant
 from benchmarks.solvers.tuned import NAMES, tuner
 from fastdiff.models.subject import Subject
+from fastdiff.training.tuning.measure import Batch
 
 SEEDS = 32  # held out
 CALLS = (4, 5, 6, 8, 10, 12, 16, 20)
@@ -41,16 +42,21 @@ class Plan:
 
 def race(subject: Subject, plan: Plan) -> list[Row]:
     """On the subject's samples, against runs of 200 calls."""
-    few = list(subject.batches(plan.rows * plan.batches, rows=plan.rows))
+    count = plan.rows * plan.batches
+    few = list(subject.batches(count, rows=plan.rows))
+    others = list(subject.batches(count, first=count, rows=plan.rows))
     held = list(subject.batches(plan.seeds, held=True, rows=ROWS))
-    return list(rows(course(few), course(held), plan))
+    return list(rows(course(few), others, course(held), plan))
 
 
 @torch.no_grad()
-def rows(few: Course, held: Course, plan: Plan) -> Iterator[Row]:
-    """A row for every solver and number of calls that it runs in."""
+def rows(few: Course, others: Sequence[Batch], held: Course, plan: Plan) -> Iterator[Row]:
+    """A row for every solver and number of calls that it runs in.
+
+    On `few` ways are chosen and solvers tuned, with statistics taken on `others`; all are measured on `held`.
+    """
     schedule = few.batches[0][0].schedule
-    own, theirs, tuning = field.ours(schedule), field.diffusers(schedule), tuner(few)
+    own, theirs, tuning = field.ours(schedule), field.diffusers(schedule), tuner(few, others)
     chosen: list[Entrant] = []
     for calls in plan.calls:
         many = plan.dear and calls > FEW_CALLS

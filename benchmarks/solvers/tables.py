@@ -11,6 +11,8 @@ from benchmarks.solvers.tuned import NAMES
 
 EVEN = 2.0  # standard errors of a difference, paired by seed, within which it may be none
 TOLD = (5, 8)  # calls of the summary
+STANDARD = ("dpmpp-2m", "diffusers DPMSolverMultistep 2")
+TELEPORTED = ("teleport", "teleport-iia")
 NOTE = "Mean relative distance to the exact end; ~ where it is that of fewer seeds, for solvers that were far behind."
 
 
@@ -32,7 +34,7 @@ def ways(title: str, rows: Sequence[Row]) -> Table:
 
 
 def summary(title: str, rows: Sequence[Row]) -> list[Table]:
-    return [_verdicts(title, rows), _reach(title, rows)]
+    return [_verdicts(title, rows), _reach(title, rows), _skipped(title, rows)]
 
 
 def _verdicts(title: str, rows: Sequence[Row]) -> Table:
@@ -53,13 +55,7 @@ def _verdict(tuned: Row | None, baselines: Sequence[Row]) -> Cell:
 
 def _reach(title: str, rows: Sequence[Row]) -> Table:
     """At how many calls DPM-Solver++(2M) has an error as small as each solver of ours at five."""
-    twins = ("dpmpp-2m", "diffusers DPMSolverMultistep 2")
-    known = sorted({row["calls"] for row in rows})
-    standard = {}
-    for calls in known:
-        mine = [row for name in twins if (row := _at(rows, name, calls))]
-        if mine:
-            standard[calls] = min(mine, key=lambda row: row["mean"])
+    standard = _standard(rows)
     fives = [row for row in rows if row["calls"] == TOLD[0] and not row["solver"].startswith("diffusers")]
     lines = []
     for row in sorted(fives, key=lambda row: row["mean"]):
@@ -68,6 +64,33 @@ def _reach(title: str, rows: Sequence[Row]) -> Table:
     columns = ("solver at 5 calls", "error", "DPM-Solver++(2M) at")
     note = "The most calls at which DPM-Solver++(2M), ours or theirs, is not better beyond the noise of the seeds."
     return Table(f"{title}: what five calls are worth", columns, lines, note)
+
+
+def _skipped(title: str, rows: Sequence[Row]) -> Table:
+    """How many calls teleportation saves at the error of DPM-Solver++(2M)."""
+    known = sorted({row["calls"] for row in rows})
+    lines: list[tuple[Cell, ...]] = []
+    for calls, plain in _standard(rows).items():
+        line: tuple[Cell, ...] = (calls, plain["mean"])
+        for name in TELEPORTED:
+            runs = [run for each in known if each <= calls and (run := _at(rows, name, each))]
+            found = next((run for run in runs if run["mean"] <= plain["mean"]), None)
+            line += (found["calls"], 1 - found["calls"] / calls) if found else (None, None)
+        lines.append(line)
+    heads = [head for name in TELEPORTED for head in (f"{name} at", "share saved")]
+    note = (
+        "The fewest calls at which teleportation is not worse than DPM-Solver++(2M) at more, beyond the noise of seeds."
+    )
+    return Table(f"{title}: calls that teleportation saves", ("dpmpp-2m at", "error", *heads), lines, note)
+
+
+def _standard(rows: Sequence[Row]) -> dict[int, Row]:
+    """DPM-Solver++(2M) by number of calls, ours or theirs, whichever has less error."""
+    found: dict[int, Row] = {}
+    for row in sorted(rows, key=lambda row: (row["calls"], row["mean"])):
+        if row["solver"] in STANDARD:
+            found.setdefault(row["calls"], row)
+    return found
 
 
 def compared(a: Row, b: Row) -> str:

@@ -3,19 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.solvers.course import Course
-from benchmarks.solvers.field import Entrant
+from benchmarks.solvers.field import Entrant, mean
 from benchmarks.solvers.ways import Fitted
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import TUNED
-from fastdiff.training.tuning.fits import FITS, finest
+from fastdiff.training.tuning.fits import FITS, finest, scouted
+from fastdiff.training.tuning.measure import Batch
+from fastdiff.training.tuning.search import grids
 from fastdiff.training.tuning.teacher import Teacher
 
 Teachers = Callable[[Grid], Teacher]  # the fits on one grid share the runs of its teacher
@@ -30,27 +34,35 @@ class Tuner:
     shared: Mapping[str, Mapping[str, Tensor]]
 
     def entrants(self, calls: int, placed: Sequence[str]) -> list[Entrant]:
-        """Each with the grid and the options that did best on all samples for fitting."""
+        """Each with the grid and the options that did best on all samples for fitting; `placed` are grids to try."""
         teachers = cache(lambda levels: remembered(finest(levels)))
-        return [best for name in NAMES if (best := self._best(name, calls, placed, teachers)) is not None]
+        scout = [Recipe("teleport", *self._scouted(calls))]
+        entrants = []
+        for name in NAMES:
+            options = FITS[name].variants(calls, TUNED[name].options)
+            recipes = scout if FITS[name].scouted else [Recipe(name, *each) for each in product(placed, options)]
+            tried = self._tried(name, calls, recipes, teachers)
+            entrants += sorted(tried, key=lambda entrant: entrant.fitted)[:1]
+        return entrants
 
-    def _best(self, name: str, calls: int, placed: Sequence[str], teachers: Teachers) -> Entrant | None:
-        fits = (way for grid in placed for way in self._fits(name, calls, grid, teachers))
-        errors = ((way, self.few.errors(way, calls)) for way in fits)
-        tried = [Entrant(name, way, found.mean().item()) for way, found in errors if found is not None]
-        return min(tried, key=lambda entrant: entrant.fitted, default=None)
-
-    def _fits(self, name: str, calls: int, grid: str, teachers: Teachers) -> Iterator[Fitted]:
-        """None where the fit does not work out on this grid."""
-        kind, fit, once, schedule = TUNED[name], FITS[name], self.shared[name], self.few.batches[0][0].schedule
-        evals = kind.inner(**kind.options).evals
-        for options in fit.variants(calls, kind.options):
-            recipe = Recipe(name, grid, options)
+    def _tried(self, name: str, calls: int, recipes: Sequence[Recipe], teachers: Teachers) -> Iterator[Entrant]:
+        """Fits whose grid and number of calls go together, with their errors."""
+        once, schedule = self.shared[name], self.few.batches[0][0].schedule
+        for recipe in recipes:
             try:
-                levels = recipe.levels(schedule, calls, evals)
-                yield Fitted(recipe, once | fit.each(self.few.batches, levels, options, once, teachers(levels)))
+                levels = recipe.levels(schedule, calls)
+                fitted = FITS[name].each(self.few.batches, levels, recipe.options, once, teachers(levels))
             except UsageError:
                 continue
+            way = Fitted(Recipe(name, recipe.grid, recipe.options), {**once, **fitted})
+            if (errors := self.few.errors(way, calls)) is not None:
+                yield Entrant(name, way, errors.mean().item())
+
+    def _scouted(self, calls: int) -> tuple[str, Mapping[str, Any]]:
+        def error(recipe: Recipe) -> float:
+            return mean(self.few, Fitted(recipe, self.shared["teleport"]), calls)
+
+        return scouted(grids(self.few.batches[0][0].schedule), calls, TUNED["teleport"].options, error)
 
 
 def remembered(teacher: Teacher) -> Teacher:
@@ -68,7 +80,7 @@ def remembered(teacher: Teacher) -> Teacher:
 
 
 @torch.no_grad()
-def tuner(few: Course) -> Tuner:
-    """Takes the statistics of the network, which some solvers share."""
-    taken = {once: dict(once(few.batches)) for once in {FITS[name].once for name in NAMES}}
+def tuner(few: Course, others: Sequence[Batch]) -> Tuner:
+    """`few` are fitted to; `others` give the statistics of the network, which some solvers share."""
+    taken = {once: dict(once(others)) for once in {FITS[name].once for name in NAMES}}
     return Tuner(few, {name: taken[FITS[name].once] for name in NAMES})

@@ -1,6 +1,6 @@
 """How every tuned solver is fitted here, and about how many calls of the network a sample that takes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastdiff.solvers.grid import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
+from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import Tensors, around, compensated, gaussian
 from fastdiff.solvers.unipc import UniPC
 from fastdiff.training.tuning import dc, dode, dode_heun, iia, teleport, v3
@@ -20,7 +21,6 @@ TEACHER = 100  # calls at least
 TRIALS = 20  # of a ratio in the search of DC-Solver, about
 SAMPLING = 20  # calls for a sample whose statistics are taken
 NODES = 120  # of the statistics of v3
-FIRST_SKIPS = 2  # before IIA: it makes up for less of what more of them leave
 FORWARD_MODE = 2  # how many calls a forward-mode product is worth
 Options = Mapping[str, Any]
 SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number of calls
@@ -37,7 +37,8 @@ class Fit:
     """`variants` are options of the recipe for a number of calls, by those of its base; the best of them is taken.
 
     `once` makes tensors for all numbers of calls, `each` those for one variant on its grid, given the former and the
-    teacher on that grid.
+    teacher on that grid. The former come from samples of their own: a Gaussian leads those that it was fitted to to
+    ends that no other sample has. What is `scouted` has its grid and options from `scouted`.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
@@ -45,6 +46,24 @@ class Fit:
     once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda calls, options: [options]
+    scouted: bool = False
+
+
+def scouted(
+    grids: Iterable[str], calls: int, options: Options, error: Callable[[Recipe], float]
+) -> tuple[str, Options]:
+    """Where teleportation alone has the least error: its grid with half as many steps skipped as calls made, then how
+    many steps are skipped there.
+
+    `options` are those of the base; `error` is inf where a recipe does not fit.
+    """
+
+    def found(grid: str, skip: int) -> float:
+        return error(Recipe("teleport", grid, {**options, "skip": skip}))
+
+    grid = min(grids, key=lambda each: found(each, max(calls // 2, 1)))
+    skip = min(range(1, max(calls, 2)), key=lambda each: found(grid, each))
+    return grid, {**options, "skip": skip}
 
 
 def finest(levels: Grid) -> Teacher:
@@ -101,11 +120,6 @@ def _gaussian(batches: Sequence[Batch]) -> Tensors:
     return {"mean": made.mean.float(), "basis": made.basis.float(), "eigenvalues": made.eigenvalues.float()}
 
 
-def _skips(calls: int, options: Options) -> list[Options]:
-    """Up to half as many steps as there are calls."""
-    return [{**options, "skip": skip} for skip in range(1, calls // 2 + 1)]
-
-
 FITS = {
     "dc": Fit(lambda calls: TEACHER + calls + TRIALS * max(calls - 3, 0), each=_dc),
     "dode": Fit(lambda calls: TEACHER + calls, each=_dode),
@@ -116,12 +130,8 @@ FITS = {
         once=_statistics,
         variants=lambda calls, options: SWITCHES,
     ),
-    "teleport": Fit(lambda calls: calls * (calls // 2), SAMPLING, once=_gaussian, variants=_skips),
+    "teleport": Fit(lambda calls: calls, SAMPLING, once=_gaussian, scouted=True),
     "teleport-iia": Fit(
-        lambda calls: (TEACHER + 2 * calls) * FIRST_SKIPS,
-        SAMPLING,
-        once=_gaussian,
-        each=_teleported_iia,
-        variants=lambda calls, options: _skips(calls, options)[:FIRST_SKIPS],
+        lambda calls: TEACHER + 2 * calls, SAMPLING, once=_gaussian, each=_teleported_iia, scouted=True
     ),
 }

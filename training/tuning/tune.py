@@ -23,7 +23,7 @@ from fastdiff.solvers.recipe import PLACEMENTS, Recipe
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
 from fastdiff.training.tuning import dc_cascade
-from fastdiff.training.tuning.fits import FITS, finest
+from fastdiff.training.tuning.fits import FITS, finest, scouted
 from fastdiff.training.tuning.measure import (
     REFERENCE,
     Batch,
@@ -48,7 +48,7 @@ class Result:
 
     calls: int
     recipe: Recipe
-    base: tuple[float, ...]  # of the solver that was tuned, on the same grid
+    base: tuple[float, ...]  # of the solver that was tuned, on the grid where it did best
     tuned: tuple[float, ...]
 
     @property
@@ -62,7 +62,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned. `samples` are fitted to, and as many others measure the result.
+    """What is tuned. `samples` are fitted to, statistics are taken on as many others, and as many again, held out,
+    measure the result.
 
     `solver` is a name of `TUNED`, `base` what it is built around (by default its own), `grid` a name of `placement` or
     AUTO. `force` replaces files that tuning did not make.
@@ -116,7 +117,10 @@ class Tuning:
         return 2 * REFERENCE * self.samples
 
     def _trials(self, calls: int) -> float:
-        return len(self.placed) * FEW * calls if self.grid == AUTO else 0
+        """Of grids by the untuned solver, and of grids and skips by teleportation."""
+        grids = len(self.placed) if self.grid == AUTO else 0
+        scouted = grids + calls if FITS[self.solver].scouted else 0
+        return (grids + scouted) * FEW * calls
 
     def _result(self, calls: int) -> float:
         return self.samples * (FITS[self.solver].cost(calls) + 2 * calls)
@@ -152,12 +156,13 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
 
 
 class _Run:
-    """One run, with the batches that it fits to and those held out."""
+    """One run, with the batches that it fits to, those that statistics are taken on, and those held out."""
 
     def __init__(self, tuning: Tuning, book: Ledger, meter: Meter) -> None:
         self._tuning, self._book, self._meter = tuning, book, meter
         subject, count = tuning.subject, tuning.samples
         self._fitted = meter.counted(list(subject.batches(count, tuning.seed, rows=FEW)))
+        self._others = meter.counted(list(subject.batches(count, tuning.seed, first=count, rows=FEW)))
         self._held = meter.counted(list(subject.batches(count, tuning.seed, held=True, rows=FEW)))
 
     def results(self) -> list[Result]:
@@ -216,7 +221,7 @@ class _Run:
         """The tensors that all numbers of calls share."""
         self._meter.name = "statistics"
         if self._book.record(SHARED_PART) is None:
-            self._save(FITS[self._tuning.solver].once(self._fitted), SHARED_PART)
+            self._save(FITS[self._tuning.solver].once(self._others), SHARED_PART)
             self._book.keep(SHARED_PART, {"kept": True})
         return self._load(SHARED_PART)
 
@@ -225,11 +230,7 @@ class _Run:
         self._meter.name = f"{calls} calls"
         if kept := self._book.record(calls):
             return _result(kept)
-        tuning = self._tuning
-        recipes = [
-            Recipe(tuning.solver, name, options) for options in FITS[tuning.solver].variants(calls, tuning.options)
-        ]
-        fits = [(recipe, self._fit(recipe, calls)) for recipe in recipes]
+        fits = [(recipe, self._fit(recipe, calls)) for recipe in self._recipes(calls, name, exact)]
         recipe, tensors = min(fits, key=lambda fit: self._tuned(fit, calls, self._fitted, exact).mean().item())
         self._save(tensors, calls)
         result = Result(
@@ -240,6 +241,20 @@ class _Run:
         )
         self._book.keep(calls, asdict(result))
         return result
+
+    def _recipes(self, calls: int, name: str, exact: Sequence[Tensor]) -> list[Recipe]:
+        """To fit and choose from: `name` is the grid of the untuned solver."""
+        tuning, fit = self._tuning, FITS[self._tuning.solver]
+        if not fit.scouted:
+            return [Recipe(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
+
+        def error(recipe: Recipe) -> float:
+            try:
+                return self._tuned((recipe, {}), calls, self._fitted[:1], exact[:1]).mean().item()
+            except UsageError:
+                return torch.inf
+
+        return [Recipe(tuning.solver, *scouted(tuning.placed, calls, tuning.options, error))]
 
     def _fit(self, recipe: Recipe, calls: int) -> Tensors:
         """What a recipe has beyond the shared tensors."""
