@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     "--samples",
     type=click.IntRange(4),
     default=8,
-    help="To fit to; as many more measure. [default: 8]",
+    help="To fit to; as many more give statistics, and as many measure. [default: 8]",
     group="Sampling",
 )
-@option("--grid", default="auto", help="Where the steps lie [default: where the base does best].", group="Sampling")
+@option(
+    "--grid",
+    default="auto",
+    help="Where the steps lie [default: where the base or the teleport does best].",
+    group="Sampling",
+)
 @option("--base", help="The solver to tune [default: unipc for dc and v3, else dpmpp-2m].", group="Sampling")
 @option(
     "--solver",
@@ -84,5 +89,7 @@ def _table(results: "Sequence[Result]") -> list[str]:
     lines = ["calls    base   tuned          grid"]
     for result in results:
         base, tuned = (sum(errors) / len(errors) for errors in (result.base, result.tuned))
-        lines.append(f"{result.calls:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {result.recipe.grid}")
+        skip = result.recipe.options.get("skip")
+        place = f"{result.recipe.grid}, the first {skip} skipped" if skip else result.recipe.grid
+        lines.append(f"{result.calls:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {place}")
     return lines

@@ -9,6 +9,7 @@ import tiny_pixart
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian
 from safetensors import safe_open
+from safetensors.torch import load_file
 from subjects import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
@@ -54,6 +55,27 @@ def test_statistics_make_v3_exact_for_a_gaussian(tmp_path):
 def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
     (result,) = tuned(tmp_path, "teleport", Gaussian(LinearVP()), samples=8)
     assert result.verdict == "better" and result.recipe.options["skip"] == 2
+
+
+def test_the_gaussian_has_not_seen_what_is_fitted_to(tmp_path):
+    tuned(tmp_path, "teleport", samples=8)
+    model, kept = oracle(MIXTURE, tmp_path / "model"), load_file(tmp_path / "tuned.safetensors")
+    own, others = (fits.FITS["teleport"].once(list(model.batches(8, first=first))) for first in (0, 8))
+    torch.testing.assert_close(kept["all.mean"], others["mean"])
+    assert not torch.isclose(kept["all.mean"], own["mean"]).any()
+
+
+def test_scouts_look_for_the_grid_first_and_then_for_the_skip():
+    found = {("far", 4): 0.3, ("near", 4): 0.2, ("near", 6): 0.1, ("far", 1): 0.0}
+    tried = []
+
+    def error(recipe):
+        tried.append((recipe.grid, recipe.options["skip"]))
+        return found.get(tried[-1], torch.inf)
+
+    assert fits.scouted(["far", "near"], 8, {"base": "unipc"}, error) == ("near", {"base": "unipc", "skip": 6})
+    assert tried == [("far", 4), ("near", 4), *(("near", skip) for skip in range(1, 8))]
+    assert fits.scouted(["near"], 1, {}, error) == ("near", {"skip": 1})
 
 
 @pytest.mark.parametrize("solver", sorted(TUNED))
@@ -142,7 +164,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
 
 def test_items_are_replayable_and_held_out_ones_are_others():
     model = subject("docclean", size=32)
-    by_two = list(model.batches(4, seed=3, rows=2))
+    by_two = [*model.batches(2, seed=3), *model.batches(2, seed=3, first=2)]
     f, x = model.batch(range(4), seed=3)
     assert torch.equal(torch.cat([x for _, x in by_two]), x)
     assert torch.equal(torch.cat([f.given["restored"] for f, _ in by_two]), f.given["restored"])

@@ -78,9 +78,7 @@ def _skipped(title: str, rows: Sequence[Row]) -> Table:
             line += (found["calls"], 1 - found["calls"] / calls) if found else (None, None)
         lines.append(line)
     heads = [head for name in TELEPORTED for head in (f"{name} at", "share saved")]
-    note = (
-        "The fewest calls at which teleportation is not worse than DPM-Solver++(2M) at more, beyond the noise of seeds."
-    )
+    note = "The fewest calls at which teleportation leaves no more error, and the share of the calls that it saves."
     return Table(f"{title}: calls that teleportation saves", ("dpmpp-2m at", "error", *heads), lines, note)
 
 
