@@ -2,7 +2,8 @@
 
 import torch
 
-from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.errors import MissingError
+from fastdiff.solvers.names import check_name
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -18,8 +19,7 @@ def place(device: str, dtype: str) -> tuple[str, torch.dtype]:
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if present[name])
     for what, given, allowed in (("device", device.split(":")[0], present), ("dtype", dtype, ("auto", *DTYPES))):
-        if given not in allowed:
-            raise UsageError(f"unknown {what} '{given}': one of {', '.join(allowed)}")
+        check_name(what, given, allowed)
     if not present[device.split(":")[0]]:
         raise MissingError(f"device '{device}' is not available here: use --device cpu")
     if dtype != "auto":

@@ -6,7 +6,7 @@ import click
 
 from fastdiff.cli.options import Command, option
 from fastdiff.cli.wording import counted
-from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.names import check_name
 
 if TYPE_CHECKING:
     from fastdiff.solvers.certificates import Problem
@@ -78,8 +78,8 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
     from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
     from fastdiff.solvers.registry import SOLVERS
 
-    if name is not None and name not in SOLVERS:
-        raise UsageError(f"unknown solver {name!r}: one of {', '.join(SOLVERS)}")
+    if name is not None:
+        check_name("solver", name, SOLVERS)
     problem = None if model is None else _problem(model)
     outcomes: list[bool | None] = []
     click.echo(_line("solver", "certificate", "", "measured", "asked"))

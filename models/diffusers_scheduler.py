@@ -23,6 +23,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
 from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, LinearVP, Schedule
 from fastdiff.solvers.spacings import SPACINGS
@@ -76,7 +77,8 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         self.register_to_config(**{key: value for key, value in like.items() if key not in own})
         self._trained = scheduler_from_config(like)
         if grid is not None:
-            self._trained = replace(self._trained, spacing=_named("grid", grid, SPACINGS))
+            check_name("grid", grid, SPACINGS)
+            self._trained = replace(self._trained, spacing=SPACINGS[grid])
         self._trained.grid(2)  # the grid must fit the schedule
         self._solver: Any = _fitting(solver, highest_order)
         self.timesteps = torch.empty(0)
@@ -183,7 +185,8 @@ class Drawn:
 
 def _fitting(name: str, order: int | None) -> Solver:
     """The solver of this name and order, which fits a pipeline."""
-    make = _named("solver", name, SOLVERS)
+    check_name("solver", name, SOLVERS)
+    make = SOLVERS[name]
     takes = "order" in inspect.signature(make).parameters
     solver = make(order=order) if takes and order is not None else make()
     if order not in (None, solver.order):
@@ -204,9 +207,3 @@ def _asks_about_its_state(solver: Solver) -> bool:
     except UsageError:
         return False
     return True
-
-
-def _named(what: str, name: str, table: Mapping[str, Any]) -> Any:
-    if name not in table:
-        raise UsageError(f"unknown {what} {name!r}: one of {', '.join(table)}")
-    return table[name]

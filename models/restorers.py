@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_checkpoint
 from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.names import check_name
 
 BUNDLED = {"clean": "docclean.safetensors", "deblur": "docclean-deblur.safetensors", "binarize": "docclean.safetensors"}
 LARGEST = 2**30  # bytes of a weights file that is read at all
@@ -26,8 +27,7 @@ class Pair:
 
 def bundled(task: str) -> Path:
     """The weights file that ships for a task. Raises UsageError for an unknown task, MissingError for a lost file."""
-    if task not in BUNDLED:
-        raise UsageError(f"unknown task '{task}': one of {', '.join(BUNDLED)}")
+    check_name("task", task, BUNDLED)
     path = Path(str(files("fastdiff.data") / BUNDLED[task]))
     if not path.exists():
         raise MissingError(f"the bundled weights {path} are missing: install the package again")

@@ -7,6 +7,7 @@ from typing import Any
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, grid
 from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.spacings import SPACINGS
@@ -36,8 +37,7 @@ class Recipe:
 
     def make(self) -> Solver:
         """Raises UsageError for an unknown solver or option."""
-        if self.solver not in SOLVERS:
-            raise UsageError(f"unknown solver {self.solver!r}: one of {', '.join(SOLVERS)}")
+        check_name("solver", self.solver, SOLVERS)
         try:
             return SOLVERS[self.solver](**self.options)
         except TypeError as error:

@@ -13,6 +13,7 @@ from fastdiff.solvers.dpm_v3 import DPMv3
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.iia import IIA, HeunIIA
 from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.teleported import Teleported
@@ -33,8 +34,7 @@ class Kind:
 
 def around(base: str, **options: Any) -> Solver:
     """The solver `base` of the registry. Raises UsageError where there is none, or it adds noise."""
-    if base not in SOLVERS:
-        raise UsageError(f"unknown solver {base!r}: one of {', '.join(SOLVERS)}")
+    check_name("solver", base, SOLVERS)
     solver = SOLVERS[base](**options)
     if solver.stochastic:
         raise UsageError(f"{base} adds noise and is not tuned: give a deterministic solver")

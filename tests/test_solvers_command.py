@@ -67,6 +67,7 @@ def test_certificates_on_a_model(capsys: pytest.CaptureFixture[str], tmp_path: P
     ("arguments", "sentence"),
     [
         (["rk45"], "unknown solver 'rk45': one of ddim, euler"),
+        (["DPMP-2M"], "unknown solver 'DPMP-2M', perhaps dpmpp-2m: one of ddim, euler"),
         (["ddim", "--model", "nothing"], "unknown model 'nothing'"),
     ],
 )

@@ -16,6 +16,7 @@ from fastdiff.apps.attack.presets import (
     Preset,
 )
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.names import check_name
 
 FROM_TABLE = "csv"  # the target that stands for the column of the labels
 LONGEST_CAPTION = 2000  # characters
@@ -85,12 +86,12 @@ class Options:
             raise UsageError("give pictures to attack")
         for what, given, allowed in (
             ("method", self.method, PRESETS),
-            ("perturb", self.perturb, (None, *PERTURBED)),
-            ("gradient", self.gradient, (None, *GRADIENTS)),
-            ("loss", self.loss, (None, *LOSSES)),
+            ("perturb", self.perturb, PERTURBED),
+            ("gradient", self.gradient, GRADIENTS),
+            ("loss", self.loss, LOSSES),
         ):
-            if given not in allowed:
-                raise UsageError(f"unknown {what} {given!r}: one of {', '.join(name for name in allowed if name)}")
+            if given is not None:
+                check_name(what, given, allowed)
         for name, low, high in (
             ("steps", 1, 1000),
             ("strength", 0.01, 1),

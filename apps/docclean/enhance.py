@@ -14,6 +14,7 @@ from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.solver_file import read
 
@@ -50,8 +51,8 @@ class Enhancer:
         weights: Path | None = None,
         solver_file: Path | None = None,
     ) -> None:
-        _one_of("task", task, TASKS)
-        _one_of("solver", solver or SOLVER, SOLVERS)
+        check_name("task", task, TASKS)
+        check_name("solver", solver or SOLVER, SOLVERS)
         if calls is not None and calls < 0:
             raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
         self._task, self._weights, self._seed = task, weights, seed
@@ -104,8 +105,3 @@ def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
     ground = np.maximum(strokes.paper(grey) * (1 - GRAIN), 0.01)
     seen = np.minimum(grey / ground, 1) * strokes.paper(restored)
     return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
-
-
-def _one_of(what: str, given: str, allowed) -> None:
-    if given not in allowed:
-        raise UsageError(f"unknown {what} '{given}': one of {', '.join(allowed)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastdiff.apps import ledger
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.names import check_name
 
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
@@ -53,8 +54,7 @@ class Options:
             ("OCR engine", self.ocr, ENGINES),
             ("format", self.format or "png", FORMATS),
         ):
-            if value not in allowed:
-                raise UsageError(f"unknown {name} {value!r}: one of {', '.join(allowed)}")
+            check_name(name, value, allowed)
         if not self.inputs:
             raise UsageError("no input: give files, folders or patterns")
         if self.solver_file is not None and (self.solver or self.task == "auto"):

@@ -26,6 +26,7 @@ from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.names import check_name
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 
@@ -211,8 +212,8 @@ def preset(options: Options) -> Preset:
 
     Raises UsageError for an unknown solver, and for one that inverts in no way.
     """
-    if options.solver is not None and options.solver not in SOLVERS:
-        raise UsageError(f"unknown solver '{options.solver}': one of {', '.join(SOLVERS)}")
+    if options.solver is not None:
+        check_name("solver", options.solver, SOLVERS)
     names = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.guidance is not None or options.strength is not None:

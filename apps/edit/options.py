@@ -7,6 +7,7 @@ from pathlib import Path
 from fastdiff.apps import ledger
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.names import check_name
 
 LONGEST_PROMPT = 2000  # characters
 MOST_STEPS = 1000
@@ -62,8 +63,8 @@ class Options:
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        if self.preset is not None and self.preset not in PRESETS:
-            raise UsageError(f"unknown preset {self.preset!r}: one of {', '.join(PRESETS)}")
+        if self.preset is not None:
+            check_name("preset", self.preset, PRESETS)
         if (self.csv is None) == (self.prompt is None) or (self.csv is None) != bool(self.inputs):
             raise UsageError("give pictures and --prompt, or --csv with both")
         for prompt in (self.prompt, self.source):
