@@ -7,7 +7,7 @@ import click
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted
+from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.attack.report import Report
@@ -87,18 +87,23 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 def _told(report: "Report") -> str:
     """A run in a few lines."""
+    from fastdiff.apps.attack import app
+
     counts = report.summary
     lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
         lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
     if counts["roundtrip_error"] is not None:
-        lines.append(f"inverted pictures come back to {_worst(report):.1e} in latents")
-    for name, rates in (counts["transfer"] | counts["defences"]).items():
-        lines.append(f"{name}: {rates['succeeded']} of {rates['of']} succeed")
+        lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
+    for told, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
+        lines += [f"{told.format(name)} {rate['succeeded']} of {rate['of']}" for name, rate in rates.items()]
     if counts["ssim"] is not None:
         lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
-    skipped = f"{counts['skipped']} skipped, {counts['failed']} failed"
-    return "\n".join([*lines, f"{counts['succeeded']} of {counts['of']} succeeded, {skipped}. Report: {report.path}"])
+    where = places({image.output for image in report.images if image.output})
+    sheet = app.sheet_of(report.path)
+    look = f" Look at {sheet}." if sheet.exists() else ""
+    fates = f"{counts['succeeded']} of {counts['of']} succeeded, {counts['skipped']} skipped, {counts['failed']} failed"
+    return "\n".join([*lines, f"{fates}.{where}{look} Report: {report.path}"])
 
 
 def _worst(report: "Report") -> float:

@@ -1,6 +1,5 @@
 """`fastdiff docclean`."""
 
-import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import click
 
 from fastdiff.apps.docclean.options import CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted
+from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.docclean.app import Forecast
@@ -84,17 +83,8 @@ def _told(report: "Report") -> str:
         text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
     elif counts["confidence_before"] is not None:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
-    where = _places(sorted({page.output for page in report.pages if page.output}))
+    where = places({page.output for page in report.pages if page.output})
     return "\n".join([*lines, f"{text}.{where} Report: {report.path}"])
-
-
-def _places(outputs: list[str]) -> str:
-    """Where the outputs are, such as ` In scans-clean.`: nothing where there are none."""
-    if not outputs:
-        return ""
-    places = outputs if len(outputs) == 1 else sorted({os.path.dirname(each) or "this folder" for each in outputs})
-    more = f" and {counted(len(places) - 1, 'more folder')}" if len(places) > 1 else ""
-    return f" In {places[0]}{more}."
 
 
 def _foreseen(forecast: "Forecast") -> str:

@@ -8,7 +8,7 @@ import click
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted
+from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @files
 @option("--prompt", help="What the picture shall show.", group="Edit")
 @option("--source", help="What it shows [default: what the bundled model's recogniser sees].", group="Edit")
-@option("--csv", type=PATH, help="A table of edits: columns input, prompt and perhaps source.", group="Edit")
+@option(
+    "--csv",
+    type=PATH,
+    help="A table of edits: columns input (a path, seen from the table), prompt and perhaps source.",
+    group="Edit",
+)
 @option("--blend", metavar="WORDS", help="Change nothing but where these words of the prompts are.", group="Edit")
 @option("--mask", type=PATH, help="A picture of the same size, white where something may change.", group="Edit")
 @option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
@@ -90,7 +95,8 @@ def _told(report: "Report") -> str:
     """A run in one line, after what is worth knowing about its pictures."""
     notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
     counts = report.summary
-    return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed. Report: {report.path}"])
+    where = places({edit.output for edit in report.edits if edit.output})
+    return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed.{where} Report: {report.path}"])
 
 
 def _foreseen(forecast: "Forecast") -> str:

@@ -42,7 +42,7 @@ def command(context: click.Context) -> None:
         context.invoke(show_all, debug=False)
 
 
-@command.command("list", cls=Command)
+@command.command("list", cls=Command, short_help="List the solvers.")
 @debugging
 def show_all(debug: bool) -> None:
     """List the solvers: what they cost and can do, who published them, and what other tools call them."""
@@ -62,7 +62,7 @@ def show_all(debug: bool) -> None:
         console.print(part)
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, short_help="Measure what solvers promise.")
 @click.argument("name", required=False)
 @option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Way")
 @debugging

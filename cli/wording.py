@@ -1,6 +1,18 @@
-"""How numbers are told."""
+"""How numbers and places are told."""
+
+import os
+from collections.abc import Collection
 
 
 def counted(count: int, noun: str) -> str:
     """Such as `1 page` and `2 pages`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def places(outputs: Collection[str]) -> str:
+    """Where the outputs are, such as ` In scans-clean.`: nothing where there are none."""
+    if not outputs:
+        return ""
+    found = list(outputs) if len(outputs) == 1 else sorted({os.path.dirname(each) or "this folder" for each in outputs})
+    more = f" and {counted(len(found) - 1, 'more folder')}" if len(found) > 1 else ""
+    return f" In {found[0]}{more}."

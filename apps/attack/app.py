@@ -119,9 +119,14 @@ def _failed(outcome: batch.Outcome) -> AttackReport:
     return AttackReport(str(outcome.item.source), reason=outcome.error)
 
 
+def sheet_of(report: Path) -> Path:
+    """The contact sheet beside report.json, which is there if anything was attacked."""
+    return report.with_name(f"{report.stem}-sheet.png")
+
+
 def _sheet_ledger(report: Path) -> Ledger:
-    """Of the contact sheet beside report.json, so that it is never taken for an input."""
-    target = report.with_name(f"{report.stem}-sheet.png")
+    """Of the contact sheet, so that it is never taken for an input."""
+    target = sheet_of(report)
     return Ledger(target, target.parent.resolve(), key="")
 
 
