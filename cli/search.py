@@ -40,6 +40,7 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
+    from fastdiff.models.subject import RESTORERS
     from fastdiff.training.tuning.measure import REFERENCE, reference_recipe
     from fastdiff.training.tuning.search import Search, write
 
@@ -56,10 +57,12 @@ def command(
     for count, ranked in ranking.items():
         click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
     if out is None:
-        click.echo("give -o FILE to keep the winners: applications take them by --solver-file FILE")
+        click.echo("give -o FILE to keep the winners: docclean and edit take them by --solver-file FILE")
     else:
         write(search, ranking, out)
-        click.echo(f"the winners are in {out}: use them by --solver-file {out} --calls {calls[0]}")
+        restores = model in RESTORERS or Path(model).is_file()
+        way = f"--calls {calls[0]}" if restores else f"--guidance {subject.guidance:g} --steps {calls[0]}"
+        click.echo(f"the winners are in {out}: use them by --solver-file {out} {way}")
 
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.device import place
+from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.options import Options
@@ -65,6 +66,8 @@ class Editor:
         self._preset = way or preset(options)
         self._backbone = load(options.model, *place(options.device, options.dtype), offload=options.offload)
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
+        schedule, file = self._backbone.trained.schedule, options.solver_file
+        self._tuned = None if file is None else tuned.found(file, options.model, self._preset, schedule)
         if options.compile:
             compile_around_attention(self._backbone.network)
 
@@ -122,6 +125,7 @@ class Editor:
             emphasize=self._options.emphasize,
             release=self._options.release,
             preview=self._options.preview,
+            tuned=self._tuned,
         )
         return Begun(canvas, again, edit, source, notes)
 
@@ -210,7 +214,7 @@ def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
 def preset(options: Options) -> Preset:
     """The preset of the options with what they change about it; how bold it is being given, one attempt is made.
 
-    Raises UsageError for an unknown solver, and for one that inverts in no way.
+    Raises UsageError for an unknown solver, for one that inverts in no way, and for what is no solver file.
     """
     if options.solver is not None:
         check_name("solver", options.solver, SOLVERS)
@@ -219,5 +223,7 @@ def preset(options: Options) -> Preset:
     if options.guidance is not None or options.strength is not None:
         changes.setdefault("attempts", 1)
     chosen = replace(PRESETS[options.preset or default(options.model)], **changes)
+    if options.solver_file is not None:
+        return tuned.planned(chosen, options.solver_file, options.steps)
     inverter_of(chosen, Noise(options.seed))
     return chosen

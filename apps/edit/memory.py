@@ -10,9 +10,10 @@ from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.solvers.errors import UsageError
 
+PATHS = ("mask", "solver_file")
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
-    **dict.fromkeys(("source", "preset", "solver", "blend", "mask"), str | None),
+    **dict.fromkeys(("source", "preset", "solver", "blend", *PATHS), str | None),
     **dict.fromkeys(("guidance", "strength", "focus", "merge"), float | int | None),
     **dict.fromkeys(("steps", "attempts"), int | None),
     **dict.fromkeys(("emphasize", "release"), list),
@@ -25,7 +26,8 @@ def record(report: EditReport, options: Options, content: str) -> dict[str, Any]
     """What a PNG tells of its making: the input and its digest, and the options with what they left open put in."""
     chosen = {name: getattr(options, name) for name in KINDS}
     chosen |= {name: getattr(report, name) for name in ("prompt", "source", "seed", "preset")}
-    chosen |= {"mask": options.mask and str(options.mask.resolve()), "outside": options.outside or options.force}
+    chosen |= {name: chosen[name] and str(chosen[name].resolve()) for name in PATHS}
+    chosen["outside"] = options.outside or options.force
     return {"input": str(Path(report.input).resolve()), "sha256": content, "options": chosen}
 
 
@@ -42,12 +44,12 @@ def remembered(path: Path) -> Options:
         fits = all(isinstance(chosen[name], kind) for name, kind in KINDS.items())
         if not fits or not all(isinstance(each, str) for each in (*words["emphasize"], *words["release"])):
             raise TypeError
-        mask = chosen["mask"] and Path(chosen["mask"])
+        paths = {name: chosen[name] and Path(chosen[name]) for name in PATHS}
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
     if not unchanged:
         raise UsageError(f"{source} has changed since {path.name} was made from it")
-    return Options((str(source),), **chosen | words | {"mask": mask})
+    return Options((str(source),), **chosen | words | paths)
 
 
 def refined(path: Path) -> Options:

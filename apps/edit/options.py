@@ -26,6 +26,7 @@ class Options:
     nothing changes, `mask` a picture that is white where something may; `emphasize` holds words with factors such as
     "stripes:1.5", `release` words with the share of the steps after which they are no longer heard where the source
     heard its own. `preview` takes a few steps of the edit, in one attempt. `n` variants differ by their seed.
+    `solver_file` takes the place of the preset's inversion and levels: its fewest calls are the default of `steps`.
     `outside` edits pictures unlike the model's own; `force` does too, and does finished edits again, and replaces files
     that edit did not make. With `offload` only the transformer stays on the device between uses.
     """
@@ -41,6 +42,7 @@ class Options:
     preset: str | None = None
     model: str = "scenes"
     solver: str | None = None
+    solver_file: Path | None = None
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None
@@ -70,6 +72,8 @@ class Options:
         for prompt in (self.prompt, self.source):
             if prompt is not None and len(prompt) > LONGEST_PROMPT:
                 raise UsageError(f"a prompt of {len(prompt)} characters: at most {LONGEST_PROMPT}")
+        if self.solver_file is not None and (self.solver or self.strength is not None or self.preview):
+            raise UsageError("a solver file says which solver goes through which levels: give no other, nor a preview")
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
@@ -85,8 +89,8 @@ class Options:
 
     def fingerprint(self) -> str:
         """A digest of everything but input and prompts that an edit's result depends on, the version included."""
-        mask = self.mask and ledger.file_digest(self.mask)
+        files = [path and ledger.file_digest(path) for path in (self.mask, self.solver_file)]
         how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.focus, self.merge)
         words = (self.blend, self.emphasize, self.release, self.attempts)
         version = importlib.metadata.version("fastdiff-toolkit")
-        return ledger.digest(version, *how, *words, mask, self.residual, self.preview, self.dtype)
+        return ledger.digest(version, *how, *words, *files, self.residual, self.preview, self.dtype)

@@ -51,7 +51,7 @@ class Edit:
     `source` and `target` are prompts of one row. `blend` names words of either, `mask` (1, 1, h, w) in [0, 1] is 1
     where something may change, `emphasize` holds requests such as "stripes:1.5" for words of the target, `release` such
     as "stripes:0.4". Word control is off without a source prompt. A preview visits some levels of the whole run, with
-    the same noise there.
+    the same noise there. `tuned` is a solver that inverts and samples on its own levels in place of the preset's.
     """
 
     backbone: Backbone
@@ -66,20 +66,24 @@ class Edit:
     emphasize: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
     preview: bool = False
+    tuned: tuple[Solver, Grid] | None = None
 
     @cached_property
     def grid(self) -> Grid:
         """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
+        if self.tuned is not None:
+            return self.tuned[1]
         whole = time_part(self.backbone.trained.schedule, self.preset.strength, self.preset.steps)
         return tuple(whole[i] for i in self._visited)
 
     @property
     def steps(self) -> int:
-        return len(self._visited) - 1
+        return len(self.grid) - 1
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
-        inverter = inverter_of(self.preset, Thinned(Noise(self.seed), self._visited))
+        noise = Thinned(Noise(self.seed), self._visited)
+        inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
         with self._alone() as f:
             return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
 

@@ -1,0 +1,105 @@
+"""Edits by solver files: the solver and the levels of the file, for the model that it was made for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_pixart
+import torch
+from PIL import Image
+
+from fastdiff.cli.main import main
+from fastdiff.models import fingerprint
+from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.solver_file import SolverFile
+
+GUIDANCE = 3.0
+WAY = (
+    "--source",
+    "a fox on grass",
+    "--prompt",
+    "a cat on grass",
+    "--preset",
+    "direct-p2p",
+    "--guidance",
+    str(GUIDANCE),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def write(path: Path, model: Path, recipe: Recipe, **changes: Any) -> Path:
+    about = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE} | changes
+    data_view = [torch.full((101, 4, 1, 1), value) for value in (1.0, 0.0, 0.0)]
+    statistics = dict(zip(("linear", "slope", "offset"), data_view, strict=True))
+    tensors = {"4.numbers": torch.zeros(4, 1, dtype=torch.float64), "all.lam": torch.linspace(-8, 8, 101).double()}
+    tensors |= {f"all.{name}": value for name, value in statistics.items()}
+    SolverFile(**about, recipes={4: recipe}, tensors=tensors, card={}).save(path)
+    return path
+
+
+def edited(photo: Path, model: Path, *way: object) -> np.ndarray:
+    out = photo.with_name("out.png")
+    assert main(["edit", str(photo), *WAY, "--model", str(model), "-o", str(out), "--force", *map(str, way)]) == 0
+    return np.asarray(Image.open(out))
+
+
+def test_a_file_stands_for_its_solver_and_levels(model: Path, photo: Path) -> None:
+    file = write(photo.with_name("uniform"), model, Recipe("dpmpp-2m", "time-uniform"))
+    named = edited(photo, model, "--solver", "dpmpp-2m", "--steps", 4)
+    assert np.array_equal(edited(photo, model, "--solver-file", file), named)
+    other = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
+    assert not np.array_equal(edited(photo, model, "--solver-file", other), named)
+
+
+def test_statistics_of_the_data_view_are_ddim(model: Path, photo: Path) -> None:
+    first = {"order": 1, "corrector": False}
+    file = write(photo.with_name("v3"), model, Recipe("v3", "time-uniform", first))
+    ddim = edited(photo, model, "--solver", "ddim", "--steps", 4)
+    assert np.abs(edited(photo, model, "--solver-file", file).astype(int) - ddim).max() <= 2
+
+
+def test_edits_by_a_file_are_made_again_from_their_png(model: Path, photo: Path) -> None:
+    file = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
+    made = edited(photo, model, "--solver-file", file)
+    again = photo.with_name("again.png")
+    assert main(["rerun", str(photo.with_name("out.png")), "-o", str(again)]) == 0
+    assert np.array_equal(np.asarray(Image.open(again)), made)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "way", "sentence"),
+    [
+        (Recipe("dpmpp-2m", "karras"), {"fingerprint": "0" * 64}, (), "made for tiny (network 000000000000)"),
+        (Recipe("dpmpp-2m", "karras"), {"guidance": 1.0}, (), "made for guidance 1, and this is 3"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--steps", "5"), "5 calls: the solver file has 4"),
+        (Recipe("dpmpp-2m", "karras+clean"), {}, (), "without +clean"),
+        (Recipe("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "an edit inverts its picture first"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "give no other"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--preview",), "nor a preview"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(
+    recipe: Recipe,
+    changes: dict[str, Any],
+    way: tuple[str, ...],
+    sentence: str,
+    model: Path,
+    photo: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = write(photo.with_name("file"), model, recipe, **changes)
+    assert main(["edit", str(photo), *WAY, "--model", str(model), "--solver-file", str(file), *way]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not photo.with_name("photo-edit.png").exists()
