@@ -21,6 +21,9 @@ NOTES = """
 order: of convergence. calls: of the network, a step. SDE: the solver adds noise.
 Every solver takes networks that predict eps, x0, v or flow: what they say becomes an estimate of signal and noise \
 before a solver sees it."""
+FITTED = """
+Fitted to one model by `fastdiff tune`, at one call a step; given by --solver-file. v3 inverts as well, the others \
+only sample."""
 GRIDS = """
 The names are those of web interfaces, of diffusers, and of k-diffusion and ComfyUI. What they add to a name is a grid \
 here: DPM++ 2M Karras is dpmpp-2m on the grid karras."""
@@ -49,16 +52,21 @@ def show_all(debug: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fastdiff.solvers.about import ABOUT
+    from fastdiff.solvers.about import ABOUT, TUNED_FROM
     from fastdiff.solvers.registry import SOLVERS
+    from fastdiff.solvers.tuned import TUNED
 
     facts = Table("solver", "order", "calls", "kind", "inverts", "paper", "arXiv", box=None, pad_edge=False)
     names = Table("solver", "elsewhere", box=None, pad_edge=False)
     for name, make in SOLVERS.items():
         facts.add_row(name, *_properties(make()), *ABOUT[name].paper)
         names.add_row(name, "; ".join(ABOUT[name].elsewhere) or "-")
+    tuned = Table("tuned", "around", "papers", box=None, pad_edge=False)
+    for name, kind in TUNED.items():
+        papers = "\n".join(" ".join(paper) for paper in TUNED_FROM[name])
+        tuned.add_row(name, "-" if name == "v3" else kind.options["base"], papers)
     console = Console(highlight=False, markup=False)
-    for part in (facts, NOTES, "", names, GRIDS):
+    for part in (facts, NOTES, "", tuned, FITTED, "", names, GRIDS):
         console.print(part)
 
 

@@ -60,3 +60,14 @@ ABOUT: dict[str, About] = {
     "sa-solver": About(("Xue et al. 2023", "2309.05019"), ("SA-Solver", "SASolverScheduler", "sa_solver")),
     "evodiff": About(("Li, Chen and Zeng 2025", "2509.26096")),
 }
+
+TELEPORT = ("Wang and Vastola 2024", "2412.09726")
+IIA = ("Zhang et al. 2024", "2304.11328")
+TUNED_FROM: dict[str, tuple[tuple[str, str], ...]] = {
+    "dc": (("Zhao et al. 2024", "2409.03755"),),
+    "v3": (("Zheng et al. 2023", "2310.13268"),),
+    "dode": (("Kim et al. 2024", "2309.16421"),),
+    "iia": (IIA,),
+    "teleport": (TELEPORT,),
+    "teleport-iia": (TELEPORT, IIA),
+}  # the papers of tuned solvers, as those of About

@@ -8,9 +8,10 @@ from tiny_unet import write_prior
 from fastdiff.cli.main import main
 from fastdiff.inversion import certificates
 from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK
-from fastdiff.solvers.about import ABOUT
+from fastdiff.solvers.about import ABOUT, TUNED_FROM
 from fastdiff.solvers.certificates import Verdict
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.tuned import TUNED
 
 
 def row(out: str, *words: str) -> str:
@@ -31,6 +32,9 @@ def test_the_list_tells_all_solvers_in_80_columns(
         assert "; ".join(ABOUT[name].elsewhere) in together
     assert row(out, "heun").split()[:5] == ["heun", "2", "2", "ODE", "yes"]
     assert row(out, "sde-dpmpp-2m").split()[:5] == ["sde-dpmpp-2m", "2", "1", "SDE", "no"]
+    for name, papers in TUNED_FROM.items():
+        assert row(out, name) and all(" ".join(paper) in out for paper in papers)
+    assert set(TUNED_FROM) == set(TUNED)
     assert "eps, x0, v or flow" in together and "DPM++ 2M Karras" in together
 
 
