@@ -100,8 +100,8 @@ def _told(report: "Report") -> str:
     if counts["ssim"] is not None:
         lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
-    sheet = app.sheet_of(report.path)
-    look = f" Look at {sheet}." if sheet.exists() else ""
+    attacked = any(image.status == "attacked" for image in report.images)
+    look = f" Look at {app.sheet_of(report.path)}." if attacked else ""
     fates = f"{counts['succeeded']} of {counts['of']} succeeded, {counts['skipped']} skipped, {counts['failed']} failed"
     return "\n".join([*lines, f"{fates}.{where}{look} Report: {report.path}"])
 

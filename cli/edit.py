@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     group="Way",
 )
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
-@option("--solver-file", type=PATH, help="One that was found for this model (fastdiff search).", group="Way")
+@option("--solver-file", type=PATH, help="One for this model and guidance (fastdiff search).", group="Way")
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")

@@ -32,7 +32,12 @@ class Teleport:
             )
 
     def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
-        """The exact flow of x (B, ...) from level t, above sigma 0, to level u, in either direction."""
+        """The exact flow of x (B, ...) from level t, above sigma 0, to level u, in either direction.
+
+        Raises UsageError for states of another shape.
+        """
+        if x.shape[1:] != self.mean.shape:
+            raise UsageError(f"states of {tuple(x.shape[1:])}: the Gaussian is of {tuple(self.mean.shape)}")
         mean, basis = self.mean.to(x.device), self.basis.to(x.device)
         centred = (x - t.alpha * mean).flatten(1).to(basis.dtype)  # (B, D)
         rest = u.sigma / t.sigma

@@ -1,7 +1,7 @@
 """Analytical teleportation in front of any solver: the first steps of a run follow a Gaussian and take no call."""
 
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,7 +10,6 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.schedule import Level
-from fastdiff.solvers.teleport import Teleport
 
 S = TypeVar("S")
 
@@ -22,14 +21,22 @@ class Memory(NamedTuple, Generic[S]):
     done: int = 0
 
 
+class Carrier(Protocol):
+    """What knows the flow at high noise without a call, such as `fastdiff.solvers.teleport.Teleport`."""
+
+    def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
+        """The state (B, ...) at level u of the flow through x (B, ...) at level t."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Teleported(Around[S]):
     """`inner` from the level after `skip` steps of a falling grid on.
 
-    Raises UsageError, in init, for a grid that rises or has no step left, and for states of another shape.
+    Raises UsageError, in init, for a grid that rises or has no step left.
     """
 
-    teleport: Teleport
+    teleport: Carrier
     skip: int
 
     def init(self, grid: Grid) -> Memory[S]:
@@ -43,6 +50,4 @@ class Teleported(Around[S]):
         if state.done >= self.skip:
             x, inner = self.inner.step(f, x, t, u, state.inner)
             return x, Memory(inner, state.done + 1)
-        if x.shape[1:] != self.teleport.mean.shape:
-            raise UsageError(f"states of {tuple(x.shape[1:])}: the Gaussian is of {tuple(self.teleport.mean.shape)}")
         return self.teleport.carry(x, t, u), Memory(state.inner, state.done + 1)

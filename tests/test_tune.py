@@ -14,6 +14,7 @@ from subjects import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
+from fastdiff.apps.docclean.teleport import TiledTeleport
 from fastdiff.cli.main import main
 from fastdiff.models.subject import subject
 from fastdiff.solvers.dc import DC
@@ -21,6 +22,7 @@ from fastdiff.solvers.errors import OutputError, UsageError
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.tuned import TUNED
 from fastdiff.training.tuning import fits, measure
 from fastdiff.training.tuning.tune import Result, Tuning, run
@@ -232,6 +234,25 @@ def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
     assert out.stat().st_size < 10_000
     page = np.full((50, 70), 200, np.uint8)
     assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
+
+
+@pytest.mark.parametrize("solver", ["teleport", "teleport-iia"])
+def test_the_gaussian_of_crops_carries_pages_of_any_size(tmp_path, solver):
+    out = tmp_path / "tuned.safetensors"
+    run(Tuning(subject("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
+    page = np.full((50, 70), 200, np.uint8)
+    page[20:30, 10:60] = 40
+    predicted, sampled = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
+    assert sampled.calls == 4 and sampled.pixels.shape == page.shape
+    assert np.abs(sampled.pixels.astype(int) - predicted.pixels).mean() < 16  # there is no residual but the run's error
+
+
+def test_a_page_is_carried_as_its_crops_are():
+    t, u = LinearVP().level(1.0), LinearVP().level(0.6)
+    flat = Teleport(torch.full((1, 16, 16), 0.3), torch.zeros(256, 1), torch.zeros(1))
+    page = torch.randn(1, 1, 50, 37, generator=torch.Generator().manual_seed(0))
+    expected = u.alpha * 0.3 + u.sigma / t.sigma * (page - t.alpha * 0.3)
+    torch.testing.assert_close(TiledTeleport(flat).carry(page, t, u), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_command_tunes_a_folder_with_prompts(tmp_path, capsys):

@@ -1,12 +1,13 @@
 """The restorer of grey pages: NAF-DPM's predictor, and its residual sampled by any of the solvers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from fastdiff.apps.docclean.teleport import TiledTeleport
 from fastdiff.apps.docclean.tiling import Tiled
 from fastdiff.models.fingerprint import of_network
 from fastdiff.models.residual import residual_denoiser, residual_schedule
@@ -15,6 +16,8 @@ from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.solver_file import SolverFile
+from fastdiff.solvers.teleport import Teleport
+from fastdiff.solvers.teleported import Teleported
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class Restorer:
             solver = self.solver()
             return solver, grid(time_uniform, schedule, -(-self.calls // solver.evals), clean=True)
         assert self.pair.denoiser is not None
-        return self.file.for_model(of_network(self.pair.denoiser, schedule, "x0")).sampler(schedule, self.calls)
+        file = self.file.for_model(of_network(self.pair.denoiser, schedule, "x0"))
+        solver, levels = file.sampler(schedule, self.calls)
+        if isinstance(solver, Teleported) and isinstance(solver.teleport, Teleport):
+            solver = replace(solver, teleport=TiledTeleport(solver.teleport))
+        return solver, levels
 
     @property
     def spent(self) -> int:

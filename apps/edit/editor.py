@@ -155,7 +155,7 @@ class Editor:
             source=begun.source,
             model=self._options.model,
             preset=self._name,
-            inversion=begun.edit.preset.solver or begun.edit.preset.inversion,
+            inversion=self._inversion,
             calls=inversion.calls + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
             psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
@@ -165,6 +165,12 @@ class Editor:
             options=asdict(begun.edit.preset) | {name: getattr(self._options, name) for name in names},
         )
         return Edited(colour[0], report)
+
+    @property
+    def _inversion(self) -> str:
+        """Its name, for people."""
+        file = self._options.solver_file
+        return self._preset.solver or self._preset.inversion if file is None else f"the solver of {file.name}"
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""

@@ -20,6 +20,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("residual", "preview", "outside"), bool),
     "seed": int,
 }  # of the options that are remembered
+LATER = {"solver_file": None}  # what earlier versions did not have
 
 
 def record(report: EditReport, options: Options, content: str) -> dict[str, Any]:
@@ -38,7 +39,8 @@ def remembered(path: Path) -> Options:
     """
     told = picture.read_record(path)
     try:
-        source, digest, chosen = Path(told["input"]), told["sha256"], {name: told["options"][name] for name in KINDS}
+        source, digest, options = Path(told["input"]), told["sha256"], LATER | told["options"]
+        chosen = {name: options[name] for name in KINDS}
         unchanged = ledger.file_digest(source) == digest
         words = {name: tuple(chosen[name]) for name in ("emphasize", "release")}
         fits = all(isinstance(chosen[name], kind) for name, kind in KINDS.items())

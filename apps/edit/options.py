@@ -72,8 +72,12 @@ class Options:
         for prompt in (self.prompt, self.source):
             if prompt is not None and len(prompt) > LONGEST_PROMPT:
                 raise UsageError(f"a prompt of {len(prompt)} characters: at most {LONGEST_PROMPT}")
-        if self.solver_file is not None and (self.solver or self.strength is not None or self.preview):
-            raise UsageError("a solver file says which solver goes through which levels: give no other, nor a preview")
+        others = (self.solver, self.strength, self.attempts, self.preview or None)
+        if self.solver_file is not None and any(given is not None for given in others):
+            raise UsageError(
+                "a solver file says which solver goes through which levels, once: give it no other solver, strength, "
+                "attempts or preview"
+            )
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),

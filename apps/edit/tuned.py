@@ -15,22 +15,26 @@ from fastdiff.solvers.solver_file import read
 def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
     """The preset with the file's way of inverting; `steps` default to its fewest calls.
 
-    Raises UsageError for what is no solver file.
+    Raises UsageError for what is no solver file, or was made for other steps or another guidance.
     """
-    fewest = min(read(path).recipes)
-    return replace(preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=steps or fewest)
+    file = read(path)
+    file.for_model(file.fingerprint, preset.guidance)
+    if (steps or min(file.recipes)) not in file.recipes:
+        raise UsageError(f"{steps} steps: the solver file has {', '.join(map(str, sorted(file.recipes)))}")
+    return replace(
+        preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=steps or min(file.recipes)
+    )
 
 
 def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[Solver, Grid]:
-    """The solver of the file and its levels.
+    """The solver of the file and its levels, down to the cleanest that the network knows: a picture lies there.
 
     Raises UsageError where it was made for another model or guidance, does not have so many steps, or cannot invert.
     """
     solver, levels = read(path).for_model(fingerprint.of_folder(model), preset.guidance).sampler(schedule, preset.steps)
-    if levels[-1].sigma == 0:
-        raise UsageError(f"{path} goes on to sigma 0, from which no picture is inverted: give a grid without +clean")
+    known = tuple(level for level in levels if level.sigma > 0)
     try:
-        solver.init(levels[::-1])
+        solver.init(known[::-1])
     except UsageError as error:
-        raise UsageError(f"{path} is fitted to sampling from noise, and an edit inverts its picture first") from error
-    return solver, levels
+        raise UsageError(f"{path.name} cannot serve an edit, which inverts its picture first: {error}") from error
+    return solver, known

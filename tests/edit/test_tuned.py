@@ -39,13 +39,13 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def write(path: Path, model: Path, recipe: Recipe, **changes: Any) -> Path:
+def write(path: Path, model: Path, recipe: Recipe, steps: int = 4, **changes: Any) -> Path:
     about = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE} | changes
     data_view = [torch.full((101, 4, 1, 1), value) for value in (1.0, 0.0, 0.0)]
     statistics = dict(zip(("linear", "slope", "offset"), data_view, strict=True))
     tensors = {"4.numbers": torch.zeros(4, 1, dtype=torch.float64), "all.lam": torch.linspace(-8, 8, 101).double()}
     tensors |= {f"all.{name}": value for name, value in statistics.items()}
-    SolverFile(**about, recipes={4: recipe}, tensors=tensors, card={}).save(path)
+    SolverFile(**about, recipes={steps: recipe}, tensors=tensors, card={}).save(path)
     return path
 
 
@@ -59,6 +59,8 @@ def test_a_file_stands_for_its_solver_and_levels(model: Path, photo: Path) -> No
     file = write(photo.with_name("uniform"), model, Recipe("dpmpp-2m", "time-uniform"))
     named = edited(photo, model, "--solver", "dpmpp-2m", "--steps", 4)
     assert np.array_equal(edited(photo, model, "--solver-file", file), named)
+    clean = write(photo.with_name("clean"), model, Recipe("dpmpp-2m", "time-uniform+clean"), steps=5)
+    assert np.array_equal(edited(photo, model, "--solver-file", clean), named)
     other = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
     assert not np.array_equal(edited(photo, model, "--solver-file", other), named)
 
@@ -83,11 +85,12 @@ def test_edits_by_a_file_are_made_again_from_their_png(model: Path, photo: Path)
     [
         (Recipe("dpmpp-2m", "karras"), {"fingerprint": "0" * 64}, (), "made for tiny (network 000000000000)"),
         (Recipe("dpmpp-2m", "karras"), {"guidance": 1.0}, (), "made for guidance 1, and this is 3"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--steps", "5"), "5 calls: the solver file has 4"),
-        (Recipe("dpmpp-2m", "karras+clean"), {}, (), "without +clean"),
-        (Recipe("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "an edit inverts its picture first"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "give no other"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--preview",), "nor a preview"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--steps", "5", "--dry-run"), "5 steps: the solver file has 4"),
+        (Recipe("evodiff", "karras"), {}, (), "which inverts its picture first"),
+        (Recipe("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "fitted for sampling, and cannot invert"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "no other solver"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--preview",), "or preview"),
+        (Recipe("dpmpp-2m", "karras"), {}, ("--attempts", "2"), "attempts"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(
