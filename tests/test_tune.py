@@ -166,8 +166,10 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
 
 def test_items_are_replayable_and_held_out_ones_are_others():
     model = subject("docclean", size=32)
-    by_two = [*model.batches(2, seed=3), *model.batches(2, seed=3, first=2)]
+    by_two = list(model.batches(4, seed=3, rows=2))
     f, x = model.batch(range(4), seed=3)
+    ((_, later),) = model.batches(2, seed=3, first=2)
+    assert torch.equal(later, x[2:])
     assert torch.equal(torch.cat([x for _, x in by_two]), x)
     assert torch.equal(torch.cat([f.given["restored"] for f, _ in by_two]), f.given["restored"])
     for other in (model.batch(range(4), seed=3, held=True), model.batch(range(4), seed=4)):

@@ -19,11 +19,10 @@ def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
     """
     file = read(path)
     file.for_model(file.fingerprint, preset.guidance)
-    if (steps or min(file.recipes)) not in file.recipes:
-        raise UsageError(f"{steps} steps: the solver file has {', '.join(map(str, sorted(file.recipes)))}")
-    return replace(
-        preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=steps or min(file.recipes)
-    )
+    calls = steps or min(file.recipes)
+    if calls not in file.recipes:
+        raise UsageError(f"{calls} steps: the solver file has {', '.join(map(str, sorted(file.recipes)))}")
+    return replace(preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=calls)
 
 
 def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[Solver, Grid]:

@@ -4,7 +4,7 @@ What is finished stays beside the output until all is: a stopped run goes on fro
 """
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -156,13 +156,12 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
 
 
 class _Run:
-    """One run, with the batches that it fits to, those that statistics are taken on, and those held out."""
+    """One run, with the batches that it fits to and those held out."""
 
     def __init__(self, tuning: Tuning, book: Ledger, meter: Meter) -> None:
         self._tuning, self._book, self._meter = tuning, book, meter
         subject, count = tuning.subject, tuning.samples
         self._fitted = meter.counted(list(subject.batches(count, tuning.seed, rows=FEW)))
-        self._others = meter.counted(list(subject.batches(count, tuning.seed, first=count, rows=FEW)))
         self._held = meter.counted(list(subject.batches(count, tuning.seed, held=True, rows=FEW)))
 
     def results(self) -> list[Result]:
@@ -207,10 +206,7 @@ class _Run:
 
     def _trial(self, calls: int, name: str, exact: Sequence[Tensor]) -> float:
         """The mean distance of the untuned solver; inf where the grid does not fit."""
-        try:
-            return self._base(calls, name, self._fitted[:1], exact[:1]).mean().item()
-        except UsageError:
-            return torch.inf
+        return _mean(lambda: self._base(calls, name, self._fitted[:1], exact[:1]))
 
     def _base(self, calls: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
         inner = TUNED[self._tuning.solver].inner(**self._tuning.options)
@@ -221,9 +217,15 @@ class _Run:
         """The tensors that all numbers of calls share."""
         self._meter.name = "statistics"
         if self._book.record(SHARED_PART) is None:
-            self._save(FITS[self._tuning.solver].once(self._others), SHARED_PART)
+            fit = FITS[self._tuning.solver]
+            self._save(fit.once(self._others() if fit.once_cost else ()), SHARED_PART)
             self._book.keep(SHARED_PART, {"kept": True})
         return self._load(SHARED_PART)
+
+    def _others(self) -> list[Batch]:
+        """What statistics are taken on."""
+        tuning, count = self._tuning, self._tuning.samples
+        return self._meter.counted(list(tuning.subject.batches(count, tuning.seed, first=count, rows=FEW)))
 
     def _result(self, calls: int, name: str, exact: Sequence[Tensor], exact_held: Sequence[Tensor]) -> Result:
         """Kept from an earlier run, or fitted and measured now."""
@@ -249,10 +251,7 @@ class _Run:
             return [Recipe(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
 
         def error(recipe: Recipe) -> float:
-            try:
-                return self._tuned((recipe, {}), calls, self._fitted[:1], exact[:1]).mean().item()
-            except UsageError:
-                return torch.inf
+            return _mean(lambda: self._tuned((recipe, {}), calls, self._fitted[:1], exact[:1]))
 
         return [Recipe(tuning.solver, *scouted(tuning.placed, calls, tuning.options, error))]
 
@@ -287,6 +286,14 @@ class _Run:
         recipes = {result.calls: result.recipe for result in results}
         card = _card(self._tuning, results)
         return SolverFile(subject.name, subject.fingerprint, subject.guidance, recipes, tensors, card)
+
+
+def _mean(distances: Callable[[], Tensor]) -> float:
+    """Their mean; inf where the grid does not fit."""
+    try:
+        return distances().mean().item()
+    except UsageError:
+        return torch.inf
 
 
 def _result(record: dict[str, Any]) -> Result:
