@@ -7,7 +7,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif]'
 	touch $@
 
-.PHONY: demo test lint bench-attack bench-docclean bench-edit bench-solvers
+.PHONY: demo test lint debian bench-attack bench-docclean bench-edit bench-solvers
 
 demo: $(VENV)/installed
 	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
@@ -23,7 +23,15 @@ lint: $(VENV)/installed .types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
+# What tests read files and render pages with: installed where that is possible, named where it is not.
+debian:
+	@missing=$$(for p in $$(cat debian-packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing" $$missing; apt-get -qq update && apt-get -qq install -y $$missing >/dev/null; \
+	else echo "tests that need these Debian packages cannot run:" $$missing; fi
+
+test: lint debian
 	$(BIN)/pytest
 
 bench-attack: $(VENV)/installed
