@@ -18,7 +18,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,21 @@ def read_entry(path: Path) -> Entry:
         return Entry()
     names = {name: value[name] for name in ("output", "request", "key", "source") if isinstance(value.get(name), str)}
     return Entry(**names, outputs=tables[0], replaces=tables[1], surplus=tables[2], records=records)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from a manifest what killed runs left: drafts, and the parts of outputs that are finished.
+
+    Only for a manifest that no other run writes into meanwhile.
+    """
+    with suppress(OSError):
+        for pattern in (f"{DRAFT}*", ".*.part"):
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        for parts in folder.glob("*.parts"):
+            key = parts / "key"
+            if not key.exists() or key.read_text(encoding="utf-8") == read_entry(parts.with_suffix(".json")).key:
+                shutil.rmtree(parts, ignore_errors=True)
 
 
 @dataclass(frozen=True)

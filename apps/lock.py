@@ -9,7 +9,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from fastdiff.apps.ledger import DRAFT, FOLDER
+from fastdiff.apps.ledger import FOLDER, remove_leftovers
 from fastdiff.solvers.errors import OutputError
 
 NAME = "lock"  # in FOLDER
@@ -44,7 +44,7 @@ class FolderLocks:
         for folder in new:
             self._lock(folder)
             self._held.add(folder)
-            _remove_drafts(folder / FOLDER)
+            remove_leftovers(folder / FOLDER)
         return bool(new)
 
     def _lock(self, folder: Path) -> None:
@@ -81,10 +81,3 @@ def _remove_empty(folders: Iterable[Path]) -> None:
     with suppress(OSError):
         for folder in folders:
             os.rmdir(folder)
-
-
-def _remove_drafts(folder: Path) -> None:
-    with suppress(OSError):
-        for pattern in (f"{DRAFT}*", ".*.part"):
-            for leftover in folder.glob(pattern):
-                leftover.unlink(missing_ok=True)
