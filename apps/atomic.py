@@ -1,6 +1,6 @@
 """Files that are either whole or absent: written beside their place under a hidden name, then renamed onto it."""
 
-import glob
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,14 +14,16 @@ from fastdiff.solvers.errors import OutputError
 def draft(target: Path) -> Iterator[Path]:
     """Yield an unused hidden path in the folder of `target`, to be written and then given to `publish`.
 
-    What is left at that path after the block is removed; so are the drafts of `target` that a killed run left.
-    Raises OutputError where the folder cannot be made or written, or the disk is full.
+    The path's name is short, whatever the length of the target's. What is left at that path after the block is removed;
+    so are the drafts of `target` that a killed run left. Raises OutputError where the folder cannot be made or written,
+    or the disk is full.
     """
+    mark = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in target.parent.glob(f".{glob.escape(target.name)}.????????.part"):
+        for leftover in target.parent.glob(f".{mark}.????????.part"):
             leftover.unlink(missing_ok=True)
-    path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    path = target.with_name(f".{mark}.{secrets.token_hex(4)}.part")
     try:
         with writing(target):
             yield path
@@ -30,7 +32,7 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def publish(path: Path, target: Path) -> None:
-    """Move the finished file `path` onto `target` of the same folder so that a crash leaves the one or the other."""
+    """Move the finished file `path` onto `target` of the same file system: a crash leaves the one or the other."""
     with writing(target):
         _sync(path)
         os.replace(path, target)

@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -138,9 +139,20 @@ def _in_processes(items: Sequence[Item], setup: Setup, options: Hashable, jobs: 
 
 
 def _begin(threads: int) -> None:
-    """Start a worker process: Ctrl-C ends it at once, and the libraries loaded later share the processor."""
+    """Start a worker process: Ctrl-C ends it at once, and the libraries loaded later share the processor.
+
+    It ends with the process that started it, whose locks are free from then on.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _attempt_there(setup: Setup, options: Hashable, item: Item) -> Outcome:

@@ -1,33 +1,64 @@
-"""From the names a person gives (files, folders, patterns) to the list of inputs, each with the place of its output."""
+"""From the names a person gives (files, folders, patterns) to the list of inputs, each with its wished output."""
 
 import functools
 import glob
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastdiff.apps import ledger
+from fastdiff.apps.manifest import Manifest
 from fastdiff.solvers.errors import UsageError
+
+LONGEST_NAME = 255  # bytes
+OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE = (
+    "another kind of file",
+    "hidden",
+    "an earlier result",
+    "a sub-folder (give -r)",
+    "a linked folder",
+    "the folder of the outputs",
+    "not a file",
+)
 
 
 @dataclass(frozen=True)
 class Item:
     """One input file and the file that its result is written to.
 
-    `problem` is one sentence where it is known before opening that the input cannot be used.
+    `problem` is one sentence where it is known before opening that the input cannot be used. Items that a run has
+    claimed files for (see `apps.claims`) have all `outputs`, and the digest of the `request`.
     """
 
     source: Path
     output: Path
     problem: str | None = None
+    outputs: tuple[Path, ...] = ()
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that was found and is no input, with the reason."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The items of one run in a fixed order, and the default place of its report."""
+    """The items of one run in a fixed order, with the outputs they would like; two may like the same.
+
+    `named` says that a person named the very file of the output. `folder` is where the report goes, None for beside the
+    first output.
+    """
 
     items: tuple[Item, ...]
-    report: Path
+    left_out: tuple[LeftOut, ...]
+    named: bool
+    folder: Path | None
 
 
 def plan(
@@ -44,56 +75,44 @@ def plan(
     An input is a file, a folder (with `recursive` also its sub-folders) or a glob pattern. Outputs go to `INPUT-verb`
     beside the input, or to `out`: a file for a single input file where `out` ends in a known suffix, else a folder.
     Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind. `suffixes` maps the known
-    lower-case suffixes to kinds. Hidden files, files of other suffixes and results of earlier runs found in folders
-    or patterns are passed over; of several files given by name, those that are results of earlier runs are too. Two
-    inputs never share an output: the later one is numbered (`page-2.png`).
+    lower-case suffixes to kinds. Hidden files, files of other suffixes and unchanged results of earlier runs found in
+    folders or patterns are left out, with the reason; of several files given by name, those results are too.
 
-    Raises UsageError for a name that does not exist, an `out` that does not fit or would replace an input, or where
-    nothing is left to do.
+    Raises UsageError for a name that does not exist, an `out` that does not fit or that is an input's own place, or
+    where nothing is left to do.
     """
     one_file = _names_file(out, suffixes)
-    if one_file and (len(inputs) > 1 or not Path(inputs[0]).is_file()):
+    if one_file and (len(inputs) > 1 or not os.path.isfile(inputs[0])):
         raise UsageError(f"{out} names one file for several inputs: give a folder")
-    search = _Search(verb, suffixes, out, recursive, functools.cache(ledger.made_in))
-    found = [item for text in inputs for item in search.expand(text, alone=len(inputs) == 1)]
-    if not found:
+    search = _Search(verb, suffixes, out, recursive, functools.cache(Manifest.read))
+    found = [each for text in inputs for each in search.expand(text, alone=len(inputs) == 1)]
+    items = [each for each in found if isinstance(each, Item)]
+    left_out = tuple(dict.fromkeys(each for each in found if isinstance(each, LeftOut)))
+    if not items:
         known = ", ".join(sorted(suffixes))
-        raise UsageError(f"nothing to do in {', '.join(inputs)}: no file of {known} but hidden ones or earlier results")
+        raise UsageError(
+            f"nothing to do in {', '.join(inputs)}: no file of {known} but hidden ones or earlier results"
+            + (f"; {summary(left_out)}" if left_out else "")
+        )
     first = Path(inputs[0])
-    return _placed(found, suffixes, out, suffix, default_output(first, verb) if first.is_dir() else None)
+    folder = default_output(first, verb) if first.is_dir() else None
+    return Plan(_placed(items, suffixes, out, suffix), left_out, one_file, folder if out is None or one_file else out)
 
 
 def listed(
     files: Sequence[Path], *, verb: str, suffixes: Mapping[str, str], out: Path | None = None, suffix: str | None = None
 ) -> Plan:
-    """The same for files that are named one by one: none is passed over, and a name that cannot be used is the problem
-    of its item alone.
+    """The same for files that are named one by one: none is left out, and a name that cannot be used is the problem of
+    its item alone.
 
-    Raises UsageError for an `out` that does not fit or would replace an input.
+    Raises UsageError for an `out` that does not fit or that is an input's own place.
     """
-    if _names_file(out, suffixes) and len({path.resolve() for path in files}) > 1:
+    one_file = _names_file(out, suffixes)
+    if one_file and len({path.resolve() for path in files}) > 1:
         raise UsageError(f"{out} names one file for several inputs: give a folder")
-    search = _Search(verb, suffixes, out, False, ledger.made_in)
-    return _placed(list(map(search.named, files)), suffixes, out, suffix, None)
-
-
-def untaken(
-    wishes: Iterable[Path],
-    files: Callable[[Path], Iterable[Path]] = lambda path: (path,),
-    reserved: Iterable[Path] = (),
-) -> Iterator[Path]:
-    """The wished paths in order, each a path of its own: those that come later are numbered (`page-2.png`).
-
-    `files` are what is written for a path: none meets those of another, or one that is reserved.
-    """
-    taken = set(map(_folded, reserved))
-    for wish in wishes:
-        number, path = 1, wish
-        while not taken.isdisjoint(mine := set(map(_folded, files(path)))):
-            number += 1
-            path = wish.with_name(f"{wish.stem}-{number}{wish.suffix}")
-        taken |= mine
-        yield path
+    search = _Search(verb, suffixes, out, False, Manifest.read)
+    items = _placed(list(map(search.named, files)), suffixes, out, suffix)
+    return Plan(items, (), one_file, None if one_file else out)
 
 
 def default_output(source: Path, verb: str) -> Path:
@@ -104,96 +123,137 @@ def default_output(source: Path, verb: str) -> Path:
     return named.with_name(f"{named.name}-{verb}")
 
 
+def beside(path: Path, ending: str) -> Path:
+    """`page.png` -> `page` + `ending`, such as "-report.json", with the stem cut where the name would be too long."""
+    stem = os.fsencode(path.stem)
+    while len(stem) + len(os.fsencode(ending)) > LONGEST_NAME:
+        stem = os.fsencode(os.fsdecode(stem)[:-1])
+    return path.with_name(os.fsdecode(stem) + ending)
+
+
+def summary(left_out: Iterable[LeftOut]) -> str:
+    """Such as `left out: 2 files of other kinds (.docx, .txt), 3 earlier results`; empty where nothing is."""
+    nouns = {
+        OTHER_KIND: ("file of another kind", "files of other kinds"),
+        HIDDEN: ("hidden file or folder", "hidden files or folders"),
+        RESULT: ("earlier result", "earlier results"),
+        SUB_FOLDER: ("sub-folder (give -r)", "sub-folders (give -r)"),
+        LINKED_FOLDER: ("linked folder", "linked folders"),
+        OUTPUT_FOLDER: ("folder of the outputs", "folders of the outputs"),
+        NO_FILE: ("thing that is no file", "things that are no files"),
+    }
+    left_out = list(left_out)
+    counts = Counter(each.reason for each in left_out)
+    kinds = sorted({os.path.splitext(each.path)[1] or "none" for each in left_out if each.reason == OTHER_KIND})
+    told = []
+    for reason, (one, several) in nouns.items():
+        if count := counts[reason]:
+            named = f" ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})" if reason == OTHER_KIND else ""
+            told.append(f"{count} {one if count == 1 else several}{named}")
+    return f"left out: {', '.join(told)}" if told else ""
+
+
 @dataclass(frozen=True)
 class _Search:
     verb: str
     suffixes: Mapping[str, str]
     out: Path | None
     recursive: bool
-    made_in: Callable[[Path], frozenset[str]]
+    manifest: Callable[[Path], Manifest]
 
-    def expand(self, text: str, *, alone: bool) -> Iterator[Item]:
+    def expand(self, text: str, *, alone: bool) -> Iterator[Item | LeftOut]:
         """Yield the inputs that one given name stands for, each with the output it would like."""
         path = Path(text)
-        if path.is_dir():
+        if os.path.isdir(path):
             root = self.out or default_output(path, self.verb)
-            for item in self._walk(path):
-                yield replace(item, output=root / item.source.relative_to(path))
-        elif path.exists():
-            if alone or not self._is_result(path):
-                yield self.named(path)
+            for found in self._walk(path):
+                if isinstance(found, Item) and found.problem is None:
+                    found = replace(found, output=root / found.source.relative_to(path))
+                yield found
+        elif os.path.exists(path):
+            yield LeftOut(str(path), RESULT) if not alone and self._is_result(path) else self.named(path)
         elif glob.has_magic(text):
             for match in sorted(map(Path, glob.glob(text, recursive=True))):
-                if match.is_file() and self._is_wanted(match):
-                    yield Item(match, self._place(match))
+                reason = SUB_FOLDER if match.is_dir() else self._unwanted(match)
+                yield LeftOut(str(match), reason) if reason else Item(match, self._place(match))
         else:
             raise UsageError(f"{text} does not exist: give a file, a folder or a pattern")
 
     def named(self, path: Path) -> Item:
         """The input that is this very file, with the output it would like."""
         problem = None
-        if path.is_dir() or not path.exists():
-            problem = f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: give a file"
+        if os.path.isdir(path) or not os.path.exists(path):
+            problem = f"{path} {'is a folder' if os.path.isdir(path) else 'does not exist'}: give a file"
         elif path.suffix.lower() not in self.suffixes:
             problem = f"{path.name} is none of {', '.join(sorted(self.suffixes))}"
         return Item(path, self._place(path), problem)
 
-    def _walk(self, folder: Path) -> Iterator[Item]:
+    def _walk(self, folder: Path) -> Iterator[Item | LeftOut]:
         try:
             children = sorted(folder.iterdir())
         except OSError as error:
             yield Item(folder, folder, f"cannot read the folder {folder}: {error.strerror}")
             return
         for child in children:
-            if child.is_dir():
-                is_out = self.out is not None and child.resolve() == self.out.resolve()
-                if self.recursive and not (is_out or child.is_symlink() or child.name.startswith(".")):
+            if not child.is_dir():
+                reason = self._unwanted(child)
+                yield LeftOut(str(child), reason) if reason else Item(child, child)
+            elif child.name != ledger.FOLDER:
+                if reason := self._unwanted_folder(child):
+                    yield LeftOut(str(child), reason)
+                else:
                     yield from self._walk(child)
-            elif self._is_wanted(child):
-                yield Item(child, child)
 
-    def _is_wanted(self, path: Path) -> bool:
-        return not path.name.startswith(".") and path.suffix.lower() in self.suffixes and not self._is_result(path)
+    def _unwanted_folder(self, path: Path) -> str | None:
+        if self.out is not None and path.resolve() == self.out.resolve():
+            return OUTPUT_FOLDER
+        if path.name.startswith("."):
+            return HIDDEN
+        if not self.recursive:
+            return SUB_FOLDER
+        return LINKED_FOLDER if path.is_symlink() else None
+
+    def _unwanted(self, path: Path) -> str | None:
+        """Why a file that was found is no input; None where it is one."""
+        if not path.is_file():
+            return NO_FILE
+        if path.name.startswith("."):
+            return HIDDEN
+        if self._is_result(path):
+            return RESULT
+        return None if path.suffix.lower() in self.suffixes else OTHER_KIND
 
     def _is_result(self, path: Path) -> bool:
-        stem = path.stem.removesuffix(f"-{self.verb}")
-        beside_its_source = stem != path.stem and any(path.with_name(stem + end).is_file() for end in self.suffixes)
-        return beside_its_source or path.name in self.made_in(path.parent)
+        return self.manifest(path.parent).holds(path)
 
     def _place(self, source: Path) -> Path:
         return self.out / source.name if self.out else default_output(source, self.verb)
 
 
 def _placed(
-    found: Sequence[Item], suffixes: Mapping[str, str], out: Path | None, suffix: str | None, folder: Path | None
-) -> Plan:
-    """The plan of what was found, each source once, its report in `out` or `folder`, else beside the first output."""
+    found: Sequence[Item], suffixes: Mapping[str, str], out: Path | None, suffix: str | None
+) -> tuple[Item, ...]:
+    """What was found, each source once, with its output of the wished kind."""
     one_file = _names_file(out, suffixes)
-    if out is not None and out.exists() and not out.is_dir() and not one_file:
+    if out is not None and os.path.exists(out) and not out.is_dir() and not one_file:
         raise UsageError(f"{out} is neither a folder nor a file of {', '.join(sorted(suffixes))}")
     once: dict[Path, Item] = {}
     for item in found:
         once.setdefault(item.source.resolve(), item)
-    wishes = (out if out and one_file else _of_kind(item.output, suffix, suffixes) for item in once.values())
-    items = tuple(replace(item, output=output) for item, output in zip(once.values(), untaken(wishes), strict=True))
-    for item in items:
-        if item.problem is None and item.output.exists() and item.output.samefile(item.source):
-            raise UsageError(f"{item.output} is the input itself: name another output")
-    folder = folder if out is None or one_file else out
-    first = items[0].output
-    return Plan(items, folder / "report.json" if folder else first.with_name(f"{first.stem}-report.json"))
+    items = []
+    for item in once.values():
+        output = out if out and one_file else _of_kind(item.output, suffix, suffixes)
+        if item.problem is None and os.path.exists(output) and output.samefile(item.source):
+            raise UsageError(f"{output} is the input itself: name another output")
+        items.append(replace(item, output=output))
+    return tuple(items)
 
 
 def _names_file(out: Path | None, suffixes: Mapping[str, str]) -> bool:
-    return out is not None and out.suffix.lower() in suffixes and not out.is_dir()
+    return out is not None and out.suffix.lower() in suffixes and not os.path.isdir(out)
 
 
 def _of_kind(path: Path, suffix: str | None, suffixes: Mapping[str, str]) -> Path:
     if suffix is None or suffixes.get(path.suffix.lower()) == suffixes[suffix]:
         return path
     return path.with_suffix(suffix)
-
-
-def _folded(path: Path) -> str:
-    """One spelling for paths that some file systems hold to be the same."""
-    return str(path.absolute()).casefold()

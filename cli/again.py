@@ -30,12 +30,12 @@ def from_png(verb: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def make(options: "Options", target: Path, force: bool, debug: bool) -> int:
-    """Make the picture that these options describe at `target`, and return the exit code."""
+def make(options: "Options", png: Path, verb: str, out: Path | None, force: bool, debug: bool) -> int:
+    """Make the picture that these options of `png` describe, and return the exit code."""
     from fastdiff.apps.edit import app
     from fastdiff.cli.progress import shown
 
     with shown(debug=debug) as watch:
-        report = app.run(replace(options, out=target, force=force), watch)
+        report = app.run(replace(options, out=out, force=force), watch, app.Remade(png, verb))
     click.echo(report.edits[0].output or report.edits[0].reason)
     return report.exit_code

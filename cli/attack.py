@@ -73,22 +73,24 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt --transfer torchvision:resnet50
     """
     from fastdiff.apps.attack import app
+    from fastdiff.apps.inputs import summary
     from fastdiff.cli.progress import carried_out
 
     options = Options(**chosen)
     if dry_run:
-        for item, label in (foreseen := app.forecast(options)):
+        forecast = app.forecast(options)
+        for item, label in forecast.tasks:
             goal = "any other class" if label.target is None else f"class {label.target}"
             click.echo(f"{item.source} -> {item.output}: {goal}")
-        click.echo(f"{counted(len(foreseen), 'picture')} to attack; calls to other computers: none")
+        click.echo(f"{counted(len(forecast.tasks), 'picture')} to attack; calls to other computers: none")
+        if left_out := summary(forecast.left_out):
+            click.echo(left_out)
         return 0
     return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
 
 
 def _told(report: "Report") -> str:
     """A run in a few lines."""
-    from fastdiff.apps.attack import app
-
     counts = report.summary
     lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
@@ -100,8 +102,7 @@ def _told(report: "Report") -> str:
     if counts["ssim"] is not None:
         lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
-    attacked = any(image.status == "attacked" for image in report.images)
-    look = f" Look at {app.sheet_of(report.path)}." if attacked else ""
+    look = f" Look at {report.sheet}." if report.sheet else ""
     fates = f"{counts['succeeded']} of {counts['of']} succeeded, {counts['skipped']} skipped, {counts['failed']} failed"
     return "\n".join([*lines, f"{fates}.{where}{look} Report: {report.path}"])
 

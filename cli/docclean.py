@@ -88,10 +88,13 @@ def _told(report: "Report") -> str:
 
 
 def _foreseen(forecast: "Forecast") -> str:
-    """A line for every input, and one for all."""
+    """A line for every input, one for all, and one for what is left out."""
+    from fastdiff.apps.inputs import summary
+
     lines = [
         f"{item.source} -> {item.output} ({'cannot be opened' if count is None else counted(count, 'page')})"
         for item, count in forecast.items
     ]
     time = timedelta(seconds=round(forecast.seconds))
-    return "\n".join([*lines, f"{counted(len(lines), 'input')} to do, about {time}; calls to other computers: none"])
+    total = f"{counted(len(lines), 'input')} to do, about {time}; calls to other computers: none"
+    return "\n".join(filter(None, [*lines, total, summary(forecast.left_out)]))

@@ -101,8 +101,11 @@ def _told(report: "Report") -> str:
 
 
 def _foreseen(forecast: "Forecast") -> str:
-    """A line for every edit, and one for all."""
+    """A line for every edit, one for all, and one for what is left out."""
+    from fastdiff.apps.inputs import summary
+
     lines = [f"{item.source} -> {item.output}: {wish.prompt}" for item, wish in forecast.items]
     time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"
     calls = f"{counted(forecast.calls, 'network call')}{time}; calls to other computers: none"
-    return "\n".join([*lines, f"{counted(len(lines), 'edit')} to do, {calls}"])
+    total = f"{counted(len(lines), 'edit')} to do, {calls}"
+    return "\n".join(filter(None, [*lines, total, summary(forecast.left_out)]))

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 import traceback
@@ -53,6 +54,9 @@ def fastdiff() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (by default that of the process) and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow a busy machine tenfold
     try:
         code = fastdiff.main(list(arguments), prog_name="fastdiff", standalone_mode=False)

@@ -1,6 +1,6 @@
 """Progress of a batch on standard error: a bar where a person looks on, else a line now and then; failures always."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol, TypeVar
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fastdiff.apps import batch
+from fastdiff.apps.inputs import LeftOut, summary
 from fastdiff.cli.wording import counted
 
 LINE_EVERY = 30.0  # seconds, where there is no terminal
@@ -46,6 +47,8 @@ class Report(Protocol):
     def exit_code(self) -> int: ...
     @property
     def earlier(self) -> int: ...
+    @property
+    def left_out(self) -> Sequence[LeftOut]: ...
     def to_json(self) -> str: ...
 
 
@@ -70,6 +73,8 @@ def carried_out(
     if report.earlier:
         click.echo(f"{counted(report.earlier, 'input')} done already, by an earlier run")
     click.echo(told(report))
+    if left_out := summary(report.left_out):
+        click.echo(left_out)
     return report.exit_code
 
 

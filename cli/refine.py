@@ -20,4 +20,4 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
     """
     from fastdiff.apps.edit.memory import refined
 
-    return make(refined(png), out or png.with_name(f"{png.stem}-refine.png"), force, debug)
+    return make(refined(png), png, "refine", out, force, debug)

@@ -19,4 +19,4 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
     """
     from fastdiff.apps.edit.memory import remembered
 
-    return make(remembered(png), out or png.with_name(f"{png.stem}-rerun.png"), force, debug)
+    return make(remembered(png), png, "rerun", out, force, debug)

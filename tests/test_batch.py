@@ -1,16 +1,21 @@
 """What the applications share: finding inputs, atomic files, the ledger, the loop."""
 
+import hashlib
 import itertools
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import workers
 
 from fastdiff.apps import atomic, batch
+from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, plan
-from fastdiff.apps.ledger import Ledger, file_digest, made_in
+from fastdiff.apps.ledger import Ledger, digest, file_digest
+from fastdiff.apps.manifest import Manifest
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".pdf": "pdf"}
@@ -23,18 +28,19 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def planned(folder: Path, *inputs: str, **settings) -> dict[str, str]:
-    """Source -> output, relative to `folder`."""
+    """Source -> claimed output, relative to `folder`."""
     found = plan([str(folder / name) for name in inputs], verb="clean", suffixes=SUFFIXES, **settings)
-    return {str(item.source.relative_to(folder)): str(item.output.relative_to(folder)) for item in found.items}
+    wanted = [Wanted(item, digest(item.source), named=found.named) for item in found.items]
+    items = Claims([item.source for item in found.items], force=False).claim_all(wanted)
+    return {str(item.source.relative_to(folder)): str(item.output.relative_to(folder)) for item in items}
 
 
-def record_as_result(output: Path, source: Path) -> None:
-    """Enter `output`, which exists, in the ledger as made from `source`."""
-    book = Ledger(output, source, "key")
-    book.open([output], force=True)
-    with atomic.draft(output) as draft:
-        draft.write_bytes(output.read_bytes())
-        book.publish({output: draft}, [{"page": 1}], final=True)
+def record_as_result(output: Path, source: Path, request: str = "request") -> None:
+    """Enter `output`, which exists, in the manifest as made from `source`."""
+    book = Ledger(output, source, "key", request, force=True)
+    with book.drafts([output]) as drafts:
+        drafts[output].write_bytes(output.read_bytes())
+        book.publish(drafts, [{"page": 1}], final=True)
 
 
 def test_a_folder_gives_its_known_files_and_keeps_its_tree(tmp_path: Path) -> None:
@@ -55,12 +61,14 @@ def test_files_and_patterns_go_beside_their_inputs_or_where_told(tmp_path: Path)
 
 def test_results_of_earlier_runs_are_never_inputs(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png", "in/a-clean.png", "in/renamed.png", "in/out/a.png", "in/in-clean/b.png")
-    record_as_result(tmp_path / "in/renamed.png", tmp_path / "in/a.png")
-    record_as_result(tmp_path / "in/in-clean/b.png", tmp_path / "in/a.png")
-    assert list(planned(tmp_path, "in", recursive=True, out=tmp_path / "in/out")) == ["in/a.png"]
-    assert list(planned(tmp_path, "in/*.png")) == ["in/a.png"]
-    assert list(planned(tmp_path, "in/a.png", "in/renamed.png", "in/a-clean.png")) == ["in/a.png"]
+    for name in ("in/renamed.png", "in/in-clean/b.png"):
+        record_as_result(tmp_path / name, tmp_path / "in/a.png")
+    assert list(planned(tmp_path, "in", recursive=True, out=tmp_path / "in/out")) == ["in/a-clean.png", "in/a.png"]
+    assert list(planned(tmp_path, "in/*.png")) == ["in/a-clean.png", "in/a.png"]
+    assert list(planned(tmp_path, "in/a.png", "in/renamed.png")) == ["in/a.png"]
     assert list(planned(tmp_path, "in/renamed.png")) == ["in/renamed.png"]
+    (tmp_path / "in/renamed.png").write_text("changed by its owner")
+    assert "in/renamed.png" in planned(tmp_path, "in")
 
 
 def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
@@ -83,23 +91,10 @@ def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
         planned(tmp_path, "a.png", out=tmp_path / "letter.doc")
 
 
-def test_the_report_stands_with_the_outputs(tmp_path: Path) -> None:
-    touch(tmp_path, "in/a.png", "b.png")
-
-    def place(name: str, out: str | None = None) -> Path:
-        where = tmp_path / out if out else None
-        return plan([str(tmp_path / name)], verb="clean", suffixes=SUFFIXES, out=where).report
-
-    assert place("in") == tmp_path / "in-clean/report.json"
-    assert place("b.png") == tmp_path / "b-clean-report.json"
-    assert place("b.png", "out") == tmp_path / "out/report.json"
-    assert place("b.png", "x.png") == tmp_path / "x-report.json"
-
-
 def test_drafts_leave_whole_files_or_nothing(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file.txt"
     atomic.write_text(target, "one")
-    leftover = target.with_name(".file.txt.0123abcd.part")
+    leftover = target.with_name(f".{hashlib.sha256(b'file.txt').hexdigest()[:16]}.0123abcd.part")
     leftover.write_text("half of a killed ru")
     with pytest.raises(ZeroDivisionError), atomic.draft(target) as draft:
         draft.write_text("half")
@@ -118,51 +113,81 @@ def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", full_disk, tmp_path / "big"], capture_output=True, text=True)
     assert "OutputError: cannot write" in done.stderr
-    assert not list(tmp_path.glob("*big*")) and not list(tmp_path.glob(".big*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_ledger_trusts_whole_outputs_of_the_same_work_alone(tmp_path: Path) -> None:
     touch(tmp_path, "in.png", "out.png")
     output = tmp_path / "out.png"
     record_as_result(output, tmp_path / "in.png")
-    book = Ledger(output, tmp_path / "in.png", "key")
-    assert made_in(tmp_path) == {"out.png"}
+    book = Ledger(output, tmp_path / "in.png", "key", "request")
+    assert Manifest.read(tmp_path).holds(output)
     assert book.finished() == [{"page": 1}]
-    assert Ledger(output, tmp_path / "in.png", "other options").finished() is None
+    assert Ledger(output, tmp_path / "in.png", "other weights", "request").finished() is None
+    assert Ledger(output, tmp_path / "in.png", "key", "other request").finished() is None
     output.write_text("cut")
-    assert book.finished() is None
-    with pytest.raises(OutputError, match="not an earlier result"):
-        book.open([output], force=False)
+    assert book.finished() is None and not Manifest.read(tmp_path).holds(output)
+    with pytest.raises(OutputError, match="no earlier result"):
+        book.open([output])
     output.unlink()
     assert book.finished() is None
 
 
 def test_files_of_others_and_inputs_are_not_replaced(tmp_path: Path) -> None:
     touch(tmp_path, "in.png", "other.png", "out.png")
-    output = tmp_path / "out.png"
+    source, output = tmp_path / "in.png", tmp_path / "out.png"
     with pytest.raises(OutputError, match="give --force"):
-        Ledger(output, tmp_path / "in.png", "key").open([output], force=False)
-    record_as_result(output, tmp_path / "in.png")
-    Ledger(output, tmp_path / "in.png", "other options").open([output], force=False)
-    with pytest.raises(OutputError, match="not an earlier result of other"):
-        Ledger(output, tmp_path / "other.png", "key").open([output], force=False)
+        Ledger(output, source, "key", "request").open([output])
+    record_as_result(output, source)
+    Ledger(output, source, "other weights", "request").open([output])
+    with pytest.raises(OutputError, match="no earlier result of the same command"):
+        Ledger(output, source, "key", "other request").open([output])
     with pytest.raises(OutputError, match="is the input itself"):
-        Ledger(tmp_path / "in.png", tmp_path / "in.png", "key").open([tmp_path / "in.png"], force=True)
+        Ledger(source, source, "key", "request", force=True).open([source])
+
+
+def test_a_file_that_appears_while_a_run_works_stays(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png")
+    output = tmp_path / "out.png"
+    book = Ledger(output, tmp_path / "in.png", "key", "request")
+    with pytest.raises(OutputError, match="give --force"), book.drafts([output]) as drafts:
+        drafts[output].write_text("result")
+        output.write_text("somebody's")
+        book.publish(drafts, [{}], final=True)
+    assert output.read_text() == "somebody's"
+    assert not Manifest.read(tmp_path).holds(output) and not list((tmp_path / ".fastdiff").iterdir())
+
+
+def test_files_that_an_output_no_longer_has_go_and_changed_ones_stay(tmp_path: Path) -> None:
+    touch(tmp_path, "in.tif")
+    pages = [tmp_path / f"out-{number}.png" for number in range(4)]
+    book = Ledger(tmp_path / "out.png", tmp_path / "in.tif", "key", "request")
+    for count in (4, 1):
+        with book.drafts(pages[:count]) as drafts:
+            for draft in drafts.values():
+                draft.write_text(f"{count} pages")
+            book.publish(drafts, [{"pages": count}], final=True)
+        if count == 4:
+            pages[2].write_text("changed")
+    assert [page.exists() for page in pages] == [True, False, True, False]
+    assert book.finished() == [{"pages": 1}] and pages[0].read_text() == "1 pages"
+    pages[3].write_text("4 pages")  # as a run leaves it that is killed before it removes the page
+    assert book.finished() is None and Manifest.read(tmp_path).holds(pages[3])
 
 
 def test_parts_outlive_a_killed_run_but_not_other_work(tmp_path: Path) -> None:
     touch(tmp_path, "in.pdf")
-    book = Ledger(tmp_path / "out.pdf", tmp_path / "in.pdf", "key")
-    book.open([book.output], force=False)
+    book = Ledger(tmp_path / "out.pdf", tmp_path / "in.pdf", "key", "request")
+    book.open([book.output])
     book.part(3).write_text("pixels")
     assert book.record(3) is None
     book.keep(3, {"page": 4})
-    book.open([book.output], force=False)
+    book.open([book.output])
     assert book.record(3) == {"page": 4} and book.part(3).read_text() == "pixels"
-    for changed, force in ((Ledger(book.output, book.source, "other"), False), (book, True)):
-        book.open([book.output], force=False)
+    for changed in (replace(book, key="other"), replace(book, force=True)):
+        book.open([book.output])
         book.keep(3, {"page": 4})
-        changed.open([book.output], force=force)
+        changed.open([book.output])
         assert changed.record(3) is None
 
 
@@ -171,17 +196,41 @@ def test_a_run_killed_between_entry_and_output_may_replace_its_old_output(tmp_pa
     output = tmp_path / "out.png"
     record_as_result(output, tmp_path / "in.png")
     before = file_digest(output)
-    newer = Ledger(output, tmp_path / "in.png", "newer")
-    newer.open([output], force=False)
-    absent = tmp_path / "never" / "there"
-    with atomic.draft(output) as draft:
-        draft.write_text("newer")
+    newer = Ledger(output, tmp_path / "in.png", "newer", "request")
+    touch(tmp_path, "in the way")
+    with newer.drafts([output]) as drafts:
+        drafts[output].write_text("newer")
+        newly = {tmp_path / "in the way" / "x": drafts[output]} | drafts
         with pytest.raises(OutputError):  # the entry is written, then moving the output into place fails
-            newer.publish({output: draft, absent: draft}, [], final=True)
-    output.write_text("out.png")
+            newer.publish(newly, [], final=True)
     assert file_digest(output) == before
     assert newer.finished() is None
-    newer.open([output], force=False)
+    newer.open([output])
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"outputs": 3}', '{"records": "x"}', "\0", '{"key": 1}'])
+def test_damaged_entries_make_files_those_of_others(tmp_path: Path, damage: str) -> None:
+    touch(tmp_path, "in.png", "out.png")
+    output = tmp_path / "out.png"
+    record_as_result(output, tmp_path / "in.png")
+    (entry,) = (tmp_path / ".fastdiff").glob("*.json")
+    entry.write_text(damage)
+    assert Ledger(output, tmp_path / "in.png", "key", "request").finished() is None
+    assert not Manifest.read(tmp_path).holds(output)
+    with pytest.raises(OutputError, match="give --force"):
+        Ledger(output, tmp_path / "in.png", "key", "request").check([output])
+
+
+def test_entries_without_a_request_keep_results_from_being_inputs_and_from_being_replaced(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png", "out.png")
+    output = tmp_path / "out.png"
+    files = {"outputs": {"out.png": file_digest(output)}, "replaces": {"out.png": None}}
+    entry = {"key": "key", "source": str(tmp_path / "in.png"), **files, "records": [{}]}
+    touch(tmp_path, ".fastdiff/out.png.json")
+    (tmp_path / ".fastdiff/out.png.json").write_text(json.dumps(entry))
+    assert Manifest.read(tmp_path).holds(output)
+    with pytest.raises(OutputError, match="give --force"):
+        Ledger(output, tmp_path / "in.png", "key", "request").check([output])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -1,27 +1,41 @@
 """attack: pictures in, adversarial pictures and a report out, to measure how a classifier of one's own breaks."""
 
 import contextlib
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from fastdiff.apps import atomic, batch, inputs, picture, resume
+from fastdiff.apps import batch, inputs, picture, resume
 from fastdiff.apps.attack import labels, pairs, photo, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
-from fastdiff.apps.attack.outputs import apart
+from fastdiff.apps.attack.outputs import files_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
 from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
 from fastdiff.apps.attack.worker import Worker
+from fastdiff.apps.claims import Wanted
+from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 VERB = "attack"
+NOT_OF_ITEMS = ("batch", "export_training_pairs")  # options that a result does not depend on
 MOST_CHECKED = 200  # pictures that the accuracy of a classifier is checked on
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What `run` would do: every picture to attack with its classes, and what is left out."""
+
+    tasks: tuple[tuple[Item, Label], ...]
+    left_out: tuple[inputs.LeftOut, ...]
 
 
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
@@ -30,57 +44,81 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     Pictures that fail are reported and leave the others alone; attacks that an earlier run finished from the same input
     with the same options, models and version are not done again. Raises UsageError for options, labels or inputs that
     do not fit and for a classifier that is wrong about most labelled pictures, MissingError for a model that is not
-    here, OutputError where the report cannot be written or a sheet or pairs would replace files of another origin.
+    here, OutputError where the report cannot be written, another run writes into the same place, or pairs would replace
+    files of another origin.
     """
-    place, work, classifier = _plan(options)
-    finished = _finished(work)
-    left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
-    if left.tasks:
-        _check_accuracy(work, classifier)
-    if options.export_training_pairs and not options.force:
-        pairs.check(options.export_training_pairs)
-    book = _sheet_ledger(place)
-    book.open([book.output], force=options.force)
-    items = [item for item, _ in work.tasks]
-    done, code = resume.run(items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
-    labelled = sum(label.true is not None for _, label in work.tasks)
-    report = Report(tuple(done[item] for item in items), code, place, len(finished), labelled)
-    atomic.write_text(report.path, report.to_json())
-    _write_sheet(report, book)
-    if options.export_training_pairs:
-        pairs.export(report.images, options.export_training_pairs)
+    with locked(_job(options)) as prepared:
+        work, classifier = _work(options, prepared)
+        finished = _finished(work)
+        left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
+        if left.tasks:
+            _check_accuracy(work, classifier)
+        place = prepared.claim(sheet_of(prepared.report.output))
+        exported = _claimed_pairs(options, prepared)
+        items = [item for item, _ in work.tasks]
+        done, code = resume.run(items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
+        images = tuple(done[item] for item in items)
+        labelled = sum(label.true is not None for _, label in work.tasks)
+        shown = _write_sheet(images, prepared.ledger(place))
+        path = prepared.report.output
+        report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out)
+        prepared.write_report(report.to_json())
+        if exported is not None:
+            pairs.export(images, prepared.ledger(exported))
     return report
 
 
-def forecast(options: Options) -> tuple[tuple[inputs.Item, Label], ...]:
-    """What `run(options)` would do: every picture to attack with its classes; nothing is written."""
-    _, work, _ = _plan(options)
+def forecast(options: Options) -> Forecast:
+    """What `run(options)` would do; nothing is written."""
+    prepared = foreseen(_job(options))
+    work, _ = _work(options, prepared)
     finished = _finished(work)
-    return tuple((item, label) for item, label in work.tasks if item not in finished)
+    return Forecast(tuple((item, label) for item, label in work.tasks if item not in finished), prepared.left_out)
 
 
-def _plan(options: Options) -> tuple[Path, Work, ClassifierTarget]:
-    """Where report.json goes, what is to be done, and the classifier to attack."""
-    plan = inputs.plan(
-        options.inputs,
-        verb=VERB,
-        suffixes=picture.SUFFIXES,
-        out=picture.png_place(options.out),
-        suffix=".png",
-        recursive=options.recursive,
+def _job(options: Options) -> Job:
+    request = request_of(VERB, options, without=NOT_OF_ITEMS)
+    pairs_folder = options.export_training_pairs
+    return Job(
+        request_of(VERB, options, options.recursive, *map(os.path.abspath, options.inputs), without=("batch",)),
+        partial(
+            inputs.plan,
+            options.inputs,
+            verb=VERB,
+            suffixes=picture.SUFFIXES,
+            out=picture.png_place(options.out),
+            suffix=".png",
+            recursive=options.recursive,
+        ),
+        lambda item, named: [Wanted(item, item_request(request, item), files_of, named)],
+        options.reads,
+        options.force,
+        options.report,
+        pairs.folders(pairs_folder) if pairs_folder is not None else (),
     )
+
+
+def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget]:
+    """What is to be done, and the classifier to attack."""
     classifier = attacked_classifier(options)
     others = other_classifiers(options, classifier)
-    place = options.report or plan.report
-    items = apart(plan.items, _sheet_ledger(place).output)
-    known = _labels(options, classifier, [item.source for item in items])
+    known = _labels(options, classifier, [item.source for item in prepared.items])
     single = classifier.label(options.target) if options.target not in (None, FROM_TABLE) else None
     tasks = []
-    for item in items:
+    for item in prepared.items:
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    return place, Work(options, fingerprint(options, [classifier, *others.values()]), tuple(tasks)), classifier
+    return Work(options, fingerprint(options, [classifier, *others.values()]), tuple(tasks)), classifier
+
+
+def _claimed_pairs(options: Options, prepared: Prepared) -> Item | None:
+    """The table of the pairs to export, with all files that it may come to list."""
+    if options.export_training_pairs is None:
+        return None
+    count = len(prepared.items)
+    table = options.export_training_pairs / pairs.TABLE
+    return prepared.claim(table, lambda table: pairs.files(table, count), named=True)
 
 
 def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
@@ -109,7 +147,7 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
     labels.check_accuracy(predicted, true, classifier)
 
 
-def _finished(work: Work) -> dict[inputs.Item, AttackReport]:
+def _finished(work: Work) -> dict[Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
     found = resume.finished([item for item, _ in work.tasks], work.ledger, force=work.options.force)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
@@ -119,25 +157,15 @@ def _failed(outcome: batch.Outcome) -> AttackReport:
     return AttackReport(str(outcome.item.source), reason=outcome.error)
 
 
-def sheet_of(report: Path) -> Path:
-    """The contact sheet beside report.json, which is there if anything was attacked."""
-    return report.with_name(f"{report.stem}-sheet.png")
-
-
-def _sheet_ledger(report: Path) -> Ledger:
-    """Of the contact sheet, so that it is never taken for an input."""
-    target = sheet_of(report)
-    return Ledger(target, target.parent.resolve(), key="")
-
-
-def _write_sheet(report: Report, book: Ledger) -> None:
-    """Of the first pictures that were attacked."""
-    rows = [_row(image) for image in report.images if image.status == "attacked"][: sheet.MOST_ROWS]
+def _write_sheet(images: Sequence[AttackReport], book: Ledger) -> Path | None:
+    """Write the contact sheet of the first pictures that were attacked; its path, None where none were."""
+    rows = [_row(image) for image in images if image.status == "attacked"][: sheet.MOST_ROWS]
     if not rows:
-        return
-    with atomic.draft(book.output) as draft:
-        sheet.contact_sheet(rows).save(draft, format="PNG")
-        book.publish({book.output: draft}, [], final=True)
+        return None
+    with book.drafts([book.output]) as drafts:
+        sheet.contact_sheet(rows).save(drafts[book.output], format="PNG")
+        book.publish(drafts, [], final=True)
+    return book.output
 
 
 def _row(image: AttackReport) -> sheet.Row:

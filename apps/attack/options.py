@@ -1,6 +1,8 @@
 """What attack can be asked for; light to import, for the command line and for worker processes."""
 
+import os
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 
@@ -120,6 +122,14 @@ class Options:
             raise UsageError("pixels are perturbed by --method pgd or mifgsm, latents by the others")
         if preset.perturb == "maps" and preset.inversion == "ddim":
             raise UsageError(f"--method {self.method} has no noise maps: perturb x_T or x_k")
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files that a run reads besides its inputs: labels, class names, captions, and those of a prior's folder."""
+        named = (path for path in (self.labels, self.classes, self.caption_file) if path is not None)
+        folder = Path(self.model)
+        parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
+        return (*named, *chain.from_iterable(parts))
 
     @property
     def preset(self) -> Preset:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
 
 
@@ -85,7 +86,8 @@ MEASURES = ("psnr", "ssim", "ssim_p10", "ciede2000", "linf", "noise_change", "lp
 class Report:
     """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is.
 
-    `labelled` counts the pictures whose true label a table told.
+    `labelled` counts the pictures whose true label a table told. `sheet` is the contact sheet, `left_out` what was
+    found and is no input.
     """
 
     images: tuple[AttackReport, ...]
@@ -93,6 +95,8 @@ class Report:
     path: Path
     earlier: int
     labelled: int
+    sheet: Path | None
+    left_out: tuple[LeftOut, ...]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -115,7 +119,11 @@ class Report:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        content = {"images": [asdict(image) for image in self.images], "summary": self.summary}
+        content = {
+            "images": [asdict(image) for image in self.images],
+            "left_out": [asdict(each) for each in self.left_out],
+            "summary": self.summary,
+        }
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 

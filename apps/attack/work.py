@@ -27,7 +27,7 @@ class Work:
     def ledger(self, item: inputs.Item, content: str) -> Ledger:
         """The ledger of an output made of an input with the digest `content`."""
         key = ledger.digest(content, self.label(item), self.fingerprint)
-        return Ledger(item.output, item.source, key)
+        return Ledger(item.output, item.source, key, item.request, self.options.force)
 
     @cached_property
     def _by_item(self) -> dict[inputs.Item, Label]:

@@ -4,14 +4,13 @@ import contextlib
 import importlib.metadata
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from fastdiff.apps import atomic, batch, inputs, ledger, picture
+from fastdiff.apps import batch, inputs, ledger, picture
 from fastdiff.apps.attack import photo, sheet
 from fastdiff.apps.attack.attacker import Attacker, Attempt, Subject
 from fastdiff.apps.attack.defences import DEFENCES
@@ -40,13 +39,11 @@ class Worker:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
         content = ledger.file_digest(item.source)
         book = self._work.ledger(item, content)
-        beside = difference_of(item.output)
-        book.open([item.output, beside], force=self._work.options.force)
         if item not in self._made:
             self._attack_group(item, tick)
         attempt, seconds = self._made.pop(item)
         if attempt.colour is not None:
-            return self._written(item, book, content, attempt, beside, time.monotonic() - seconds)
+            return self._written(item, book, content, attempt, time.monotonic() - seconds)
         report = replace(attempt.report, seconds=round(seconds, 3))
         book.publish({}, [asdict(report)], final=True)
         return report
@@ -75,7 +72,7 @@ class Worker:
         return Subject(item.source, colour, int(ledger.file_digest(item.source)[:15], 16), label.true, label.target)
 
     def _written(
-        self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, beside: Path, began: float
+        self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, began: float
     ) -> AttackReport:
         assert attempt.colour is not None
         original = picture.read(item.source)
@@ -91,7 +88,9 @@ class Worker:
             "input": item.source.name,
             "sha256": content,
         }
-        with atomic.draft(item.output) as draft, atomic.draft(beside) as shown:
+        beside = difference_of(item.output)
+        with book.drafts(item.outputs) as drafts:
+            draft, shown = drafts[item.output], drafts[beside]
             picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
             before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
@@ -110,7 +109,7 @@ class Worker:
                 **asdict(compare(before, after)),
                 seconds=round(time.monotonic() - began, 3),
             )
-            book.publish({item.output: draft, beside: shown}, [asdict(report)], final=True)
+            book.publish(drafts, [asdict(report)], final=True)
         return report
 
     def _judged(self, classifier: ClassifierTarget, before: np.ndarray, after: np.ndarray, told: AttackReport) -> Trial:

@@ -1,12 +1,18 @@
 """docclean: degraded page images in, readable pages and a report with OCR scores out."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from fastdiff.apps import atomic, batch, inputs, resume
-from fastdiff.apps.docclean.clean import Cleaner, ledger_of
+from fastdiff.apps import batch, inputs, resume
+from fastdiff.apps.claims import Wanted
+from fastdiff.apps.docclean.clean import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report
+from fastdiff.apps.inputs import Item
+from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
@@ -18,8 +24,9 @@ SCORING = 12.0  # seconds a page with OCR before and after
 class Forecast:
     """What `run` would do: every input with its output and number of pages (None where it cannot be opened)."""
 
-    items: tuple[tuple[inputs.Item, int | None], ...]
+    items: tuple[tuple[Item, int | None], ...]
     seconds: float
+    left_out: tuple[inputs.LeftOut, ...]
 
 
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
@@ -27,26 +34,27 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
     Inputs that fail are reported and leave the others alone; pages that an earlier run finished from the same input
     with the same options and version are not done again. Raises UsageError for options or inputs that do not fit,
-    MissingError for an absent engine or weights, OutputError where the report cannot be written.
+    MissingError for an absent engine or weights, OutputError where the report cannot be written or another run writes
+    into the same place.
     """
-    plan = _plan(options)
-    finished = _finished(plan, options)
-    done, code = resume.run(plan.items, finished, Cleaner, options, _failed, jobs=options.jobs, watch=watch)
-    pages = tuple(page for item in plan.items for page in done[item])
-    if not code and any(page.status == "failed" for page in pages):
-        code = batch.SOME_FAILED
-    report = Report(pages, code, options.report or plan.report, len(finished))
-    atomic.write_text(report.path, report.to_json())
+    with locked(_job(options)) as prepared:
+        finished = _finished(prepared, options)
+        done, code = resume.run(prepared.items, finished, Cleaner, options, _failed, jobs=options.jobs, watch=watch)
+        pages = tuple(page for item in prepared.items for page in done[item])
+        if not code and any(page.status == "failed" for page in pages):
+            code = batch.SOME_FAILED
+        report = Report(pages, code, prepared.report.output, len(finished), prepared.left_out)
+        prepared.write_report(report.to_json())
     return report
 
 
 def forecast(options: Options) -> Forecast:
     """What `run(options)` would do, and a rough estimate of its time; nothing is written."""
-    items: list[tuple[inputs.Item, int | None]] = []
+    items: list[tuple[Item, int | None]] = []
     seconds = 0.0
-    plan = _plan(options)
-    finished = _finished(plan, options)
-    for item in plan.items:
+    prepared = foreseen(_job(options))
+    finished = _finished(prepared, options)
+    for item in prepared.items:
         if item in finished:
             continue
         try:
@@ -57,25 +65,48 @@ def forecast(options: Options) -> Forecast:
                         seconds += CLEANING * document.megapixels(index) + SCORING * (options.ocr != "none")
         except FastdiffError:
             items.append((item, None))
-    return Forecast(tuple(items), seconds / options.jobs)
+    return Forecast(tuple(items), seconds / options.jobs, prepared.left_out)
 
 
-def _plan(options: Options) -> inputs.Plan:
-    return inputs.plan(
-        options.inputs,
-        verb=VERB,
-        suffixes=SUFFIXES,
-        out=options.out,
-        suffix=FORMATS[options.format] if options.format else None,
-        recursive=options.recursive,
+def _job(options: Options) -> Job:
+    request = request_of(VERB, options)
+    return Job(
+        request_of(VERB, options, options.recursive, *map(os.path.abspath, options.inputs)),
+        partial(
+            inputs.plan,
+            options.inputs,
+            verb=VERB,
+            suffixes=SUFFIXES,
+            out=options.out,
+            suffix=FORMATS[options.format] if options.format else None,
+            recursive=options.recursive,
+        ),
+        lambda item, named: _wanted(item, named, request),
+        options.reads,
+        options.force,
+        options.report,
     )
 
 
-def _finished(plan: inputs.Plan, options: Options) -> dict[inputs.Item, list[PageReport]]:
+def _wanted(item: Item, named: bool, request: str) -> Sequence[Wanted]:
+    """One output, of as many files as its kind needs for the pages of the input."""
+    count = 1
+    if item.problem is None and not holds_pages(item.output):
+        try:
+            with open_document(item.source) as document:
+                count = document.count
+        except FastdiffError:
+            pass  # reported when the item's turn comes
+    return [Wanted(item, item_request(request, item), lambda output: output_names(output, count), named)]
+
+
+def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageReport]]:
     """The items that an earlier run finished, with their pages; none are where the work is forced."""
     fingerprint = options.fingerprint()
     found = resume.finished(
-        plan.items, lambda item, content: ledger_of(item, content, fingerprint), force=options.force
+        prepared.items,
+        lambda item, content: ledger_of(item, content, fingerprint, force=options.force),
+        force=options.force,
     )
     return {
         item: [replace(PageReport(**record), input=str(item.source)) for record in records]

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from fastdiff.apps.images import open_images
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.page import Page
-from fastdiff.solvers.errors import FastdiffError
+from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
 class Cleaner:
@@ -50,18 +49,19 @@ class Cleaner:
         document cannot be read or its output not written.
         """
         content = ledger.file_digest(item.source)
-        book = ledger_of(item, content, self._fingerprint)
+        book = ledger_of(item, content, self._fingerprint, force=self._options.force)
         with open_document(item.source) as document:
             outputs = output_names(item.output, document.count)
-            book.open(outputs, force=self._options.force)
+            if outputs != list(item.outputs):
+                raise UsageError(f"{item.source.name} changed while this run was going on: run again")
+            book.open(outputs)
             reports = []
             for index in range(document.count):
                 done = book.record(index)
                 report = PageReport(**done) if done else self._page(item, document, index, outputs, book, content)
                 reports.append(report)
                 tick((index + 1) / document.count)
-            with ExitStack() as stack:
-                drafts = {target: stack.enter_context(atomic.draft(target)) for target in outputs}
+            with book.drafts(outputs) as drafts:
                 assemble(document, item.source, [book.part(index) for index in range(document.count)], drafts)
                 final = all(report.status != "failed" for report in reports)
                 book.publish(drafts, [asdict(report) for report in reports], final=final)
@@ -120,16 +120,22 @@ class Cleaner:
         return replace(page, pixels=pixels, icc=profile), report
 
 
-def ledger_of(item: Item, content: str, fingerprint: str) -> Ledger:
+def ledger_of(item: Item, content: str, fingerprint: str, *, force: bool) -> Ledger:
     """The ledger of an item whose input has the digest `content`, under options of this fingerprint."""
-    return Ledger(item.output, item.source, ledger.digest(content, item.output.suffix, fingerprint))
+    key = ledger.digest(content, item.output.suffix, fingerprint)
+    return Ledger(item.output, item.source, key, item.request, force)
 
 
 def output_names(output: Path, count: int) -> list[Path]:
     """`output`, or one numbered file a page where its kind holds a single page."""
-    if count == 1 or SUFFIXES[output.suffix.lower()] in ("pdf", "tiff"):
+    if count == 1 or holds_pages(output):
         return [output]
     return [output.with_name(f"{output.stem}-{number:04d}{output.suffix}") for number in range(1, count + 1)]
+
+
+def holds_pages(output: Path) -> bool:
+    """Whether a file of this kind holds any number of pages."""
+    return SUFFIXES[output.suffix.lower()] in ("pdf", "tiff")
 
 
 def noise_key(content: str, index: int) -> int:

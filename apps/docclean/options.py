@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.resources
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fastdiff.apps import ledger
@@ -25,7 +26,7 @@ class Options:
     pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
     `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
     along. `solver_file` takes the place of `solver`: it was tuned to the network of one task, and its fewest calls are
-    the default. `force` does finished pages again and replaces files that docclean did not make. `report` is where
+    the default. `force` does finished pages again and replaces files of others, but never an input. `report` is where
     report.json goes.
     """
 
@@ -61,6 +62,14 @@ class Options:
             raise UsageError("a solver file is for the network of one task: give --task, and no --solver")
         if self.truth is not None and self.ocr == "none":
             raise UsageError("a true text is compared with what OCR reads: choose another OCR engine than none")
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files that a run reads besides its inputs: weights, the solver file, true texts."""
+        named = [path for path in (self.weights, self.solver_file) if path is not None]
+        weights = self.weights.glob("*.safetensors") if self.weights is not None else ()
+        truth = [self.truth.glob(pattern) for pattern in ("*.txt", "*.hocr")] if self.truth is not None else ()
+        return (*named, *weights, *chain.from_iterable(truth))
 
     def fingerprint(self) -> str:
         """A digest of everything but the input that a page's result depends on: options, version, weights."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
 
 Status = Literal["cleaned", "kept", "failed"]
@@ -52,12 +53,14 @@ MEASURES = tuple(
 
 @dataclass(frozen=True)
 class Report:
-    """All pages of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
+    """All pages of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is,
+    `left_out` what was found and is no input."""
 
     pages: tuple[PageReport, ...]
     exit_code: int
     path: Path
     earlier: int
+    left_out: tuple[LeftOut, ...]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -76,7 +79,12 @@ class Report:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        return json.dumps({"pages": [asdict(page) for page in self.pages], "summary": self.summary}, indent=1) + "\n"
+        content = {
+            "pages": [asdict(page) for page in self.pages],
+            "left_out": [asdict(each) for each in self.left_out],
+            "summary": self.summary,
+        }
+        return json.dumps(content, indent=1) + "\n"
 
     def _count(self, status: Status) -> int:
         return sum(page.status == status for page in self.pages)

@@ -1,20 +1,33 @@
 """edit: pictures and what they shall show in, edited pictures and a report out."""
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from fastdiff.apps import atomic, batch, inputs, ledger, picture, resume
+from fastdiff.apps import batch, inputs, ledger, picture, resume
+from fastdiff.apps.claims import Wanted
 from fastdiff.apps.edit import memory, table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
+OF_ITEMS = ("prompt", "source", "csv", "n", "seed")  # options that are told of each edit by itself
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A PNG that is made again by the command `verb`: its output is `PNG-verb.png`, and it is never replaced."""
+
+    png: Path
+    verb: str
 
 
 @dataclass(frozen=True)
@@ -27,10 +40,11 @@ class Work:
     def of(self, output: Path) -> tuple[Wish, int]:
         return self._by_output[output]
 
-    def ledger(self, item: inputs.Item, content: str) -> Ledger:
+    def ledger(self, item: Item, content: str) -> Ledger:
         """The ledger of an output made of an input with the digest `content`."""
         wish, seed = self.of(item.output)
-        return Ledger(item.output, item.source, ledger.digest(content, *wish, seed, self._fingerprint))
+        key = ledger.digest(content, *wish, seed, self._fingerprint)
+        return Ledger(item.output, item.source, key, item.request, self.options.force)
 
     @cached_property
     def _by_output(self) -> dict[Path, tuple[Wish, int]]:
@@ -48,23 +62,28 @@ class Forecast:
     `seconds` is the time that these take on two cores.
     """
 
-    items: tuple[tuple[inputs.Item, Wish], ...]
+    items: tuple[tuple[Item, Wish], ...]
     calls: int
     seconds: float | None  # None for a model that does not tell its size
+    left_out: tuple[inputs.LeftOut, ...]
 
 
-def run(options: Options, watch: batch.Watch | None = None) -> Report:
+def run(options: Options, watch: batch.Watch | None = None, remade: Remade | None = None) -> Report:
     """Edit all pictures, write the outputs and report.json, and return the report.
 
     Pictures that fail are reported and leave the others alone; edits that an earlier run finished from the same input
     with the same options and version are not done again. Raises UsageError for options or inputs that do not fit,
-    MissingError for a model that is not here, OutputError where the report cannot be written.
+    MissingError for a model that is not here, OutputError where the report cannot be written or another run writes into
+    the same place.
     """
-    plan, work = _plan(options)
-    finished = _finished(plan, work)
-    done, code = resume.run(plan.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
-    report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report, len(finished))
-    atomic.write_text(report.path, report.to_json())
+    plan = _Plan(options, remade)
+    with locked(plan.job()) as prepared:
+        work = plan.work(prepared)
+        finished = _finished(prepared, work)
+        done, code = resume.run(prepared.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
+        edits = tuple(done[item] for item in prepared.items)
+        report = Report(edits, code, prepared.report.output, len(finished), prepared.left_out)
+        prepared.write_report(report.to_json())
     return report
 
 
@@ -76,11 +95,14 @@ def forecast(options: Options) -> Forecast:
     from fastdiff.apps.edit.editor import preset
     from fastdiff.apps.edit.forecast import cost, seconds
 
-    plan, work = _plan(options)
-    finished = _finished(plan, work)
-    items = tuple((item, work.of(item.output)[0]) for item in plan.items if item not in finished)
+    plan = _Plan(options, None)
+    prepared = foreseen(plan.job())
+    work = plan.work(prepared)
+    finished = _finished(prepared, work)
+    items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
     each = cost(preset(options), options)
-    return Forecast(items, each.calls * len(items), seconds(options.model, each.rows * len(items)))
+    rows = each.rows * len(items)
+    return Forecast(items, each.calls * len(items), seconds(options.model, rows), prepared.left_out)
 
 
 class Worker:
@@ -91,13 +113,12 @@ class Worker:
 
         self._work, self._edit = work, Editor(work.options)
 
-    def __call__(self, item: inputs.Item, tick: batch.Tick) -> EditReport:
+    def __call__(self, item: Item, tick: batch.Tick) -> EditReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
         began = time.monotonic()
         wish, seed = self._work.of(item.output)
         options, content = self._work.options, ledger.file_digest(item.source)
         book = self._work.ledger(item, content)
-        book.open([item.output], force=options.force)
         original = picture.read(item.source)
         height, width = original.page.pixels.shape[:2]
         mask = picture.read_mask(options.mask, (height, width)) if options.mask else None
@@ -111,55 +132,82 @@ class Worker:
             reason="; ".join(filter(None, (edited.report.reason, original.loss))) or None,
             seconds=round(time.monotonic() - began, 3),
         )
-        with atomic.draft(item.output) as draft:
-            picture.save(edited.colour, original, draft, memory.record(report, options, content))
-            book.publish({item.output: draft}, [asdict(report)], final=True)
+        with book.drafts(item.outputs) as drafts:
+            picture.save(edited.colour, original, drafts[item.output], memory.record(report, options, content))
+            book.publish(drafts, [asdict(report)], final=True)
         return report
 
 
-def _plan(options: Options) -> tuple[inputs.Plan, Work]:
+class _Plan:
     """The outputs to make, one a picture, wish and variant."""
-    if options.prompt is not None and not options.prompt.strip():
-        raise UsageError("an empty prompt: say what the picture shall show")
-    if options.mask is not None:
-        picture.read(options.mask)  # here, where what is wrong with it stops all
-    plan, wishes = _asked(options)
-    items, told = [], []
-    for item in plan.items:
-        mine = [(wish, options.seed + n) for wish in wishes[item.source.resolve()] for n in range(options.n)]
-        told += mine
-        numbered = [replace(item, output=_numbered(item.output, number)) for number in range(1, len(mine) + 1)]
-        items += numbered if len(mine) > 1 else [item]
-    outputs = tuple(inputs.untaken(item.output for item in items))
-    items = [replace(item, output=output) for item, output in zip(items, outputs, strict=True)]
-    work = Work(options, tuple((output, *each) for output, each in zip(outputs, told, strict=True)))
-    return inputs.Plan(tuple(items), plan.report), work
 
+    def __init__(self, options: Options, remade: Remade | None) -> None:
+        if options.prompt is not None and not options.prompt.strip():
+            raise UsageError("an empty prompt: say what the picture shall show")
+        if options.mask is not None:
+            picture.read(options.mask)  # here, where what is wrong with it stops all
+        self._options, self._remade = options, remade
+        self._out = picture.png_place(options.out)
+        self._verb = remade.verb if remade else PREVIEW_VERB if options.preview else VERB
+        self._request = request_of(self._verb, options, without=OF_ITEMS)
+        self._rows = table.read(options.csv) if options.csv is not None else None
+        self._wishes: dict[Path, list[Wish]] = {}
+        for path, wish in self._rows or ():
+            self._wishes.setdefault(path.resolve(), []).append(wish)
 
-def _asked(options: Options) -> tuple[inputs.Plan, Mapping[Path, Sequence[Wish]]]:
-    """The pictures, each with one output, and what is wished of them by their resolved paths."""
-    verb = PREVIEW_VERB if options.preview else VERB
-    kinds, out = picture.SUFFIXES, picture.png_place(options.out)
-    if options.csv is None:
-        plan = inputs.plan(
-            options.inputs, verb=verb, suffixes=kinds, out=out, suffix=".png", recursive=options.recursive
+    def job(self) -> Job:
+        options = self._options
+        return Job(
+            request_of(self._verb, options, options.recursive, *map(os.path.abspath, options.inputs)),
+            self._search,
+            self._wanted,
+            (*options.reads, *([self._remade.png] if self._remade else ())),
+            options.force,
+            options.report,
         )
-        wish = Wish(options.prompt or "", options.source)
-        return plan, {item.source.resolve(): [wish] for item in plan.items}
-    rows = table.read(options.csv)
-    wishes: dict[Path, list[Wish]] = {}
-    for path, wish in rows:
-        wishes.setdefault(path.resolve(), []).append(wish)
-    return inputs.listed([path for path, _ in rows], verb=verb, suffixes=kinds, out=out, suffix=".png"), wishes
+
+    def work(self, prepared: Prepared) -> Work:
+        """The wishes of the claimed outputs."""
+        wished = [each for item in prepared.found for each in self._of(item)]
+        outputs = [item.output for item in prepared.items]
+        return Work(self._options, tuple((output, *each) for output, each in zip(outputs, wished, strict=True)))
+
+    def _search(self) -> inputs.Plan:
+        """The pictures, each with the output that its first edit would like."""
+        options, kinds = self._options, picture.SUFFIXES
+        place = partial(inputs.plan, options.inputs, recursive=options.recursive)
+        if self._rows is not None:
+            place = partial(inputs.listed, [path for path, _ in self._rows])
+        plan = place(verb=self._verb, suffixes=kinds, out=self._out, suffix=".png")
+        if self._remade and self._out is None:
+            wish = self._remade.png.with_name(f"{self._remade.png.stem}-{self._remade.verb}.png")
+            plan = replace(plan, items=tuple(replace(item, output=wish) for item in plan.items))
+        return plan
+
+    def _wanted(self, item: Item, named: bool) -> Sequence[Wanted]:
+        edits = self._of(item)
+        outputs = [item.output]
+        if len(edits) > 1:
+            outputs = [_numbered(item.output, number) for number in range(1, len(edits) + 1)]
+        return [
+            Wanted(replace(item, output=output), item_request(self._request, item, *wish, seed), named=named)
+            for output, (wish, seed) in zip(outputs, edits, strict=True)
+        ]
+
+    def _of(self, item: Item) -> list[tuple[Wish, int]]:
+        """The edits of a picture, each with its seed."""
+        alone = [Wish(self._options.prompt or "", self._options.source)]
+        wishes = alone if self._rows is None else self._wishes[item.source.resolve()]
+        return [(wish, self._options.seed + n) for wish in wishes for n in range(self._options.n)]
 
 
 def _numbered(output: Path, number: int) -> Path:
     return output.with_name(f"{output.stem}-{number}{output.suffix}")
 
 
-def _finished(plan: inputs.Plan, work: Work) -> dict[inputs.Item, EditReport]:
+def _finished(prepared: Prepared, work: Work) -> dict[Item, EditReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = resume.finished(plan.items, work.ledger, force=work.options.force)
+    found = resume.finished(prepared.items, work.ledger, force=work.options.force)
     return {item: replace(EditReport(**records[0]), input=str(item.source)) for item, records in found.items()}
 
 

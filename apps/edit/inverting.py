@@ -6,16 +6,21 @@ from pathlib import Path
 
 import torch
 
-from fastdiff.apps import atomic, picture
+from fastdiff.apps import ledger, picture
+from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.inputs import Item
+from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.likeness import distance, psnr
+from fastdiff.apps.lock import FolderLocks
+from fastdiff.apps.run import item_request, request_of
 from fastdiff.inversion import stored
 from fastdiff.inversion.stored import Setting
 from fastdiff.solvers.errors import OutputError, UsageError
 
-SUFFIX = ".safetensors"
+VERB, SUFFIX = "invert", ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,39 @@ class Inverted:
 def run(options: Options) -> Inverted:
     """Invert one picture, write the file, read it again, and regenerate the picture from what was read.
 
-    Raises UsageError for several inputs, an output that is a folder or named as a picture, and as the editor does,
-    OutputError where a file would be replaced unasked.
+    A file that an earlier run finished from the same picture with the same options is not made again. Raises UsageError
+    for several inputs, an output that is a folder or named as a picture, and as the editor does, OutputError where a
+    file would be replaced unasked.
     """
     if len(options.inputs) != 1:
         raise UsageError("give one picture to invert")
     source = Path(options.inputs[0])
+    if options.out is not None and (options.out.is_dir() or options.out.suffix.lower() in picture.SUFFIXES):
+        kind = "a folder" if options.out.is_dir() else "named as a picture"
+        raise UsageError(f"{options.out} is {kind}: an inversion is one {SUFFIX} file")
     original = picture.read(source)
-    target = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
-    if target.is_dir() or target.suffix.lower() in picture.SUFFIXES:
-        kind = "a folder" if target.is_dir() else "named as a picture"
-        raise UsageError(f"{target} is {kind}: an inversion is one {SUFFIX} file")
-    if target.exists() and not options.force:
-        raise OutputError(f"{target} exists: give --force to replace it")
+    with FolderLocks() as locks:
+        wish = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
+        locks.add([wish.parent])
+        item = _claimed(options, source, wish)
+        key = ledger.digest(ledger.file_digest(source), options.source, options.seed, options.fingerprint())
+        book = Ledger(item.output, source, key, item.request, options.force)
+        if not options.force and (records := book.finished()):
+            return Inverted(**records[0] | {"notes": tuple(records[0]["notes"])})
+        return _inverted(options, original, book)
+
+
+def _claimed(options: Options, source: Path, wish: Path) -> Item:
+    request = request_of(VERB, options)
+    item = Item(source, wish)
+    claims = Claims((source, *options.reads), force=options.force)
+    item = claims.claim(Wanted(item, item_request(request, item, options.seed), named=options.out is not None))
+    if item.problem:
+        raise OutputError(item.problem)
+    return item
+
+
+def _inverted(options: Options, original: picture.Picture, book: Ledger) -> Inverted:
     editor = Editor(options)
     with torch.inference_mode():
         shown = Wish(options.source or "", options.source)
@@ -59,19 +84,20 @@ def run(options: Options) -> Inverted:
         edit, now = begun.edit, begun.canvas.picture
         inversion = editor.invert(begun)
         setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
-        with atomic.draft(target) as draft:
-            stored.store(draft, inversion, setting)
-            atomic.publish(draft, target)
-        again, _ = stored.load(target, edit.backbone.trained.schedule, edit.latents.device)
-        latents = edit.regenerate(again)
-        after = editor.decode(latents)
-    return Inverted(
-        str(target),
-        begun.source,
-        setting.method,
-        inversion.calls,
-        distance(latents, edit.latents),
-        psnr(after.clamp(-1, 1), now),
-        psnr(begun.again.clamp(-1, 1), now),
-        tuple(begun.notes),
-    )
+        with book.drafts([book.output]) as drafts:
+            stored.store(drafts[book.output], inversion, setting)
+            again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
+            latents = edit.regenerate(again)
+            after = editor.decode(latents)
+            inverted = Inverted(
+                str(book.output),
+                begun.source,
+                setting.method,
+                inversion.calls,
+                distance(latents, edit.latents),
+                psnr(after.clamp(-1, 1), now),
+                psnr(begun.again.clamp(-1, 1), now),
+                tuple(begun.notes),
+            )
+            book.publish(drafts, [asdict(inverted)], final=True)
+    return inverted

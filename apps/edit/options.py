@@ -1,7 +1,9 @@
 """What edit can be asked for; light to import, for the command line and for worker processes."""
 
 import importlib.metadata
+import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fastdiff.apps import ledger
@@ -28,7 +30,7 @@ class Options:
     heard its own. `preview` takes a few steps of the edit, in one attempt. `n` variants differ by their seed.
     `solver_file` takes the place of the preset's inversion and levels: its fewest calls are the default of `steps`.
     `outside` edits pictures unlike the model's own; `force` does too, and does finished edits again, and replaces files
-    that edit did not make. With `offload` only the transformer stays on the device between uses.
+    of others, but never an input. With `offload` only the transformer stays on the device between uses.
     """
 
     inputs: tuple[str, ...] = ()
@@ -90,6 +92,14 @@ class Options:
         ):
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} of {value}: from {low} to {high}")
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files that a run reads besides its inputs: mask, table, solver file, and those of a model's folder."""
+        named = (path for path in (self.mask, self.csv, self.solver_file) if path is not None)
+        folder = Path(self.model)
+        parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
+        return (*named, *chain.from_iterable(parts))
 
     def fingerprint(self) -> str:
         """A digest of everything but input and prompts that an edit's result depends on, the version included."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
 
 
@@ -45,12 +46,14 @@ MEASURES = ("roundtrip_error", "psnr_unedited", "codec_ceiling")
 
 @dataclass(frozen=True)
 class Report:
-    """All edits of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is."""
+    """All edits of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is,
+    `left_out` what was found and is no input."""
 
     edits: tuple[EditReport, ...]
     exit_code: int
     path: Path
     earlier: int
+    left_out: tuple[LeftOut, ...]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -65,4 +68,9 @@ class Report:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        return json.dumps({"edits": [asdict(edit) for edit in self.edits], "summary": self.summary}, indent=1) + "\n"
+        content = {
+            "edits": [asdict(edit) for edit in self.edits],
+            "left_out": [asdict(each) for each in self.left_out],
+            "summary": self.summary,
+        }
+        return json.dumps(content, indent=1) + "\n"

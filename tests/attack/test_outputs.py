@@ -30,43 +30,51 @@ def test_differences_replace_no_attacked_pictures(photo: Path, colours: str) -> 
     assert attack(photo.parent, "--classifier", colours, "-o", out) == 0
     images = json.loads((out / "report.json").read_text())["images"]
     files = [image[name] for image in images for name in ("output", "difference")]
-    assert len({*files, str(out / "report-sheet.png")}) == 7 and all(Path(file).exists() for file in files)
+    assert len({*files, str(out / "report-sheet-2.png")}) == 7 and all(Path(file).exists() for file in files)
+    assert Image.open(out / "report-sheet-2.png").width > 600
     for image in images:
         assert json.loads(Image.open(image["output"]).info["fastdiff"])["input"] == Path(image["input"]).name
 
 
-def test_sheets_of_others_stay(photo: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sheets_of_others_stay(photo: Path, colours: str) -> None:
     sheet = photo.with_name("cat-attack-report-sheet.png")
     sheet.write_text("mine")
-    assert attack(photo, "--classifier", colours) != 0
-    assert sheet.read_text() == "mine" and "give --force" in capsys.readouterr().err
-    assert not photo.with_name("cat-attack.png").exists()
-    assert attack(photo, "--classifier", colours, "--force") == 0
-    assert attack(photo, "--classifier", colours) == 0
-    assert Image.open(sheet).format == "PNG"
+    for _ in range(2):
+        assert attack(photo, "--classifier", colours) == 0
+        assert sheet.read_text() == "mine"
+        assert Image.open(photo.with_name("cat-attack-report-sheet-2.png")).format == "PNG"
+        assert not photo.with_name("cat-attack-report-sheet-3.png").exists()
 
 
-def test_pairs_replace_those_of_an_earlier_run_alone(
+def test_pairs_replace_those_of_an_earlier_run_of_the_same_command_alone(
     greys: Path, colours: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs, out = greys.parent / "pairs", greys.parent / "out"
-    way = ("--classifier", colours, "-o", out, "--export-training-pairs", pairs)
+    pairs, out, few = greys.parent / "pairs", greys.parent / "out", greys.parent / "few"
+    few.mkdir()
+    for number in range(3):
+        shutil.copy(greys / f"{number:02d}.png", few)
+    way = (few, "--classifier", colours, "-o", out, "--export-training-pairs", pairs)
     (pairs / "clean").mkdir(parents=True)
     (pairs / "clean" / "00000.png").write_text("mine")
-    assert attack(greys / "00.png", greys / "01.png", *way) != 0
-    assert "something else than training pairs" in capsys.readouterr().err
+    assert attack(*way) == 5
+    assert "clean/00000.png exists and is no earlier result" in capsys.readouterr().err
     assert (pairs / "clean" / "00000.png").read_text() == "mine" and not out.exists()
+    assert [path.name for path in pairs.iterdir()] == ["clean"]
     shutil.rmtree(pairs)
     for count in (3, 2):
-        assert attack(*(greys / f"{number:02d}.png" for number in range(count)), *way) == 0
+        assert attack(*way) == 0
         assert len(list(pairs.glob("*/*.png"))) == 2 * count
         assert len((pairs / "pairs.csv").read_text().splitlines()) == 1 + count
+        (few / "02.png").unlink(missing_ok=True)
+    before = (pairs / "clean" / "00000.png").read_bytes()
+    assert attack(*way, "--seed", 1) == 5 and (pairs / "clean" / "00000.png").read_bytes() == before
 
 
-def test_the_report_is_there_where_pairs_cannot_be(photo: Path, colours: str) -> None:
+def test_pairs_that_cannot_be_written_stop_a_run_before_it_works(photo: Path, colours: str) -> None:
     (photo.parent / "taken").write_text("a file")
-    assert attack(photo, "--classifier", colours, "--export-training-pairs", photo.parent / "taken") != 0
-    assert json.loads(photo.with_name("cat-attack-report.json").read_text())["summary"]["succeeded"] == 1
+    assert attack(photo, "--classifier", colours, "--export-training-pairs", photo.parent / "taken") == 5
+    assert {path.name for path in photo.parent.iterdir()} >= {"cat.png", "taken"}
+    assert not list(photo.parent.glob("cat-attack*")) and not (photo.parent / ".fastdiff").exists()
 
 
 def test_fingerprints_are_of_what_names_stand_for(prior: Path, tmp_path: Path, colours: str) -> None:

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fastdiff.apps import ledger
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, Size
@@ -120,14 +121,18 @@ def test_finished_pages_are_not_done_again(tmp_path: Path, weights: Path, capsys
     assert out.stat().st_mtime_ns == made
     assert reported(tmp_path / "scan-clean-report.json") == before
     assert docclean(weights, scan, "--seed", 1) == 0
-    other_options = out.stat().st_mtime_ns
-    assert other_options != made
+    other = tmp_path / "scan-clean-2.png"
+    assert out.stat().st_mtime_ns == made and other.exists()
+    assert reported(tmp_path / "scan-clean-report.json") == before
+    assert reported(tmp_path / "scan-clean-report-2.json")["pages"][0]["output"] == str(other)
     Image.fromarray(page(1)).save(scan)
     assert docclean(weights, scan, "--seed", 1) == 0
-    assert_lighter(pixels_of(out), page(1))
-    other_input = out.stat().st_mtime_ns
+    assert_lighter(pixels_of(other), page(1))
+    assert out.stat().st_mtime_ns == made
+    other_input = other.stat().st_mtime_ns
     assert docclean(weights, scan, "--seed", 1, "--force") == 0
-    assert out.stat().st_mtime_ns != other_input
+    assert other.stat().st_mtime_ns != other_input and out.stat().st_mtime_ns == made
+    assert sorted(path.name for path in tmp_path.glob("scan-clean*.png")) == ["scan-clean-2.png", "scan-clean.png"]
 
 
 def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,7 +269,7 @@ def start(arguments: Sequence[object]) -> subprocess.Popen[bytes]:
 def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: Path, sent: signal.Signals) -> None:
     scan = make_pdf(tmp_path / "scan.pdf", *(page(number, (1500, 1200)) for number in range(3)))
     arguments = ["docclean", scan, "--ocr", "none", "--weights", weights, "--task", "clean"]
-    parts = tmp_path / ".fastdiff" / "scan-clean.pdf.parts"
+    parts = tmp_path / ".fastdiff" / f"{ledger.digest('scan-clean.pdf')[:32]}.parts"
     process = start(arguments)
     while not (parts / "00000.json").exists():
         assert process.poll() is None
@@ -280,5 +285,6 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: P
     assert main([str(argument) for argument in arguments]) == 0
     assert reported(tmp_path / "scan-clean-report.json")["pages"][0] == record, "the first page was not done again"
     assert first and not parts.exists() and not list(tmp_path.rglob("*.part"))
+    assert not list((tmp_path / ".fastdiff").glob("draft-*")) and not (tmp_path / ".fastdiff" / "lock").exists()
     for number in range(3):
         assert_lighter(pixels_of(tmp_path / "scan-clean.pdf", number), page(number, (1500, 1200)))

@@ -202,7 +202,8 @@ def test_finished_edits_are_not_done_again(model: Path, photo: Path) -> None:
     assert edit(*wish) == 0
     assert photo.with_name("photo-edit.png").stat().st_mtime_ns == made
     assert edit(*wish, "--guidance", "3") == 0
-    assert photo.with_name("photo-edit.png").stat().st_mtime_ns > made
+    assert photo.with_name("photo-edit.png").stat().st_mtime_ns == made
+    assert photo.with_name("photo-edit-2.png").exists()
 
 
 def test_alpha_resolution_and_orientation_are_kept(model: Path, tmp_path: Path) -> None:
@@ -338,9 +339,13 @@ def test_an_inversion_file_gives_the_picture_back(
     told = json.loads(capsys.readouterr().out)
     assert told["roundtrip_error"] < 1e-3 and Path(told["output"]).exists()
     assert told["psnr"] == pytest.approx(told["codec_ceiling"], abs=0.1)
-    assert main(arguments) == 5
+    made = Path(told["output"]).stat().st_mtime_ns
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told and Path(told["output"]).stat().st_mtime_ns == made
+    assert main([*arguments, "--seed", "1", "-o", told["output"]]) == 5
     assert "give --force" in capsys.readouterr().err
-    assert main([*arguments, "--force"]) == 0
+    assert main([*arguments, "--seed", "1", "-o", told["output"], "--force"]) == 0
+    assert Path(told["output"]).stat().st_mtime_ns > made
 
 
 def test_an_inexact_inversion_says_so(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:

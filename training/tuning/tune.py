@@ -148,10 +148,11 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
     Raises UsageError where a grid or solver does not fit the model, OutputError where `out` cannot be written or is
     another's.
     """
-    book = Ledger(tuning.out, tuning.subject.source, tuning.key)
+    source = tuning.subject.source
+    book = Ledger(tuning.out, source, tuning.key, ledger.digest("tune", source.resolve()), tuning.force)
     if records := book.finished():
         return [_result(record) for record in records]
-    book.open([tuning.out], force=tuning.force)
+    book.open([tuning.out])
     return _Run(tuning, book, Meter(tuning.work, watch)).results()
 
 
