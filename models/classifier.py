@@ -43,7 +43,8 @@ class View:
         if not self.squash:
             size = scaled * height // min(height, width), scaled * width // min(height, width)
         if (height, width) != size:
-            pictures = F.interpolate(pictures, size, mode=self.mode, antialias=True).clamp(0, 1)
+            pictures = F.interpolate(pictures, size, mode=self.mode, antialias=True)
+            pictures = clamp_colours(pictures)  # bicubic kernels overshoot
         top, left = (round((length - side) / 2) for length in size)
         return pictures[..., top : top + side, left : left + side]
 
@@ -68,7 +69,7 @@ class ClassifierTarget:
             raise UsageError(
                 f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
             )
-        logits = self.net(self.view(pictures.clamp(0, 1)))
+        logits = self.net(self.view(clamp_colours(pictures)))
         if logits.ndim != 2 or logits.shape[1] != len(self.names):
             raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
         if not logits.isfinite().all():
@@ -96,6 +97,15 @@ class ClassifierTarget:
         near = difflib.get_close_matches(_folded(text), folded, n=3, cutoff=0.5)
         hint = f": did you mean {' or '.join(repr(self.names[folded.index(name)]) for name in near)}?" if near else ""
         raise UsageError(f"{self.name} has no class {text!r}{hint}")
+
+
+def clamp_colours(pictures: Tensor) -> Tensor:
+    """Colours limited to [0, 1], with gradient 1 everywhere.
+
+    The gradient of torch's clamp is 0 at the bounds themselves, where black and white lie, and a resampled white is
+    above 1 by a rounding error. Bounds belong to the projection of whoever follows the gradient.
+    """
+    return pictures.detach().clamp(0, 1) + (pictures - pictures.detach())
 
 
 def numbered(count: int) -> tuple[str, ...]:

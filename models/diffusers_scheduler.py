@@ -6,7 +6,7 @@ A pipeline calls the network and hands over what it said, so a solver fits whose
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -18,6 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from fastdiff.models.scheduler_config import EULER, FLOW_MATCHING, MULTISTEP, ONE_STEP, scheduler_from_config
+from fastdiff.models.timesteps import Timesteps
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
@@ -25,7 +26,7 @@ from fastdiff.solvers.grid import Grid, grid, time_uniform
 from fastdiff.solvers.integrate import Solver
 from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, LinearVP, Schedule
+from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, Level, LinearVP, Schedule
 from fastdiff.solvers.spacings import SPACINGS
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
@@ -58,7 +59,12 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
     """A scheduler of diffusers around a solver; make one with `fastdiff_scheduler`.
 
     Its config is `like`, the config of the scheduler that the model came with, laid open, and the choice of a solver.
-    It holds the memory of one run, which `set_timesteps` begins. Labels are floats, as the solvers have them.
+    It holds the memory of one run, which `set_timesteps` begins. Timesteps are floats, as the solvers have them.
+
+    As in diffusers, the first step of a run is that of `begin_index`, and without one that of its timestep. Later steps
+    are those of their timesteps too, where diffusers' multistep classes count: a step that is skipped or repeated is
+    taken at its own level. After such a jump a multistep solver begins anew there, as in a run whose first step it is.
+    Two chains in turn jump at every other step: a multistep solver needs a scheduler for each.
     """
 
     order = 1  # calls a step, which pipelines count with
@@ -82,8 +88,10 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         self._trained.grid(2)  # the grid must fit the schedule
         self._solver: Any = _fitting(solver, highest_order)
         self.timesteps = torch.empty(0)
+        self._run = Timesteps(self.timesteps, ())
         self._levels: Grid = ()
-        self._index = 0
+        self._begin_index: int | None = None
+        self._step_index: int | None = None
         self._memory: Any = None
 
     @classmethod
@@ -100,17 +108,44 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
     def __len__(self) -> int:
         return int(self.config["num_train_timesteps"])
 
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Begin a run of this many steps. Raises UsageError for less than one."""
-        self._levels = self._trained.grid(num_inference_steps)
-        labels = [self._trained.clock(level) for level in self._levels[:-1]]
-        self.timesteps = torch.tensor(labels, dtype=torch.float32, device=device)
-        self.set_begin_index(0)
+    @property
+    def begin_index(self) -> int | None:
+        """The index of the first step, where a pipeline has set one."""
+        return self._begin_index
 
-    def set_begin_index(self, begin_index: int) -> None:
+    @property
+    def step_index(self) -> int | None:
+        """The index of the next step; None before the first one of a run."""
+        return self._step_index
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Begin a run of this many steps, or of steps at these falling timesteps and to the end of the schedule.
+
+        Raises UsageError for less than one step, for timesteps outside the schedule or not falling, for both or neither
+        of the two, and for sigmas.
+        """
+        if sigmas is not None:
+            raise UsageError("sigmas are not taken: give timesteps, or choose the levels with grid=")
+        if timesteps is not None and num_inference_steps is None:
+            self._levels = self._levels_of(timesteps)
+        elif num_inference_steps is not None and timesteps is None:
+            self._levels = self._trained.grid(num_inference_steps)
+        else:
+            raise UsageError("give either num_inference_steps or timesteps")
+        labels = torch.tensor([self._trained.clock(level) for level in self._levels[:-1]], dtype=torch.float32)
+        self.timesteps = labels.to(device)
+        self._run = Timesteps(self.timesteps, tuple(labels.tolist()))
+        self._begin_index = self._step_index = None
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin the run at this step."""
-        self._index = begin_index
-        self._memory = self._solver.init(self._levels[begin_index:])
+        self._begin_index, self._step_index = begin_index, None
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
         return sample
@@ -123,25 +158,29 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         generator: Generators = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
-        """The state (B, ...) after the next step of the run, from what the network said about `sample`.
+        """The state (B, ...) after the step at `timestep`, from what the network said about `sample`.
 
-        Steps are counted: `timestep` is not looked at, which would wait for the device. `generator` is for solvers that
-        add noise. Computes in float32 at least, and returns the dtype of `sample`.
+        `timestep` is one of `timesteps`, whole or rounded; an element of that tensor is not read, which would wait for
+        the device. `generator` is for solvers that add noise. Computes in float32 at least, and returns the dtype of
+        `sample`.
 
-        Raises UsageError after the last step.
+        Raises UsageError before `set_timesteps` and for a timestep that is not of the run.
         """
-        if self._index + 1 >= len(self._levels):
-            raise UsageError(f"a step after {max(len(self._levels) - 1, 0)} steps: call set_timesteps to begin a run")
-        t, u = self._levels[self._index], self._levels[self._index + 1]
+        if not self._levels:
+            raise UsageError("a step of no run: call set_timesteps to begin one")
+        index = self._run.position(timestep, self._following)
+        if index != self._step_index:
+            self._memory = self._solver.init(self._levels[index:])
+        t, u = self._levels[index], self._levels[index + 1]
         x = sample.to(torch.promote_types(sample.dtype, torch.float32))
         f = Told(self._trained.schedule, x, t, FROM[self._trained.predicts](model_output.to(x.dtype), x, t))
         solver = replace(self._solver, noise=Drawn(generator)) if self._solver.stochastic else self._solver
         x, self._memory = solver.step(f, x, t, u, self._memory)
-        self._index += 1
+        self._step_index = index + 1
         return SchedulerOutput(prev_sample=x.to(sample.dtype)) if return_dict else (x.to(sample.dtype),)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Clean states (B, ...) with noise (B, ...) to the levels with these labels (B,)."""
+        """Clean states (B, ...) with noise (B, ...) to the levels of these timesteps (B,), of the run or any other."""
         levels = [self._level(label) for label in timesteps.tolist()]
         shape = (-1, *[1] * (original_samples.ndim - 1))
         alpha, sigma = (
@@ -150,9 +189,33 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         )
         return alpha * original_samples + sigma * noise
 
+    def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        """`add_noise` by the name and in the order that pipelines of flow matching call it."""
+        return self.add_noise(sample, noise, timestep)
+
+    @property
+    def _following(self) -> int | None:
+        return self._begin_index if self._step_index is None else self._step_index
+
     def _level(self, label: float) -> Level:
+        """That of the run, where it has the timestep: several levels may share one."""
+        index = self._run.exact(label, self._following)
+        return self._trained_level(label) if index is None else self._levels[index]
+
+    def _trained_level(self, label: float) -> Level:
         schedule = self._trained.schedule
         return schedule.knot(label) if isinstance(schedule, DiscreteVP) else Flow().level(label / len(self))
+
+    def _levels_of(self, timesteps: Sequence[float]) -> Grid:
+        """The levels of these timesteps, and the one that the last step goes to."""
+        if not all(0 <= label <= len(self) for label in timesteps):
+            raise UsageError(f"timesteps from {min(timesteps):g} to {max(timesteps):g}: from 0 to {len(self)}")
+        schedule = self._trained.schedule
+        end = CLEAN if self._trained.clean else schedule.level(schedule.end)
+        levels = (*map(self._trained_level, map(float, timesteps)), end)
+        if len(levels) < 2 or any(t.lam >= u.lam for t, u in pairwise(levels)):
+            raise UsageError("timesteps fall strictly, and end above the end of the schedule: give one or more")
+        return levels
 
 
 @dataclass(frozen=True, eq=False)

@@ -352,9 +352,7 @@ def test_a_run_needs_its_steps() -> None:
     with pytest.raises(UsageError, match="call set_timesteps"):
         scheduler.step(x, 0, x)
     scheduler.set_timesteps(1)
-    scheduler.step(x, 0, x)
-    with pytest.raises(UsageError, match="a step after 1 steps"):
-        scheduler.step(x, 0, x)
+    scheduler.step(x, scheduler.timesteps[0], x)
     with pytest.raises(UsageError, match="0 steps"):
         scheduler.set_timesteps(0)
     with pytest.raises(UsageError, match="does not name the class"):

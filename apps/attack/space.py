@@ -1,6 +1,6 @@
 """Where perturbations live: what they make of the pictures, and how a gradient gets back to them."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -69,6 +69,22 @@ class Pixels:
 
 
 def eight_bits(pictures: Tensor) -> Tensor:
-    """The colours that an 8-bit file keeps of (B, 3, H, W), in [0, 1]; gradients pass as if it kept them all."""
-    kept = (pictures.detach().clamp(0, 1) * 255).round() / 255
-    return kept + (pictures - pictures.detach())
+    """The colours that an 8-bit file keeps of (B, 3, H, W), in [0, 1].
+
+    Gradients, which searches climb, pass as if it kept them all, but for those that lead colours beyond black or white
+    further out: pushing them there changes nothing, and pulling them back does.
+    """
+    return _EightBits.apply(pictures)
+
+
+class _EightBits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor) -> Tensor:
+        ctx.save_for_backward(pictures)
+        return (pictures.clamp(0, 1) * 255).round() / 255
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (pictures,) = ctx.saved_tensors
+        outwards = ((pictures > 1) & (gradient > 0)) | ((pictures < 0) & (gradient < 0))
+        return gradient.masked_fill(outwards, 0)

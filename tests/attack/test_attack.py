@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_every_gradient_reaches_everything_that_is_perturbed(
     image = told(photo)
     assert image["linf"] > 0 and image["iterations"] == 3
     assert image["confidence_after"] < image["confidence_before"] or image["success"]
+
+
+def test_black_and_white_digits_fall_as_they_do_to_torchattacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its PGD with the same bounds, without a random start, fools the same network with 23 of the 24."""
+    shutil.copytree(Path(__file__).parent / "digits", tmp_path / "digits")
+    monkeypatch.chdir(tmp_path / "digits")
+    way = ("--labels", "labels.csv", "--classifier", "module:digits_net:build", "--batch", 24, "-o", "out")
+    assert attack("pictures", *way, "--method", "pgd", "--ball", 0.3, "--step", 0.03, "--iterations", 20) == 0
+    summary = report(Path("out/report.json"))["summary"]
+    assert (summary["succeeded"], summary["of"]) == (23, 24)
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_latents_of_black_and_of_white_pictures_are_moved(grey: int, prior: Path, colours: str, tmp_path: Path) -> None:
+    path = tmp_path / "plain.png"
+    Image.new("RGB", (48, 48), (grey, grey, grey)).save(path)
+    target = ("--target", "blue", "--confidence", 1, "--ball", 2, "--step", 0.1)
+    assert attack(path, "--model", prior, "--classifier", colours, *target) == 0
+    (image,) = report(tmp_path / "plain-attack-report.json")["images"]
+    assert image["after_name"] == "blue" and image["success_after_png"]
 
 
 def test_a_target_by_name(photo: Path, prior: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from fastdiff.apps.attack.search import Found, search
 from fastdiff.apps.attack.space import Pixels, eight_bits
 from fastdiff.inversion.edit_friendly import EditFriendly, Maps
 from fastdiff.inversion.invert import invert
+from fastdiff.models.classifier import ClassifierTarget, View, numbered
 from fastdiff.solvers.integrate import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
@@ -216,13 +217,18 @@ def test_the_grid_of_the_official_code() -> None:
     assert labels == pytest.approx([899, 799, 699, 599, 499, 400, 300, 200, 100, 1, 0], abs=1)  # it rounds them down
 
 
-def test_eight_bits_are_what_a_file_keeps_and_let_gradients_pass() -> None:
-    colours = torch.tensor([-0.5, 0.0, 0.1234, 0.5, 1.0, 1.5], requires_grad=True)
+def test_eight_bits_are_what_a_file_keeps() -> None:
+    colours = torch.tensor([-0.5, 0.0, 0.1234, 0.5, 1.0, 1.5])
     kept = eight_bits(colours)
-    kept.sum().backward()
     assert torch.equal(kept * 255, (kept * 255).round()) and kept.min() >= 0 and kept.max() <= 1
     assert (kept - colours.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
-    assert colours.grad.eq(1).all()
+
+
+@pytest.mark.parametrize(("direction", "blocked"), [(1.0, 1.5), (-1.0, -0.5)])
+def test_gradients_pass_at_black_and_white_and_back_into_the_range(direction: float, blocked: float) -> None:
+    colours = torch.tensor([-0.5, 0.0, 0.1234, 0.5, 1.0, 1.5], requires_grad=True)
+    (direction * eight_bits(colours)).sum().backward()
+    assert torch.equal(colours.grad, torch.where(colours == blocked, 0.0, direction))
 
 
 def test_margins_and_losses() -> None:
@@ -263,3 +269,25 @@ def test_references_are_those_of_torchattacks(method: str, targeted: bool) -> No
         theirs.set_mode_targeted_by_label(quiet=True)
     found = search(Unrounded(pictures), net, goal, PRESETS[method])
     torch.testing.assert_close(found.pictures, theirs(pictures, goal.labels), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["pgd", "mifgsm"])
+def test_references_as_they_ship_are_those_of_torchattacks_on_black_and_white(method: str) -> None:
+    """With rounded colours and a classifier that scales pictures, whose white is then off by a rounding error."""
+    torchattacks = pytest.importorskip("torchattacks")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(800, 5))
+    target = ClassifierTarget("net", net.double().eval().requires_grad_(False), View(12), numbered(5))
+
+    def classify(colours: Tensor, *rest: object) -> Tensor:
+        return target(colours).double()
+
+    pictures = torch.rand(4, 3, 30, 30, dtype=torch.float64).round()
+    labels = classify(pictures).argmax(1)
+    kinds = {"pgd": (torchattacks.PGD, {"random_start": False}), "mifgsm": (torchattacks.MIFGSM, {"decay": 1.0})}
+    make, options = kinds[method]
+    theirs = make(target.net, eps=8 / 255, alpha=2 / 255, steps=10, **options)
+    theirs.get_logits = classify
+    found = search(Pixels(pictures), classify, Goal(labels, False), PRESETS[method])
+    torch.testing.assert_close(found.pictures, theirs(pictures, labels), rtol=0, atol=1e-6)
+    assert (found.pictures - pictures).abs().amax((1, 2, 3)).sub(8 / 255).abs().max() < 1e-6
