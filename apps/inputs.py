@@ -37,14 +37,16 @@ def plan(
     suffixes: Mapping[str, str],
     out: Path | None = None,
     suffix: str | None = None,
+    replaced: Mapping[str, str] | None = None,
     recursive: bool = False,
 ) -> Plan:
     """Find the inputs and name their outputs.
 
     An input is a file, a folder (with `recursive` also its sub-folders) or a glob pattern. Outputs go to `INPUT-verb`
     beside the input, or to `out`: a file for a single input file where `out` ends in a known suffix, else a folder.
-    Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind. `suffixes` maps the known
-    lower-case suffixes to kinds. Hidden files, files of other suffixes and results of earlier runs found in folders
+    Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind; without it `replaced`
+    gives the suffixes to write in the place of those that are only read. `suffixes` maps the known lower-case suffixes
+    to kinds. Hidden files, files of other suffixes and results of earlier runs found in folders
     or patterns are passed over; of several files given by name, those that are results of earlier runs are too. Two
     inputs never share an output: the later one is numbered (`page-2.png`).
 
@@ -60,7 +62,8 @@ def plan(
         known = ", ".join(sorted(suffixes))
         raise UsageError(f"nothing to do in {', '.join(inputs)}: no file of {known} but hidden ones or earlier results")
     first = Path(inputs[0])
-    return _placed(found, suffixes, out, suffix, default_output(first, verb) if first.is_dir() else None)
+    folder = default_output(first, verb) if first.is_dir() else None
+    return _placed(found, suffixes, out, suffix, folder, replaced or {})
 
 
 def listed(
@@ -74,7 +77,7 @@ def listed(
     if _names_file(out, suffixes) and len({path.resolve() for path in files}) > 1:
         raise UsageError(f"{out} names one file for several inputs: give a folder")
     search = _Search(verb, suffixes, out, False, ledger.made_in)
-    return _placed(list(map(search.named, files)), suffixes, out, suffix, None)
+    return _placed(list(map(search.named, files)), suffixes, out, suffix, None, {})
 
 
 def untaken(
@@ -165,7 +168,12 @@ class _Search:
 
 
 def _placed(
-    found: Sequence[Item], suffixes: Mapping[str, str], out: Path | None, suffix: str | None, folder: Path | None
+    found: Sequence[Item],
+    suffixes: Mapping[str, str],
+    out: Path | None,
+    suffix: str | None,
+    folder: Path | None,
+    replaced: Mapping[str, str],
 ) -> Plan:
     """The plan of what was found, each source once, its report in `out` or `folder`, else beside the first output."""
     one_file = _names_file(out, suffixes)
@@ -174,7 +182,12 @@ def _placed(
     once: dict[Path, Item] = {}
     for item in found:
         once.setdefault(item.source.resolve(), item)
-    wishes = (out if out and one_file else _of_kind(item.output, suffix, suffixes) for item in once.values())
+    if out and one_file and out.suffix.lower() in replaced:
+        raise UsageError(f"{out} is of a kind that is only read: name a {replaced[out.suffix.lower()]}")
+    wishes = (
+        out if out and one_file else _of_kind(item.output, suffix or replaced.get(item.output.suffix.lower()), suffixes)
+        for item in once.values()
+    )
     items = tuple(replace(item, output=output) for item, output in zip(once.values(), untaken(wishes), strict=True))
     for item in items:
         if item.problem is None and item.output.exists() and item.output.samefile(item.source):

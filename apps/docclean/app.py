@@ -7,6 +7,7 @@ from fastdiff.apps.docclean.clean import Cleaner, ledger_of
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report
+from fastdiff.apps.kinds import REPLACED
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
@@ -67,6 +68,7 @@ def _plan(options: Options) -> inputs.Plan:
         suffixes=SUFFIXES,
         out=options.out,
         suffix=FORMATS[options.format] if options.format else None,
+        replaced=REPLACED,
         recursive=options.recursive,
     )
 
