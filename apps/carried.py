@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fastdiff.apps import exif, png
+from fastdiff.apps import exif, png, pnm
 from fastdiff.apps.metadata import COMMENT, Metadata
 from fastdiff.apps.page import Page
 
@@ -66,7 +66,7 @@ def _fits(block: bytes | None, kind: str) -> bool:
 def _placed(about: Metadata, kind: str) -> tuple[dict[str, str], str | None]:
     """The texts that become EXIF tags, since they have one which is free, and the comment where the kind has one."""
     texts = about.texts
-    comment = texts.pop(COMMENT, None) if kind == "jpg" else None
+    comment = texts.pop(COMMENT, None) if kind in ("jpg", *pnm.KINDS) else None
     taken = set(exif.read(about.exif).fields) if about.exif else set()
     tags: dict[str, str] = {}
     for keyword, text in texts.items() if EXIF in HOLDS.get(kind, ()) else ():

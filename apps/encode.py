@@ -37,8 +37,9 @@ def save(page: Page, path: Path, kind: str) -> None:
         path.write_bytes(tiff_page(page))
     elif kind == "png":
         path.write_bytes(_png(page))
-    elif kind in ("pbm", "pgm", "ppm", "pnm"):
-        path.write_bytes(pnm.encode(page.pixels, kind))
+    elif kind in pnm.KINDS:
+        texts = page.metadata.texts if page.metadata else {}
+        path.write_bytes(pnm.encode(page.pixels, kind, texts.get(COMMENT, "")))
     elif kind in ("jp2", "j2k"):
         path.write_bytes(_jpeg_2000(page, kind))
     else:

@@ -32,6 +32,16 @@ KINDS = {
 NETPBM = {b"P1": "pbm", b"P4": "pbm", b"P2": "pgm", b"P5": "pgm"}  # the others are ppm
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+DECODING_ERRORS = (
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+)  # of the libraries, on damaged files
 HEAD = 64  # bytes that tell the kinds
 ALBUMS = ("MPO", "HEIF", None)  # which hold pictures beside the main one
 MOST_PIXELS = 178_956_970  # of one page: where Pillow itself takes an image for a decompression bomb
@@ -159,10 +169,15 @@ def reading(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UsageError(f"{path.name} has a page of more than {MOST_PIXELS // 10**6} million pixels") from None
     except OSError as error:
-        what = f"cannot be read: {error.strerror}" if error.strerror else f"is damaged or cut short: {error}"
-        raise UsageError(f"{path.name} {what}") from error
-    except (ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error, cv2.error) as error:
-        raise UsageError(f"{path.name} is damaged or cut short: {error}") from error
+        if error.strerror:
+            raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
+        raise _damaged(path, error) from error
+    except (*DECODING_ERRORS, cv2.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: BaseException) -> UsageError:
+    return UsageError(f"{path.name} is damaged or cut short: {' '.join(str(error).split())}")
 
 
 def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:

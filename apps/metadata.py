@@ -8,13 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastdiff.apps import exif, jp2, png
+from fastdiff.apps import exif, jp2, png, pnm
 from fastdiff.apps.tiff import Directory
 
 XMP_KEYWORD, EXIF_KEYWORD = "XML:com.adobe.xmp", "Raw profile type exif"  # of texts in PNG
 COMMENT = "Comment"
 PHOTOSHOP = b"Photoshop 3.0\0"
-IPTC_RESOURCE = 0x0404
+IPTC_RESOURCE, THUMBNAIL_RESOURCES = 0x0404, (0x0409, 0x040C)
 XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG = 700, 33723, 34377  # of TIFF
 XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 OWN_SEGMENTS = ("APP0", "APP1", "APP2", "APP13", "APP14", "COM")  # of JPEG, which are carried over or written anew
@@ -63,8 +63,24 @@ def read(image: Image.Image, path: Path, page: Directory | None) -> Metadata:
         found = Metadata(blocks.exif, blocks.xmp)
     else:
         comment = image.info.get("comment") if image.format == "GIF" else None
+        if image.format == "PPM":
+            comment = pnm.comment(path)
         found = Metadata(image.info.get("exif"), _bytes(image.info.get("xmp")), chunks=_comments([comment]))
     return _limited(found)
+
+
+def without_thumbnail(resources: bytes) -> bytes:
+    """Image resources of Photoshop without the thumbnail, which would show the page as it was."""
+    kept, position = [], 0
+    while position + 12 <= len(resources):
+        (name,) = struct.unpack_from(">H", resources, position + 4)
+        label = resources[position + 6] // 2 * 2 + 2  # bytes of its own name, with its length
+        (size,) = struct.unpack(">I", resources[position + 6 + label : position + 10 + label].rjust(4, b"\0"))
+        after = position + 10 + label + size + size % 2
+        if name not in THUMBNAIL_RESOURCES:
+            kept.append(resources[position:after])
+        position = after
+    return b"".join([*kept, resources[position:]])
 
 
 def _of_tiff(page: Directory) -> Metadata:
@@ -74,7 +90,7 @@ def _of_tiff(page: Directory) -> Metadata:
     if iptc and not resources:
         resources = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
     unread = ("a part of its tags",) if page.damaged else ()
-    return Metadata(exif.of_page(page), xmp, resources, unread=unread)
+    return Metadata(exif.of_page(page), xmp, without_thumbnail(resources or b"") or None, unread=unread)
 
 
 def _of_png(chunks: png.Chunks, block: bytes | None) -> Metadata:
@@ -102,8 +118,8 @@ def _of_jpeg(image: Image.Image) -> Metadata:
     if any(data.startswith(b"http://ns.adobe.com/xmp/extension/") for name, data in segments if name == "APP1"):
         unread.append("extended XMP")
     comments = _comments(data for name, data in segments if name == "COM")
-    xmp = _bytes(image.info.get("xmp"))
-    return Metadata(image.info.get("exif"), xmp, resources or None, comments, tuple(dict.fromkeys(unread)))
+    block, xmp = image.info.get("exif"), _bytes(image.info.get("xmp"))
+    return Metadata(block, xmp, without_thumbnail(resources) or None, comments, tuple(dict.fromkeys(unread)))
 
 
 def _comments(comments: Iterable[object]) -> tuple[png.Chunk, ...]:

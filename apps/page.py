@@ -3,6 +3,7 @@
 import io
 import struct
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -13,6 +14,7 @@ from fastdiff.solvers.errors import UsageError
 ON_WHITE = "transparency was put on white paper"
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 MOST_DPI = 65_535  # of what JPEG can say
+PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF that says none
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # of TIFF
 
 
@@ -72,10 +74,7 @@ def one_bit(page: Page) -> Page:
 
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation of an image, 1 to 8; 1 where it says none, or nothing that can be read."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error):
-        return 1
+    value = _exif_tag(image, ExifTags.Base.Orientation)
     return value if value in range(1, 9) else 1
 
 
@@ -87,12 +86,23 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
 
 
+def _exif_tag(image: Image.Image, tag: int) -> Any:
+    """The value of an EXIF tag, or None where there is none or EXIF is damaged."""
+    try:
+        return image.getexif().get(tag)
+    except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error):
+        return None
+
+
 def _is_bilevel(image: Image.Image) -> bool:
     """Whether the image has one bit a pixel: black and white by itself or by a palette of the two."""
-    if image.mode != "P":
-        return image.mode == "1"
-    palette = image.getpalette("RGB") or []
-    return sorted(palette) == [0] * 3 + [255] * 3 and palette[:3] in ([0] * 3, [255] * 3)
+    if image.mode == "1":
+        return True
+    two = image.mode == "P" and len(image.getpalette("RGB") or ()) == 6
+    if not two and image.format != "GIF":  # whose table of colours may have more places than it needs
+        return False
+    colours = image.convert("RGB").getcolors(2) or []
+    return {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
 
 
 def _grey_levels(image: Image.Image) -> tuple[int, bool]:
@@ -104,7 +114,10 @@ def _grey_levels(image: Image.Image) -> tuple[int, bool]:
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
     """Pixels an inch, or None where the file holds none or a placeholder."""
-    across, down = (_unrounded(float(value)) for value in image.info.get("dpi", (0, 0)))
+    dpi = image.info.get("dpi", (0, 0))
+    if dpi == PILLOWS_DPI and image.info.get("jfif_unit") == 0 and _exif_tag(image, ExifTags.Base.XResolution) is None:
+        return None
+    across, down = (_unrounded(float(value)) for value in dpi)
     return (across, down) if min(across, down) > 1 and max(across, down) <= MOST_DPI else None
 
 
