@@ -1,7 +1,9 @@
-"""Writing pages to image files of every kind, with their resolution and colour profile."""
+"""Writing pages to image files of every kind, with their resolution, colour profile and metadata."""
 
+import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,53 +11,70 @@ from typing import Any
 import cv2
 import numpy as np
 import tifffile
-from PIL import Image, TiffImagePlugin
+from PIL import Image, features
 
+from fastdiff.apps import exif, jp2, png, pnm, tiff
+from fastdiff.apps.carried import for_kind
+from fastdiff.apps.metadata import COMMENT, PHOTOSHOP, PHOTOSHOP_TAG, XMP_KEYWORD, XMP_TAG, Metadata
 from fastdiff.apps.page import Page
-from fastdiff.solvers.errors import OutputError
+from fastdiff.apps.tiff import Directory, Field
+from fastdiff.solvers.errors import MissingError, OutputError
 
-PNG_HEADER = 33  # bytes of signature and IHDR, after which ancillary chunks may begin
 INCH = 0.0254  # metres
+BYTES, UNDEFINED = 1, 7  # field types of TIFF
+MOST_OF_SEGMENT = 65_000  # bytes of image resources in one segment of a JPEG
 
 
 def save(page: Page, path: Path, kind: str) -> None:
-    """Write one page as `kind` (png, jpg, webp, bmp, tiff, heic).
+    """Write one page as `kind`, a value of `kinds.IMAGE_SUFFIXES` but "gif".
 
-    Bool pages take one bit in PNG, BMP and TIFF (there CCITT group 4); 16 bits stay in PNG and TIFF and become 8
-    elsewhere. JPEG and HEIC are written at quality 95, the rest without loss.
+    Bool pages take one bit in PNG, BMP, PBM and TIFF (there CCITT group 4); 16 bits stay in PNG, TIFF, JPEG 2000, PGM
+    and PPM and become 8 elsewhere. JPEG, HEIC and AVIF are written at quality 95, the rest without loss. Raises
+    OutputError for what the kind cannot hold, MissingError where a library is not installed.
     """
+    page = for_kind(page, kind)
     if kind == "tiff":
-        path.unlink(missing_ok=True)
-        append_tiff(page, path)
-    elif kind == "png" and _is_deep(page):
-        path.write_bytes(_deep_png(page))
+        path.write_bytes(tiff_page(page))
+    elif kind == "png":
+        path.write_bytes(_png(page))
+    elif kind in pnm.KINDS:
+        texts = page.metadata.texts if page.metadata else {}
+        path.write_bytes(pnm.encode(page.pixels, kind, texts.get(COMMENT, "")))
+    elif kind in ("jp2", "j2k"):
+        path.write_bytes(_jpeg_2000(page, kind))
     else:
-        image = Image.fromarray(page.pixels if kind == "png" else to_8_bits(page).pixels)
-        if kind in ("jpg", "webp", "heic") and image.mode == "1":
-            image = image.convert("L")
-        _save_image(image, page, path, kind)
+        image = Image.fromarray(to_8_bits(page).pixels)
+        _save_image(image.convert("L") if kind != "bmp" and image.mode == "1" else image, page, path, kind)
 
 
-def append_tiff(page: Page, path: Path) -> None:
-    """Add one page to the end of a TIFF file, which is made if it is absent."""
-    if _is_deep(page):  # PIL has no such mode
-        across, down = page.dpi or (1, 1)
+def tiff_page(page: Page, order: tiff.Order = "<") -> bytes:
+    """A TIFF file of one page in byte order `order`."""
+    file = io.BytesIO()
+    if page.pixels.dtype == np.uint16:
         tifffile.imwrite(
-            path,
+            file,
             page.pixels,
-            append=path.exists(),
-            photometric="rgb",
+            byteorder=order,
+            photometric="minisblack" if page.pixels.ndim == 2 else "rgb",
             compression="zlib",
-            resolution=(across, down),
+            resolution=page.dpi or (1, 1),
             resolutionunit="INCH" if page.dpi else "NONE",
             iccprofile=page.icc,
             metadata=None,
+            software=False,
         )
-        return
-    compression = "group4" if page.pixels.dtype == np.bool_ else "tiff_adobe_deflate"
-    with TiffImagePlugin.AppendingTiffWriter(str(path), new=not path.exists()) as file:
+    else:
+        compression = "group4" if page.pixels.dtype == np.bool_ else "tiff_adobe_deflate"
         Image.fromarray(page.pixels).save(file, format="TIFF", compression=compression, **_about(page, "dpi", "icc"))
-        file.newFrame()
+    about = page.metadata
+    if about is None:
+        return file.getvalue()
+    reader = tiff.open_reader(file)
+    bare, said = reader.directory(reader.first), _directory_of(about)
+    out = io.BytesIO()
+    merged = replace(bare, fields={**said.fields, **bare.fields}, children=said.children)
+    tiff.write(out, [merged], order)
+    return out.getvalue()
 
 
 def to_8_bits(page: Page) -> Page:
@@ -65,45 +84,96 @@ def to_8_bits(page: Page) -> Page:
     return replace(page, pixels=((page.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
+def _directory_of(about: Metadata) -> Directory:
+    """The metadata as fields of a TIFF page."""
+    said = exif.read(about.exif) if about.exif else Directory({})
+    fields = dict(said.fields)
+    if about.xmp:
+        fields[XMP_TAG] = Field(BYTES, about.xmp)
+    if about.resources:
+        fields[PHOTOSHOP_TAG] = Field(BYTES, about.resources)
+    return Directory(fields, said.children)
+
+
+def _png(page: Page) -> bytes:
+    if page.pixels.dtype == np.uint16 and page.pixels.ndim == 3:  # PIL has no such mode
+        data = cv2.imencode(".png", page.pixels[..., ::-1])[1].tobytes()
+    else:
+        file = io.BytesIO()
+        Image.fromarray(page.pixels).save(file, format="PNG")
+        data = file.getvalue()
+    return png.insert(data, _chunks(page))
+
+
+def _chunks(page: Page) -> Iterator[png.Chunk]:
+    about = page.metadata or Metadata()
+    if page.icc:
+        yield b"iCCP", b"icc\0\0" + zlib.compress(page.icc)
+    if page.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(value / INCH) for value in page.dpi), 1)
+    if about.exif:
+        yield b"eXIf", about.exif.removeprefix(exif.HEADER)
+    if about.xmp:
+        yield png.text_chunk(XMP_KEYWORD, about.xmp.decode("utf-8", "replace"))
+    yield from about.chunks
+
+
+def _jpeg_2000(page: Page, kind: str) -> bytes:
+    pixels = page.pixels
+    if pixels.dtype == np.uint16 and pixels.ndim == 3:  # PIL has no such mode
+        lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+        data = cv2.imencode(".jp2", pixels[..., ::-1], lossless)[1].tobytes()
+    else:
+        file = io.BytesIO()
+        image = Image.fromarray(pixels)
+        (image.convert("L") if image.mode == "1" else image).save(file, format="JPEG2000")
+        data = file.getvalue()
+    if kind == "j2k":
+        return jp2.codestream(data)
+    about = page.metadata or Metadata()
+    block = about.exif.removeprefix(exif.HEADER) if about.exif else None
+    return jp2.insert(data, jp2.Blocks(block, about.xmp, page.icc), page.dpi)
+
+
 def _save_image(image: Image.Image, page: Page, path: Path, kind: str) -> None:
-    if kind == "png":
-        image.save(path, format="PNG", **_about(page, "dpi", "icc", "exif"))
-    elif kind == "jpg":
-        image.save(path, format="JPEG", quality=95, subsampling=0, **_about(page, "dpi", "icc", "exif"))
+    about = page.metadata or Metadata()
+    if kind == "jpg":
+        said = _about(page, "dpi", "icc", "exif", "xmp", "comment")
+        image.save(path, format="JPEG", quality=95, subsampling=0, extra=_segments(about.resources), **said)
     elif kind == "bmp":
         image.save(path, format="BMP", **_about(page, "dpi"))
     elif kind == "webp":
         if max(image.size) > 16383:
             raise OutputError(f"{image.width} x {image.height} pixels are too many for WebP, at most 16383 a side")
-        image.save(path, format="WEBP", lossless=True, **_about(page, "icc", "exif"))
+        image.save(path, format="WEBP", lossless=True, **_about(page, "icc", "exif", "xmp"))
+    elif kind == "avif":
+        if not features.check("avif"):
+            raise MissingError("AVIF cannot be written: install a Pillow that does, or give --format png")
+        image.save(path, format="AVIF", quality=95, subsampling="4:4:4", **_about(page, "icc", "exif", "xmp"))
     elif kind == "heic":
-        import pillow_heif
+        try:
+            import pillow_heif
+        except ImportError:
+            raise MissingError("HEIC is written by: pip install 'fastdiff-toolkit[heif]'") from None
+        pillow_heif.from_pillow(image).save(path, quality=95, **_about(page, "icc", "exif", "xmp"))
 
-        pillow_heif.from_pillow(image).save(path, quality=95, **_about(page, "icc", "exif"))
+
+def _segments(resources: bytes | None) -> bytes:
+    """Image resources as APP13 segments of a JPEG."""
+    resources = resources or b""
+    pieces = (resources[start : start + MOST_OF_SEGMENT] for start in range(0, len(resources), MOST_OF_SEGMENT))
+    bodies = (PHOTOSHOP + piece for piece in pieces)
+    return b"".join(b"\xff\xed" + struct.pack(">H", len(body) + 2) + body for body in bodies)
 
 
 def _about(page: Page, *names: str) -> dict[str, Any]:
     """The page's metadata of these names as PIL's arguments, without those it lacks."""
-    known = {"dpi": ("dpi", page.dpi), "icc": ("icc_profile", page.icc), "exif": ("exif", page.exif)}
+    about = page.metadata or Metadata()
+    known = {
+        "dpi": ("dpi", page.dpi),
+        "icc": ("icc_profile", page.icc),
+        "exif": ("exif", about.exif),
+        "xmp": ("xmp", about.xmp),
+        "comment": ("comment", about.texts.get(COMMENT) if "comment" in names else None),
+    }
     return {key: value for key, value in (known[name] for name in names) if value is not None}
-
-
-def _is_deep(page: Page) -> bool:
-    return page.pixels.dtype == np.uint16 and page.pixels.ndim == 3
-
-
-def _deep_png(page: Page) -> bytes:
-    """A PNG of 16 bits a channel: OpenCV encodes it, the chunks that it cannot write are put in behind the header."""
-    _, encoded = cv2.imencode(".png", page.pixels[..., ::-1])
-    chunks = b""
-    if page.icc:
-        chunks += _chunk(b"iCCP", b"icc\0\0" + zlib.compress(page.icc))
-    if page.dpi:
-        across, down = (round(value / INCH) for value in page.dpi)
-        chunks += _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
-    data = encoded.tobytes()
-    return data[:PNG_HEADER] + chunks + data[PNG_HEADER:]
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -1,96 +1,151 @@
-"""Image files as documents: PNG, JPEG, WebP, BMP, HEIC, and TIFF with any number of pages."""
+"""Image files as documents: one page, or in a TIFF any number; the content decides about the kind, not the name."""
 
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-from fastdiff.apps.page import Page, from_image
+from fastdiff.apps import jp2, metadata, png, tiff
+from fastdiff.apps.page import Page, from_image, orientation, upright
+from fastdiff.apps.tiff import LAYERS, SUB_IFDS, Directory
 from fastdiff.solvers.errors import MissingError, UsageError
 
-KINDS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "WEBP": "webp", "BMP": "bmp", "TIFF": "tiff"}
+KINDS = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "TIFF": "tiff",
+    "AVIF": "avif",
+    "JPEG2000": "jp2",
+    "PPM": "ppm",
+    "GIF": "gif",
+}  # by PIL's names
+NETPBM = {b"P1": "pbm", b"P4": "pbm", b"P2": "pgm", b"P5": "pgm"}  # the others are ppm
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+DECODING_ERRORS = (
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+)  # of the libraries, on damaged files
+HEAD = 64  # bytes that tell the kinds
+ALBUMS = ("MPO", "HEIF", None)  # which hold pictures beside the main one
 MOST_PIXELS = 178_956_970  # of one page: where Pillow itself takes an image for a decompression bomb
 MOST_PAGES = 10_000
 
 
 @contextmanager
 def open_images(path: Path) -> Iterator["ImageDocument"]:
-    """Open an image file; every frame of a TIFF is a page. Raises as `open_document`."""
+    """Open an image file; every directory of a TIFF is a page but thumbnails and masks. Raises as `open_document`."""
     with reading(path), path.open("rb") as file:
-        if not file.read(1):
+        head = file.read(HEAD)
+        if not head:
             raise UsageError(f"{path.name} is empty")
-    image = _open_heif(path) if path.suffix.lower() in (".heic", ".heif") else _open(path)
-    with image:
-        count = getattr(image, "n_frames", 1)
-        if image.format not in ("TIFF", "MPO") and count > 1:
+        image, count = _open(path, head)
+    with image, path.open("rb") as file:
+        if image.format == "TIFF":
+            with reading(path):
+                document = _tiff_document(path, image, file)
+            yield document
+            return
+        if image.format not in ALBUMS and count > 1:
             raise UsageError(f"{path.name} is an animation of {count} frames: several pages are read from TIFF and PDF")
-        if count > MOST_PAGES:
-            raise UsageError(f"{path.name} has {count} pages: at most {MOST_PAGES}")
-        yield ImageDocument(path, image, count if image.format == "TIFF" else 1)
+        left_out = f"its first picture of {count} was taken" if count > 1 else None
+        yield ImageDocument(path, image, _kind(path, image, head), left_out=left_out)
 
 
 @dataclass(frozen=True)
 class ImageDocument:
-    """A `Document` over an open PIL image."""
+    """A `Document` over an open PIL image.
+
+    `frames` are the numbers of the pages among all directories of a TIFF, `reader` and `offsets` give these
+    directories; `left_out` says what else the file holds.
+    """
 
     path: Path
     image: Image.Image
-    count: int
+    kind: str
+    frames: tuple[int, ...] = (0,)
+    reader: tiff.Reader | None = None
+    offsets: tuple[int, ...] = ()
+    left_out: str | None = None
 
     @property
-    def kind(self) -> str:
-        return KINDS.get(self.image.format or "", "heic")
+    def count(self) -> int:
+        return len(self.frames)
 
     def untouched(self, index: int) -> str | None:
         return None
 
     def megapixels(self, index: int) -> float:
         with reading(self.path):
-            self.image.seek(index)
+            self._seek(index)
         return self.image.width * self.image.height / 1e6
 
     def page(self, index: int) -> Page:
         with reading(self.path):
-            if self.count > 1:
-                self.image.seek(index)
+            self._seek(index)
             check_size(self.path, *self.image.size)
-            return from_image(self.image, self._decoded(index) if self._is_beyond_pil() else None)
+            about = self.directory(index)
+            found = metadata.read(self.image, self.path, about)
+            page = from_image(self.image, self._decoded(index), found)
+        notes = (page.note, self.left_out, _left_out(about))
+        return replace(page, note="; ".join(filter(None, notes)) or None)
 
-    def _is_beyond_pil(self) -> bool:
-        """Whether PIL would cut 16-bit colour to 8 bits, or garble an uncompressed TIFF that lies on its side."""
-        tile = getattr(self.image, "tile", None)
-        raw = tile[0].args if tile else ""
-        deep = str(raw if isinstance(raw, str) else raw[0]).startswith(("RGB;16", "RGBA;16"))
-        return deep or (self.image.info.get("compression") == "raw" and self._orientation >= 5)
+    def directory(self, index: int) -> Directory | None:
+        """The directory of page `index` of a TIFF; None for other kinds."""
+        return self.reader.directory(self.offsets[index]) if self.reader else None
 
-    def _decoded(self, index: int) -> np.ndarray:
-        read, frames = cv2.imreadmulti(str(self.path), start=index, count=1, flags=cv2.IMREAD_UNCHANGED)
+    def _seek(self, index: int) -> None:
+        if self.reader:
+            self.image.seek(self.frames[index])
+
+    def _decoded(self, index: int) -> np.ndarray | None:
+        """The upright pixels by another reader, where PIL would cut 16-bit colour to 8 bits or garble a TIFF."""
+        codec, _, offset, arguments = (*getattr(self.image, "tile", ()), ("", None, 0, ""))[0]
+        raw, *rest = (arguments,) if isinstance(arguments, str) else arguments
+        if codec == "ppm" and raw == "RGB" and rest[0] > 255:
+            return self._deep_ppm(offset, rest[0])
+        if self.image.format == "JPEG2000":
+            bits = jp2.depth(self.path) if self.image.mode in ("RGB", "RGBA") else 0
+            return self._by_opencv(index) if bits > 8 else None
+        lying = self.image.info.get("compression") == "raw" and orientation(self.image) >= 5
+        return self._by_opencv(index) if lying or str(raw).startswith(("RGB;16", "RGBA;16")) else None
+
+    def _by_opencv(self, index: int) -> np.ndarray:
+        read, frames = cv2.imreadmulti(
+            str(self.path), start=self.frames[index], count=1, flags=cv2.IMREAD_UNCHANGED
+        )
         if not read:
             raise UsageError(f"{self.path.name} is damaged or cut short")
         pixels = frames[0]
         if pixels.ndim == 3:
             pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV keeps blue first
-        if self.kind != "tiff":  # whose orientation OpenCV has applied
-            pixels = upright(pixels, self._orientation)
+        if self.reader is None:  # OpenCV has applied the orientation of a TIFF
+            pixels = upright(pixels, orientation(self.image))
         return np.ascontiguousarray(pixels)
 
-    @property
-    def _orientation(self) -> int:
-        return self.image.getexif().get(ExifTags.Base.Orientation, 1)
-
-
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation, 1 to 8, to pixels (H, W, ...) (Exif 2.32, tag 274); others leave them as they are."""
-    if orientation >= 5:
-        pixels = np.swapaxes(pixels, 0, 1)
-    vertical, horizontal = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+    def _deep_ppm(self, offset: int, most: int) -> np.ndarray:
+        width, height = self.image.size
+        values = np.fromfile(self.path, ">u2", width * height * 3, offset=offset)
+        if len(values) < width * height * 3:
+            raise UsageError(f"{self.path.name} is damaged or cut short")
+        scaled = np.rint(values * (65_535 / most)).clip(0, 65_535)
+        return scaled.astype(np.uint16).reshape(height, width, 3)
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -109,23 +164,41 @@ def reading(path: Path) -> Iterator[None]:
     except (UsageError, MissingError):
         raise
     except UnidentifiedImageError:
-        known = ", ".join(sorted(set(KINDS.values())))
+        known = ", ".join(sorted({*KINDS.values(), "heic"}))
         raise UsageError(f"{path.name} is not an image of a known kind: {known}") from None
     except Image.DecompressionBombError:
         raise UsageError(f"{path.name} has a page of more than {MOST_PIXELS // 10**6} million pixels") from None
     except OSError as error:
-        what = f"cannot be read: {error.strerror}" if error.strerror else f"is damaged or cut short: {error}"
-        raise UsageError(f"{path.name} {what}") from error
-    except (ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error, cv2.error) as error:
-        raise UsageError(f"{path.name} is damaged or cut short: {error}") from error
+        if error.strerror:
+            raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
+        raise _damaged(path, error) from error
+    except (*DECODING_ERRORS, cv2.error) as error:
+        raise _damaged(path, error) from error
 
 
-def _open(path: Path) -> Image.Image:
+def _damaged(path: Path, error: BaseException) -> UsageError:
+    return UsageError(f"{path.name} is damaged or cut short: {' '.join(str(error).split())}")
+
+
+def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:
+    """The image, and how many the file holds."""
+    formats = [name for name in KINDS if name != "MPO"]
+    if head[4:8] == b"ftyp":
+        box = head[8 : int.from_bytes(head[:4], "big")]
+        brands = {box[place : place + 4] for place in range(0, len(box), 4)}
+        if brands.isdisjoint(AVIF_BRANDS) and not brands.isdisjoint(HEIF_BRANDS):
+            return _open_heif(path)
+        if not features.check("avif"):
+            raise MissingError(f"{path.name} is AVIF: install a Pillow that reads it")
+        formats = ["AVIF"]
+    chunks = png.read(path) if head.startswith(png.SIGNATURE) else None
     with reading(path):
-        return Image.open(path, formats=[name for name in KINDS if name != "MPO"])
+        source = png.without(path, chunks) if chunks and chunks.broken else path
+        image = Image.open(source, formats=formats)
+        return image, 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
 
 
-def _open_heif(path: Path) -> Image.Image:
+def _open_heif(path: Path) -> tuple[Image.Image, int]:
     try:
         import pillow_heif
     except ImportError:
@@ -133,4 +206,35 @@ def _open_heif(path: Path) -> Image.Image:
     with reading(path):
         heif = pillow_heif.open_heif(path)
         check_size(path, *heif.size)
-        return heif.to_pillow()
+        return heif.to_pillow(), len(heif)
+
+
+def _kind(path: Path, image: Image.Image, head: bytes) -> str:
+    if image.format == "PPM":
+        return "pnm" if path.suffix.lower() == ".pnm" else NETPBM.get(head[:2], "ppm")
+    if image.format == "JPEG2000" and not head.startswith(jp2.SIGNATURE):
+        return "j2k"
+    return KINDS.get(image.format or "", "heic")
+
+
+def _tiff_document(path: Path, image: Image.Image, file: BinaryIO) -> ImageDocument:
+    reader = tiff.open_reader(file)
+    offsets = reader.offsets(MOST_PAGES)
+    if len(offsets) > MOST_PAGES:
+        raise UsageError(f"{path.name} has more than {MOST_PAGES} pages")
+    frames = [frame for frame, offset in enumerate(offsets) if reader.is_page(offset)]
+    others = len(offsets) - len(frames)
+    if not frames:  # a thumbnail by itself
+        frames, others = list(range(len(offsets))), 0
+    said = f"thumbnails and masks in the file were left out: {others}" if others else None
+    pages = tuple(offsets[frame] for frame in frames)
+    return ImageDocument(path, image, "tiff", tuple(frames), reader, pages, said)
+
+
+def _left_out(directory: Directory | None) -> str | None:
+    """What a cleaned page loses of its directory beside the picture."""
+    if directory is None:
+        return None
+    there = {"reduced images": SUB_IFDS in directory.children, "Photoshop layers": LAYERS in directory.fields}
+    names = [name for name, is_there in there.items() if is_there]
+    return f"its {' and '.join(names)} were left out" if names else None

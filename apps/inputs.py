@@ -68,15 +68,17 @@ def plan(
     suffixes: Mapping[str, str],
     out: Path | None = None,
     suffix: str | None = None,
+    replaced: Mapping[str, str] | None = None,
     recursive: bool = False,
 ) -> Plan:
     """Find the inputs and name their outputs.
 
     An input is a file, a folder (with `recursive` also its sub-folders) or a glob pattern. Outputs go to `INPUT-verb`
     beside the input, or to `out`: a file for a single input file where `out` ends in a known suffix, else a folder.
-    Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind. `suffixes` maps the known
-    lower-case suffixes to kinds. Hidden files, files of other suffixes and unchanged results of earlier runs found in
-    folders or patterns are left out, with the reason; of several files given by name, those results are too.
+    Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind; without it `replaced`
+    gives the suffixes to write in the place of those that are only read. `suffixes` maps the known lower-case suffixes
+    to kinds. Hidden files, files of other suffixes and unchanged results of earlier runs found in folders or patterns
+    are left out, with the reason; of several files given by name, those results are too.
 
     Raises UsageError for a name that does not exist, an `out` that does not fit or that is an input's own place, or
     where nothing is left to do.
@@ -96,7 +98,8 @@ def plan(
         )
     first = Path(inputs[0])
     folder = default_output(first, verb) if first.is_dir() else None
-    return Plan(_placed(items, suffixes, out, suffix), left_out, one_file, folder if out is None or one_file else out)
+    placed = _placed(items, suffixes, out, suffix, replaced or {})
+    return Plan(placed, left_out, one_file, folder if out is None or one_file else out)
 
 
 def listed(
@@ -111,7 +114,7 @@ def listed(
     if one_file and len({path.resolve() for path in files}) > 1:
         raise UsageError(f"{out} names one file for several inputs: give a folder")
     search = _Search(verb, suffixes, out, False, Manifest.read)
-    items = _placed(list(map(search.named, files)), suffixes, out, suffix)
+    items = _placed(list(map(search.named, files)), suffixes, out, suffix, {})
     return Plan(items, (), one_file, None if one_file else out)
 
 
@@ -231,18 +234,25 @@ class _Search:
 
 
 def _placed(
-    found: Sequence[Item], suffixes: Mapping[str, str], out: Path | None, suffix: str | None
+    found: Sequence[Item],
+    suffixes: Mapping[str, str],
+    out: Path | None,
+    suffix: str | None,
+    replaced: Mapping[str, str],
 ) -> tuple[Item, ...]:
-    """What was found, each source once, with its output of the wished kind."""
+    """What was found, each source once, with its output of the kind that is written."""
     one_file = _names_file(out, suffixes)
     if out is not None and os.path.exists(out) and not out.is_dir() and not one_file:
         raise UsageError(f"{out} is neither a folder nor a file of {', '.join(sorted(suffixes))}")
     once: dict[Path, Item] = {}
     for item in found:
         once.setdefault(item.source.resolve(), item)
+    if out and one_file and out.suffix.lower() in replaced:
+        raise UsageError(f"{out} is of a kind that is only read: name a {replaced[out.suffix.lower()]}")
     items = []
     for item in once.values():
-        output = out if out and one_file else _of_kind(item.output, suffix, suffixes)
+        kind = suffix or replaced.get(item.output.suffix.lower())
+        output = out if out and one_file else _of_kind(item.output, kind, suffixes)
         if item.problem is None and os.path.exists(output) and output.samefile(item.source):
             raise UsageError(f"{output} is the input itself: name another output")
         items.append(replace(item, output=output))

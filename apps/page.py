@@ -1,15 +1,21 @@
-"""One page as pixels with what is needed to write it back: resolution, colour profile, depth."""
+"""One page as pixels with what is needed to write it back: resolution, colour profile, depth, metadata."""
 
 import io
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
+from fastdiff.apps.metadata import Metadata
 from fastdiff.solvers.errors import UsageError
 
 ON_WHITE = "transparency was put on white paper"
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+MOST_DPI = 65_535  # of what JPEG can say
+PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF that says none
+BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # of TIFF
 
 
 @dataclass(frozen=True)
@@ -17,47 +23,102 @@ class Page:
     """An upright page.
 
     `pixels` is uint8 or uint16, grey (H, W) or RGB (H, W, 3), or bool (H, W) with True for paper, which is written
-    with one bit. `dpi` is (horizontal, vertical); `icc` and `exif` are raw blocks or None. `bilevel` says that the
-    source has one bit a pixel, `lossy` that it was compressed with loss; `note` is a remark for the report.
+    with one bit. `dpi` is (horizontal, vertical); `icc` is a raw profile or None; `metadata` is that of the upright
+    page. `bilevel` says that the source has one bit a pixel, `lossy` that it was compressed with loss; `note` is a
+    remark for the report.
     """
 
     pixels: np.ndarray
     dpi: tuple[float, float] | None = None
     icc: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata | None = None
     bilevel: bool = False
     lossy: bool = False
     note: str | None = None
 
 
-def from_image(image: Image.Image, decoded: np.ndarray | None = None) -> Page:
+def from_image(image: Image.Image, decoded: np.ndarray | None = None, metadata: Metadata | None = None) -> Page:
     """Decode a PIL image: orientation applied, palettes and CMYK resolved, transparency put on white.
 
-    Grey of 1, 8 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one) are known; UsageError for
-    other modes. `decoded` are the upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them.
+    Grey of 1, 8, 12 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one) are known; UsageError for
+    other modes. `decoded` are the upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them,
+    `metadata` is that of the file as it is.
     """
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    icc, dpi, bilevel = image.info.get("icc_profile"), _resolution(image), image.mode == "1"
-    lossy, exif = image.format in ("JPEG", "MPO", "HEIF"), _exif(image)
-    if dpi and orientation >= 5:  # the axes change places
+    turn = orientation(image)
+    icc, dpi = image.info.get("icc_profile"), _resolution(image)
+    lossy = image.format in ("JPEG", "MPO", "HEIF", "AVIF")
+    if dpi and turn >= 5:  # the axes change places
         dpi = dpi[::-1]
     if decoded is not None:
+        bilevel = False
         pixels, note = _decoded_on_white(decoded)
     else:
         image.load()
-        if image.format != "TIFF":  # whose orientation PIL applies as it loads
-            image = ImageOps.exif_transpose(image)
+        bilevel, is_tiff, levels = _is_bilevel(image), image.format == "TIFF", _grey_levels(image)
         image, note = _on_white(image)
         if image.mode == "CMYK":
             image, icc = _from_cmyk(image, icc), None
-        pixels = _pixels(image)
-    return Page(pixels, dpi, icc, exif, bilevel, lossy, note)
+        pixels = _pixels(image, levels, has_profile=icc is not None)
+        if not is_tiff:  # whose orientation PIL applies as it loads
+            pixels = np.ascontiguousarray(upright(pixels, turn))
+    return Page(pixels, dpi, icc, metadata and metadata.upright(turned=turn >= 5), bilevel, lossy, note)
+
+
+def one_bit(page: Page) -> Page:
+    """The page with bool pixels if its source has one bit a pixel."""
+    pixels = page.pixels
+    if not page.bilevel or pixels.dtype == np.bool_ or pixels.ndim != 2:
+        return page
+    return replace(page, pixels=pixels > np.iinfo(pixels.dtype).max // 2)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1 where it says none, or nothing that can be read."""
+    value = _exif_tag(image, ExifTags.Base.Orientation)
+    return value if value in range(1, 9) else 1
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation, 1 to 8, to pixels (H, W, ...) (Exif 2.32, tag 274); others leave them as they are."""
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    vertical, horizontal = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+def _exif_tag(image: Image.Image, tag: int) -> Any:
+    """The value of an EXIF tag, or None where there is none or EXIF is damaged."""
+    try:
+        return image.getexif().get(tag)
+    except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error):
+        return None
+
+
+def _is_bilevel(image: Image.Image) -> bool:
+    """Whether the image has one bit a pixel: black and white by itself or by a palette of the two."""
+    if image.mode == "1":
+        return True
+    two = image.mode == "P" and len(image.getpalette("RGB") or ()) == 6
+    if not two and image.format != "GIF":  # whose table of colours may have more places than it needs
+        return False
+    colours = image.convert("RGB").getcolors(2) or []
+    return {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
+
+
+def _grey_levels(image: Image.Image) -> tuple[int, bool]:
+    """The bits of a grey value that fill the 16 of PIL's mode, and whether 0 is white, which PIL leaves to us."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(BITS_PER_SAMPLE, (16,))
+    return bits[0] if isinstance(bits, tuple) else bits, tags.get(PHOTOMETRIC, 1) == MIN_IS_WHITE
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
     """Pixels an inch, or None where the file holds none or a placeholder."""
-    across, down = (_unrounded(float(value)) for value in image.info.get("dpi", (0, 0)))
-    return (across, down) if min(across, down) > 1 else None
+    dpi = image.info.get("dpi", (0, 0))
+    if dpi == PILLOWS_DPI and image.info.get("jfif_unit") == 0 and _exif_tag(image, ExifTags.Base.XResolution) is None:
+        return None
+    across, down = (_unrounded(float(value)) for value in dpi)
+    return (across, down) if min(across, down) > 1 and max(across, down) <= MOST_DPI else None
 
 
 def _unrounded(dpi: float) -> float:
@@ -96,17 +157,21 @@ def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
     return converted if converted is not None else image.convert("RGB")
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
+def _pixels(image: Image.Image, levels: tuple[int, bool], *, has_profile: bool) -> np.ndarray:
     if image.mode in GREY_16:
         values = np.asarray(image)
+        bits, zero_is_white = levels
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise UsageError("it has more than 16 bits a channel: 1, 8 and 16 are known")
-        return values.astype(np.uint16)
+        grey = values.astype(np.uint16)
+        if bits == 12:
+            grey = (grey << 4 | grey >> 8).astype(np.uint16)
+        return ~grey if zero_is_white and bits <= 16 else grey
     if image.mode == "1":
         return np.asarray(image.convert("L"))
     if image.mode in ("P", "YCbCr", "RGBX"):
         rgb = np.asarray(image.convert("RGB"))
-        return np.ascontiguousarray(rgb[..., 0]) if is_grey(rgb) else rgb
+        return np.ascontiguousarray(rgb[..., 0]) if is_grey(rgb) and not has_profile else rgb
     if image.mode in ("L", "RGB"):
         return np.asarray(image)
     raise UsageError(f"its colour mode {image.mode} is not known: grey, RGB, palette and CMYK are")
@@ -115,13 +180,3 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def is_grey(rgb: np.ndarray) -> bool:
     """Whether the three channels of (H, W, 3) pixels are equal everywhere."""
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all())
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of a photograph without its orientation; TIFF keeps its tags in the file itself."""
-    if "exif" not in image.info:
-        return None
-    exif = Image.Exif()
-    exif.load(image.info["exif"])
-    exif.pop(ExifTags.Base.Orientation, None)
-    return exif.tobytes() if len(exif) else None

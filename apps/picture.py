@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from fastdiff.apps.images import open_images, reading
-from fastdiff.apps.page import Page
+from fastdiff.apps.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.page import Page, orientation, upright
 from fastdiff.solvers.errors import UsageError
 
-SUFFIXES = {
-    ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff",
-    ".heic": "heic", ".heif": "heic",
-}  # fmt: skip
+SUFFIXES = IMAGE_SUFFIXES
 KEY = "fastdiff"  # of the text in a PNG that says how it was made
 LONGEST_RECORD = 100_000  # characters
 
@@ -92,7 +90,8 @@ def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -
     text = PngImagePlugin.PngInfo()
     text.add_itxt(KEY, json.dumps(record))
     page = like.page
-    about = {"dpi": page.dpi, "icc_profile": page.icc if page.pixels.ndim == 3 else None, "exif": page.exif}
+    exif = page.metadata.exif if page.metadata else None
+    about = {"dpi": page.dpi, "icc_profile": page.icc if page.pixels.ndim == 3 else None, "exif": exif}
     image.save(path, format="PNG", pnginfo=text, **{name: value for name, value in about.items() if value})
 
 
@@ -111,7 +110,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _layer(image: Image.Image) -> np.ndarray | None:
-    rgba = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    turn = 1 if image.format == "TIFF" else orientation(image)  # PIL applies that of a TIFF as it loads
+    rgba = np.ascontiguousarray(upright(np.asarray(image.convert("RGBA")), turn))
     return None if (rgba[..., 3] == 255).all() else rgba
 
 

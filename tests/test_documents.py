@@ -9,10 +9,10 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
+from fastdiff.apps.docclean import tiff_writer
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.encode import append_tiff, save
-from fastdiff.apps.images import upright
-from fastdiff.apps.page import ON_WHITE, Page
+from fastdiff.apps.encode import save
+from fastdiff.apps.page import ON_WHITE, Page, upright
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(1)
@@ -122,8 +122,10 @@ def test_palettes_and_cmyk_are_resolved(tmp_path: Path) -> None:
 
 def test_pages_of_a_tiff_are_of_any_mixture(tmp_path: Path) -> None:
     path = tmp_path / "pages.tif"
+    parts = {number: tmp_path / str(number) for number in range(len(PIXELS))}
     for number, pixels in enumerate(PIXELS.values()):
-        append_tiff(Page(pixels, dpi=(100 + number, 100 + number)), path)
+        save(Page(pixels, dpi=(100 + number, 100 + number)), parts[number], "tiff")
+    tiff_writer.from_parts(parts, path)
     with open_document(path) as document:
         assert document.count == len(PIXELS)
         for index in reversed(range(document.count)):
@@ -147,7 +149,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
         "text.png": (b"just a letter, not its picture", "not an image of a known kind"),
         "cut.png": (whole.read_bytes()[:-400], "damaged or cut short"),
         "cut.tif": (b"II*\0\x08\0\0\0\xff\xff", "not an image of a known kind"),
-        "text.heic": (b"just a letter, not its picture", "damaged or cut short"),
+        "text.heic": (b"just a letter, not its picture", "not an image of a known kind"),
         "bomb.png": (bomb, "million pixels"),
         "moving.webp": (moving.read_bytes(), "animation of 2 frames"),
     }

@@ -12,6 +12,7 @@ from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report
 from fastdiff.apps.inputs import Item
+from fastdiff.apps.kinds import REPLACED
 from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import FastdiffError
 
@@ -79,6 +80,7 @@ def _job(options: Options) -> Job:
             suffixes=SUFFIXES,
             out=options.out,
             suffix=FORMATS[options.format] if options.format else None,
+            replaced=REPLACED,
             recursive=options.recursive,
         ),
         lambda item, named: _wanted(item, named, request),

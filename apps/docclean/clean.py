@@ -11,13 +11,14 @@ import numpy as np
 
 from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
+from fastdiff.apps.carried import left_behind
 from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.report import PageReport
-from fastdiff.apps.images import open_images
+from fastdiff.apps.images import ImageDocument
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
-from fastdiff.apps.page import Page
+from fastdiff.apps.page import Page, one_bit
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
@@ -87,6 +88,8 @@ class Cleaner:
                     raise
                 return replace(report, status="failed", reason=str(error))
             if report.status == "cleaned" or not same_kind:
+                report = replace(report, reason=_joined(page.note, _left_behind(page, kind), report.reason))
+                page = one_bit(page)  # what had one bit a pixel keeps one
                 with atomic.writing(item.output):
                     save_part(page, book.part(index), kind)
         report = replace(report, seconds=round(time.monotonic() - began, 3))
@@ -100,24 +103,29 @@ class Cleaner:
         untouched = enhanced.task == "none"
         cleaned = not untouched and (compared.accept or self._options.force_clean)
         verdict = "already clean" if untouched else None if compared.accept else compared.reason
-        said = [page.note if cleaned else None, compared.note, verdict]
         report = replace(
             report,
             task=enhanced.task,
             task_reason=enhanced.task_reason,
             status="cleaned" if cleaned else "kept",
-            reason="; ".join(filter(None, said)) or None,
+            reason=_joined(compared.note, verdict),
             engine=compared.engine,
             calls=enhanced.calls,
             **compared.measures,
         )
         if not cleaned:
             return page, report
-        pixels = enhanced.pixels
-        if page.bilevel and pixels.dtype != np.bool_:  # what had one bit a pixel keeps one
-            pixels = pixels > np.iinfo(pixels.dtype).max // 2
-        profile = None if pixels.dtype == np.bool_ else page.icc
-        return replace(page, pixels=pixels, icc=profile), report
+        binarized = enhanced.pixels.dtype == np.bool_ and not page.bilevel
+        return replace(page, pixels=enhanced.pixels, icc=None if binarized else page.icc), report
+
+
+def _joined(*sentences: str | None) -> str | None:
+    return "; ".join(filter(None, sentences)) or None
+
+
+def _left_behind(page: Page, kind: str) -> str | None:
+    names = left_behind(page, kind)
+    return f"not carried over of its metadata: {', '.join(names)}" if names else None
 
 
 def ledger_of(item: Item, content: str, fingerprint: str, *, force: bool) -> Ledger:
@@ -153,13 +161,6 @@ def save_part(page: Page, path: Path, kind: str) -> None:
         encode.save(page, path, kind)
 
 
-def read_part(path: Path) -> Page:
-    """A page that `save_part` wrote for an image or TIFF output; a single bit stays one."""
-    with open_images(path) as document:
-        page = document.page(0)
-    return replace(page, pixels=page.pixels > 0) if page.bilevel else page
-
-
 def assemble(document: Document, source: Path, parts: list[Path], drafts: Mapping[Path, Path]) -> None:
     """Put the parts together into the drafts of the outputs; where a part is absent, the input's page stands."""
     (output, draft), *_ = drafts.items()
@@ -175,8 +176,12 @@ def assemble(document: Document, source: Path, parts: list[Path], drafts: Mappin
         else:
             pdf_writer.from_images(parts, draft)
     elif kind == "tiff":
-        for index in range(document.count):
-            encode.append_tiff(read_part(there[index]) if index in there else document.page(index), draft)
+        from fastdiff.apps.docclean import tiff_writer
+
+        if isinstance(document, ImageDocument) and document.kind == "tiff":
+            tiff_writer.replace_pages(document, there, draft)
+        else:
+            tiff_writer.from_parts(there, draft)
     else:
         for part, each in zip(parts, drafts.values(), strict=True):
             shutil.copyfile(part, each)

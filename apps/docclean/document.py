@@ -4,20 +4,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from fastdiff.apps.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.page import Page
 
-SUFFIXES = {
-    ".png": "png",
-    ".jpg": "jpg",
-    ".jpeg": "jpg",
-    ".webp": "webp",
-    ".bmp": "bmp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".heic": "heic",
-    ".heif": "heic",
-    ".pdf": "pdf",
-}
+SUFFIXES = {**IMAGE_SUFFIXES, ".pdf": "pdf"}
 
 
 class Document(Protocol):
@@ -45,10 +35,10 @@ class Document(Protocol):
 
 
 def open_document(path: Path) -> AbstractContextManager[Document]:
-    """Open `path`; its suffix tells PDF and HEIC from the other images.
+    """Open `path`; its suffix tells PDFs from images.
 
     On entering, raises UsageError for a file that is empty, damaged, encrypted, no document, or beyond the limits of
-    `images`, and MissingError for HEIC without its extra.
+    `images`, and MissingError for HEIC and AVIF without what reads them.
     """
     if path.suffix.lower() == ".pdf":
         from fastdiff.apps.docclean.pdf import open_pdf

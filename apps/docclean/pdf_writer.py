@@ -18,7 +18,7 @@ UNKNOWN_DPI = (300, 300)  # of pages that do not say
 
 def save_part(page: Page, path: Path) -> None:
     """Write a page as it goes into a PDF without being encoded again: group 4, JPEG, or PNG of 8 bits."""
-    page = replace(to_8_bits(page), dpi=page.dpi or UNKNOWN_DPI, exif=None)
+    page = replace(to_8_bits(page), dpi=page.dpi or UNKNOWN_DPI, metadata=None)
     kind = "tiff" if page.pixels.dtype == np.bool_ else "jpg" if page.lossy else "png"
     save(page, path, kind)
 
