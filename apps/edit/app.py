@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fastdiff.apps import atomic, batch, inputs, ledger, picture, resume
-from fastdiff.apps.edit import memory, table
+from fastdiff.apps.edit import identity, memory, table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
@@ -38,7 +38,7 @@ class Work:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return self.options.fingerprint()
+        return identity.fingerprint(self.options)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     MissingError for a model that is not here, OutputError where the report cannot be written.
     """
     plan, work = _plan(options)
+    if watch:  # gigabytes, the first time
+        watch(batch.Progress(0.0, len(plan.items), 0.0, "checking the model's files"))
     finished = _finished(plan, work)
     done, code = resume.run(plan.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
     report = Report(tuple(done[item] for item in plan.items), code, options.report or plan.report, len(finished))
@@ -90,6 +92,7 @@ class Worker:
         from fastdiff.apps.edit.editor import Editor
 
         self._work, self._edit = work, Editor(work.options)
+        self._digests = identity.named_files(work.options)
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> EditReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
@@ -112,7 +115,7 @@ class Worker:
             seconds=round(time.monotonic() - began, 3),
         )
         with atomic.draft(item.output) as draft:
-            picture.save(edited.colour, original, draft, memory.record(report, options, content))
+            picture.save(edited.colour, original, draft, memory.record(report, options, content, self._digests))
             book.publish({item.output: draft}, [asdict(report)], final=True)
         return report
 
