@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from fastdiff.apps import atomic, batch, inputs, resume
 from fastdiff.apps.docclean.clean import Cleaner, ledger_of
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
+from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report
 from fastdiff.solvers.errors import FastdiffError
@@ -73,9 +74,9 @@ def _plan(options: Options) -> inputs.Plan:
 
 def _finished(plan: inputs.Plan, options: Options) -> dict[inputs.Item, list[PageReport]]:
     """The items that an earlier run finished, with their pages; none are where the work is forced."""
-    fingerprint = options.fingerprint()
+    made_with = fingerprint(options)
     found = resume.finished(
-        plan.items, lambda item, content: ledger_of(item, content, fingerprint), force=options.force
+        plan.items, lambda item, content: ledger_of(item, content, made_with, options.truth), force=options.force
     )
     return {
         item: [replace(PageReport(**record), input=str(item.source)) for record in records]

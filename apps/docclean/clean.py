@@ -13,8 +13,10 @@ import numpy as np
 from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
+from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.report import PageReport
+from fastdiff.apps.docclean.text import truth_file
 from fastdiff.apps.images import open_images
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
@@ -30,7 +32,7 @@ class Cleaner:
         from fastdiff.apps.docclean.scoring import Scorer
 
         self._options = options
-        self._fingerprint = options.fingerprint()
+        self._fingerprint = fingerprint(options)
         self._enhance = Enhancer(
             task=options.task,
             device=options.device,
@@ -50,7 +52,7 @@ class Cleaner:
         document cannot be read or its output not written.
         """
         content = ledger.file_digest(item.source)
-        book = ledger_of(item, content, self._fingerprint)
+        book = ledger_of(item, content, self._fingerprint, self._options.truth)
         with open_document(item.source) as document:
             outputs = output_names(item.output, document.count)
             book.open(outputs, force=self._options.force)
@@ -120,9 +122,14 @@ class Cleaner:
         return replace(page, pixels=pixels, icc=profile), report
 
 
-def ledger_of(item: Item, content: str, fingerprint: str) -> Ledger:
-    """The ledger of an item whose input has the digest `content`, under options of this fingerprint."""
-    return Ledger(item.output, item.source, ledger.digest(content, item.output.suffix, fingerprint))
+def ledger_of(item: Item, content: str, made_with: str, truth: Path | None) -> Ledger:
+    """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
+
+    The true text in the folder `truth` counts by its content. Raises UsageError where it cannot be read.
+    """
+    told = truth_file(truth, item.source.stem) if truth else None
+    true = (told.suffix, ledger.file_digest(told)) if told else None
+    return Ledger(item.output, item.source, ledger.digest(content, item.output.suffix, made_with, true))
 
 
 def output_names(output: Path, count: int) -> list[Path]:

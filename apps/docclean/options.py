@@ -1,11 +1,8 @@
 """What docclean can be asked for; light to import, for the command line and for worker processes."""
 
-import importlib.metadata
-import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdiff.apps import ledger
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.names import check_name
 
@@ -61,14 +58,3 @@ class Options:
             raise UsageError("a solver file is for the network of one task: give --task, and no --solver")
         if self.truth is not None and self.ocr == "none":
             raise UsageError("a true text is compared with what OCR reads: choose another OCR engine than none")
-
-    def fingerprint(self) -> str:
-        """A digest of everything but the input that a page's result depends on: options, version, weights."""
-        weights = self.weights or Path(str(importlib.resources.files("fastdiff.data")))
-        files = [weights] if weights.is_file() else [path for path in sorted(weights.glob("*")) if path.is_file()]
-        return ledger.digest(
-            importlib.metadata.version("fastdiff-toolkit"),
-            *(ledger.file_digest(path) for path in files),
-            self.solver_file and ledger.file_digest(self.solver_file),
-            *(self.task, self.ocr, self.truth, self.force_clean, self.solver, self.calls, self.seed, self.dtype),
-        )
