@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fastdiff.models.captions import caption
 from fastdiff.solvers.errors import MissingError, UsageError
 
+WEIGHTS = "recogniser.safetensors"  # that ship
 LARGEST = 2**22  # bytes of a weights file that is read at all
 SIDE = 128  # pixels of the pictures it was trained on
 
@@ -113,7 +114,7 @@ class Block(nn.Module):
 
 def bundled() -> Recogniser:
     """The recogniser that ships. Raises MissingError where its file is lost."""
-    path = Path(str(files("fastdiff.data") / "recogniser.safetensors"))
+    path = Path(str(files("fastdiff.data") / WEIGHTS))
     if not path.exists():
         raise MissingError(f"the bundled weights {path} are missing: install the package again")
     return load(path)

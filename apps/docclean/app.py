@@ -9,6 +9,7 @@ from fastdiff.apps import batch, inputs, resume
 from fastdiff.apps.claims import Wanted
 from fastdiff.apps.docclean.clean import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
+from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report
 from fastdiff.apps.inputs import Item
@@ -104,10 +105,10 @@ def _wanted(item: Item, named: bool, request: str) -> Sequence[Wanted]:
 
 def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageReport]]:
     """The items that an earlier run finished, with their pages; none are where the work is forced."""
-    fingerprint = options.fingerprint()
+    made_with = fingerprint(options)
     found = resume.finished(
         prepared.items,
-        lambda item, content: ledger_of(item, content, fingerprint, force=options.force),
+        lambda item, content: ledger_of(item, content, made_with, options),
         force=options.force,
     )
     return {

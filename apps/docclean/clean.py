@@ -13,8 +13,10 @@ from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.carried import left_behind
 from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
+from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.report import PageReport
+from fastdiff.apps.docclean.text import truth_file
 from fastdiff.apps.images import ImageDocument
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
@@ -30,7 +32,7 @@ class Cleaner:
         from fastdiff.apps.docclean.scoring import Scorer
 
         self._options = options
-        self._fingerprint = options.fingerprint()
+        self._fingerprint = fingerprint(options)
         self._enhance = Enhancer(
             task=options.task,
             device=options.device,
@@ -50,7 +52,7 @@ class Cleaner:
         document cannot be read or its output not written.
         """
         content = ledger.file_digest(item.source)
-        book = ledger_of(item, content, self._fingerprint, force=self._options.force)
+        book = ledger_of(item, content, self._fingerprint, self._options)
         with open_document(item.source) as document:
             outputs = output_names(item.output, document.count)
             if outputs != list(item.outputs):
@@ -128,10 +130,15 @@ def _left_behind(page: Page, kind: str) -> str | None:
     return f"not carried over of its metadata: {', '.join(names)}" if names else None
 
 
-def ledger_of(item: Item, content: str, fingerprint: str, *, force: bool) -> Ledger:
-    """The ledger of an item whose input has the digest `content`, under options of this fingerprint."""
-    key = ledger.digest(content, item.output.suffix, fingerprint)
-    return Ledger(item.output, item.source, key, item.request, force)
+def ledger_of(item: Item, content: str, made_with: str, options: Options) -> Ledger:
+    """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
+
+    The true text of the input counts by its content. Raises UsageError where it cannot be read.
+    """
+    told = truth_file(options.truth, item.source.stem) if options.truth else None
+    true = (told.suffix, ledger.file_digest(told)) if told else None
+    key = ledger.digest(content, item.output.suffix, made_with, true)
+    return Ledger(item.output, item.source, key, item.request, options.force)
 
 
 def output_names(output: Path, count: int) -> list[Path]:

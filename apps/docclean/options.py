@@ -1,12 +1,9 @@
 """What docclean can be asked for; light to import, for the command line and for worker processes."""
 
-import importlib.metadata
-import importlib.resources
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from fastdiff.apps import ledger
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.names import check_name
 
@@ -70,14 +67,3 @@ class Options:
         weights = self.weights.glob("*.safetensors") if self.weights is not None else ()
         truth = [self.truth.glob(pattern) for pattern in ("*.txt", "*.hocr")] if self.truth is not None else ()
         return (*named, *weights, *chain.from_iterable(truth))
-
-    def fingerprint(self) -> str:
-        """A digest of everything but the input that a page's result depends on: options, version, weights."""
-        weights = self.weights or Path(str(importlib.resources.files("fastdiff.data")))
-        files = [weights] if weights.is_file() else [path for path in sorted(weights.glob("*")) if path.is_file()]
-        return ledger.digest(
-            importlib.metadata.version("fastdiff-toolkit"),
-            *(ledger.file_digest(path) for path in files),
-            self.solver_file and ledger.file_digest(self.solver_file),
-            *(self.task, self.ocr, self.truth, self.force_clean, self.solver, self.calls, self.seed, self.dtype),
-        )

@@ -92,19 +92,24 @@ def dictionary_hits(text: str) -> int:
     return sum(zipf_frequency(word.lower(), "en") > 0 for word in re.findall(r"[A-Za-z]{3,}", standard(text)))
 
 
+def truth_file(folder: Path, stem: str) -> Path | None:
+    """The first of STEM.txt, STEM.hocr, STEM.truth.hocr that is in `folder`."""
+    named = (folder / f"{stem}{suffix}" for suffix in TRUTH_SUFFIXES)
+    return next((path for path in named if path.is_file()), None)
+
+
 def truth_of(folder: Path, stem: str, page: int) -> str | None:
-    """True text of one page (0 is the first), from the first of STEM.txt, STEM.hocr, STEM.truth.hocr in `folder`.
+    """True text of one page (0 is the first), from the `truth_file` of the document called `stem`.
 
     Pages are separated by form feeds in .txt and are the `ocr_page` elements of hOCR. None where there is no such file
     or the file has no such page. Raises UsageError for a file that is too large, not UTF-8, or not hOCR.
     """
-    for suffix in TRUTH_SUFFIXES:
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            text = _read(path)
-            pages = text.split("\f") if suffix == ".txt" else _hocr_pages(text, path)
-            return pages[page] if page < len(pages) else None
-    return None
+    path = truth_file(folder, stem)
+    if path is None:
+        return None
+    text = _read(path)
+    pages = text.split("\f") if path.suffix == ".txt" else _hocr_pages(text, path)
+    return pages[page] if page < len(pages) else None
 
 
 def _read(path: Path) -> str:

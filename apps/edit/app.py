@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastdiff.apps import batch, inputs, ledger, picture, resume
 from fastdiff.apps.claims import Wanted
-from fastdiff.apps.edit import memory, table
+from fastdiff.apps.edit import identity, memory, table
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
 from fastdiff.apps.edit.wish import Wish
@@ -52,7 +52,7 @@ class Work:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return self.options.fingerprint()
+        return identity.fingerprint(self.options)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def run(options: Options, watch: batch.Watch | None = None, remade: Remade | Non
     plan = _Plan(options, remade)
     with locked(plan.job()) as prepared:
         work = plan.work(prepared)
+        if watch:  # gigabytes, the first time
+            watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking the model's files"))
         finished = _finished(prepared, work)
         done, code = resume.run(prepared.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
         edits = tuple(done[item] for item in prepared.items)
@@ -112,6 +114,7 @@ class Worker:
         from fastdiff.apps.edit.editor import Editor
 
         self._work, self._edit = work, Editor(work.options)
+        self._digests = identity.named_files(work.options)
 
     def __call__(self, item: Item, tick: batch.Tick) -> EditReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
@@ -133,7 +136,8 @@ class Worker:
             seconds=round(time.monotonic() - began, 3),
         )
         with book.drafts(item.outputs) as drafts:
-            picture.save(edited.colour, original, drafts[item.output], memory.record(report, options, content))
+            record = memory.record(report, options, content, self._digests)
+            picture.save(edited.colour, original, drafts[item.output], record)
             book.publish(drafts, [asdict(report)], final=True)
         return report
 

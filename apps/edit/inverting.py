@@ -8,6 +8,7 @@ import torch
 
 from fastdiff.apps import ledger, picture
 from fastdiff.apps.claims import Claims, Wanted
+from fastdiff.apps.edit import identity
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.wish import Wish
@@ -59,7 +60,7 @@ def run(options: Options) -> Inverted:
         wish = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
         locks.add([wish.parent])
         item = _claimed(options, source, wish)
-        key = ledger.digest(ledger.file_digest(source), options.source, options.seed, options.fingerprint())
+        key = ledger.digest(ledger.file_digest(source), options.source, options.seed, identity.fingerprint(options))
         book = Ledger(item.output, source, key, item.request, options.force)
         if not options.force and (records := book.finished()):
             return Inverted(**records[0] | {"notes": tuple(records[0]["notes"])})

@@ -1,12 +1,10 @@
 """What edit can be asked for; light to import, for the command line and for worker processes."""
 
-import importlib.metadata
 import os
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from fastdiff.apps import ledger
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.names import check_name
@@ -100,11 +98,3 @@ class Options:
         folder = Path(self.model)
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
         return (*named, *chain.from_iterable(parts))
-
-    def fingerprint(self) -> str:
-        """A digest of everything but input and prompts that an edit's result depends on, the version included."""
-        files = [path and ledger.file_digest(path) for path in (self.mask, self.solver_file)]
-        how = (self.preset, self.model, self.solver, self.steps, self.guidance, self.strength, self.focus, self.merge)
-        words = (self.blend, self.emphasize, self.release, self.attempts)
-        version = importlib.metadata.version("fastdiff-toolkit")
-        return ledger.digest(version, *how, *words, *files, self.residual, self.preview, self.dtype)

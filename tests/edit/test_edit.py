@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from fastdiff.apps import ledger
 from fastdiff.apps.edit import memory
+from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.report import EditReport
@@ -187,7 +188,7 @@ def test_a_record_decides_nothing_but_how_the_picture_is_edited(photo: Path) -> 
 def recorded(photo: Path, options: Options, changes: dict[str, Any]) -> Path:
     """A PNG with the record of these options after the changes."""
     report = EditReport(str(photo), source=options.source, prompt=options.prompt, seed=options.seed, preset="ledits")
-    told = memory.record(report, options, ledger.file_digest(photo))
+    told = memory.record(report, options, ledger.file_digest(photo), named_files(options))
     told["options"] |= changes
     text = PngImagePlugin.PngInfo()
     text.add_itxt("fastdiff", json.dumps(told))

@@ -72,12 +72,17 @@ def test_statistics_of_the_data_view_are_ddim(model: Path, photo: Path) -> None:
     assert np.abs(edited(photo, model, "--solver-file", file).astype(int) - ddim).max() <= 2
 
 
-def test_edits_by_a_file_are_made_again_from_their_png(model: Path, photo: Path) -> None:
+def test_edits_by_a_file_are_made_again_from_their_png(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
     made = edited(photo, model, "--solver-file", file)
     again = photo.with_name("again.png")
     assert main(["rerun", str(photo.with_name("out.png")), "-o", str(again)]) == 0
     assert np.array_equal(np.asarray(Image.open(again)), made)
+    write(file, model, Recipe("dpmpp-2m", "time-uniform"))
+    assert main(["rerun", str(photo.with_name("out.png")), "-o", str(again)]) == 2
+    assert f"the solver file {file} has changed since out.png was made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""Digests of what a cleaned page depends on besides its document: by content, never by name.
+
+An option counts where it changes the page or its scores by more than rounding does: a precision does, a device and the
+number of processes do not.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from fastdiff.apps import ledger
+from fastdiff.apps.device import place
+from fastdiff.apps.docclean.engine_version import engine_version
+from fastdiff.apps.docclean.options import Options
+from fastdiff.models import digest
+from fastdiff.models.restorers import BUNDLED, bundled
+
+
+def fingerprint(options: Options) -> str:
+    """The digest of everything but the document and its true text that a page depends on, versions included.
+
+    Raises UsageError for a file that cannot be read, MissingError for lost weights or a device that is not here.
+    """
+    file = options.solver_file
+    return ledger.digest(
+        repr(
+            (
+                version("fastdiff-toolkit"),
+                version("wordfreq"),  # its words decide whether a page is kept
+                engine_version(options.ocr),
+                [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
+                None if file is None else digest.of_file(file),
+                *(options.task, options.ocr, options.force_clean, options.solver, options.calls, options.seed),
+                place(options.device, options.dtype)[1],
+            )
+        )
+    )
+
+
+def _weights(given: Path | None) -> list[Path]:
+    if given is None:
+        return sorted({bundled(task) for task in BUNDLED})
+    return [given] if given.is_file() else [path for path in sorted(given.glob("*")) if path.is_file()]

@@ -1,0 +1,52 @@
+"""Digests of what an edit depends on besides its input and prompts: by content, never by name.
+
+An option counts where it changes the picture by more than rounding does: a precision does, a device, `compile`,
+`offload` and the number of processes do not. `outside` and `force` decide whether a picture is edited, not how.
+"""
+
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from fastdiff.apps import ledger
+from fastdiff.apps.device import place
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import default
+from fastdiff.models import digest
+from fastdiff.models.catalogue import BUNDLED, find
+from fastdiff.models.recogniser import WEIGHTS
+
+CODE = ("fastdiff-toolkit", "diffusers", "transformers")  # packages that hold the code of the networks
+
+
+def fingerprint(options: Options) -> str:
+    """The digest of everything but input and prompts that an edit depends on, versions included.
+
+    Raises UsageError for a file that cannot be read, MissingError for a model or a device that is not here.
+    """
+    recogniser = digest.of_file(Path(str(files("fastdiff.data") / WEIGHTS))) if options.model in BUNDLED else None
+    return ledger.digest(
+        repr(
+            (
+                [version(package) for package in CODE],
+                named_files(options),
+                recogniser,
+                options.preset or default(options.model),
+                *(options.solver, options.steps, options.guidance, options.strength, options.focus, options.merge),
+                *(options.attempts, options.blend, options.emphasize, options.release),
+                *(options.residual, options.preview, place(options.device, options.dtype)[1]),
+            )
+        )
+    )
+
+
+def named_files(options: Options) -> dict[str, str | None]:
+    """The digests of what the options name by its place, by the name of the option; None where one is not given.
+
+    Raises UsageError for a file that cannot be read, MissingError for a model that is not here.
+    """
+    return {
+        "model": digest.of_model(find(options.model)),
+        "mask": None if options.mask is None else digest.of_file(options.mask),
+        "solver_file": None if options.solver_file is None else digest.of_file(options.solver_file),
+    }
