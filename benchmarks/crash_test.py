@@ -20,8 +20,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +27,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from signal import SIGKILL
 
 import img2pdf
 import numpy as np
@@ -41,7 +41,14 @@ from benchmarks.result import Table
 from fastdiff.cli.main import main as fastdiff
 from fastdiff.models.nafdpm import Predictor, Size
 
-RUN = "import sys; from fastdiff.cli.main import main; sys.exit(main(sys.argv[1:]))"
+LOADED = (
+    "benchmarks.crash_test",
+    "fastdiff.apps.docclean.clean",
+    "fastdiff.apps.docclean.enhance",
+    "fastdiff.apps.docclean.scoring",
+    "fastdiff.apps.edit.editor",
+    "fastdiff.apps.attack.app",
+)
 CLASSIFIER = """
 import torch
 class Colours(torch.nn.Module):
@@ -241,9 +248,9 @@ def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
         each, out = references[through % len(references)], folder / f"killed-{through}"
         done: Files = {}
         while True:
-            process = start(each.line(out), tools)
+            process = start(each.line(out), tools, out.with_suffix(".err"))
             killed = kill_within(process, out, chance.uniform(0, 1.1 * each.seconds)) if kills < count else False
-            process.communicate()
+            process.join()
             kills += killed
             now = without_reports(contents(out))
             faults += [f"{name} is lost, {out.name}" for name in done.keys() - now.keys()]
@@ -252,7 +259,7 @@ def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
             if not killed:
                 break
         through += 1
-        code = process.returncode
+        code = process.exitcode
         faults += [f"exit code {code}, {out.name}"] if code not in (0, 4) else []
         faults += [f"{name} is missing, {out.name}" for name in each.files.keys() - done.keys()] + litter(out)
     return f"{through} times through", faults
@@ -269,24 +276,22 @@ def many_inputs(folder: Path) -> Path:
 
 
 def reference(line: Callable[[Path], list[str]], out: Path, tools: Path) -> Reference:
-    process = start(line(out), tools)
-    while not (out / ".fastdiff").exists() and process.poll() is None:
+    process = start(line(out), tools, out.with_suffix(".err"))
+    while not (out / ".fastdiff").exists() and process.is_alive():
         time.sleep(0.005)
     began = time.monotonic()
-    process.communicate()
+    process.join()
     return Reference(line, without_reports(contents(out)), time.monotonic() - began)
 
 
-def kill_within(process: subprocess.Popen[str], out: Path, seconds: float) -> bool:
+def kill_within(process: BaseProcess, out: Path, seconds: float) -> bool:
     """Kill a run that many seconds after it locks its folder; False where it ends before."""
-    while not (out / ".fastdiff" / "lock").exists() and process.poll() is None:
+    while not (out / ".fastdiff" / "lock").exists() and process.is_alive():
         time.sleep(0.005)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-        return False
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return True
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode == -SIGKILL
 
 
 def same(name: str, data: bytes, each: Reference) -> bool:
@@ -311,9 +316,12 @@ def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
     refused, faults = 0, []
     for number in range(count):
         out, two = folder / f"race-{number}", chance.sample(references, 2)
-        processes = [start(each.line(out), tools) for each in two]
-        said = [process.communicate()[1] for process in processes]
-        codes = [process.returncode for process in processes]
+        errors = [folder / f"race-{number}-{index}.err" for index in (0, 1)]
+        processes = [start(each.line(out), tools, error) for each, error in zip(two, errors, strict=True)]
+        for process in processes:
+            process.join()
+        codes = [process.exitcode for process in processes]
+        said = [error.read_text() for error in errors]
         busy = [code == 5 and BUSY in text for code, text in zip(codes, said, strict=True)]
         refused += sum(busy)
         if all(busy) or any(code not in (0, 4) and not late for code, late in zip(codes, busy, strict=True)):
@@ -331,16 +339,23 @@ def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
 # Files
 
 
-def start(line: Sequence[str], tools: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, *line],
-        cwd=tools,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(line: Sequence[str], tools: Path, errors: Path) -> BaseProcess:
+    """A process of its own that runs the command, forked from one that has loaded everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LOADED))
+    process = context.Process(target=run, args=(list(line), tools, errors))
+    process.start()
+    return process
+
+
+def run(line: list[str], tools: Path, errors: Path) -> None:
+    """Run the command in this process, with what it says on standard error in a file."""
+    os.chdir(tools)
+    torch.set_num_threads(1)
+    with open(os.devnull, "w") as nowhere, errors.open("w") as error:
+        sys.stdout, sys.stderr = nowhere, error
+        code = fastdiff(line)
+    os._exit(code)
 
 
 def contents(folder: Path) -> Files:
