@@ -42,7 +42,7 @@ from fastdiff.cli.main import main as fastdiff
 from fastdiff.models.nafdpm import Predictor, Size
 
 LOADED = (
-    "benchmarks.crash_test",
+    "fastdiff.cli.main",
     "fastdiff.apps.docclean.clean",
     "fastdiff.apps.docclean.enhance",
     "fastdiff.apps.docclean.scoring",
