@@ -177,7 +177,7 @@ class _Search:
             yield LeftOut(str(path), RESULT) if not alone and self._is_result(path) else self.named(path)
         elif glob.has_magic(text):
             for match in sorted(map(Path, glob.glob(text, recursive=True))):
-                reason = SUB_FOLDER if match.is_dir() else self._unwanted(match)
+                reason = self._unwanted(match)
                 yield LeftOut(str(match), reason) if reason else Item(match, self._place(match))
         else:
             raise UsageError(f"{text} does not exist: give a file, a folder or a pattern")

@@ -42,7 +42,7 @@ def files(function: Function) -> Function:
     """Inputs and outputs."""
     for decorate in (
         option("--report", type=FILE, help="Where report.json goes [default: with the outputs].", group="Output"),
-        option("--force", is_flag=True, help="Do finished work again, and replace files of others.", group="Output"),
+        option("--force", is_flag=True, help="Do finished work again, replace files of others.", group="Output"),
         option(
             "-o",
             "--out",

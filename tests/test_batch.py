@@ -7,11 +7,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import workers
 
-from fastdiff.apps import atomic, batch
+from fastdiff.apps import atomic, batch, resume
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, plan
 from fastdiff.apps.ledger import Ledger, digest, file_digest
@@ -206,6 +207,26 @@ def test_a_run_killed_between_entry_and_output_may_replace_its_old_output(tmp_pa
     assert file_digest(output) == before
     assert newer.finished() is None
     newer.open([output])
+
+
+def test_finished_work_may_be_checked_again(tmp_path: Path) -> None:
+    touch(tmp_path, "in.png", "out.png")
+    item = Item(tmp_path / "in.png", tmp_path / "out.png")
+    record_as_result(item.output, item.source)
+
+    def ledger_of(item: Item, content: str) -> Ledger:
+        return Ledger(item.output, item.source, "key", "request")
+
+    asked: list[tuple[Item, list[dict[str, Any]]]] = []
+
+    def still_valid(item: Item, records: list[dict[str, Any]]) -> bool:
+        asked.append((item, records))
+        return len(asked) == 1
+
+    for found in ({item: [{"page": 1}]}, {}):
+        assert resume.finished([item], ledger_of, force=False, still_valid=still_valid) == found
+    assert asked == [(item, [{"page": 1}])] * 2
+    assert resume.finished([item], ledger_of, force=True, still_valid=still_valid) == {} and len(asked) == 2
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"outputs": 3}', '{"records": "x"}', "\0", '{"key": 1}'])

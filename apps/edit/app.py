@@ -19,6 +19,7 @@ from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, req
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
+OF_RUNS = ("compile", "offload")  # options that an edit does not depend on
 OF_ITEMS = ("prompt", "source", "csv", "n", "seed")  # options that are told of each edit by itself
 
 
@@ -153,7 +154,7 @@ class _Plan:
         self._options, self._remade = options, remade
         self._out = picture.png_place(options.out)
         self._verb = remade.verb if remade else PREVIEW_VERB if options.preview else VERB
-        self._request = request_of(self._verb, options, without=OF_ITEMS)
+        self._request = request_of(self._verb, options, without=(*OF_RUNS, *OF_ITEMS))
         self._rows = table.read(options.csv) if options.csv is not None else None
         self._wishes: dict[Path, list[Wish]] = {}
         for path, wish in self._rows or ():
@@ -162,7 +163,7 @@ class _Plan:
     def job(self) -> Job:
         options = self._options
         return Job(
-            request_of(self._verb, options, options.recursive, *map(os.path.abspath, options.inputs)),
+            request_of(self._verb, options, options.recursive, *map(os.path.abspath, options.inputs), without=OF_RUNS),
             self._search,
             self._wanted,
             (*options.reads, *([self._remade.png] if self._remade else ())),
