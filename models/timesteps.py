@@ -54,7 +54,7 @@ class Timesteps:
         if timestep.untyped_storage().data_ptr() != self.tensor.untyped_storage().data_ptr():
             return None
         one = all(stride == 0 or size == 1 for size, stride in zip(timestep.shape, timestep.stride(), strict=True))
-        return timestep.storage_offset() - self.tensor.storage_offset() if one else None
+        return int(timestep.storage_offset() - self.tensor.storage_offset()) if one else None
 
     def _candidates(self, timestep: Tensor | float) -> tuple[float, list[int]]:
         """The number that is meant, and the indices whose timesteps could have become it."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastdiff.apps import atomic, picture
 from fastdiff.apps.edit.editor import Editor
@@ -37,10 +38,10 @@ class Inverted:
 
 
 def run(options: Options) -> Inverted:
-    """Invert one picture, write the file, read it again, and regenerate the picture from what was read.
+    """Invert one picture, write the file once the picture is regenerated from what is read of it.
 
     Raises UsageError for several inputs, an output that is a folder or named as a picture, and as the editor does,
-    OutputError where a file would be replaced unasked.
+    NotFiniteError where numbers overflow, OutputError where a file would be replaced unasked.
     """
     if len(options.inputs) != 1:
         raise UsageError("give one picture to invert")
@@ -54,17 +55,21 @@ def run(options: Options) -> Inverted:
         raise OutputError(f"{target} exists: give --force to replace it")
     editor = Editor(options)
     with torch.inference_mode():
-        shown = Wish(options.source or "", options.source)
-        begun = editor.begin(original.colour, shown, options.seed)
-        edit, now = begun.edit, begun.canvas.picture
-        inversion = editor.invert(begun)
-        setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
-        with atomic.draft(target) as draft:
-            stored.store(draft, inversion, setting)
-            atomic.publish(draft, target)
-        again, _ = stored.load(target, edit.backbone.trained.schedule, edit.latents.device)
-        latents = edit.regenerate(again)
+        return editor.in_precision(lambda: _inverted(editor, original.colour, options, target))
+
+
+def _inverted(editor: Editor, original: Tensor, options: Options, target: Path) -> Inverted:
+    """Write the file once what is read from it gives a picture."""
+    begun = editor.begin(original, Wish(options.source or "", options.source), options.seed)
+    edit, now = begun.edit, begun.canvas.picture
+    inversion = editor.invert(begun)
+    setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
+    with atomic.draft(target) as draft:
+        stored.store(draft, inversion, setting)
+        again, _ = stored.load(draft, edit.backbone.trained.schedule, edit.latents.device)
+        latents = editor.regenerate(begun, again)
         after = editor.decode(latents)
+        atomic.publish(draft, target)
     return Inverted(
         str(target),
         begun.source,
