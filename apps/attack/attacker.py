@@ -20,7 +20,7 @@ from fastdiff.apps.attack.search import search
 from fastdiff.apps.attack.space import Pixels, Space
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, lay
-from fastdiff.apps.device import place
+from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.models.backbone import Prior
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.registry import load_prior
@@ -56,17 +56,21 @@ class Attacker:
 
     def __init__(self, options: Options, classifier: ClassifierTarget) -> None:
         self._options, self._classifier = options, classifier
-        self._device, dtype = place(options.device, options.dtype)
+        self._device, self._precisions = precisions(options.device, options.dtype)
+        self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
         self.preset: Preset = options.preset
         self._prior: Prior | None = None
         self._captions: Captions | None = None
         if self.preset.perturb != "pixels":
-            self._prior = load_prior(options.model, self._device, dtype)
+            self._prior = load_prior(options.model, self._device, self._precisions[0])
             if self._prior.hears:
                 self._captions = Captions(options, self._device)
 
     def __call__(self, subjects: Sequence[Subject], tick: Tick) -> list[Attempt]:
-        """Attack pictures of one size, and either all with targets or all without, together."""
+        """Attack pictures of one size, and either all with targets or all without, together.
+
+        Raises NotFiniteError where the prior overflows in the given precision, or in all that "auto" tries.
+        """
         with torch.no_grad():
             colour = torch.cat([subject.colour for subject in subjects]).to(self._device)
             chances = self._classifier((colour + 1) / 2).softmax(1)
@@ -75,7 +79,7 @@ class Attacker:
             attempts = [Attempt(None, report) for report in begun]
             if rows:
                 chosen, reports = [subjects[row] for row in rows], [begun[row] for row in rows]
-                for row, attempt in zip(rows, self._attacked(colour[rows], chosen, reports, tick), strict=True):
+                for row, attempt in zip(rows, self._finite(colour[rows], chosen, reports, tick), strict=True):
                     attempts[row] = attempt
         return attempts
 
@@ -103,6 +107,20 @@ class Attacker:
         if seen == target:
             return replace(report, status="skipped", reason="the classifier sees the target in it beforehand")
         return replace(report, status="attacked")
+
+    def _finite(
+        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
+    ) -> list[Attempt]:
+        """The attacks, with the prior in the next wider precision from where it overflows on."""
+        while True:
+            try:
+                return self._attacked(colour, subjects, reports, tick)
+            except NotFiniteError:
+                if len(self._precisions) == 1:
+                    raise
+                given_up, *left = self._precisions
+                self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
+                self._prior = load_prior(self._options.model, self._device, self._precisions[0])
 
     def _attacked(
         self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
@@ -143,6 +161,9 @@ class Attacker:
             return Pixels((colour + 1) / 2), [], list(nothing), list(nothing)
         canvas = self._canvas(colour)
         notes = []
+        if self._overflows:
+            gone = " and ".join(map(name_of, self._overflows))
+            notes.append(f"computed in {name_of(self._precisions[0])}: this prior overflows in {gone}")
         if canvas.scaled != tuple(colour.shape[-2:]):
             notes.append(f"the change was made at {canvas.scaled[1]} x {canvas.scaled[0]} pixels")
         captions: list[str | None] = list(nothing)

@@ -16,6 +16,7 @@ from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.resampling import Resampling
 from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.canvas import Canvas
+from fastdiff.apps.precision import check_finite
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.invert import Inverter, invert
 from fastdiff.inversion.registry import INVERTERS
@@ -77,6 +78,7 @@ class Latents:
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         latents, pull = self._sampled(self.weights * delta)
+        _check(latents, self.prior)
         return latents, lambda gradient: self.weights * pull(gradient)
 
     def _sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
@@ -106,7 +108,7 @@ def prepare(
     """Invert the pictures of the canvas (B, 3, H, W) under their captions; with a listener, losses on attention are on.
 
     Also returns how far off each one's latents come back, (B,), as the largest difference. Raises UsageError for a
-    network without attention where those losses want it.
+    network without attention where those losses want it, NotFiniteError where the network overflows.
     """
     prompts, tally = prior.read(captions), Tally()
     clean = prior.encode(canvas.picture)
@@ -124,6 +126,7 @@ def prepare(
         if not (heard.cross and heard.own):
             raise UsageError(f"{prior.name} has no attention at a quarter of its latents' sides, where a loss is on it")
         attending = Attending(listener, heard, words, preset.distraction, preset.structure)
+    _check(returned, prior)
     weights = channel_weights(prior, clean.shape[1], preset.even).to(clean)
     space = Latents(prior, preset, prompts, canvas, noise, sample, weights, prior.decode(returned), tally, attending)
     return space, (returned - clean).abs().flatten(1).amax(1)
@@ -154,6 +157,11 @@ def channel_weights(prior: Prior, channels: int, even: float) -> Tensor:
     effects = torch.stack([(each - still).norm() for each in moved]).clamp(min=1e-6)
     weights = effects.cpu() ** -even
     return (weights / weights.square().mean().sqrt())[:, None, None]
+
+
+def _check(latents: Tensor, prior: Prior) -> None:
+    """Raise NotFiniteError where these are not all finite."""
+    check_finite(latents, "the diffusion prior", next(prior.network.parameters()).dtype)
 
 
 def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:

@@ -1,6 +1,6 @@
 """From a page's pixels to its clean pixels: choose the task, restore the luma, put the colours back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.device import place
 from fastdiff.apps.docclean import binarize, colour, cues, strokes
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
+from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.names import check_name
@@ -59,18 +59,21 @@ class Enhancer:
         self._file = None if solver_file is None else read(solver_file)
         fewest = CALLS if self._file is None else min(self._file.recipes)
         self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
-        self._device, self._dtype = place(device, dtype)
+        self._device, (self._dtype, *self._wider) = precisions(device, dtype)
         self._restorer = cache(self._load)
 
     def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
-        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise."""
+        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise.
+
+        Raises NotFiniteError where the networks overflow in the given precision, or in all that "auto" tries.
+        """
         grey = colour.luma(pixels)
         page = cv2.convertScaleAbs(grey, alpha=255)
         task, reason = self._choose(page)
         if task == "none":
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
-        restored = restorer(torch.from_numpy(grey), key).numpy()
+        restored, note = self._restored(restorer, torch.from_numpy(grey), key)
         if task == "deblur":
             restored = beside_the_seen(restored, grey)
         if task == "binarize":
@@ -80,7 +83,16 @@ class Enhancer:
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
-        return Enhanced(clean, task, reason, restorer.spent)
+        return Enhanced(clean, task, reason + note, restorer.spent)
+
+    def _restored(self, restorer: Restorer, grey: torch.Tensor, key: int) -> tuple[np.ndarray, str]:
+        """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
+        for wider in self._wider:
+            try:
+                return restorer(grey, key).numpy(), _overflow(self._dtype, restorer.dtype)
+            except NotFiniteError:
+                restorer = replace(restorer, dtype=wider)
+        return restorer(grey, key).numpy(), _overflow(self._dtype, restorer.dtype)
 
     def _choose(self, page: np.ndarray) -> tuple[str, str]:
         if self._task != "auto":
@@ -94,6 +106,10 @@ class Enhancer:
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+
+
+def _overflow(first: torch.dtype, last: torch.dtype) -> str:
+    return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
 
 
 def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:

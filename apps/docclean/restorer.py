@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastdiff.apps.docclean.teleport import TiledTeleport
 from fastdiff.apps.docclean.tiling import Tiled
+from fastdiff.apps.precision import check_finite
 from fastdiff.models.fingerprint import of_network
 from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import Pair
@@ -55,7 +56,10 @@ class Restorer:
         return 1 + (len(levels) - 2) * solver.evals
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
-        """(H, W) float32 in [0, 1] -> the same; `key` names the page's noise, whatever else is cleaned with it."""
+        """(H, W) float32 in [0, 1] -> the same; `key` names the page's noise, whatever else is cleaned with it.
+
+        Raises NotFiniteError where a network overflows.
+        """
         with torch.inference_mode():
             degraded = page[None, None].to(self.device).expand(-1, self.pair.channels, -1, -1)
             restored = self._tiled(self.pair.predictor)(degraded)
@@ -79,6 +83,8 @@ class Restorer:
 
         def typed(*inputs: Tensor) -> Tensor:
             with torch.autocast(inputs[0].device.type, self.dtype, enabled=self.dtype != torch.float32):
-                return net(*inputs).float()
+                out = net(*inputs).float()
+            check_finite(out, "the cleaning of the page", self.dtype)  # here: residuals are clamped
+            return out
 
         return Tiled(typed)

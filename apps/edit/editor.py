@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
-from fastdiff.apps.device import place
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.forecast import cost
@@ -19,8 +19,10 @@ from fastdiff.apps.edit.presets import PRESETS, Preset, bolder, default
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled, inverter_of
+from fastdiff.apps.edit.soundness import Sound, check_colours
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
+from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.inversion.invert import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.backbone import Prompts
@@ -34,6 +36,7 @@ from fastdiff.solvers.registry import SOLVERS
 SEEN = 0.5  # probability from which on what was wished is there
 APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
 LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,61 @@ class Editor:
     def __init__(self, options: Options, way: Preset | None = None) -> None:
         self._options, self._name = options, options.preset or default(options.model)
         self._preset = way or preset(options)
-        self._backbone = load(options.model, *place(options.device, options.dtype), offload=options.offload)
+        self._device, self._precisions = precisions(options.device, options.dtype)
+        self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
+        self._load()
         self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
         schedule, file = self._backbone.trained.schedule, options.solver_file
         self._tuned = None if file is None else tuned.found(file, options.model, self._preset, schedule)
+
+    def _load(self) -> None:
+        """The model in the first of the precisions that are left."""
+        options, dtype = self._options, self._precisions[0]
+        self._backbone = load(options.model, self._device, dtype, offload=options.offload)
+        self._sound = Sound(dtype)
         if options.compile:
             compile_around_attention(self._backbone.network)
 
     def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
 
-        Raises UsageError for a picture that the model does not know, and for words that no prompt has.
+        Raises UsageError for a picture that the model does not know, for words that no prompt has, and for a result
+        that is no picture, NotFiniteError where numbers overflow.
         """
         with torch.inference_mode():
-            begun = self.begin(original, wish, seed, mask)
-            wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
-            if self._recogniser is None or wanted is None or self._options.preview:
-                return self._attempt(begun, mask, tick)
-            tried: list[tuple[float, Edited]] = []
-            for number in range(self._preset.attempts):
-                edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
-                again = replace(begun, edit=edit, notes=list(begun.notes))
-                edited = self._attempt(again, mask, _part(tick, number, self._preset.attempts))
-                tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
-                if tried[-1][0] >= SEEN:
-                    break
-            return _best(tried, wanted)
+            edited = self.in_precision(lambda: self._edited(original, wish, seed, mask, tick))
+            check_colours(edited.colour, original[0])
+            return edited
+
+    def in_precision(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns; where numbers overflow it is done again in the next wider precision, while one is left.
+
+        The model stays in that precision from there on.
+        """
+        while True:
+            try:
+                return work()
+            except NotFiniteError:
+                if len(self._precisions) == 1:
+                    raise
+                given_up, *left = self._precisions
+                self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
+                self._load()
+
+    def _edited(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+        begun = self.begin(original, wish, seed, mask)
+        wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
+        if self._recogniser is None or wanted is None or self._options.preview:
+            return self._attempt(begun, mask, tick)
+        tried: list[tuple[float, Edited]] = []
+        for number in range(self._preset.attempts):
+            edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
+            again = replace(begun, edit=edit, notes=list(begun.notes))
+            edited = self._attempt(again, mask, _part(tick, number, self._preset.attempts))
+            tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
+            if tried[-1][0] >= SEEN:
+                break
+        return _best(tried, wanted)
 
     def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
         """The edit from one noise."""
@@ -105,10 +137,14 @@ class Editor:
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
-        latents = self._backbone.encode(canvas.picture)
+        if self._overflows:
+            gone = " and ".join(map(name_of, self._overflows))
+            notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
+        latents = self._sound.encoded(self._backbone.encode(canvas.picture))
         again = self.decode(latents)
         source, said = self._source(canvas, again, wish)
         shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
+        self._sound.prompts(shown, wished)
         if self._options.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
         notes += said + _unheard(shown, wished)
@@ -132,14 +168,19 @@ class Editor:
     def invert(self, begun: Begun, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, with a note where it is not exact; `watch` is told the number of every call."""
         with warnings.catch_warnings(action="ignore"):
-            inversion = begun.edit.invert(watch)
+            inversion = self._sound.inverted(begun.edit.invert(watch))
         if inversion.converged is not None and not inversion.converged.all():
             begun.notes.append("its inversion is not exact: take more steps")
         return inversion
 
+    def regenerate(self, begun: Begun, inversion: Inversion) -> Tensor:
+        """The latents (1, C, h, w) that the inversion gives back."""
+        return self._sound.sampled(begun.edit.regenerate(inversion))
+
     def finish(self, begun: Begun, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None) -> Edited:
         """The picture of what was sampled, with all that was kept."""
         canvas, before, original = begun.canvas, begun.edit.latents, begun.canvas.original
+        self._sound.sampled(sampled.latents)
         share = edited_share(before, sampled.latents)
         after, share = torch.lerp(before, sampled.latents, share), share.cpu()
         if self._options.residual:
@@ -174,7 +215,7 @@ class Editor:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""
-        return self._backbone.decode(latents).cpu()
+        return self._sound.decoded(self._backbone.decode(latents).cpu())
 
     def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""

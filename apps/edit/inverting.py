@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastdiff.apps import ledger, picture
 from fastdiff.apps.claims import Claims, Wanted
@@ -43,11 +44,11 @@ class Inverted:
 
 
 def run(options: Options) -> Inverted:
-    """Invert one picture, write the file, read it again, and regenerate the picture from what was read.
+    """Invert one picture, write the file once the picture is regenerated from what is read of it.
 
     A file that an earlier run finished from the same picture with the same options is not made again. Raises UsageError
-    for several inputs, an output that is a folder or named as a picture, and as the editor does, OutputError where a
-    file would be replaced unasked.
+    for several inputs, an output that is a folder or named as a picture, and as the editor does, NotFiniteError where
+    numbers overflow, OutputError where a file would be replaced unasked.
     """
     if len(options.inputs) != 1:
         raise UsageError("give one picture to invert")
@@ -64,7 +65,9 @@ def run(options: Options) -> Inverted:
         book = Ledger(item.output, source, key, item.request, options.force)
         if not options.force and (records := book.finished()):
             return Inverted(**records[0] | {"notes": tuple(records[0]["notes"])})
-        return _inverted(options, original, book)
+        editor = Editor(options)
+        with torch.inference_mode():
+            return editor.in_precision(lambda: _inverted(editor, original.colour, options, book))
 
 
 def _claimed(options: Options, source: Path, wish: Path) -> Item:
@@ -77,28 +80,26 @@ def _claimed(options: Options, source: Path, wish: Path) -> Item:
     return item
 
 
-def _inverted(options: Options, original: picture.Picture, book: Ledger) -> Inverted:
-    editor = Editor(options)
-    with torch.inference_mode():
-        shown = Wish(options.source or "", options.source)
-        begun = editor.begin(original.colour, shown, options.seed)
-        edit, now = begun.edit, begun.canvas.picture
-        inversion = editor.invert(begun)
-        setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
-        with book.drafts([book.output]) as drafts:
-            stored.store(drafts[book.output], inversion, setting)
-            again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
-            latents = edit.regenerate(again)
-            after = editor.decode(latents)
-            inverted = Inverted(
-                str(book.output),
-                begun.source,
-                setting.method,
-                inversion.calls,
-                distance(latents, edit.latents),
-                psnr(after.clamp(-1, 1), now),
-                psnr(begun.again.clamp(-1, 1), now),
-                tuple(begun.notes),
-            )
-            book.publish(drafts, [asdict(inverted)], final=True)
+def _inverted(editor: Editor, original: Tensor, options: Options, book: Ledger) -> Inverted:
+    """Write the file once what is read from it gives a picture."""
+    begun = editor.begin(original, Wish(options.source or "", options.source), options.seed)
+    edit, now = begun.edit, begun.canvas.picture
+    inversion = editor.invert(begun)
+    setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
+    with book.drafts([book.output]) as drafts:
+        stored.store(drafts[book.output], inversion, setting)
+        again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
+        latents = editor.regenerate(begun, again)
+        after = editor.decode(latents)
+        inverted = Inverted(
+            str(book.output),
+            begun.source,
+            setting.method,
+            inversion.calls,
+            distance(latents, edit.latents),
+            psnr(after.clamp(-1, 1), now),
+            psnr(begun.again.clamp(-1, 1), now),
+            tuple(begun.notes),
+        )
+        book.publish(drafts, [asdict(inverted)], final=True)
     return inverted

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from fastdiff.apps.attack import attacker
 from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.cli.main import main
 
@@ -202,6 +204,36 @@ def test_classifiers_that_cannot_be_compared(photo: Path, colours: str, capsys: 
 def test_logits_that_are_no_numbers_are_a_failure(photo: Path, colours: str) -> None:
     assert attack(photo, *PGD, "--classifier", "module:colour_net:Undefined") == 2
     assert told(photo)["status"] == "failed" and "not finite" in told(photo)["reason"]
+
+
+@pytest.fixture
+def overflowing(prior: Path, tmp_path: Path) -> Path:
+    """The prior, with numbers inside that float16 does not hold."""
+    folder = Path(shutil.copytree(prior, tmp_path / "overflowing"))
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    save_file(weights | {"conv_in.weight": weights["conv_in.weight"] * 1e6}, file, {"format": "pt"})
+    return folder
+
+
+def test_a_prior_that_overflows_makes_no_picture(
+    photo: Path, overflowing: Path, colours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    way = (photo, "--model", overflowing, "--classifier", colours, *FEW)
+    assert attack(*way, "--dtype", "float16") == 2
+    assert told(photo)["status"] == "failed" and not photo.with_name("cat-attack.png").exists()
+    assert "the diffusion prior overflows in float16" in capsys.readouterr().err
+    assert attack(*way, "--dtype", "bfloat16") == 0
+
+
+def test_auto_attacks_in_a_wider_precision_and_says_so(
+    photo: Path, overflowing: Path, colours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that is fastest in float16, which this computer's processor is not."""
+    monkeypatch.setattr(attacker, "precisions", lambda device, dtype: ("cpu", (torch.float16, torch.float32)))
+    assert attack(photo, "--model", overflowing, "--classifier", colours, *FEW) == 0
+    assert "computed in float32: this prior overflows in float16" in told(photo)["reason"]
+    assert told(photo)["linf"] > 0
 
 
 def test_the_same_seed_gives_the_same_file_in_any_batch(greys: Path, prior: Path, colours: str) -> None:

@@ -19,9 +19,10 @@ import pikepdf
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fastdiff.apps import ledger
+from fastdiff.apps.docclean import enhance
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, Size
@@ -288,3 +289,43 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: P
     assert not list((tmp_path / ".fastdiff").glob("draft-*")) and not (tmp_path / ".fastdiff" / "lock").exists()
     for number in range(3):
         assert_lighter(pixels_of(tmp_path / "scan-clean.pdf", number), page(number, (1500, 1200)))
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `weights`, with numbers inside that float16 does not hold."""
+    weights = load_file(weights_adding(tmp_path_factory.mktemp("weights"), LIGHTER))
+    path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
+    save_file(weights | {"predictor.intro.weight": weights["predictor.intro.weight"] * 1e7}, path)
+    return path
+
+
+def test_a_page_that_overflows_in_a_given_precision_is_not_written(
+    overflowing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(page(0)).save(tmp_path / "a.png")
+    assert docclean(overflowing, tmp_path / "a.png", "--dtype", "float16") == 2
+    sentence = "the cleaning of the page overflows in float16, so there is no picture to write: give --dtype bfloat16"
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "a-clean.png").exists()
+
+
+def test_a_page_of_many_that_overflows_stays_as_it_is(overflowing: Path, tmp_path: Path) -> None:
+    source = make_pdf(tmp_path / "two.pdf", page(0), page(1))
+    out = tmp_path / "out.pdf"
+    assert docclean(overflowing, source, "--dtype", "float16", "-o", out) == 4
+    pages = reported(tmp_path / "out-report.json")["pages"]
+    assert all(each["status"] == "failed" and "overflows in float16" in each["reason"] for each in pages)
+    assert (pixels_of(out) == pixels_of(source)).all()
+
+
+def test_auto_cleans_a_page_in_a_wider_precision_and_says_so(
+    overflowing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that is fastest in float16, which this computer's processor is not."""
+    monkeypatch.setattr(enhance, "precisions", lambda device, dtype: ("cpu", (torch.float16, torch.float32)))
+    Image.fromarray(page(0)).save(tmp_path / "a.png")
+    assert docclean(overflowing, tmp_path / "a.png") == 0
+    (told,) = reported(tmp_path / "a-clean-report.json")["pages"]
+    assert told["task_reason"] == "as asked; computed in float32: float16 overflows on it"
+    assert_lighter(pixels_of(tmp_path / "a-clean.png"), page(0).astype(float))
