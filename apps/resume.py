@@ -13,17 +13,22 @@ Value = TypeVar("Value")
 
 
 def finished(
-    items: Sequence[Item], ledger_of: Callable[[Item, str], Ledger], *, force: bool
+    items: Sequence[Item],
+    ledger_of: Callable[[Item, str], Ledger],
+    *,
+    force: bool,
+    still_valid: Callable[[Item, list[dict[str, Any]]], bool] | None = None,
 ) -> dict[Item, list[dict[str, Any]]]:
     """The items whose outputs an earlier run finished, with their records; none are where the work is forced.
 
-    `ledger_of` is given an item and the digest of its input.
+    `ledger_of` is given an item and the digest of its input. `still_valid`, given an item and its records, tells
+    whether they can be taken over.
     """
     found = {}
     for item in items if not force else ():
         with contextlib.suppress(FastdiffError):  # told when the item's turn comes
             records = ledger_of(item, ledger.file_digest(item.source)).finished()
-            if records:
+            if records and (still_valid is None or still_valid(item, records)):
                 found[item] = records
     return found
 

@@ -1,14 +1,14 @@
 """attack: pictures in, adversarial pictures and a report out, to measure how a classifier of one's own breaks."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fastdiff.apps import atomic, batch, inputs, picture, resume
-from fastdiff.apps.attack import labels, pairs, photo, sheet
+from fastdiff.apps.attack import labels, pairs, photo, reuse, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
@@ -32,8 +32,10 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     do not fit and for a classifier that is wrong about most labelled pictures, MissingError for a model that is not
     here, OutputError where the report cannot be written or a sheet or pairs would replace files of another origin.
     """
-    place, work, classifier = _plan(options)
-    finished = _finished(work)
+    if watch:  # models are gigabytes, the first time
+        watch(batch.Progress(0.0, len(options.inputs), 0.0, "checking models and earlier results"))
+    place, work, classifier, others = _plan(options)
+    finished = _finished(work, classifier, others)
     left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
     if left.tasks:
         _check_accuracy(work, classifier)
@@ -54,13 +56,13 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 def forecast(options: Options) -> tuple[tuple[inputs.Item, Label], ...]:
     """What `run(options)` would do: every picture to attack with its classes; nothing is written."""
-    _, work, _ = _plan(options)
-    finished = _finished(work)
+    _, work, classifier, others = _plan(options)
+    finished = _finished(work, classifier, others)
     return tuple((item, label) for item, label in work.tasks if item not in finished)
 
 
-def _plan(options: Options) -> tuple[Path, Work, ClassifierTarget]:
-    """Where report.json goes, what is to be done, and the classifier to attack."""
+def _plan(options: Options) -> tuple[Path, Work, ClassifierTarget, dict[str, ClassifierTarget]]:
+    """Where report.json goes, what is to be done, the classifier to attack, and those to try the results on."""
     plan = inputs.plan(
         options.inputs,
         verb=VERB,
@@ -80,7 +82,8 @@ def _plan(options: Options) -> tuple[Path, Work, ClassifierTarget]:
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    return place, Work(options, fingerprint(options, [classifier, *others.values()]), tuple(tasks)), classifier
+    made_with = fingerprint(options, [classifier, *others.values()])
+    return place, Work(options, made_with, tuple(tasks)), classifier, others
 
 
 def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
@@ -109,9 +112,13 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
     labels.check_accuracy(predicted, true, classifier)
 
 
-def _finished(work: Work) -> dict[inputs.Item, AttackReport]:
+def _finished(
+    work: Work, classifier: ClassifierTarget, others: Mapping[str, ClassifierTarget]
+) -> dict[inputs.Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = resume.finished([item for item, _ in work.tasks], work.ledger, force=work.options.force)
+    still_valid = reuse.checker(classifier, others, device_of(work.options))
+    items = [item for item, _ in work.tasks]
+    found = resume.finished(items, work.ledger, force=work.options.force, still_valid=still_valid)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
 
 
