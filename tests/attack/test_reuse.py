@@ -41,6 +41,7 @@ if head.is_file():
 def classify(x):
     return net(preprocess(x))
 """
+RUN = "import sys; from fastdiff.cli.main import main; sys.exit(main(sys.argv[1:]))"
 Attack = Callable[..., bool]
 
 
@@ -138,7 +139,7 @@ def test_weights_and_helpers_that_a_function_loads_count(tmp_path: Path) -> None
         """As the report of one more run has it, in which so many were done already."""
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            (sys.executable, "-m", "fastdiff.cli.main", *command),
+            (sys.executable, "-c", RUN, *command),
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.count("1 input done already") == earlier
