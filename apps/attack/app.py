@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fastdiff.apps import batch, inputs, picture, resume
-from fastdiff.apps.attack import labels, pairs, photo, sheet
+from fastdiff.apps.attack import labels, pairs, photo, reuse, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
@@ -48,8 +48,10 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     files of another origin.
     """
     with locked(_job(options)) as prepared:
-        work, classifier = _work(options, prepared)
-        finished = _finished(work)
+        if watch:  # models are gigabytes, the first time
+            watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
+        work, classifier, others = _work(options, prepared)
+        finished = _finished(work, classifier, others)
         left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
         if left.tasks:
             _check_accuracy(work, classifier)
@@ -71,8 +73,8 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 def forecast(options: Options) -> Forecast:
     """What `run(options)` would do; nothing is written."""
     prepared = foreseen(_job(options))
-    work, _ = _work(options, prepared)
-    finished = _finished(work)
+    work, classifier, others = _work(options, prepared)
+    finished = _finished(work, classifier, others)
     return Forecast(tuple((item, label) for item, label in work.tasks if item not in finished), prepared.left_out)
 
 
@@ -98,8 +100,8 @@ def _job(options: Options) -> Job:
     )
 
 
-def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget]:
-    """What is to be done, and the classifier to attack."""
+def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget, dict[str, ClassifierTarget]]:
+    """What is to be done, the classifier to attack, and those to try the results on."""
     classifier = attacked_classifier(options)
     others = other_classifiers(options, classifier)
     known = _labels(options, classifier, [item.source for item in prepared.items])
@@ -109,7 +111,8 @@ def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget]
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    return Work(options, fingerprint(options, [classifier, *others.values()]), tuple(tasks)), classifier
+    made_with = fingerprint(options, [classifier, *others.values()])
+    return Work(options, made_with, tuple(tasks)), classifier, others
 
 
 def _claimed_pairs(options: Options, prepared: Prepared) -> Item | None:
@@ -147,9 +150,13 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
     labels.check_accuracy(predicted, true, classifier)
 
 
-def _finished(work: Work) -> dict[Item, AttackReport]:
+def _finished(
+    work: Work, classifier: ClassifierTarget, others: Mapping[str, ClassifierTarget]
+) -> dict[Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = resume.finished([item for item, _ in work.tasks], work.ledger, force=work.options.force)
+    still_valid = reuse.checker(classifier, others, device_of(work.options))
+    items = [item for item, _ in work.tasks]
+    found = resume.finished(items, work.ledger, force=work.options.force, still_valid=still_valid)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
 
 

@@ -1,48 +1,73 @@
-"""What a result depends on besides its input: the options, and what the names in them stand for at the moment."""
+"""Digests of what an attack depends on besides its input and labels: by content, never by name.
+
+An option counts where it changes the picture by more than rounding does: a precision does, a device, the number of
+processes and the size of a batch do not. Names of classifiers count beside their contents, since reports hold them.
+What a classifier of one's own loads elsewhere is checked by its logits (`fastdiff.apps.attack.reuse`).
+"""
 
 import hashlib
-import importlib.metadata
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
 
 from fastdiff.apps import ledger
 from fastdiff.apps.attack.options import Options
+from fastdiff.apps.device import place
+from fastdiff.models import digest
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifiers import model_folder
 from fastdiff.models.fingerprint import add_tensor
 
+LITE_CODE = "efficientnet-lite-pytorch"
+CODE = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}  # the package with the network's code
+PRIOR_CODE = ("diffusers", "transformers")
+
 
 def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> str:
-    """A digest of everything but input and labels that a result depends on, the version included.
+    """The digest of everything but input and labels that an attack depends on, versions included.
 
     `classifiers` are the attacked one and those that results are tried on. Raises UsageError or MissingError for files
     and models that are not here.
     """
-    how = (options.transfer, options.model, options.preset, options.caption, options.captioner, options.dtype)
-    files = [path and ledger.file_digest(path) for path in (options.classes, options.caption_file)]
-    folders = []
+    files = [path and digest.of_file(path) for path in (options.classes, options.caption_file)]
+    prior = []
     if options.preset.perturb != "pixels":
-        folders.append(_of_folder(find(options.model)))
-        if options.captioner:
-            folders.append(_of_folder(model_folder(options.captioner)))
-    version = importlib.metadata.version("fastdiff-toolkit")
-    networks = [of_classifier(classifier) for classifier in classifiers]
-    return ledger.digest(version, *how, *files, *folders, *networks, options.target, options.seed)
+        prior = [version(package) for package in PRIOR_CODE]
+        prior += [digest.of_model(find(options.model))]
+        prior += [digest.of_model(model_folder(options.captioner))] if options.captioner else []
+    return ledger.digest(
+        repr(
+            (
+                version("fastdiff-toolkit"),
+                *(options.transfer, options.method, options.preset, options.caption, options.target, options.seed),
+                place(options.device, options.dtype)[1],
+                files,
+                prior,
+                [of_classifier(classifier) for classifier in classifiers],
+            )
+        )
+    )
 
 
 def of_classifier(classifier: ClassifierTarget) -> str:
-    """Of its name, view and classes, its weights, and the file of the code of a network of one's own."""
-    total = hashlib.sha256(repr((classifier.name, classifier.view, classifier.names)).encode())
-    for name, value in chain(classifier.net.named_parameters(), classifier.net.named_buffers()):
-        add_tensor(total, name, value)
+    """The digest of its name, view and classes, its weights, and its code: a version, or the file of one's own."""
+    family, _, name = classifier.name.partition(":")
+    told = (classifier.name, classifier.view, classifier.names, _code(family, name))
+    total = hashlib.sha256(repr(told).encode())
+    for key, value in chain(classifier.net.named_parameters(), classifier.net.named_buffers()):
+        add_tensor(total, key, value)
     if classifier.code is not None:
-        total.update(ledger.file_digest(classifier.code).encode())
+        total.update(digest.of_file(classifier.code).encode())
     return total.hexdigest()
 
 
-def _of_folder(folder: Path) -> str:
-    """Of names, sizes and times of the files, which are gigabytes."""
-    stats = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return ledger.digest(*((path.relative_to(folder), stat.st_size, stat.st_mtime_ns) for path, stat in stats))
+def _code(family: str, name: str) -> tuple[str, ...]:
+    """The version of the package that holds the network's code, and the digest of the folder with its settings."""
+    if family == "module":
+        return ()
+    package = CODE.get(family, LITE_CODE)
+    if family not in ("timm", "hf"):
+        return package, version(package)
+    folder = model_folder(name, owner="timm" if family == "timm" else None)
+    return package, version(package), digest.of_model(folder)

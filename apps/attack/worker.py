@@ -3,15 +3,15 @@
 import contextlib
 import importlib.metadata
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fastdiff.apps import batch, inputs, ledger, picture
-from fastdiff.apps.attack import photo, sheet
+from fastdiff.apps.attack import logits, photo, reuse, sheet
 from fastdiff.apps.attack.attacker import Attacker, Attempt, Subject
 from fastdiff.apps.attack.defences import DEFENCES
 from fastdiff.apps.attack.naturalness import compare
@@ -21,7 +21,6 @@ from fastdiff.apps.attack.outputs import difference_of
 from fastdiff.apps.attack.report import AttackReport, Trial
 from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
 from fastdiff.apps.ledger import Ledger
-from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
@@ -30,7 +29,7 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         options = work.options
-        self._work, self._classifier = work, attacked_classifier(options)
+        self._work, self._classifier, self._device = work, attacked_classifier(options), device_of(options)
         self._attack = Attacker(options, self._classifier)
         self._others = other_classifiers(options, self._classifier)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
@@ -45,7 +44,8 @@ class Worker:
         if attempt.colour is not None:
             return self._written(item, book, content, attempt, time.monotonic() - seconds)
         report = replace(attempt.report, seconds=round(seconds, 3))
-        book.publish({}, [asdict(report)], final=True)
+        said = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None)
+        book.publish({}, [asdict(report) | {"logits": logits.stored(said)}], final=True)
         return report
 
     def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:
@@ -94,34 +94,31 @@ class Worker:
             picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
             before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
+            said = reuse.measured(self._classifier, self._others, self._device, before, after)
             report = replace(
                 told,
                 output=str(item.output),
                 difference=str(beside),
                 reason="; ".join(note for note in (original.page.note, told.reason) if note) or None,
-                success_after_png=self._judged(self._classifier, before, after, told).success,
-                transfer={spec: self._judged(other, before, after, told) for spec, other in self._others.items()},
+                success_after_png=_judged(said[reuse.VICTIM], told).success,
+                transfer={spec: _judged(said[spec], told) for spec in self._others},
                 defences={
-                    name: self._judged(self._classifier, defend(before), defend(after), told)
+                    name: _judged(
+                        logits.measure(self._classifier, [defend(before), defend(after)], self._device), told
+                    )
                     for name, defend in DEFENCES.items()
                 },
                 options=settings,
                 **asdict(compare(before, after)),
                 seconds=round(time.monotonic() - began, 3),
             )
-            book.publish(drafts, [asdict(report)], final=True)
+            book.publish(drafts, [asdict(report) | {"logits": logits.stored(said)}], final=True)
         return report
 
-    def _judged(self, classifier: ClassifierTarget, before: np.ndarray, after: np.ndarray, told: AttackReport) -> Trial:
-        """Whether the clean picture is seen as what it is, and the attacked one as what was wished."""
-        assert told.true is not None
-        goal = Goal(torch.tensor([told.true if told.target is None else told.target]), told.target is not None)
-        device = device_of(self._work.options)
-        with torch.no_grad():
-            clean, attacked = (classifier(_colours(pixels).to(device)).cpu() for pixels in (before, after))
-        return Trial(bool(clean.argmax() == told.true), bool(goal.margin(attacked) > 0))
 
-
-def _colours(pixels: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) as (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.copy()).movedim(-1, 0)[None] / 255
+def _judged(pair: Sequence[Tensor], told: AttackReport) -> Trial:
+    """Whether the clean picture is seen as what it is, and the attacked one as what was wished, by their logits."""
+    assert told.true is not None
+    goal = Goal(torch.tensor([told.true if told.target is None else told.target]), told.target is not None)
+    clean, attacked = pair
+    return Trial(bool(clean.argmax() == told.true), bool(goal.margin(attacked) > 0))

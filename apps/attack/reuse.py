@@ -1,0 +1,59 @@
+"""Whether a finished attack is one on the classifiers as they are now."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fastdiff.apps import picture
+from fastdiff.apps.attack import logits
+from fastdiff.apps.inputs import Item
+from fastdiff.models.classifier import ClassifierTarget
+
+VICTIM = "victim"  # among the names of classifiers, which all hold a colon or a digit
+
+
+def measured(
+    victim: ClassifierTarget,
+    others: Mapping[str, ClassifierTarget],
+    device: str,
+    clean: np.ndarray,
+    attacked: np.ndarray | None,
+) -> dict[str, list[Tensor]]:
+    """The logits of the attacked classifier and the others on pictures, uint8 (H, W, 3).
+
+    Where a picture was skipped, `attacked` is None and the others do not count. Raises UsageError as classifiers do.
+    """
+    if attacked is None:
+        return {VICTIM: logits.measure(victim, [clean], device)}
+    classifiers = {VICTIM: victim, **others}
+    return {name: logits.measure(each, [clean, attacked], device) for name, each in classifiers.items()}
+
+
+def checker(
+    victim: ClassifierTarget, others: Mapping[str, ClassifierTarget], device: str
+) -> Callable[[Item, list[dict[str, Any]]], bool]:
+    """A check of a finished item and its records: True if the classifiers still give the stored logits.
+
+    Records of earlier versions hold none. A classifier that fails does not give them.
+    """
+
+    def is_valid(item: Item, records: list[dict[str, Any]]) -> bool:
+        record = records[0]
+        if "logits" not in record:
+            return False
+        attacked = pixels_of(item.output) if record["output"] else None
+        try:
+            now = measured(victim, others, device, pixels_of(item.source), attacked)
+        except Exception:  # of a classifier of one's own; it fails again, and is reported, when the item is attacked
+            return False
+        return logits.agree(record["logits"], now)
+
+    return is_valid
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """The colours of a picture file, uint8 (H, W, 3). Raises UsageError as `picture.read` does."""
+    return picture.as_bytes(picture.read(path).colour[0])
