@@ -123,6 +123,8 @@ class ImageDocument:
         if self.image.format == "JPEG2000":
             bits = jp2.depth(self.path) if self.image.mode in ("RGB", "RGBA") else 0
             return self._by_opencv(index) if bits > 8 else None
+        if self.image.format == "BMP" and self.image.mode == "1":  # PIL takes a table of two colours for one bit
+            return self._by_opencv(index) if self._bits_of_bmp() > 1 else None
         lying = self.image.info.get("compression") == "raw" and orientation(self.image) >= 5
         return self._by_opencv(index) if lying or str(raw).startswith(("RGB;16", "RGBA;16")) else None
 
@@ -138,6 +140,11 @@ class ImageDocument:
         if self.reader is None:  # OpenCV has applied the orientation of a TIFF
             pixels = upright(pixels, orientation(self.image))
         return np.ascontiguousarray(pixels)
+
+    def _bits_of_bmp(self) -> int:
+        with self.path.open("rb") as file:
+            file.seek(28)
+            return int.from_bytes(file.read(2), "little")
 
     def _deep_ppm(self, offset: int, most: int) -> np.ndarray:
         width, height = self.image.size
