@@ -217,6 +217,10 @@ def test_broken_metadata_fails_no_page(tmp_path: Path) -> None:
     tiff = io.BytesIO()
     tifffile.imwrite(tiff, COLOUR, photometric="rgb", metadata=None, extratags=[(65000, "I", 1, 1 << 30, True)])
     far_away = tiff.getvalue().replace(struct.pack("<HHI", 65000, 4, 1), struct.pack("<HHI", 34665, 4, 1))
+    for name, kind in (("profile.jpg", "JPEG"), ("profile.webp", "WEBP"), ("profile.png", "PNG")):
+        file = io.BytesIO()
+        image.save(file, format=kind, icc_profile=b"nothing of use", quality=95)
+        files[name] = (file.getvalue(), "colour profile")
     files["page.tif"] = (far_away, "a part of its tags")
     for name, (data, lost) in files.items():
         path = tmp_path / name
