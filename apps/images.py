@@ -202,6 +202,8 @@ def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:
     with reading(path):
         source = png.without(path, chunks) if chunks and chunks.broken else path
         image = Image.open(source, formats=formats)
+        if image.format == "JPEG2000" and (profile := jp2.read(path).icc):  # which PIL does not read
+            image.info["icc_profile"] = profile
         return image, 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -131,9 +132,10 @@ def test_every_kind_is_read_and_reaches_a_jpeg(tmp_path: Path, writer: str) -> N
         assert after.info["photoshop"] == {0x0404: IPTC}
     if writer == ".png":
         assert after.getexif()[315] == "Ann"
-    again = written(page, tmp_path, ".jp2")
-    data = Path(again.filename).read_bytes()  # type: ignore[attr-defined]
-    assert UPRIGHT_XMP in data and b"JpgTiffExif->JP2" in data
+    again = written(replace(page, icc=SRGB, dpi=(300, 72.5)), tmp_path, ".jp2")
+    data = (tmp_path / "written.jp2").read_bytes()
+    assert XMP_IN_JP2 + UPRIGHT_XMP in data and EXIF_IN_JP2 in data and again.info["dpi"] == (300, 72.5)
+    assert (page_of(tmp_path / "written.jp2").icc, page_of(tmp_path / "written.jp2").dpi) == (SRGB, (300, 72.5))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".jp2"])
