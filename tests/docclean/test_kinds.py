@@ -99,6 +99,10 @@ def test_what_a_kind_cannot_hold_is_reported(tmp_path: Path, weights: Path) -> N
     (page,) = json.loads((tmp_path / "scan-clean-report.json").read_text())["pages"]
     assert page["reason"] == 'not carried over of its metadata: EXIF, text "Comment"'
     assert (tmp_path / "scan-clean.bmp").read_bytes()[:2] == b"BM"
+    tifffile.imwrite(tmp_path / "deep.tif", striped().astype(np.uint16) * 257, metadata=None)
+    assert docclean(weights, tmp_path / "deep.tif", "--format", "jpg", "-o", tmp_path / "deep.jpg") == 0
+    (page,) = json.loads((tmp_path / "deep-report.json").read_text())["pages"]
+    assert page["reason"] == "its 16 bits a channel became 8"
     assert docclean(weights, tmp_path / "scan.jpg", "--format", "tiff", "-o", tmp_path / "out") == 0
     with tifffile.TiffFile(tmp_path / "out" / "scan.tiff") as file:
         assert file.pages[0].tags[270].value == "A deed" and file.pages[0].tags[282].value == (300, 1)
