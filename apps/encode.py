@@ -22,6 +22,7 @@ from fastdiff.solvers.errors import MissingError, OutputError
 
 INCH = 0.0254  # metres
 BYTES, UNDEFINED = 1, 7  # field types of TIFF
+LEAST_JPEG_2000 = 32  # pixels a side of what OpenCV encodes
 MOST_OF_SEGMENT = 65_000  # bytes of image resources in one segment of a JPEG
 
 
@@ -121,6 +122,8 @@ def _chunks(page: Page) -> Iterator[png.Chunk]:
 def _jpeg_2000(page: Page, kind: str) -> bytes:
     pixels = page.pixels
     if pixels.dtype == np.uint16 and pixels.ndim == 3:  # PIL has no such mode
+        if min(pixels.shape[:2]) < LEAST_JPEG_2000:
+            raise OutputError(f"16-bit JPEG 2000 is written from {LEAST_JPEG_2000} pixels a side on: give --format png")
         lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
         data = cv2.imencode(".jp2", pixels[..., ::-1], lossless)[1].tobytes()
     else:

@@ -123,6 +123,8 @@ class ImageDocument:
         if self.image.format == "JPEG2000":
             bits = jp2.depth(self.path) if self.image.mode in ("RGB", "RGBA") else 0
             return self._by_opencv(index) if bits > 8 else None
+        if self.image.format == "BMP" and self.image.mode == "1":  # PIL takes a table of two colours for one bit
+            return self._by_opencv(index) if self._bits_of_bmp() > 1 else None
         lying = self.image.info.get("compression") == "raw" and orientation(self.image) >= 5
         return self._by_opencv(index) if lying or str(raw).startswith(("RGB;16", "RGBA;16")) else None
 
@@ -138,6 +140,11 @@ class ImageDocument:
         if self.reader is None:  # OpenCV has applied the orientation of a TIFF
             pixels = upright(pixels, orientation(self.image))
         return np.ascontiguousarray(pixels)
+
+    def _bits_of_bmp(self) -> int:
+        with self.path.open("rb") as file:
+            file.seek(28)
+            return int.from_bytes(file.read(2), "little")
 
     def _deep_ppm(self, offset: int, most: int) -> np.ndarray:
         width, height = self.image.size
@@ -195,6 +202,8 @@ def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:
     with reading(path):
         source = png.without(path, chunks) if chunks and chunks.broken else path
         image = Image.open(source, formats=formats)
+        if image.format == "JPEG2000" and (profile := jp2.read(path).icc):  # which PIL does not read
+            image.info["icc_profile"] = profile
         return image, 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
 
 

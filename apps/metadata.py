@@ -47,7 +47,10 @@ class Metadata:
     @property
     def texts(self) -> dict[str, str]:
         """Texts by keyword of PNG; of several with one keyword the first."""
-        return dict(filter(None, map(png.text, reversed(self.chunks))))
+        found: dict[str, str] = {}
+        for keyword, text in filter(None, map(png.text, self.chunks)):
+            found.setdefault(keyword, text)
+        return found
 
 
 def read(image: Image.Image, path: Path, page: Directory | None) -> Metadata:

@@ -14,6 +14,7 @@ from fastdiff.solvers.errors import UsageError
 ON_WHITE = "transparency was put on white paper"
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 MOST_DPI = 65_535  # of what JPEG can say
+ICC_SIGNATURE = slice(36, 40)
 PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF that says none
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # of TIFF
 
@@ -45,7 +46,9 @@ def from_image(image: Image.Image, decoded: np.ndarray | None = None, metadata: 
     `metadata` is that of the file as it is.
     """
     turn = orientation(image)
-    icc, dpi = image.info.get("icc_profile"), _resolution(image)
+    icc, dpi, about = image.info.get("icc_profile"), _resolution(image), metadata
+    if icc and icc[ICC_SIGNATURE] != b"acsp":
+        icc, about = None, replace(about or Metadata(), unread=(*(about.unread if about else ()), "colour profile"))
     lossy = image.format in ("JPEG", "MPO", "HEIF", "AVIF")
     if dpi and turn >= 5:  # the axes change places
         dpi = dpi[::-1]
@@ -61,7 +64,7 @@ def from_image(image: Image.Image, decoded: np.ndarray | None = None, metadata: 
         pixels = _pixels(image, levels, has_profile=icc is not None)
         if not is_tiff:  # whose orientation PIL applies as it loads
             pixels = np.ascontiguousarray(upright(pixels, turn))
-    return Page(pixels, dpi, icc, metadata and metadata.upright(turned=turn >= 5), bilevel, lossy, note)
+    return Page(pixels, dpi, icc, about and about.upright(turned=turn >= 5), bilevel, lossy, note)
 
 
 def one_bit(page: Page) -> Page:

@@ -70,7 +70,8 @@ class Directory:
     @property
     def can_be_copied(self) -> bool:
         """Whether `write` gives the same image: its strips or tiles are all known and hold all that it needs."""
-        return bool(self.segments) and self.integer(COMPRESSION) != OLD_JPEG
+        known = bool(self.segments) and all(count or not offset for offset, count in self.segments)
+        return known and self.integer(COMPRESSION) != OLD_JPEG
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ MOST_KEPT = 10  # pages that are named on the screen
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
 
-    A page that reads worse after cleaning keeps its pixels. Outputs are of the input's kind; GIF becomes PNG. A stopped
-    run goes on where it was, by the same command.
+    A page that reads worse after cleaning keeps its pixels. A stopped run goes on where it was, by the same command.
+    Outputs are of their input's kind; GIF becomes PNG.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
-from fastdiff.apps.carried import left_behind
+from fastdiff.apps.carried import DEEP_KINDS, left_behind
 from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import Options
@@ -127,7 +127,8 @@ def _joined(*sentences: str | None) -> str | None:
 
 def _left_behind(page: Page, kind: str) -> str | None:
     names = left_behind(page, kind)
-    return f"not carried over of its metadata: {', '.join(names)}" if names else None
+    became = "its 16 bits a channel became 8" if page.pixels.dtype == np.uint16 and kind not in DEEP_KINDS else None
+    return _joined(became, f"not carried over of its metadata: {', '.join(names)}" if names else None)
 
 
 def ledger_of(item: Item, content: str, made_with: str, options: Options) -> Ledger:

@@ -1,0 +1,46 @@
+"""Plain pages, a network that only lightens them, and docclean's command run with it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, TiffImagePlugin
+from safetensors.torch import save_file
+
+from fastdiff.cli.main import main
+from fastdiff.models.nafdpm import Predictor, Size
+
+
+def striped(ink: int = 20, paper: int = 200) -> np.ndarray:
+    """Strokes on paper, uint8 (120, 160)."""
+    pixels = np.full((120, 160), paper, np.uint8)
+    for row in range(10, 110, 12):
+        pixels[row : row + 4, 10:150] = ink
+    return pixels
+
+
+def lightening(folder: Path, level: float) -> Path:
+    """Weights whose network adds `level` to every pixel; 1 makes every page white."""
+    net = Predictor(Size(channels=1, width=4, levels=2))
+    torch.nn.init.zeros_(net.ending.weight)
+    torch.nn.init.constant_(net.ending.bias, level)
+    path = folder / f"lighter{level}.safetensors"
+    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
+    return path
+
+
+def docclean(weights: Path, *arguments: object) -> int:
+    chosen = ["--ocr", "none", "--task", "clean", "--weights", str(weights)]
+    return main(["docclean", *map(str, arguments), *chosen])
+
+
+def save_tiff(path: Path, pages: Iterable[Image.Image | bytes], **settings: object) -> None:
+    """A TIFF by Pillow of images, and of TIFF files of one page."""
+    for page in pages:
+        with TiffImagePlugin.AppendingTiffWriter(str(path), new=not path.exists()) as file:
+            if isinstance(page, bytes):
+                file.write(page)
+            else:
+                page.save(file, format="TIFF", compression=page.info.get("compression"), **settings)  # type: ignore[arg-type]
+            file.newFrame()
