@@ -194,7 +194,7 @@ def random_command(tools: Path, place: Path, chance: random.Random) -> list[str]
             more += ("--prompt", chance.choice(("dog on a red background", "owl")))
     outs = [(), ("-o", place / "out"), ("-o", place / "out"), ("-o", place / "in" / "sub")]
     outs += [("-o", place / "out" / "a.png"), ("-o", place / "in" / "b.png")] if inputs is single else []
-    reports = [(), (), ("--report", place / "out" / "report.json"), ("--report", place / "in" / "a.png")]
+    reports = [(), (), (), (), ("--report", place / "out" / "report.json"), ("--report", place / "in" / "a.png")]
     recursive = ("-r",) if chance.random() < 0.3 else ()
     return command(app, tools, *inputs, *more, *chance.choice(outs), *chance.choice(reports), *recursive)
 
@@ -244,19 +244,22 @@ def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
     ]
     references = [reference(line, folder / f"reference-{number}", tools) for number, line in enumerate(lines)]
     kills, through, faults = 0, 0, []
+    seconds = [each.seconds for each in references]
     while kills < count:
-        each, out = references[through % len(references)], folder / f"killed-{through}"
+        which, out = through % len(references), folder / f"killed-{through}"
+        each = references[which]
         done: Files = {}
         while True:
             process = start(each.line(out), tools, out.with_suffix(".err"))
-            killed = kill_within(process, out, chance.uniform(0, 1.1 * each.seconds)) if kills < count else False
-            process.join()
+            last = kills >= count
+            worked, killed = kill_within(process, out, None if last else chance.uniform(0, seconds[which]))
             kills += killed
             now = without_reports(contents(out))
             faults += [f"{name} is lost, {out.name}" for name in done.keys() - now.keys()]
             faults += [f"{name} is not whole, {out.name}" for name, data in now.items() if not same(name, data, each)]
             done = now
             if not killed:
+                seconds[which] = worked
                 break
         through += 1
         code = process.exitcode
@@ -284,14 +287,15 @@ def reference(line: Callable[[Path], list[str]], out: Path, tools: Path) -> Refe
     return Reference(line, without_reports(contents(out)), time.monotonic() - began)
 
 
-def kill_within(process: BaseProcess, out: Path, seconds: float) -> bool:
-    """Kill a run that many seconds after it locks its folder; False where it ends before."""
+def kill_within(process: BaseProcess, out: Path, seconds: float | None) -> tuple[float, bool]:
+    """Kill a run that many seconds after it locks its folder; how long it worked, and whether it was killed."""
     while not (out / ".fastdiff" / "lock").exists() and process.is_alive():
         time.sleep(0.005)
+    began = time.monotonic()
     process.join(seconds)
     process.kill()
     process.join()
-    return process.exitcode == -SIGKILL
+    return time.monotonic() - began, process.exitcode == -SIGKILL
 
 
 def same(name: str, data: bytes, each: Reference) -> bool:
