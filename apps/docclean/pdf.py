@@ -148,18 +148,21 @@ class PdfDocument:
                 with read_changes(part) as changes:
                     apply_changes(pdf, page, content, changes)
             drop_broken(pdf)
+            as_they_are = None if pdf.is_encrypted else pikepdf.StreamDecodeLevel.none  # both at once are refused
             pdf.save(
                 target,
                 encryption=pdf.is_encrypted,
                 linearize=pdf.is_linearized,
                 fix_metadata_version=False,
                 compress_streams=False,
-                stream_decode_level=pikepdf.StreamDecodeLevel.none,
+                stream_decode_level=as_they_are,
             )
 
     @cached_property
     def _pages(self) -> list[pikepdf.Object | None]:
-        return leaves(self.pdf, MOST_PAGES)
+        found = leaves(self.pdf, MOST_PAGES)
+        drop_broken(self.pdf)
+        return found
 
     @cached_property
     def _survey(self) -> list[_Shown | FastdiffError]:

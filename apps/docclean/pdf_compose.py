@@ -13,7 +13,7 @@ import pikepdf
 from fastdiff.apps.docclean import pdf_samples
 from fastdiff.apps.docclean.document import UnsupportedPicture
 from fastdiff.apps.docclean.pdf_content import Draw, Matrix, bounds, inverse, product
-from fastdiff.apps.docclean.pdf_pictures import Change, Turn, encoded, turn_upright
+from fastdiff.apps.docclean.pdf_pictures import Change, Turn, encoded, stored_bytes, turn_upright
 from fastdiff.apps.docclean.pdf_render import render_images
 from fastdiff.apps.docclean.pdf_samples import Samples
 from fastdiff.apps.docclean.pdf_tree import Box
@@ -66,7 +66,7 @@ class Composed:
         to_canvas = self._canvas[0]
         changes = []
         for index, draw in self.members:
-            before, private = len(draw.image.read_raw_bytes()), draw.inline or draw.key in self.shared
+            before, private = stored_bytes(draw.image), draw.inline or draw.key in self.shared
             if index in self._carriers:
                 image = self._slice(draw, canvas, product(draw.matrix, to_canvas))
                 changes.append(Change((index,), image, before=before, opaque=not draw.opaque, private=private))

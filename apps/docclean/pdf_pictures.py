@@ -131,6 +131,12 @@ def encoded(pixels: np.ndarray, image: pikepdf.Object, samples: pdf_samples.Samp
     return made
 
 
+def stored_bytes(image: pikepdf.Object) -> int:
+    """The bytes that an image and its masks take in the file."""
+    masks = [mask for key in ("/SMask", "/Mask") if isinstance(mask := image.get(key), pikepdf.Stream)]
+    return sum(len(each.read_raw_bytes()) for each in (image, *masks))
+
+
 def size_remark(changes: Sequence[Change]) -> str | None:
     """A remark where the new samples take much more room than the old ones took."""
     new = sum(len(pdf_samples.single_image(change.image).read_raw_bytes()) for change in changes)
@@ -169,27 +175,18 @@ def _keyed(image: pikepdf.Object, ranges: Sequence[int], name: str) -> np.ndarra
     """Where all samples lie in the ranges of a colour-key mask: bool (H, W)."""
     width, height = pdf_samples.size(image, name)
     components = len(ranges) // 2
-    plain = image_without_space(image, components)
-    if plain is None:
+    if components not in (1, 3):
         raise UnsupportedPicture(f"{name} has a colour-key mask of {components} colours, which is not known")
-    samples = pdf_samples.decode(plain, name)
+    with pikepdf.new() as pdf:
+        raw = pdf.copy_foreign(image)
+        raw.ColorSpace = pikepdf.Name.DeviceGray if components == 1 else pikepdf.Name.DeviceRGB
+        if "/Decode" in raw:
+            del raw.Decode
+        samples = pdf_samples.decode(raw, name)
     most = 2 ** min(int(image.get("/BitsPerComponent", 8)), 8) - 1
     values = np.rint(samples.pixels.reshape(height, width, -1)[..., :components] / 255 * most)
     low, high = np.array(ranges[::2]), np.array(ranges[1::2])
     return ((values >= low) & (values <= high)).all(2)
-
-
-def image_without_space(image: pikepdf.Object, components: int) -> pikepdf.Object | None:
-    """The image with its raw samples as grey or RGB, or None of other numbers of components."""
-    if components not in (1, 3):
-        return None
-    carrier = pikepdf.new()
-    plain = carrier.copy_foreign(image)
-    plain.ColorSpace = pikepdf.Name.DeviceGray if components == 1 else pikepdf.Name.DeviceRGB
-    for name in ("/Mask", "/Decode"):
-        if name in plain:
-            del plain[name]
-    return plain
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def encode(pixels: np.ndarray, image: pikepdf.Object, samples: Samples) -> pikep
 
 def single_image(pdf: pikepdf.Pdf) -> pikepdf.Object:
     """The image of a PDF that `encode` made."""
-    (image,) = pdf.pages[0].get_images().values()
+    (image,) = pdf.pages[0].obj.Resources.XObject.values()
     return image
 
 

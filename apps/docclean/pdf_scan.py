@@ -13,6 +13,7 @@ SCAN_TEXT = 200  # visible characters that a scan may carry, such as a court's s
 STAMP_HEIGHT = 0.02  # of the page's longer side: text that is larger is no stamp
 FEW_LETTERS = 5  # of larger text, which a scan may carry
 SCAN_SEGMENTS = 200  # visible segments of paths that a scan may carry
+FIGURE_SEGMENTS = 20  # the same for a page that images cover less of
 SPECK = 0.01  # share of the page below which an image is no picture
 TOUCH = 0.75  # points between images that belong together
 GRID = 48  # points a side that the cover is measured at
@@ -45,7 +46,7 @@ def find_scan(content: Content, box: Box) -> Scan:
     characters = sum(text.characters for text in texts)
     if characters and (cover < SCAN_COVER or characters >= SCAN_TEXT or _is_set(texts, box)):
         return Scan(instead=TEXT)
-    if _segments(content, box) >= SCAN_SEGMENTS:
+    if _segments(content, box) >= (FIGURE_SEGMENTS if cover < SCAN_COVER else SCAN_SEGMENTS):
         return Scan(instead=DRAWINGS)
     groups = [group for group in _groups(content.draws, shown, areas, page) if areas[list(group)].sum() >= SPECK * page]
     return Scan(tuple(groups), None if groups else NOTHING)

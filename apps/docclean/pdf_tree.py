@@ -71,7 +71,8 @@ def _walk(node: pikepdf.Object, above: tuple[tuple[int, int], ...], depth: int) 
 
 def drop_broken(pdf: pikepdf.Pdf) -> None:
     """Take what is no dictionary out of the page tree, as qpdf does with a warning when it writes a file."""
-    waiting, seen = [pdf.Root.get("/Pages")], set()
+    waiting: list[Any] = [pdf.Root.get("/Pages")]
+    seen: set[tuple[int, int]] = set()
     while waiting:
         node = waiting.pop()
         kids = node.get("/Kids") if is_dictionary(node) else None
