@@ -88,7 +88,7 @@ class Composed:
             samples = Samples(samples.pixels, None, samples.bits, lossy=pixels.dtype != np.bool_)
         elif samples.pixels.ndim == 3 and pixels.ndim == 2 and samples.space is not None:
             pixels = np.repeat(pixels[..., None] * np.uint8(255 if pixels.dtype == np.bool_ else 1), 3, 2)
-        image = encoded(pixels, draw.image, samples)
+        image = encoded(pixels, draw.image, samples, alike=len(self._carriers) == len(self.members))
         if draw.is_stencil:
             single = pdf_samples.single_image(image)
             del single.ImageMask

@@ -117,12 +117,14 @@ class InPlace:
         return turn_upright(self.draw.matrix, self.rotation)
 
 
-def encoded(pixels: np.ndarray, image: pikepdf.Object, samples: pdf_samples.Samples) -> pikepdf.Pdf:
+def encoded(
+    pixels: np.ndarray, image: pikepdf.Object, samples: pdf_samples.Samples, *, alike: bool = True
+) -> pikepdf.Pdf:
     """A PDF of one image that may take the place of `image`: a stencil for a stencil, its colour space where it can."""
     if samples.bits in QUANTIZED and pixels.ndim == 2 and pixels.dtype == np.uint8:
         step = 255 // (2**samples.bits - 1)
         pixels = ((pixels.astype(np.uint16) + step // 2) // step * step).astype(np.uint8)
-    made = pdf_samples.encode(pixels, image, samples)
+    made = pdf_samples.encode(pixels, image, samples, alike=alike)
     single = pdf_samples.single_image(made)
     if image.get("/ImageMask", False):
         _make_stencil(single)

@@ -30,7 +30,7 @@ ABBREVIATED = {
     "/AHx": "/ASCIIHexDecode",
 }
 GREYS, COLOURS = ("/DeviceGray", "/CalGray", "/G"), ("/DeviceRGB", "/CalRGB", "/RGB")
-JPEG_2000_QUALITY = 85  # of the JPEG that takes its place
+OTHER_QUALITY = 85  # of JPEGs in the place of JPEG 2000, or of a background that text is now part of
 DEEP = 16  # bits
 
 
@@ -93,16 +93,16 @@ def decode(image: pikepdf.Object, name: str) -> Samples:
     return Samples(pixels, space, bits, lossy)
 
 
-def encode(pixels: np.ndarray, image: pikepdf.Object, samples: Samples) -> pikepdf.Pdf:
+def encode(pixels: np.ndarray, image: pikepdf.Object, samples: Samples, *, alike: bool = True) -> pikepdf.Pdf:
     """A PDF that holds but an image of the pixels (bool for one bit), encoded as `image` is, in device colours.
 
-    JPEGs keep their quantisation tables and the sampling of their colours.
+    JPEGs keep their quantisation tables and the sampling of their colours, unless their content is no longer `alike`.
     """
     buffer = io.BytesIO()
     if pixels.dtype == np.bool_:
         Image.fromarray(pixels).save(buffer, format="TIFF", compression="group4")
     elif samples.lossy and pixels.dtype == np.uint8:
-        _save_jpeg(Image.fromarray(pixels), buffer, image)
+        _save_jpeg(Image.fromarray(pixels), buffer, image, alike=alike)
     elif pixels.dtype == np.uint16 and pixels.ndim == 3:
         buffer.write(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
     else:
@@ -234,10 +234,10 @@ def _by_pdfium(image: pikepdf.Object, *, stencil: bool) -> np.ndarray:
         document.close()
 
 
-def _save_jpeg(picture: Image.Image, buffer: io.BytesIO, image: pikepdf.Object) -> None:
+def _save_jpeg(picture: Image.Image, buffer: io.BytesIO, image: pikepdf.Object, *, alike: bool) -> None:
     filters = filters_of(image)
-    if filters[-1:] != ["/DCTDecode"]:
-        picture.save(buffer, format="JPEG", quality=JPEG_2000_QUALITY)
+    if filters[-1:] != ["/DCTDecode"] or not alike:
+        picture.save(buffer, format="JPEG", quality=OTHER_QUALITY, subsampling=0)
         return
     with Image.open(io.BytesIO(_coded(image, filters)), formats=("JPEG",)) as source:
         assert isinstance(source, JpegImagePlugin.JpegImageFile)

@@ -498,7 +498,7 @@ single("soft-mask", lambda pdf: image(pdf, GREY, SMask=image(pdf, np.full(SHAPE,
 
 @structure()
 def jpeg_cmyk(pdf: pikepdf.Pdf) -> None:
-    made = coded(pdf, 255 - COLOUR, "JPEG", "CMYK", quality=80)  # PIL writes them inverted, as Adobe does
+    made = coded(pdf, COLOUR, "JPEG", "CMYK", quality=80)  # PIL writes them inverted, as Adobe does
     made.Decode = Array([1, 0] * 4)
     page(pdf, draw(), {"/Im": made})
 

@@ -53,10 +53,15 @@ def shown(path: Path, folder: Path) -> list[np.ndarray]:
 
 def overlap(before: np.ndarray, after: np.ndarray) -> float:
     """Intersection over union of the ink, a pixel wider on every side."""
-    inks = [cv2.threshold(page, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)[1] for page in (before, after)]
+    inks = [darker(page) for page in (before, after)]
     inks = [cv2.dilate(ink, np.ones((3, 3), np.uint8)) for ink in inks]
     union = np.logical_or(*inks).sum()
     return float(np.logical_and(*inks).sum() / union) if union else 1.0
+
+
+def darker(page: np.ndarray) -> np.ndarray:
+    """What is clearly darker than its surroundings: 0 or 1."""
+    return cv2.adaptiveThreshold(page, 1, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV, 31, 30)
 
 
 def printed(program: str, path: Path) -> str:
@@ -108,6 +113,9 @@ def test_each_page_gets_the_status_that_it_ought_to(run: Path) -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_structure_shows_the_same_ink_and_keeps_everything_else(run: Path, tmp_path: Path, name: str) -> None:
     before, after = (run / folder / f"{name}.pdf" for folder in ("in", "out"))
+    if name == "null-kid":  # qpdf alone knows the pages behind it
+        with pikepdf.open(before) as pdf:
+            pdf.save(before := tmp_path / "whole.pdf")
     assert printed("pdftotext", after) == printed("pdftotext", before)
     assert furniture(after) == furniture(before)
     assert complaints(after) <= complaints(before)
@@ -115,9 +123,6 @@ def test_a_structure_shows_the_same_ink_and_keeps_everything_else(run: Path, tmp
     if set(statuses) == {"kept"}:
         assert after.read_bytes() == before.read_bytes()
         return
-    if name == "null-kid":  # poppler stops at it: what was there before is known to qpdf alone
-        with pikepdf.open(before) as pdf:
-            pdf.save(before := tmp_path / "whole.pdf")
     pages = zip(statuses, shown(before, tmp_path / "b"), shown(after, tmp_path / "a"), strict=True)
     for status, old, new in pages:
         assert old.shape == new.shape
@@ -156,7 +161,6 @@ def data_of(path: Path) -> list[bytes]:
         ("icc-grey", {"/ColorSpace": "/ICCBased"}),
         ("icc-colour", {"/ColorSpace": "/ICCBased"}),
         ("palette-colour", {"/ColorSpace": "/ICCBased"}),
-        ("lab", {"/ColorSpace": "/DeviceGray"}),
     ],
 )
 def test_a_cleaned_image_is_of_the_kind_that_it_was(run: Path, name: str, entries: dict[str, Any]) -> None:
