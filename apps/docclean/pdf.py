@@ -6,18 +6,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import pikepdf
 
 from fastdiff.apps.docclean import pdf_samples
 from fastdiff.apps.docclean.document import UnsupportedPicture
 from fastdiff.apps.docclean.pdf_changes import apply_changes, read_changes
 from fastdiff.apps.docclean.pdf_compose import Composed, needs_composing
-from fastdiff.apps.docclean.pdf_content import Content, Draw, TooLong, read_content
+from fastdiff.apps.docclean.pdf_content import TooLong, read_content
 from fastdiff.apps.docclean.pdf_guard import is_signed
 from fastdiff.apps.docclean.pdf_layers import Layers
-from fastdiff.apps.docclean.pdf_pictures import InPlace, Picture
+from fastdiff.apps.docclean.pdf_marks import Content, Draw
+from fastdiff.apps.docclean.pdf_pictures import Change, InPlace, Picture
 from fastdiff.apps.docclean.pdf_render import render_page
 from fastdiff.apps.docclean.pdf_scan import DRAWINGS, Scan, find_scan, marks_below
 from fastdiff.apps.docclean.pdf_tree import drop_broken, leaves, rotation, shown_box
@@ -26,6 +28,7 @@ from fastdiff.apps.page import Page
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 POINTS = 72  # an inch
+MOST_DECODED = 2**30  # bytes of one stream: as many as samples of 16 bits of MOST_PIXELS take
 MIXED_DPI = 300  # of pages that are no plain scan
 FAULTS = (pikepdf.PdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 Value = TypeVar("Value")
@@ -48,6 +51,9 @@ def _opened(path: Path) -> Iterator[pikepdf.Pdf]:
     try:
         if path.stat().st_size == 0:
             raise UsageError(f"{path.name} is empty")
+        pikepdf.settings.set_qpdf_limits(
+            flate_max_memory=MOST_DECODED, run_length_max_memory=MOST_DECODED, png_max_memory=MOST_DECODED
+        )
         pdf = pikepdf.open(path, inherit_page_attributes=False)
     except OSError as error:
         raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
@@ -70,6 +76,27 @@ class _Shown:
     def pieces(self) -> list[Draw]:
         """The images of the pictures."""
         return [self.content.draws[k] for group in self.scan.groups for k in group]
+
+
+@dataclass(frozen=True)
+class _GuardedPicture:
+    """A picture whose damage is told as that of its page."""
+
+    picture: Picture
+    guarded: Callable[[Callable[[], Any]], Any]
+
+    @property
+    def megapixels(self) -> float:
+        found: float = self.guarded(lambda: self.picture.megapixels)
+        return found
+
+    def page(self) -> Page:
+        found: Page = self.guarded(self.picture.page)
+        return found
+
+    def changes(self, cleaned: np.ndarray) -> list[Change]:
+        found: list[Change] = self.guarded(partial(self.picture.changes, cleaned))
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,7 +137,8 @@ class PdfDocument:
 
         Raises UsageError where the page is damaged, and UnsupportedPicture where its pictures cannot be put back.
         """
-        return self._guarded(index, lambda: self._pictures(index))
+        found = self._guarded(index, lambda: self._pictures(index))
+        return [_GuardedPicture(picture, partial(self._guarded, index)) for picture in found]
 
     def earlier(self, index: int) -> list[int]:
         """Earlier pages that show pictures of this page, and are cleaned with them."""

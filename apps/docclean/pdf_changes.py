@@ -8,7 +8,8 @@ from typing import Any
 import pikepdf
 
 from fastdiff.apps.docclean import pdf_samples
-from fastdiff.apps.docclean.pdf_content import Content, Draw, instructions
+from fastdiff.apps.docclean.pdf_content import instructions
+from fastdiff.apps.docclean.pdf_marks import Content, Draw
 from fastdiff.apps.docclean.pdf_pictures import Change
 from fastdiff.apps.docclean.pdf_tree import inherited, is_dictionary
 

@@ -12,7 +12,7 @@ import pikepdf
 
 from fastdiff.apps.docclean import pdf_samples
 from fastdiff.apps.docclean.document import UnsupportedPicture
-from fastdiff.apps.docclean.pdf_content import Draw, Matrix, bounds, inverse, product
+from fastdiff.apps.docclean.pdf_marks import Draw, Matrix, bounds, inverse, product
 from fastdiff.apps.docclean.pdf_pictures import Change, Turn, encoded, stored_bytes, turn_upright
 from fastdiff.apps.docclean.pdf_render import render_images
 from fastdiff.apps.docclean.pdf_samples import Samples

@@ -1,17 +1,29 @@
-"""What a PDF page draws: images with their matrices, text and vector drawings, in the order of painting."""
+"""The content of a PDF page, followed as viewers follow it, to what it paints (ISO 32000-1, 8 and 9)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pikepdf
 
 from fastdiff.apps.docclean.pdf_layers import Layers
+from fastdiff.apps.docclean.pdf_marks import (
+    IDENTITY,
+    Content,
+    Draw,
+    Drawing,
+    Matrix,
+    Paint,
+    Text,
+    bounds,
+    inverse,
+    moved,
+    product,
+)
 from fastdiff.apps.docclean.pdf_tree import Box, inherited, is_dictionary, numbers
 
-Matrix = tuple[float, float, float, float, float, float]
-IDENTITY: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+BLACK = Paint()
 EVERYWHERE = Box(-1e12, -1e12, 1e12, 1e12)
 DEEPEST = 16  # forms within forms
 MOST_DRAWS = 4_000  # images of a page
@@ -20,6 +32,9 @@ MOST_CONTENT = 16 * 2**20  # bytes of one content stream
 UNSEEN = 0.02  # opacity
 INVISIBLE_MODES = (3, 7)  # of text
 FILLS, STROKES = ("f", "F", "f*"), ("S", "s", "B", "B*", "b", "b*")
+PATHS = ("m", "l", "c", "v", "y", "re", "h", "W", "W*")
+PLACES = ("BT", "Tm", "Td", "TD", "T*", "'", '"')
+SHOWS = ("Tj", "TJ", "'", '"')
 COLOURS = ("g", "rg", "k", "cs", "sc", "scn")
 
 
@@ -28,110 +43,10 @@ class TooLong(Exception):
 
 
 @dataclass(frozen=True)
-class Draw:
-    """An image drawn on a page.
-
-    `image` is the stream of an image object, made of an inline image where `inline`. `matrix` takes the unit square to
-    default user space. `position` is the index of the drawing instruction in the content of `container`, a form or,
-    where None, the page. `order` counts painted things. `opaque`: what lies below cannot be seen; `plain`: painted with
-    full opacity, no blend mode and no soft mask of the graphics state. `paint` is the graphics state that
-    the image is drawn with: its instructions, and the resources that they name.
-    """
-
-    image: pikepdf.Object
-    matrix: Matrix
-    clip: Box
-    order: int
-    container: pikepdf.Object | None
-    position: int
-    inline: bool
-    plain: bool
-    paint: "Paint"
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """The same for every drawing of one image object."""
-        return self.image.objgen
-
-    @property
-    def is_stencil(self) -> bool:
-        return bool(self.image.get("/ImageMask", False))
-
-    @property
-    def is_masked(self) -> bool:
-        return self.image.get("/SMask") is not None or self.image.get("/Mask") is not None
-
-    @property
-    def opaque(self) -> bool:
-        return self.plain and not self.is_stencil and not self.is_masked
-
-    @property
-    def corners(self) -> np.ndarray:
-        """Default user space, (4, 2)."""
-        a, b, c, d, e, f = self.matrix
-        return np.array([(e, f), (e + a, f + b), (e + a + c, f + b + d), (e + c, f + d)])
-
-    @property
-    def bounds(self) -> Box:
-        return bounds(self.corners).cut(self.clip)
-
-
-@dataclass(frozen=True)
-class Paint:
-    """Colour and graphics-state dictionaries of the non-stroking paint."""
-
-    colour: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # instructions: operator, operands
-    space: Any = None  # of a `cs` instruction that names a resource
-    states: tuple[pikepdf.Object, ...] = ()
-
-    @property
-    def is_white(self) -> bool:
-        shown = _device_colour(self)
-        return shown is not None and min(shown) > 0.99
-
-    @property
-    def is_dark(self) -> bool:
-        """Whether the paint is known to be darker than a middle grey."""
-        shown = _device_colour(self)
-        return shown is not None and sum(shown) / 3 < 0.5
-
-
-@dataclass(frozen=True)
-class Text:
-    """A string of text: place and height in default user space, printing characters."""
-
-    x: float
-    y: float
-    height: float
-    characters: int
-    clip: Box
-    order: int
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A painted path or shading: the box around it, and its segments."""
-
-    box: Box
-    segments: int
-    order: int
-
-
-@dataclass
-class Content:
-    """Everything visible that a page paints, besides annotations; what is painted over is still listed."""
-
-    draws: list[Draw] = field(default_factory=list)
-    texts: list[Text] = field(default_factory=list)
-    drawings: list[Drawing] = field(default_factory=list)
-    forms: list[tuple[int, int]] = field(default_factory=list)  # one entry each time that one is drawn
-
-
-@dataclass(frozen=True)
 class _State:
     matrix: Matrix = IDENTITY
     clip: Box = EVERYWHERE
-    paint: Paint = Paint()
+    paint: Paint = BLACK
     opacity: float = 1.0
     plain: bool = True
     mode: int = 0
@@ -161,28 +76,6 @@ def instructions(container: pikepdf.Object) -> list[Any]:
     return list(pikepdf.parse_content_stream(pikepdf.Page(container)))
 
 
-def bounds(points: np.ndarray) -> Box:
-    """The box around points (N, 2)."""
-    (left, bottom), (right, top) = points.min(0), points.max(0)
-    return Box(float(left), float(bottom), float(right), float(top))
-
-
-def product(first: Matrix, second: Matrix) -> Matrix:
-    """The matrix of `first`, then `second`."""
-    a, b, c, d, e, f = first
-    p, q, r, s, t, u = second
-    return (a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u)
-
-
-def inverse(matrix: Matrix) -> Matrix | None:
-    """The inverse, or None of a matrix that has none."""
-    a, b, c, d, e, f = matrix
-    area = a * d - b * c
-    if abs(area) < 1e-12:
-        return None
-    return (d / area, -b / area, -c / area, a / area, (c * f - d * e) / area, (b * e - a * f) / area)
-
-
 def _check_length(streams: Iterable[pikepdf.Object]) -> None:
     if sum(len(stream.read_bytes()) for stream in streams) > MOST_CONTENT:
         raise TooLong
@@ -209,66 +102,54 @@ class _Reader:
             raise TooLong
         stack: list[_State] = []
         marked: list[bool] = []  # whether each open marked content is shown
-        path = _Path()
-        text = line = IDENTITY
+        path, text = _Path(), _TextPlace()
         for position, instruction in enumerate(program):
-            operator = str(instruction.operator)
-            operands = instruction.operands
+            operator, operands = str(instruction.operator), instruction.operands
             if operator == "q":
                 stack.append(state)
             elif operator == "Q":
                 state = stack.pop() if stack else state
-            elif operator == "cm" and (matrix := _matrix(operands)):
-                state = replace(state, matrix=product(matrix, state.matrix))
             elif operator in ("BDC", "BMC"):
                 marked.append(self._is_shown(operator, operands, resources))
             elif operator == "EMC":
-                if marked:
-                    marked.pop()
-            elif operator == "gs":
-                state = _with_state(state, _resource(resources, "/ExtGState", operands))
-            elif operator in COLOURS:
-                state = replace(state, paint=_coloured(state.paint, operator, operands, resources))
-            elif operator in ("m", "l", "c", "v", "y", "re", "h"):
+                marked = marked[:-1]
+            elif operator in PATHS:
                 path.add(operator, operands, state.matrix)
-            elif operator in ("W", "W*"):
-                path.clips = True
             elif operator in (*FILLS, *STROKES, "n"):
                 if operator != "n" and all(marked) and not (operator in FILLS and state.paint.is_white):
                     self._drawing(path, state)
-                if path.clips and path.points:
-                    state = replace(state, clip=state.clip.cut(path.box))
+                state = path.clipped(state)
                 path = _Path()
-            elif operator == "sh":
-                if all(marked):
+            elif operator in PLACES:
+                state = text.move(operator, operands, state)
+            else:
+                state = _changed(state, operator, operands, resources)
+            if all(marked):
+                if operator in SHOWS and operands:
+                    self._text(operands[-1], text.matrix, state)
+                elif operator == "sh":
                     self.content.drawings.append(Drawing(state.clip, 1, self._next()))
-            elif operator == "BT":
-                text = line = IDENTITY
-            elif operator == "Tf" and len(operands) == 2:
-                state = replace(state, font=_resource(resources, "/Font", operands[:1]), size=float(operands[1]))
-            elif operator == "Tr" and operands:
-                state = replace(state, mode=int(operands[0]))
-            elif operator == "TL" and operands:
-                state = replace(state, leading=float(operands[0]))
-            elif operator == "Tm" and (matrix := _matrix(operands)):
-                text = line = matrix
-            elif operator in ("Td", "TD") and (step := numbers(operands, 2)):
-                if operator == "TD":
-                    state = replace(state, leading=-step[1])
-                text = line = product((1, 0, 0, 1, step[0], step[1]), line)
-            elif operator in ("T*", "'", '"'):
-                text = line = product((1, 0, 0, 1, 0, -state.leading), line)
-            if operator in ("Tj", "TJ", "'", '"') and operands and all(marked):
-                self._text(operands[-1], text, state)
-            elif operator == "INLINE IMAGE" and all(marked):
-                self._image(_inline(self._pdf, operands[0], resources), state, container, position, inline=True)
-            elif operator == "Do" and all(marked):
-                found = _resource(resources, "/XObject", operands)
-                if isinstance(found, pikepdf.Stream) and self._layers.shows(found.get("/OC")):
-                    if found.get("/Subtype") == pikepdf.Name.Image:
-                        self._image(found, state, container, position, inline=False)
-                    elif found.get("/Subtype") == pikepdf.Name.Form:
-                        self._form(found, resources, state, above)
+                elif operator == "INLINE IMAGE":
+                    self._image(_inline(self._pdf, operands[0], resources), state, container, position, inline=True)
+                elif operator == "Do":
+                    self._object(
+                        _resource(resources, "/XObject", operands), resources, container, position, state, above
+                    )
+
+    def _object(
+        self,
+        found: Any,
+        resources: Any,
+        container: pikepdf.Object | None,
+        position: int,
+        state: _State,
+        above: tuple[tuple[int, int], ...],
+    ) -> None:
+        if isinstance(found, pikepdf.Stream) and self._layers.shows(found.get("/OC")):
+            if found.get("/Subtype") == pikepdf.Name.Image:
+                self._image(found, state, container, position, inline=False)
+            elif found.get("/Subtype") == pikepdf.Name.Form:
+                self._form(found, resources, state, above)
 
     def _form(self, form: pikepdf.Object, resources: Any, state: _State, above: tuple[tuple[int, int], ...]) -> None:
         if form.objgen in above or len(above) >= DEEPEST:
@@ -280,7 +161,7 @@ class _Reader:
         if corners:
             left, bottom, right, top = corners
             square = [(left, bottom), (right, bottom), (right, top), (left, top)]
-            clip = clip.cut(bounds(np.array([_moved(point, matrix) for point in square])))
+            clip = clip.cut(bounds(np.array([moved(point, matrix) for point in square])))
         own = form.get("/Resources")
         if form.objgen not in self._parsed:
             self._parsed[form.objgen] = instructions(form)
@@ -312,7 +193,7 @@ class _Reader:
         characters = len(raw) // 2 if wide else len(raw.replace(b" ", b""))
         if characters and state.mode not in INVISIBLE_MODES and state.opacity >= UNSEEN:
             whole = product(text, state.matrix)
-            x, y = _moved((0.1 * state.size, 0.3 * state.size), whole)
+            x, y = moved((0.1 * state.size, 0.3 * state.size), whole)
             height = abs(state.size) * float(np.hypot(whole[2], whole[3]))
             self.content.texts.append(Text(x, y, height, characters, state.clip, self._next()))
 
@@ -332,30 +213,49 @@ class _Path:
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
         self.segments = 0
-        self.clips = False
+        self._clips = False
 
     def add(self, operator: str, operands: Any, matrix: Matrix) -> None:
+        self._clips |= operator in ("W", "W*")
         values = numbers(operands, len(operands)) or ()
         if operator == "re" and len(values) == 4:
             x, y, width, height = values
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
         else:
             corners = list(zip(values[::2], values[1::2], strict=False))
-        self.segments += operator != "m"
-        self.points += [_moved(point, matrix) for point in corners]
+        self.segments += operator not in ("m", "W", "W*")
+        self.points += [moved(point, matrix) for point in corners]
         if len(self.points) > 64:
             box = self.box
             self.points = [(box.left, box.bottom), (box.right, box.top)]
+
+    def clipped(self, state: _State) -> _State:
+        """The state after the path is painted: cut to it where it is a clipping path."""
+        return replace(state, clip=state.clip.cut(self.box)) if self._clips and self.points else state
 
     @property
     def box(self) -> Box:
         return bounds(np.array(self.points))
 
 
-def _moved(point: tuple[float, float], matrix: Matrix) -> tuple[float, float]:
-    x, y = point
-    a, b, c, d, e, f = matrix
-    return a * x + c * y + e, b * x + d * y + f
+class _TextPlace:
+    """The text matrix: where the next string is shown."""
+
+    def __init__(self) -> None:
+        self.matrix = IDENTITY
+
+    def move(self, operator: str, operands: Any, state: _State) -> _State:
+        """Follow an operator of PLACES; the state after it."""
+        step = numbers(operands, 2) if operator in ("Td", "TD") else None
+        if operator == "BT":
+            self.matrix = IDENTITY
+        elif operator == "Tm":
+            self.matrix = _matrix(operands) or self.matrix
+        elif step:
+            self.matrix = product((1, 0, 0, 1, step[0], step[1]), self.matrix)
+        elif operator in ("T*", "'", '"'):
+            self.matrix = product((1, 0, 0, 1, 0, -state.leading), self.matrix)
+        return replace(state, leading=-step[1]) if operator == "TD" and step else state
 
 
 def _matrix(operands: Any) -> Matrix | None:
@@ -369,6 +269,23 @@ def _resource(resources: Any, kind: str, operands: Any) -> Any:
         return operands[0] if len(operands) and is_dictionary(operands[0]) else None
     table = resources.get(kind) if is_dictionary(resources) else None
     return table.get(str(operands[0])) if is_dictionary(table) else None
+
+
+def _changed(state: _State, operator: str, operands: Any, resources: Any) -> _State:
+    """The state after an operator that changes nothing else."""
+    if operator == "cm" and (matrix := _matrix(operands)):
+        return replace(state, matrix=product(matrix, state.matrix))
+    if operator == "gs":
+        return _with_state(state, _resource(resources, "/ExtGState", operands))
+    if operator in COLOURS:
+        return replace(state, paint=_coloured(state.paint, operator, operands, resources))
+    if operator == "Tf" and len(operands) == 2:
+        return replace(state, font=_resource(resources, "/Font", operands[:1]), size=float(operands[1]))
+    if operator == "Tr" and len(operands):
+        return replace(state, mode=int(operands[0]))
+    if operator == "TL" and len(operands):
+        return replace(state, leading=float(operands[0]))
+    return state
 
 
 def _with_state(state: _State, dictionary: Any) -> _State:
@@ -391,31 +308,6 @@ def _coloured(paint: Paint, operator: str, operands: Any, resources: Any) -> Pai
         return replace(paint, colour=(*[each for each in paint.colour if each[0] == "cs"], instruction))
     space = _resource(resources, "/ColorSpace", operands) if operator == "cs" else None
     return replace(paint, colour=(instruction,), space=space)
-
-
-def _device_colour(paint: Paint) -> tuple[float, float, float] | None:
-    """Red, green and blue in [0, 1], or None of a pattern or a colour of more than one ink."""
-    if not paint.colour:
-        return (0.0, 0.0, 0.0)
-    operator, operands = paint.colour[-1]
-    if operator == "cs":
-        return (0.0, 0.0, 0.0)
-    values = numbers(operands, len(operands))
-    if values is None or (paint.space is not None and not _is_plain_space(paint.space)):
-        return None
-    if len(values) == 1:
-        return (values[0],) * 3
-    if len(values) == 3:
-        return values[0], values[1], values[2]
-    if len(values) == 4:
-        cyan, magenta, yellow, black = values
-        return (1 - cyan) * (1 - black), (1 - magenta) * (1 - black), (1 - yellow) * (1 - black)
-    return None
-
-
-def _is_plain_space(space: Any) -> bool:
-    named = space[0] if isinstance(space, pikepdf.Array) and len(space) else space
-    return str(named) in ("/DeviceGray", "/DeviceRGB", "/DeviceCMYK", "/CalGray", "/CalRGB", "/ICCBased")
 
 
 def _inline(pdf: pikepdf.Pdf, image: pikepdf.PdfInlineImage, resources: Any) -> pikepdf.Object:

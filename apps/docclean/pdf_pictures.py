@@ -10,7 +10,7 @@ import pikepdf
 
 from fastdiff.apps.docclean import pdf_samples
 from fastdiff.apps.docclean.document import UnsupportedPicture
-from fastdiff.apps.docclean.pdf_content import Draw, Matrix
+from fastdiff.apps.docclean.pdf_marks import Draw, Matrix
 from fastdiff.apps.page import Page
 
 MUCH_LARGER = 1.5  # than the input's stream: worth a remark

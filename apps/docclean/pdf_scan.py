@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastdiff.apps.docclean.pdf_content import Content, Draw, Text, inverse
+from fastdiff.apps.docclean.pdf_marks import Content, Draw, Text, inverse
 from fastdiff.apps.docclean.pdf_tree import Box
 
 SCAN_COVER = 0.5  # share of the page that images cover on a scan
