@@ -32,7 +32,8 @@ class Composed:
     """Images that touch or overlap, on a canvas along the axes of the finest one and at its resolution.
 
     Cleaned, each image that carries the scan (an opaque one, or one that no opaque one lies behind) gets its part of
-    the canvas, and the others paint nothing: nothing but samples changes, and the page shows the canvas.
+    the canvas, and the others paint nothing: nothing but samples changes, and the page shows the canvas. Where all are
+    stencils of dark ink, they stay stencils.
     """
 
     pdf: pikepdf.Pdf
@@ -48,12 +49,14 @@ class Composed:
         return width * height / 1e6
 
     def page(self) -> Page:
-        if self.marks_below and any(not draw.opaque for draw in self._carriers.values()):
+        if self.marks_below and not self._are_stencils and any(not draw.opaque for draw in self._carriers.values()):
             raise UnsupportedPicture(f"{self.name} has a page whose layers hold text between them, which is not known")
         for _, draw in self.members:
             pdf_samples.decode(draw.image, self.name)
         to_canvas, (width, height) = self._canvas
-        pixels = _drawn([draw for _, draw in self.members], self.pdf, to_canvas, width, height)
+        pixels = _drawn(
+            [draw for _, draw in self.members], self.pdf, to_canvas, (width, height), black=self._are_stencils
+        )
         kinds = [self._samples(draw) for draw in self._carriers.values()]
         bilevel = pixels.ndim == 2 and all(
             draw.is_stencil or (kind.bits == 1 and draw.opaque)
@@ -69,7 +72,8 @@ class Composed:
             before, private = stored_bytes(draw.image), draw.inline or draw.key in self.shared
             if index in self._carriers:
                 image = self._slice(draw, canvas, product(draw.matrix, to_canvas))
-                changes.append(Change((index,), image, before=before, opaque=not draw.opaque, private=private))
+                opaque = not draw.opaque and not self._are_stencils
+                changes.append(Change((index,), image, before=before, opaque=opaque, private=private))
             else:
                 changes.append(Change((index,), _nothing(), before=before, opaque=True, private=private))
         return changes
@@ -84,6 +88,8 @@ class Composed:
         pixels = _cut(canvas, matrix, width, height)
         if samples.pixels.ndim == 2 and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
             pixels = np.ascontiguousarray(pixels[..., 0])
+        if self._are_stencils:
+            return encoded(pixels, draw.image, samples)
         if draw.is_stencil:
             samples = Samples(samples.pixels, None, samples.bits, lossy=pixels.dtype != np.bool_)
         elif samples.pixels.ndim == 3 and pixels.ndim == 2 and samples.space is not None:
@@ -94,6 +100,10 @@ class Composed:
             del single.ImageMask
             single.ColorSpace = pikepdf.Name.DeviceGray if pixels.ndim == 2 else pikepdf.Name.DeviceRGB
         return image
+
+    @property
+    def _are_stencils(self) -> bool:
+        return all(draw.is_stencil and draw.paint.is_dark for _, draw in self.members)
 
     def _samples(self, draw: Draw) -> Samples:
         return pdf_samples.decode(draw.image, self.name)
@@ -175,8 +185,10 @@ def _lies_inside(draw: Draw, others: Sequence[Draw]) -> bool:
     return bool(inside.all())
 
 
-def _drawn(draws: Sequence[Draw], pdf: pikepdf.Pdf, to_canvas: Matrix, width: int, height: int) -> np.ndarray:
-    """The images alone, in the order and with the paint of the page."""
+def _drawn(
+    draws: Sequence[Draw], pdf: pikepdf.Pdf, to_canvas: Matrix, size: tuple[int, int], *, black: bool
+) -> np.ndarray:
+    """The images alone, in the order and with the paint of the page, or in black."""
     images, states, spaces = pikepdf.Dictionary(), pikepdf.Dictionary(), pikepdf.Dictionary()
     content = []
     for number, draw in enumerate(draws):
@@ -187,7 +199,7 @@ def _drawn(draws: Sequence[Draw], pdf: pikepdf.Pdf, to_canvas: Matrix, width: in
         for step, state in enumerate(draw.paint.states):
             states[f"/G{number}-{step}"] = state
             content.append(f"/G{number}-{step} gs")
-        for operator, operands in draw.paint.colour if draw.is_stencil else ():
+        for operator, operands in draw.paint.colour if draw.is_stencil and not black else ():
             if any(isinstance(operand, pikepdf.Name) for operand in operands) and operator == "scn":
                 raise UnsupportedPicture("a page has a stencil painted with a pattern, which is not known")
             if operator == "cs" and draw.paint.space is not None:
@@ -198,7 +210,7 @@ def _drawn(draws: Sequence[Draw], pdf: pikepdf.Pdf, to_canvas: Matrix, width: in
         matrix = product(draw.matrix, to_canvas)
         content.append(" ".join(f"{value:.9f}" for value in _whole(matrix)) + f" cm /I{number} Do Q")
     resources = pikepdf.Dictionary(XObject=images, ExtGState=states, ColorSpace=spaces)
-    return render_images(pdf, "\n".join(content).encode(), resources, width, height)
+    return render_images(pdf, "\n".join(content).encode(), resources, *size)
 
 
 def _clip(box: Box, to_canvas: Matrix) -> str:

@@ -227,6 +227,34 @@ def tiles_shared(pdf: pikepdf.Pdf) -> None:
     page(pdf, content, images)
 
 
+def stencils(pdf: pikepdf.Pdf) -> tuple[str, dict[str, pikepdf.Object]]:
+    content, images = pieces(pdf, 10, 1, GREY > 110)
+    for stencil in images.values():
+        stencil.ImageMask = True
+        del stencil.ColorSpace
+    return content, images
+
+
+@structure()
+def strips_of_stencils(pdf: pikepdf.Pdf) -> None:
+    page(pdf, *stencils(pdf))
+
+
+@structure()
+def strips_over_text(pdf: pikepdf.Pdf) -> None:
+    content, images = stencils(pdf)
+    page(pdf, text("Case 12-345", "60 150", 5) + content, images)
+
+
+@structure(*KEPT)
+def layers_over_text(pdf: pikepdf.Pdf) -> None:
+    """A text that the stencil would hide if it became a picture."""
+    ink = image(pdf, GREY > 110, ImageMask=True)
+    del ink.ColorSpace
+    images = {"/Photo": image(pdf, COLOUR[:100, :100]), "/Ink": ink}
+    page(pdf, text("Case 12-345", "60 150", 5) + draw("Photo", (70, 0, 0, 70, 150, 10)) + draw("Ink"), images)
+
+
 @structure()
 def strips_inline(pdf: pikepdf.Pdf) -> None:
     content = b""
@@ -245,10 +273,12 @@ def paper(shape: tuple[int, int]) -> np.ndarray:
 
 @structure()
 def layers_stencil(pdf: pikepdf.Pdf) -> None:
-    ink = image(pdf, BITS, ImageMask=True)
+    ink = image(pdf, GREY > 110, ImageMask=True)
     del ink.ColorSpace
     images = {"/Bg": coded(pdf, paper((120, 85)), "JPEG", quality=60), "/Ink": ink}
-    page(pdf, text("Hidden words", mode=3) + draw("Bg") + "0.1 0.1 0.3 rg " + draw("Ink"), images)
+    exact = (244.8, 0, 0, 345.6, 0, 0)  # 100 dpi: poppler scales stencils without smoothing them
+    content = text("Hidden words", mode=3) + draw("Bg", exact) + "0.1 g " + draw("Ink", exact)
+    page(pdf, content, images, MediaBox=Array([0, 0, 244.8, 345.6]))
 
 
 @structure()
@@ -264,7 +294,7 @@ def layers_soft_mask(pdf: pikepdf.Pdf) -> None:
 
 @structure()
 def layers_explicit_mask(pdf: pikepdf.Pdf) -> None:
-    mask = image(pdf, BITS, ImageMask=True)
+    mask = image(pdf, GREY > 110, ImageMask=True)
     del mask.ColorSpace
     images = {"/Bg": image(pdf, paper((240, 170))), "/Ink": image(pdf, np.full((30, 20, 3), 20, np.uint8), Mask=mask)}
     page(pdf, draw("Bg") + draw("Ink"), images)
