@@ -276,9 +276,7 @@ def layers_stencil(pdf: pikepdf.Pdf) -> None:
     ink = image(pdf, GREY > 110, ImageMask=True)
     del ink.ColorSpace
     images = {"/Bg": coded(pdf, paper((120, 85)), "JPEG", quality=60), "/Ink": ink}
-    exact = (244.8, 0, 0, 345.6, 0, 0)  # 100 dpi: poppler scales stencils without smoothing them
-    content = text("Hidden words", mode=3) + draw("Bg", exact) + "0.1 g " + draw("Ink", exact)
-    page(pdf, content, images, MediaBox=Array([0, 0, 244.8, 345.6]))
+    page(pdf, text("Hidden words", mode=3) + draw("Bg") + "0.1 g " + draw("Ink"), images)
 
 
 @structure()
