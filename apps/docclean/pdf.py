@@ -1,5 +1,6 @@
 """PDF files as documents: pages that are scans, with their pictures, and the others left alone."""
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import pikepdf
 
@@ -30,7 +32,10 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 POINTS = 72  # an inch
 MOST_DECODED = 2**30  # bytes of one stream: as many as samples of 16 bits of MOST_PIXELS take
 MIXED_DPI = 300  # of pages that are no plain scan
-FAULTS = (pikepdf.PdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+FAULTS = (
+    *(pikepdf.PdfError, cv2.error, struct.error, ArithmeticError, AttributeError),
+    *(LookupError, OSError, TypeError, ValueError, RecursionError),
+)
 Value = TypeVar("Value")
 
 
