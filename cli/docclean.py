@@ -1,5 +1,6 @@
 """`fastdiff docclean`."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.docclean.app import Forecast
-    from fastdiff.apps.docclean.report import Report
+    from fastdiff.apps.docclean.report import PageReport, Report
 
 MOST_KEPT = 10  # pages that are named on the screen
 
@@ -43,6 +44,12 @@ MOST_KEPT = 10  # pages that are named on the screen
 )
 @option("--truth", type=PATH, help="Folder of true texts, STEM.txt or STEM.hocr: adds error rates.", group="Scoring")
 @option("--force-clean", is_flag=True, help="Write cleaned pages even where they scored worse.", group="Scoring")
+@option(
+    "--break-signatures",
+    is_flag=True,
+    help="Clean signed PDFs too: their signatures become invalid.",
+    group="Cleaning",
+)
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
@@ -68,8 +75,8 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 
 def _told(report: "Report") -> str:
-    """A run in one line, after the pages that were kept, and why."""
-    kept = [page for page in report.pages if page.status == "kept"]
+    """A run in one line, after the pages that were kept, and why, and the number of those without a scan."""
+    kept = [page for page in report.pages if page.status == "kept" and not page.untouched]
     long = {page.input for page in report.pages if page.page not in (None, 1)}
     lines = [
         f"kept: {page.input}{f' page {page.page}' if page.input in long else ''}, {page.reason}"
@@ -77,6 +84,9 @@ def _told(report: "Report") -> str:
     ]
     if len(kept) > MOST_KEPT:
         lines.append(f"kept: {len(kept) - MOST_KEPT} more, told of in the report")
+    lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in report.pages if _is_failed_page(page)]
+    untouched = Counter(page.untouched for page in report.pages if page.untouched)
+    lines += [f"{counted(count, 'page')} of {shown} passed through untouched" for shown, count in untouched.items()]
     counts = report.summary
     fates = ", ".join(f"{counts[fate]} {fate}" for fate in ("cleaned", "kept", "failed"))
     text = f"{counted(counts['pages'], 'page')}: {fates}"
@@ -86,6 +96,11 @@ def _told(report: "Report") -> str:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
     where = places({page.output for page in report.pages if page.output})
     return "\n".join([*lines, f"{text}.{where} Report: {report.path}"])
+
+
+def _is_failed_page(page: "PageReport") -> bool:
+    """Whether one page of a document failed; documents that failed as a whole were told of when they did."""
+    return page.status == "failed" and page.page is not None
 
 
 def _foreseen(forecast: "Forecast") -> str:

@@ -12,16 +12,24 @@ import numpy as np
 from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.carried import DEEP_KINDS, left_behind
-from fastdiff.apps.docclean.document import SUFFIXES, Document, open_document
+from fastdiff.apps.docclean.document import (
+    SUFFIXES,
+    Document,
+    PictureDocument,
+    UnsupportedPicture,
+    open_document,
+)
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import Options
-from fastdiff.apps.docclean.report import PageReport
+from fastdiff.apps.docclean.report import PageReport, Status, joined
 from fastdiff.apps.docclean.text import truth_file
 from fastdiff.apps.images import ImageDocument
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.page import Page, one_bit
 from fastdiff.solvers.errors import FastdiffError, UsageError
+
+BROKEN_SIGNATURE = "the signature of the file is broken by this change"
 
 
 class Cleaner:
@@ -54,14 +62,20 @@ class Cleaner:
         content = ledger.file_digest(item.source)
         book = ledger_of(item, content, self._fingerprint, self._options)
         with open_document(item.source) as document:
+            self._check_signatures(item, document)
             outputs = output_names(item.output, document.count)
             if outputs != list(item.outputs):
                 raise UsageError(f"{item.source.name} changed while this run was going on: run again")
             book.open(outputs)
-            reports = []
+            reports: list[PageReport] = []
             for index in range(document.count):
                 done = book.record(index)
-                report = PageReport(**done) if done else self._page(item, document, index, outputs, book, content)
+                if done:
+                    report = PageReport(**done)
+                elif isinstance(document, PictureDocument) and _keeps_kind(item, document):
+                    report = self._picture_page(item, document, index, reports, book, content)
+                else:
+                    report = self._page(item, document, index, outputs, book, content)
                 reports.append(report)
                 tick((index + 1) / document.count)
             with book.drafts(outputs) as drafts:
@@ -76,10 +90,11 @@ class Cleaner:
         """Clean page `index`, keep it as a part where it differs from the input, and note that in the ledger."""
         began = time.monotonic()
         kind = SUFFIXES[item.output.suffix.lower()]
-        same_kind = document.kind == kind  # then a page that is not cleaned needs no part
+        same_kind = _keeps_kind(item, document)  # then a page that is not cleaned needs no part
         output = outputs[index] if len(outputs) > 1 else outputs[0]
-        why = document.untouched(index)
-        report = PageReport(str(item.source), index + 1, str(output), status="kept", reason=why)
+        shown = document.untouched(index)
+        why = f"a page of {shown}: passed through untouched" if shown else None
+        report = PageReport(str(item.source), index + 1, str(output), status="kept", reason=why, untouched=shown)
         if not (why and same_kind):
             try:
                 page = document.page(index)
@@ -97,6 +112,59 @@ class Cleaner:
         report = replace(report, seconds=round(time.monotonic() - began, 3))
         book.keep(index, asdict(report))
         return report
+
+    def _picture_page(
+        self,
+        item: Item,
+        document: PictureDocument,
+        index: int,
+        reports: list[PageReport],
+        book: Ledger,
+        content: str,
+    ) -> PageReport:
+        """Clean the pictures of page `index`, keep their changes as a part, and note that in the ledger.
+
+        `reports` are those of the pages before, some of whose pictures this page may show.
+        """
+        from fastdiff.apps.docclean.pdf_changes import save_changes
+        from fastdiff.apps.docclean.pdf_pictures import size_remark
+
+        began = time.monotonic()
+        shown = document.untouched(index)
+        why = f"a page of {shown}: passed through untouched" if shown else None
+        report = PageReport(str(item.source), index + 1, str(item.output), status="kept", reason=why, untouched=shown)
+        changes, found = [], []
+        try:
+            for number, picture in enumerate(document.pictures(index) if not why else ()):
+                key = noise_key(content, index, number)
+                page, told = self._clean(picture.page(), report, item.source.stem, index, key)
+                found.append(told)
+                if told.status == "cleaned":
+                    changes += picture.changes(one_bit(page).pixels)
+        except UnsupportedPicture as error:
+            changes, found = [], [replace(report, reason=str(error))]
+        except FastdiffError as error:
+            if document.count == 1:
+                raise
+            return replace(report, status="failed", reason=str(error))
+        found += [_shared(report, reports[earlier]) for earlier in document.earlier(index)]
+        report = joined(found) if found else report
+        if changes:
+            with atomic.writing(item.output):
+                save_changes(changes, book.part(index))
+            broken = BROKEN_SIGNATURE if document.is_signed else None
+            report = replace(report, reason=_joined(report.reason, size_remark(changes), broken))
+        report = replace(report, seconds=round(time.monotonic() - began, 3))
+        book.keep(index, asdict(report))
+        return report
+
+    def _check_signatures(self, item: Item, document: Document) -> None:
+        if not isinstance(document, PictureDocument) or not _keeps_kind(item, document):
+            return
+        if document.is_signed and not self._options.break_signatures:
+            raise UsageError(
+                f"{item.source.name} is signed, and cleaning it would break the signature: give --break-signatures"
+            )
 
     def _clean(self, page: Page, report: PageReport, stem: str, index: int, key: int) -> tuple[Page, PageReport]:
         """The page to write and its report: the cleaned page, or the given one where that was judged better."""
@@ -131,6 +199,16 @@ def _left_behind(page: Page, kind: str) -> str | None:
     return _joined(became, f"not carried over of its metadata: {', '.join(names)}" if names else None)
 
 
+def _keeps_kind(item: Item, document: Document) -> bool:
+    return document.kind == SUFFIXES[item.output.suffix.lower()]
+
+
+def _shared(report: PageReport, earlier: PageReport) -> PageReport:
+    """The report of a picture that was cleaned, or kept, with an earlier page."""
+    status: Status = "cleaned" if earlier.status == "cleaned" else "kept"
+    return replace(report, status=status, reason=f"its picture is that of page {earlier.page}")
+
+
 def ledger_of(item: Item, content: str, made_with: str, options: Options) -> Ledger:
     """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
 
@@ -154,9 +232,10 @@ def holds_pages(output: Path) -> bool:
     return SUFFIXES[output.suffix.lower()] in ("pdf", "tiff")
 
 
-def noise_key(content: str, index: int) -> int:
+def noise_key(content: str, index: int, picture: int = 0) -> int:
     """The name of a page's noise, from what the document holds: other inputs of a run never change a result."""
-    return int.from_bytes(hashlib.sha256(f"{content} {index}".encode()).digest()[:7])
+    name = f"{content} {index} {picture}" if picture else f"{content} {index}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
 
 
 def save_part(page: Page, path: Path, kind: str) -> None:
@@ -179,8 +258,8 @@ def assemble(document: Document, source: Path, parts: list[Path], drafts: Mappin
     elif kind == "pdf":
         from fastdiff.apps.docclean import pdf_writer
 
-        if document.kind == "pdf":
-            pdf_writer.replace_pages(source, there, draft)
+        if isinstance(document, PictureDocument):
+            document.replace_pictures(there, draft)
         else:
             pdf_writer.from_images(parts, draft)
     elif kind == "tiff":

@@ -1,11 +1,16 @@
 """A document as a sequence of pages, whatever its file: image, multi-page TIFF, PDF."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastdiff.apps.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.page import Page
+from fastdiff.solvers.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastdiff.apps.docclean.pdf_pictures import Picture
 
 SUFFIXES = {**IMAGE_SUFFIXES, ".pdf": "pdf"}
 
@@ -22,7 +27,7 @@ class Document(Protocol):
     def count(self) -> int: ...
 
     def untouched(self, index: int) -> str | None:
-        """Why page `index` (from 0) holds nothing to clean, or None where it does."""
+        """What page `index` (from 0) shows instead of a scan, such as "text", or None where there is one to clean."""
         ...
 
     def megapixels(self, index: int) -> float:
@@ -31,6 +36,35 @@ class Document(Protocol):
 
     def page(self, index: int) -> Page:
         """Page `index`, from 0. Raises UsageError where it is damaged, too large or of an unknown kind."""
+        ...
+
+
+class UnsupportedPicture(UsageError):
+    """A picture whose cleaned pixels could not be put back: its page stays as it is."""
+
+
+@runtime_checkable
+class PictureDocument(Document, Protocol):
+    """A document whose pages hold pictures among other things, and keep those."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether a change breaks a signature."""
+        ...
+
+    def pictures(self, index: int) -> "Sequence[Picture]":
+        """What is to be cleaned on page `index`, but for pictures that earlier pages show too.
+
+        Raises UsageError where the page is damaged, and UnsupportedPicture where its pictures cannot be put back.
+        """
+        ...
+
+    def earlier(self, index: int) -> Sequence[int]:
+        """Earlier pages that show pictures of this page, and are cleaned with them."""
+        ...
+
+    def replace_pictures(self, parts: Mapping[int, Path], target: Path) -> None:
+        """Write a copy with the changes that `pdf_changes.save_changes` kept for each page."""
         ...
 
 

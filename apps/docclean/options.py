@@ -20,7 +20,8 @@ class Options:
     `inputs` are files, folders (with `recursive` their sub-folders) and patterns; `out` and the default names of
     outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
     or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
-    pages even where the scores say that they lost something. `format` is one of FORMATS or None for the input's kind.
+    pages even where the scores say that they lost something. `break_signatures` cleans signed PDFs too, although that
+    makes their signatures invalid. `format` is one of FORMATS or None for the input's kind.
     `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
     along. `solver_file` takes the place of `solver`: it was tuned to the network of one task, and its fewest calls are
     the default. `force` does finished pages again and replaces files of others, but never an input. `report` is where
@@ -35,6 +36,7 @@ class Options:
     ocr: str = "easyocr"
     truth: Path | None = None
     force_clean: bool = False
+    break_signatures: bool = False
     format: str | None = None
     solver: str | None = None
     calls: int | None = None

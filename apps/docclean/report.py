@@ -1,7 +1,8 @@
 """What docclean did to every page, as data for people and programs (`report.json`)."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ class PageReport:
 
     `page` counts from 1 and is None where the document could not be opened. Error rates (`cer`, `wer`), word F and
     confidence are fractions, characters and dictionary words counts, each before and after cleaning. `calls` is the
-    number of network calls, `seconds` the time for reading, cleaning and scoring.
+    number of network calls, `seconds` the time for reading, cleaning and scoring. `untouched` says what a page that
+    passed through shows instead of a scan ("text", "drawings", "nothing to clean").
     """
 
     input: str
@@ -27,6 +29,7 @@ class PageReport:
     task_reason: str | None = None
     status: Status = "failed"
     reason: str | None = None
+    untouched: str | None = None
     engine: str | None = None
     cer_before: float | None = None
     cer_after: float | None = None
@@ -51,6 +54,31 @@ MEASURES = tuple(
 )
 
 
+ERRORS = tuple(name for name in MEASURES if name.startswith(("cer", "wer", "word_f")))
+COUNTS = tuple(name for name in MEASURES if name.startswith(("chars", "dictionary")))
+
+
+def joined(pictures: Sequence[PageReport]) -> PageReport:
+    """The report of a page of several pictures: cleaned where one was; `reason` names the others' verdicts.
+
+    Counts are summed and confidences averaged. Error rates, which are about the whole page's text, are None.
+    """
+    if len(pictures) == 1:
+        return pictures[0]
+    cleaned = [picture for picture in pictures if picture.status == "cleaned"]
+    reasons = [
+        f"picture {number} of {len(pictures)}: {picture.reason}"
+        for number, picture in enumerate(pictures, 1)
+        if picture.reason
+    ]
+    measures: dict[str, Any] = dict.fromkeys(MEASURES)
+    for name in (name for name in MEASURES if name not in ERRORS):
+        values = [value for picture in pictures if (value := getattr(picture, name)) is not None]
+        measures[name] = (sum(values) if name in COUNTS else mean(values)) if values else None
+    calls = sum(picture.calls for picture in pictures)
+    return replace((cleaned or pictures)[0], reason="; ".join(reasons) or None, calls=calls, **measures)
+
+
 @dataclass(frozen=True)
 class Report:
     """All pages of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is,
@@ -72,6 +100,7 @@ class Report:
             "cleaned": self._count("cleaned"),
             "kept": self._count("kept"),
             "failed": self._count("failed"),
+            "untouched": sum(page.untouched is not None for page in self.pages),
             "calls": sum(page.calls for page in self.pages),
             "seconds": round(seconds, 3),
             "pages_per_minute": round(60 * done / seconds, 2) if seconds else None,

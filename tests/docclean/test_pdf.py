@@ -10,7 +10,10 @@ from PIL import Image
 
 from fastdiff.apps.docclean import pdf_writer
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.docclean.pdf import NO_TEXT_LAYER
+from fastdiff.apps.docclean.pdf import open_pdf
+from fastdiff.apps.docclean.pdf_changes import save_changes
+from fastdiff.apps.docclean.pdf_content import MOST_DRAWS
+from fastdiff.apps.docclean.pdf_pictures import turn_upright
 from fastdiff.apps.page import Page
 from fastdiff.solvers.errors import UsageError
 
@@ -76,11 +79,8 @@ def test_pages_of_text_or_nothing_are_not_touched_but_scans_with_a_text_layer_ar
         pdf.add_blank_page()
         pdf.save(path)
     with open_document(path) as document:
-        reasons = [document.untouched(index) for index in range(5)]
-        assert [document.page(index).note for index in (0, 1)] == [NO_TEXT_LAYER, None]
-    assert reasons[:2] == [None, None]
-    assert all("real text" in str(reason) for reason in reasons[2:4])
-    assert "without scan or text" in str(reasons[4])
+        shown = [document.untouched(index) for index in range(5)]
+    assert shown == [None, None, "text", "text", "nothing to clean"]
 
 
 @pytest.mark.parametrize(
@@ -109,21 +109,22 @@ def test_images_become_pages_of_their_size(tmp_path: Path, pixels: np.ndarray, s
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_page_is_replaced_in_place(tmp_path: Path, rotation: int) -> None:
+def test_a_picture_is_replaced_in_place(tmp_path: Path, rotation: int) -> None:
     path, part, target = scan(tmp_path / "scan.pdf", GREY, GREY), tmp_path / "part", tmp_path / "out.pdf"
     with pikepdf.open(path, allow_overwriting_input=True) as pdf:
         pdf.Root.Pages.Rotate = rotation
         pdf.pages[1].cropbox = [6, 12, 54, 60]
         pdf.docinfo["/Title"] = "Minutes"
         pdf.save(path)
-    with open_document(path) as document:
+    with open_pdf(path) as document:
         other, before = document.page(0), document.page(1)
-    inverted = Page(255 - before.pixels, before.dpi)
-    pdf_writer.save_part(inverted, part)
-    pdf_writer.replace_pages(path, {1: part}, target)
+        (picture,) = document.pictures(1)
+        np.testing.assert_array_equal(picture.page().pixels, np.rot90(GREY, -rotation // 90))
+        save_changes(picture.changes(255 - picture.page().pixels), part)
+        document.replace_pictures({1: part}, target)
     with open_document(target) as document:
         np.testing.assert_array_equal(document.page(0).pixels, other.pixels)
-        np.testing.assert_array_equal(document.page(1).pixels, inverted.pixels)
+        np.testing.assert_array_equal(document.page(1).pixels, 255 - before.pixels)
     with pikepdf.open(target) as after:
         assert after.docinfo["/Title"] == "Minutes"
         assert [float(number) for number in after.pages[1].cropbox] == [6, 12, 54, 60]
@@ -158,3 +159,80 @@ def test_a_page_of_too_many_pixels_is_refused_before_it_is_rendered(tmp_path: Pa
         pdf.save(path)
     with open_document(path) as document, pytest.raises(UsageError, match="pixels: 1 to 178 million"):
         document.page(0)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize(
+    "matrix", [(2, 0, 0, 3), (-2, 0, 0, 3), (0, 2, -3, 0), (0, -2, 3, 0), (0, 2, 3, 0), (2, 0.1, -0.1, 3)]
+)
+def test_pixels_turn_upright_as_viewers_turn_them(
+    tmp_path: Path, matrix: tuple[float, float, float, float], rotation: int
+) -> None:
+    """A picture of four dark corners of different sizes is seen by pdfium as the turn says."""
+    pixels = np.full((40, 30), 255, np.uint8)
+    pixels[:20, :15] = 0
+    pixels[:8, 22:] = 0
+    a, b, c, d = (20 * number for number in matrix)
+    left, bottom = min(0, a, c, a + c), min(0, b, d, b + d)
+    path = tmp_path / "turned.pdf"
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page(page_size=(abs(a + c), abs(b + d)))
+        image = pdf.make_stream(pixels.tobytes())
+        image.update({"/Subtype": pikepdf.Name.Image, "/Width": 30, "/Height": 40, "/BitsPerComponent": 8})
+        image.ColorSpace = pikepdf.Name.DeviceGray
+        page.add_resource(image, pikepdf.Name.XObject, pikepdf.Name("/I"))
+        page.contents_add(f"q {a} {b} {c} {d} {-left} {-bottom} cm /I Do Q".encode())
+        page.obj.Rotate = rotation
+        pdf.save(path)
+    with open_pdf(path) as document:
+        seen = document.page(0).pixels
+        (picture,) = document.pictures(0)
+        upright = picture.page().pixels
+    quarters = [[half[:, : half.shape[1] // 2], half[:, half.shape[1] // 2 :]] for half in np.array_split(seen, 2)]
+    ours = [[half[:, : half.shape[1] // 2], half[:, half.shape[1] // 2 :]] for half in np.array_split(upright, 2)]
+    dark = [[[part.mean() for part in row] for row in rows] for rows in (quarters, ours)]
+    np.testing.assert_allclose(dark[0], dark[1], atol=60)
+    turn = turn_upright((a, b, c, d, 0, 0), rotation)
+    np.testing.assert_array_equal(turn.undo(turn.apply(pixels)), pixels)
+
+
+def bomb(path: Path, content: bytes, forms: int = 0) -> Path:
+    """A page of this content, with forms /F0 to /F of `forms` that each draw the one before a hundred times."""
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page()
+        for number in range(forms):
+            form = pdf.make_stream(f"/F{number - 1} Do ".encode() * 100 if number else b"0 0 m 1 1 l S ")
+            form.update({"/Subtype": pikepdf.Name.Form, "/BBox": pikepdf.Array([0, 0, 612, 792])})
+            page.add_resource(form, pikepdf.Name.XObject, pikepdf.Name(f"/F{number}"))
+        image = pdf.make_stream(b"\0")
+        image.update({"/Subtype": pikepdf.Name.Image, "/Width": 1, "/Height": 1, "/BitsPerComponent": 8})
+        image.ColorSpace = pikepdf.Name.DeviceGray
+        page.add_resource(image, pikepdf.Name.XObject, pikepdf.Name("/I"))
+        page.contents_add(content)
+        pdf.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "forms"), [(b"/F9 Do", 10), (b"q 9 0 0 9 0 0 cm /I Do Q " * (MOST_DRAWS + 1), 0), (b"q Q " * 2**23, 0)]
+)
+def test_pages_of_endless_content_are_not_followed(tmp_path: Path, content: bytes, forms: int) -> None:
+    with open_document(bomb(tmp_path / "bomb.pdf", content, forms)) as document:
+        assert document.untouched(0) == "drawings"
+
+
+def test_page_trees_without_end_and_of_too_many_pages_are_refused(tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.pdf", GREY)
+    with pikepdf.open(path) as pdf:
+        pages = pdf.Root.Pages
+        pages.Kids.append(pages)
+        pdf.save(tmp_path / "loop.pdf")
+    with pikepdf.new() as pdf:
+        pdf.add_blank_page()
+        pdf.Root.Pages.Kids = pikepdf.Array([pdf.Root.Pages.Kids[0]] * 10_001)
+        pdf.Root.Pages.Count = 10_001
+        pdf.save(tmp_path / "long.pdf")
+    with open_document(tmp_path / "loop.pdf") as document:
+        assert document.untouched(0) is None
+    with pytest.raises(UsageError, match="has more than 10000 pages"), open_document(tmp_path / "long.pdf"):
+        pass
