@@ -1,4 +1,4 @@
-"""From a page's pixels to its clean pixels: choose the task, restore the luma, put the colours back."""
+"""From a page's pixels to its clean pixels: choose the task, restore luma and repaint, or restore RGB."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +35,9 @@ class Enhanced:
 class Enhancer:
     """Cleans pages. The networks of a task are read when a page first needs them.
 
+    Networks of three channels restore the colours of a colour page themselves; around networks of one channel, and to
+    binarize, its luma is restored.
+
     Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for a device that
     is not there or calls to a denoiser that the weights do not hold.
     """
@@ -70,12 +73,14 @@ class Enhancer:
         if task == "none":
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
-        restored = restorer(torch.from_numpy(grey), key).numpy()
+        in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
+        seen = colour.shares(pixels) if in_colour else grey
+        restored = restorer(torch.from_numpy(seen), key).numpy()
         if task == "deblur":
-            restored = beside_the_seen(restored, grey)
+            restored = beside_the_seen(restored, seen)
         if task == "binarize":
             clean = binarize.paper(restored, page)
-        elif pixels.ndim == 3:
+        elif pixels.ndim == 3 and not in_colour:
             clean = colour.repaint(pixels, restored)
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
@@ -96,12 +101,12 @@ class Enhancer:
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
 
-def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The restored page mixed with its strokes as they came, on restored paper: float32 (H, W) in [0, 1], all.
+def beside_the_seen(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """The restored page mixed with its strokes as they came, on restored paper: float32 in [0, 1], all of one shape.
 
     Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
     seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
     """
-    ground = np.maximum(strokes.paper(grey) * (1 - GRAIN), 0.01)
-    seen = np.minimum(grey / ground, 1) * strokes.paper(restored)
+    ground = np.maximum(strokes.paper(page) * (1 - GRAIN), 0.01)
+    seen = np.minimum(page / ground, 1) * strokes.paper(restored)
     return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
