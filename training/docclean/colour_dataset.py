@@ -1,6 +1,5 @@
 """An endless stream of (degraded, clean) colour patches, cut from a pool of clean pages (see `colour_pool`)."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour
+from fastdiff.training.docclean.colour_pool import opened
 from fastdiff.training.docclean.dataset import MARGIN
 
 Rng = np.random.Generator
@@ -54,7 +54,7 @@ class ColourPatches(IterableDataset):
 
     def __init__(self, folder: Path, mixture: ColourMixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
-        self.bank = textures.make(np.random.default_rng(seed))
+        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for sample in self.samples():
@@ -67,25 +67,23 @@ class ColourPatches(IterableDataset):
         worker = get_worker_info()
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
-        pages = np.load(self.folder / "pages.npy", mmap_mode="r")
-        papers, x_heights = np.load(self.folder / "papers.npy"), np.load(self.folder / "x_heights.npy")
-        kinds = json.loads((self.folder / "kinds.json").read_text())
+        pool = opened(self.folder)
         names, chances = list(self.mixture.profiles), list(self.mixture.profiles.values())
         inner = slice(MARGIN, MARGIN + self.mixture.side)
         while True:
             profile = str(rng.choice(names, p=np.array(chances) / sum(chances)))
-            index = int(rng.integers(len(pages)))
-            paper = papers[index] / np.float32(255)
+            index, behind = rng.integers(len(pool.pages), size=2)
+            paper = pool.papers[index] / np.float32(255)
             neutral = bool(paper.min() == 1)
-            clean, zoom = self.cut(rng, pages[index], float(x_heights[index]))
+            clean, zoom = self.cut(rng, pool.pages[index])
             if neutral and undecidable(clean[inner, inner]):
                 continue
-            back, _ = self.cut(rng, pages[int(rng.integers(len(pages)))], float(x_heights[index]))
-            scene = Scene(back, float(x_heights[index]) * zoom, self.bank, neutral)
+            back, _ = self.cut(rng, pool.pages[behind])
+            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, neutral)
             image = degrade_colour(rng, clean, scene, profile)
-            yield Sample(image[inner, inner], clean[inner, inner], paper, kinds[index], profile)
+            yield Sample(image[inner, inner], clean[inner, inner], paper, pool.kinds[index], profile)
 
-    def cut(self, rng: Rng, page: np.ndarray, x_height: float) -> tuple[np.ndarray, float]:
+    def cut(self, rng: Rng, page: np.ndarray) -> tuple[np.ndarray, float]:
         """A random piece of a page, zoomed, float32 (side, side, 3), and its zoom."""
         side = self.mixture.side + 2 * MARGIN
         zoom = float(rng.uniform(0.7, 1.25)) if rng.random() < 0.7 else 1.0
