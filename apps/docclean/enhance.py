@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastdiff.apps.device import place
-from fastdiff.apps.docclean import binarize, colour, cues, strokes
+from fastdiff.apps.docclean import binarize, colour, cues, paper, strokes
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.models.restorers import bundled, read_pair
@@ -75,7 +75,10 @@ class Enhancer:
         restorer = self._restorer(task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
         seen = colour.shares(pixels) if in_colour else grey
-        restored = restorer(torch.from_numpy(seen), key).numpy()
+        if restorer.pair.channels == 3:
+            restored = on_white_paper(restorer, seen, key)
+        else:
+            restored = restorer(torch.from_numpy(seen), key).numpy()
         if task == "deblur":
             restored = beside_the_seen(restored, seen)
         if task == "binarize":
@@ -99,6 +102,17 @@ class Enhancer:
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+
+
+def on_white_paper(restorer: Restorer, page: np.ndarray, key: int) -> np.ndarray:
+    """The page restored as if its paper were white, as colour networks are trained; coloured paper stays coloured.
+
+    `page` and the result are float32 (H, W) or (H, W, 3) in [0, 1].
+    """
+    found = paper.measure(page)
+    colour = found.colour if page.ndim == 3 else found.colour[0]
+    restored = restorer(torch.from_numpy(page / colour), key).numpy()
+    return np.multiply(restored, colour, out=restored) if found.tinted else restored
 
 
 def beside_the_seen(restored: np.ndarray, page: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from benchmarks.docclean.application import Setup
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_dataset import CONTENT
-from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour
+from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
 from fastdiff.training.docclean.colour_page import KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import photographs
 from fastdiff.training.docclean.column import held_out
@@ -31,7 +31,8 @@ def run(setup: Setup) -> Section:
         rng = np.random.default_rng([SEED, index])
         profile = list(PROFILES)[index % len(PROFILES)]
         page = renderer.page(rng, kind=list(KINDS)[index // len(PROFILES) % len(KINDS)])
-        scene = Scene(_shares(renderer.page(rng).pixels), page.x_height, bank, page.neutral)
+        back = _shares(renderer.page(rng).pixels)
+        scene = Scene(back, page.x_height, bank, white(rng, page.neutral, profile))
         before = np.round(255 * degrade_colour(rng, _shares(page.pixels), scene, profile)).astype(np.uint8)
         after = enhance(before, index).pixels
         rows.append({"kind": page.kind, "profile": profile} | _measured(page, before, after))

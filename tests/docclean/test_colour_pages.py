@@ -1,16 +1,15 @@
 """Colour pages for training: what stays, what goes, and that nothing moves between the two."""
 
-import colorsys
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import ImageFont
 
+from fastdiff.apps.docclean.paper import Paper
 from fastdiff.training.docclean import marks, palette, pictures, textures
 from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, undecidable
-from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour
+from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
 from fastdiff.training.docclean.colour_page import KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import store
 from fastdiff.training.docclean.fonts import FAMILIES, Face
@@ -60,14 +59,11 @@ def test_text_under_highlighter_stays_dark_and_paper_takes_its_colour() -> None:
     assert page[::40].max() <= 20
 
 
-def test_coloured_paper_is_told_from_aged_paper_by_its_saturation() -> None:
+def test_the_application_tells_coloured_paper_from_aged_paper() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):
-        hue, saturation, value = colorsys.rgb_to_hsv(*palette.tint(rng))
-        warm = palette.WARM[0] < 360 * hue < palette.WARM[1]
-        assert saturation > (palette.WARM_TINT if warm else palette.COLD_TINT) - 0.01 and value > 0.84
-        _, aged, tone = colorsys.rgb_to_hsv(*palette.aged(rng, 0.9))
-        assert aged <= palette.YELLOWED + 0.01 < palette.WARM_TINT and tone == pytest.approx(0.9)
+        assert Paper(palette.tint(rng)).tinted
+        assert not Paper(palette.aged(rng, rng.uniform(0.55, 1))).tinted
 
 
 def test_halftones_keep_the_tones_of_their_picture() -> None:
@@ -91,8 +87,8 @@ def page() -> np.ndarray:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("seed", range(4))
 def test_degraded_shapes_stay_where_they_are(page: np.ndarray, bank: textures.Bank, profile: str, seed: int) -> None:
-    scene = Scene(np.ones_like(page), 12.0, bank, neutral=True)
-    degraded = degrade_colour(np.random.default_rng(seed), page, scene, profile)
+    rng = np.random.default_rng(seed)
+    degraded = degrade_colour(rng, page, Scene(np.ones_like(page), 12.0, bank, white(rng, True, profile)), profile)
     assert degraded.dtype == np.float32 and degraded.min() >= 0 and degraded.max() <= 1
     assert np.array_equal(np.round(degraded * 255) / np.float32(255), degraded)
     details = [picture[..., 1] - cv2.GaussianBlur(picture[..., 1], (0, 0), 8) for picture in (page, degraded)]
@@ -103,7 +99,7 @@ def test_degraded_shapes_stay_where_they_are(page: np.ndarray, bank: textures.Ba
 def test_what_shines_through_keeps_its_colour_and_is_mirrored(bank: textures.Bank) -> None:
     back = np.ones((256, 256, 3), np.float32)
     back[:, :64] = (1, 0, 0)
-    scene = Scene(back, 12.0, bank, neutral=True)
+    scene = Scene(back, 12.0, bank, np.ones(3, np.float32))
     seen = [PROFILES["scan"][1](np.random.default_rng(seed), np.ones_like(back), scene) for seed in range(8)]
     shown = [each for each in seen if each.min() < 0.99]
     assert shown
@@ -118,15 +114,24 @@ def patches(folder, page: ColourPage, profile: str) -> ColourPatches:
 
 
 @pytest.mark.parametrize("profile", ["scan", "phone", "stain", "archive"])
-def test_aged_paper_turns_white_and_coloured_paper_keeps_its_colour(tmp_path, profile: str) -> None:
-    white = ColourPage(np.full((SIDE, SIDE, 3), 255, np.uint8), np.full(3, 255, np.uint8), 12.0, "text")
-    blue = np.array([190, 215, 250], np.uint8)
-    tinted = ColourPage(np.full((SIDE, SIDE, 3), blue), blue, 12.0, "text")
-    degraded, clean = next(iter(patches(tmp_path / "white", white, profile)))
-    assert clean.min() == 1 and degraded.mean() < 0.99
-    degraded, clean = next(iter(patches(tmp_path / "blue", tinted, profile)))
-    assert clean.flatten(1).T.numpy() == pytest.approx(np.tile(blue / 255, (96 * 96, 1)), abs=1e-3)
-    assert degraded.mean((1, 2)).argmax() == 2
+@pytest.mark.parametrize("paper", [(255, 255, 255), (190, 215, 250)], ids=["white", "blue"])
+def test_paper_of_any_colour_is_divided_out_and_turns_white(tmp_path, profile: str, paper: tuple[int, ...]) -> None:
+    colour = np.array(paper, np.uint8)
+    page = np.full((SIDE, SIDE, 3), colour)
+    page[::50] = 0
+    stream = patches(tmp_path, ColourPage(page, colour, 12.0, "text"), profile).samples()
+    for sample in (next(stream) for _ in range(4)):
+        assert sample.clean[~sample.content].min() > 0.97 and sample.clean[sample.content].min() < 0.7
+        seen = np.median(sample.degraded[~sample.content], axis=0)
+        assert seen.min() > 0.4 and seen.max() < 1.35 and np.ptp(seen) < 0.25
+
+
+def test_neutral_paper_ages_and_coloured_paper_does_not() -> None:
+    rng = np.random.default_rng(1)
+    aged, coloured = (np.array([white(rng, neutral, "archive") for _ in range(200)]) for neutral in (True, False))
+    assert np.ptp(aged, axis=1).max() > 0.15 and aged.max(axis=1).min() < 0.6
+    assert np.ptp(coloured, axis=1).max() < 0.1 and coloured.min() > 0.8
+    assert (white(rng, True, "clean") == 1).all()
 
 
 def test_pencil_highlighter_and_hair_lines_are_content(tmp_path) -> None:

@@ -38,17 +38,24 @@ def shifting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page() -> np.ndarray:
-    """RGB uint8 (300, 280, 3), every level from 60 to 199."""
-    return np.random.default_rng(0).integers(60, 200, (300, 280, 3), np.uint8)
+    """White paper, RGB uint8 (300, 280, 3), with a box of every level from 60 to 199."""
+    pixels = np.full((300, 280, 3), 255, np.uint8)
+    pixels[50:200, 40:190] = np.random.default_rng(0).integers(60, 200, (150, 150, 3), np.uint8)
+    return pixels
+
+
+@pytest.fixture
+def unchanging(tmp_path: Path) -> Path:
+    return weights(tmp_path, Size(3, 4, 2), (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_colour_network_restores_every_channel_of_a_colour_page(shifting: Path, page: np.ndarray, dtype: type) -> None:
+def test_a_colour_network_restores_every_channel(shifting: Path, page: np.ndarray, dtype: type) -> None:
     white = np.iinfo(dtype).max
     pixels = page.astype(dtype) * (white // 255)
     clean = Enhancer(task="clean", device="cpu", weights=shifting, calls=0)(pixels, key=0).pixels
     assert clean.dtype == dtype and clean.shape == pixels.shape and clean.flags.c_contiguous
-    expected = pixels.astype(float) + np.array(SHIFT) * white
+    expected = np.clip(pixels + np.array(SHIFT) * white, 0, white)
     assert np.abs(clean - expected).max() <= 0.5 + 1e-4 * white
 
 
@@ -59,8 +66,20 @@ def test_a_colour_network_answers_a_grey_page_with_its_mean(shifting: Path, page
     assert np.abs(clean - (grey + 255 * np.mean(SHIFT))).max() <= 0.51
 
 
-def test_a_colour_network_binarizes_and_deblurs_colour_pages_too(tmp_path: Path) -> None:
-    unchanging = weights(tmp_path, Size(3, 4, 2), (0.0, 0.0, 0.0))
+@pytest.mark.parametrize(
+    ("paper", "shown"),
+    [((235, 220, 190), (255, 255, 255)), ((200, 200, 200), (255, 255, 255)), ((190, 215, 250), (190, 215, 250))],
+    ids=["yellowed", "grey", "blue"],
+)
+def test_aged_paper_turns_white_before_the_network_and_coloured_paper_stays(
+    unchanging: Path, page: np.ndarray, paper: tuple[int, ...], shown: tuple[int, ...]
+) -> None:
+    scanned = np.round(page * (np.array(paper) / 255)).astype(np.uint8)
+    clean = Enhancer(task="clean", device="cpu", weights=unchanging, calls=0)(scanned, key=0).pixels
+    assert np.abs(clean - page * (np.array(shown) / 255)).max() <= 1.5
+
+
+def test_a_colour_network_binarizes_and_deblurs_colour_pages_too(unchanging: Path) -> None:
     page = np.full((120, 200, 3), 255, np.uint8)
     page[40:60, 30:160] = (150, 0, 30)
     ink = page[..., 1] == 0
@@ -110,11 +129,14 @@ def test_colour_training_makes_a_network_of_three_channels_out_of_a_grey_one(tra
 
 
 def test_its_weights_clean_a_colour_page_through_the_command(trained: Path, tmp_path: Path) -> None:
-    Image.fromarray(np.full((90, 120, 3), (180, 90, 40), np.uint8)).save(tmp_path / "card.png")
+    page = np.full((90, 120, 3), (190, 215, 250), np.uint8)
+    page[30:60, 30:60] = (19, 86, 50)
+    Image.fromarray(page).save(tmp_path / "card.png")
     options = ["--ocr", "none", "--task", "clean", "--force-clean", "--weights", str(trained / "docclean.safetensors")]
     assert main(["docclean", str(tmp_path / "card.png"), "-o", str(tmp_path / "out"), *options]) == 0
     cleaned = np.array(Image.open(tmp_path / "out" / "card.png"))
-    assert np.abs(cleaned - (np.array([180, 90, 40]) + 0.1 * 255)).max() < 6  # what two steps leave of the grey network
+    expected = np.minimum(page / page[0, 0] + 0.1, 1) * page[0, 0]  # what two steps leave of the grey network
+    assert np.abs(cleaned - expected).max() < 6
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour
+from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour, white
 from fastdiff.training.docclean.colour_pool import opened
 from fastdiff.training.docclean.dataset import MARGIN
 
@@ -20,6 +20,7 @@ Rng = np.random.Generator
 CONTENT = 0.03  # difference from the paper, of any channel, from which a pixel is content
 LEAST_PAPER = 0.03  # share of a patch; with less, a plain grey area cannot be told from grey paper
 PLAIN = 0.04  # deviation of a plain area
+MISSED = 0.06  # share of patches of white paper on whose page no paper was found
 GREY = 0.1  # chroma below which an area is as good as neutral
 
 
@@ -35,22 +36,25 @@ class ColourMixture:
 
 @dataclass(frozen=True)
 class Sample:
-    """A pair, float32 (side, side, 3) in [0, 1]; the paper's colour (3,), the page's kind and the profile."""
+    """A pair, float32 (side, side, 3), on paper that is white, 1, when clean; the page's kind and the profile."""
 
     degraded: np.ndarray
     clean: np.ndarray
-    paper: np.ndarray
     kind: str
     profile: str
 
     @property
     def content(self) -> np.ndarray:
         """Where something is printed or drawn on the paper, bool (side, side)."""
-        return np.abs(self.clean - self.paper).max(axis=-1) > CONTENT
+        return self.clean.min(axis=-1) < 1 - CONTENT
 
 
 class ColourPatches(IterableDataset):
-    """Yields (degraded, clean) float32 tensors (3, side, side) in [0, 1]; a seed and a start fix the whole stream."""
+    """Yields (degraded, clean) float32 tensors (3, side, side); a seed and a start fix the whole stream.
+
+    The clean patch is in [0, 1] on white paper; the degraded one was divided by the colour of its paper, as the
+    application measures it on the page: brighter places are above 1.
+    """
 
     def __init__(self, folder: Path, mixture: ColourMixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
@@ -76,12 +80,14 @@ class ColourPatches(IterableDataset):
             paper = pool.papers[index] / np.float32(255)
             neutral = bool(paper.min() == 1)
             clean, zoom = self.cut(rng, pool.pages[index])
-            if neutral and undecidable(clean[inner, inner]):
+            on_white = np.minimum(clean[inner, inner] / paper, 1)
+            if undecidable(on_white):
                 continue
             back, _ = self.cut(rng, pool.pages[behind])
-            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, neutral)
-            image = degrade_colour(rng, clean, scene, profile)
-            yield Sample(image[inner, inner], clean[inner, inner], paper, pool.kinds[index], profile)
+            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, white(rng, neutral, profile))
+            image = degrade_colour(rng, clean, scene, profile)[inner, inner]
+            found = measured(rng, scene.white * paper, missable=neutral)
+            yield Sample(image / found, on_white, pool.kinds[index], profile)
 
     def cut(self, rng: Rng, page: np.ndarray) -> tuple[np.ndarray, float]:
         """A random piece of a page, zoomed, float32 (side, side, 3), and its zoom."""
@@ -96,8 +102,15 @@ class ColourPatches(IterableDataset):
         return piece.astype(np.float32) / 255, zoom
 
 
+def measured(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarray:
+    """The paper of a page (3,) as it is measured: nearly right, or missed and taken for white."""
+    if missable and rng.random() < MISSED:
+        return np.ones(3, np.float32)
+    return (paper * rng.normal(1, 0.04) * rng.normal(1, 0.008, 3)).astype(np.float32)
+
+
 def undecidable(clean: np.ndarray) -> bool:
-    """Whether a patch of a neutral page is a plain, nearly grey area without paper, (side, side, 3).
+    """Whether a patch, on white paper, is a plain and nearly grey area without paper, (side, side, 3).
 
     Degraded, it looks like paper that is to become white.
     """

@@ -16,21 +16,37 @@ from fastdiff.training.docclean.textures import Bank, cloud, crop
 Rng = np.random.Generator
 
 DRIFT = 0.025  # deviation of a white balance, a share of each channel
+DARKEST = {"archive": 0.55}  # lightness of aged paper by profile, elsewhere 0.8
 OPTICS = 0.2  # largest defocus, in glyph heights: more is a task of its own
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the steps of one patch share: its back page (side, side, 3), its x-height, and whether paper is neutral."""
+    """What the steps of one patch share: its back page (side, side, 3), its x-height, and the colour of white (3,).
+
+    `white` is what paper and light make of white: the page's paper, if it is to become white, its exposure, and the
+    white balance.
+    """
 
     back: np.ndarray
     x_height: float
     bank: Bank
-    neutral: bool
+    white: np.ndarray
 
     @property
     def blank(self) -> np.ndarray:
         return np.ones(self.back.shape[:2], np.float32)
+
+
+def white(rng: Rng, neutral: bool, profile: str) -> np.ndarray:
+    """What a profile makes of white: of neutral paper, which may have aged, or of coloured paper, which has not."""
+    if profile == "clean":
+        return np.ones(3, np.float32)
+    drift = np.clip(rng.normal(0, DRIFT, 3), -2 * DRIFT, 2 * DRIFT)
+    if not neutral:
+        return (rng.uniform(0.85, 1.02) * (1 + 0.5 * drift)).astype(np.float32)
+    paper = palette.aged(rng, rng.uniform(DARKEST.get(profile, 0.8), 1))
+    return (paper * rng.uniform(0.8, 1.03) * (1 + drift)).astype(np.float32)
 
 
 def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> np.ndarray:
@@ -64,18 +80,12 @@ def show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * (1 - (1 - back) * depth[..., None])
 
 
-def paper(rng: Rng, image: np.ndarray, scene: Scene, darkest: float = 0.8) -> np.ndarray:
-    """Paper that is not white: neutral paper yellows, coloured paper keeps its colour; black that is not black."""
+def paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Paper that is not white and has a grain, black that is not black."""
     image = image ** rng.uniform(0.95, 1.2)
-    tone = rng.uniform(darkest, 1) if scene.neutral else rng.uniform(0.93, 1)
-    colour = palette.aged(rng, tone) if scene.neutral else np.full(3, tone, np.float32)
     black = rng.uniform(0, 0.12)
     texture = rng.uniform(0, 0.04) * crop(rng, scene.bank.grain, image.shape[0], (0.5, 4))
-    return (black * colour + (1 - black) * colour * image) * (1 + texture[..., None])
-
-
-def old_paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return paper(rng, image, scene, darkest=0.55)
+    return scene.white * (black + (1 - black) * image) * (1 + texture[..., None])
 
 
 def stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -104,21 +114,15 @@ def light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
         far = np.linspace(0, side, side, dtype=np.float32) - rng.uniform(-0.2, 0.5) * side
         shade = rng.uniform(0.2, 0.8) * np.exp(-np.maximum(far, 0) / rng.uniform(6, 50))
         field = field * (1 - np.rot90(np.tile(shade, (side, 1)), int(rng.integers(4))))[..., None]
-    return image * field.astype(np.float32) * _exposure(rng, scene)
+    return image * field.astype(np.float32)
 
 
 def uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     """The light of a room on a page before a camera: gradients, and soft or hard shadows that are a little bluish."""
     field = degrade.light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
-    field = field / field.max()
+    field = field / np.quantile(field, rng.uniform(0.3, 1))
     bluish = np.array([1 + rng.uniform(0, 0.15), 1, 1 - rng.uniform(0, 0.15)], np.float32)
-    return image * field[..., None] ** bluish * _exposure(rng, scene)
-
-
-def drift(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """White balance: each channel has a gain of its own."""
-    gains = np.clip(rng.normal(0, DRIFT, 3), -2 * DRIFT, 2 * DRIFT) * (1 if scene.neutral else 0.5)
-    return image * (1 + gains).astype(np.float32)
+    return image * field[..., None].astype(np.float32) ** bluish
 
 
 def soft(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -163,16 +167,11 @@ def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
     return levels.astype(np.float32) / 255
 
 
-def _exposure(rng: Rng, scene: Scene) -> np.float32:
-    """Coloured paper is to keep its lightness, so that its exposure is nearly right."""
-    return np.float32(rng.uniform(0.8, 1.03) if scene.neutral else rng.uniform(0.93, 1.02))
-
-
 Step = Callable[[Rng, np.ndarray, Scene], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
-    "scan": (faded, show_through, paper, light, drift, optics, soft),
-    "phone": (faded, paper, crumpled, uneven_light, drift, optics, soft, resolution),
-    "stain": (faded, paper, stains, crumpled, light, drift, soft),
-    "archive": (faded, show_through, old_paper, stains, crumpled, light, speckle, drift, soft, resolution),
+    "scan": (faded, show_through, paper, light, optics, soft),
+    "phone": (faded, paper, crumpled, uneven_light, optics, soft, resolution),
+    "stain": (faded, paper, stains, crumpled, light, soft),
+    "archive": (faded, show_through, paper, stains, crumpled, light, speckle, soft, resolution),
     "clean": (),
 }

@@ -4,11 +4,11 @@ import colorsys
 
 import numpy as np
 
+from fastdiff.apps.docclean import paper
+
 Rng = np.random.Generator
 
-WARM = (20.0, 65.0)  # degrees of hue in which aged paper lies
-WARM_TINT = 0.32  # least saturation of coloured paper of a warm hue: paler is neutral paper that has yellowed
-COLD_TINT = 0.14  # least saturation of coloured paper of any other hue: paler is a white balance that drifted
+MARGIN = 0.03  # of saturation, between coloured and aged paper as the application tells them apart
 YELLOWED = 0.22  # largest saturation of bright aged paper
 PENCIL = (95, 200)  # grey levels of pencil on white paper
 
@@ -60,7 +60,7 @@ def fill(rng: Rng) -> np.ndarray:
 def tint(rng: Rng) -> np.ndarray:
     """Coloured paper, saturated enough not to be taken for aged paper or for a drifted white balance."""
     hue = rng.uniform(0, 360) if rng.random() < 0.7 else rng.uniform(45, 60)
-    least = WARM_TINT if WARM[0] <= hue <= WARM[1] else COLD_TINT
+    least = MARGIN + (paper.WARM_TINT if paper.WARM[0] <= hue <= paper.WARM[1] else paper.COLD_TINT)
     return hsv(hue, rng.uniform(least, least + 0.3), rng.uniform(0.85, 1))
 
 
