@@ -7,9 +7,8 @@ import numpy as np
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.colour_dataset import CONTENT
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
-from fastdiff.training.docclean.colour_page import KINDS, ColourPage, ColourRenderer
+from fastdiff.training.docclean.colour_page import CONTENT, KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import photographs
 from fastdiff.training.docclean.column import held_out
 

@@ -7,7 +7,7 @@ import torch
 from PIL import ImageFont
 
 from fastdiff.apps.docclean.paper import Paper
-from fastdiff.training.docclean import marks, palette, pictures, textures
+from fastdiff.training.docclean import losses, marks, palette, pictures, textures
 from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, undecidable
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
 from fastdiff.training.docclean.colour_page import KINDS, ColourPage, ColourRenderer
@@ -160,3 +160,14 @@ def test_the_same_seed_gives_the_same_patches_and_a_later_start_others(renderer:
     for _ in range(3):
         one, again, later = (next(stream)[0] for stream in streams)
         assert torch.equal(one, again) and not torch.equal(one, later)
+
+
+def test_lost_content_costs_more_than_dirt_that_is_left() -> None:
+    clean = torch.ones(1, 3, 32, 32)
+    clean[..., :16] = 0.7
+    bleached, dirty = torch.ones_like(clean), torch.full_like(clean, 0.7)  # wrong in one half each, by the same
+    edges = 0.1 * losses.edges(bleached, clean)
+    assert edges == pytest.approx(0.1 * losses.edges(dirty, clean).item(), rel=1e-4)
+    lost, left = (losses.keeping(x, clean) - edges for x in (bleached, dirty))
+    assert lost / left == pytest.approx(losses.LOSS, rel=1e-3)
+    assert losses.keeping(clean, clean) == 0

@@ -12,12 +12,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour, white
+from fastdiff.training.docclean.colour_page import CONTENT
 from fastdiff.training.docclean.colour_pool import opened
 from fastdiff.training.docclean.dataset import MARGIN
 
 Rng = np.random.Generator
 
-CONTENT = 0.03  # difference from the paper, of any channel, from which a pixel is content
 LEAST_PAPER = 0.03  # share of a patch; with less, a plain grey area cannot be told from grey paper
 PLAIN = 0.04  # deviation of a plain area
 MISSED = 0.06  # share of patches of white paper on whose page no paper was found

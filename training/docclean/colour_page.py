@@ -13,10 +13,11 @@ from fastdiff.training.docclean.page import Renderer
 
 Rng = np.random.Generator
 
-KINDS = {"text": 0.18, "letter": 0.22, "pencil": 0.1, "table": 0.1, "chart": 0.12, "photo": 0.16, "card": 0.12}
+KINDS = {"text": 0.12, "letter": 0.2, "pencil": 0.12, "table": 0.1, "chart": 0.18, "photo": 0.16, "card": 0.12}
+CONTENT = 0.03  # difference from white paper, of any channel, from which a pixel is content
 TINTED = 0.2  # share of pages on coloured paper
 BLANK = 0.4  # share of pages with a part of plain paper
-CORNER = 0.12  # share of pages with a dark solid area, such as the scanner's lid beside the page
+CORNER = 0.08  # share of pages with a dark solid area, such as the scanner's lid beside the page
 
 
 @dataclass(frozen=True)

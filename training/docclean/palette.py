@@ -49,11 +49,14 @@ def highlighter(rng: Rng) -> np.ndarray:
 
 
 def fill(rng: Rng) -> np.ndarray:
-    """The ground of a box or a bar: mostly pale, coloured or grey."""
-    if rng.random() < 0.3:
-        return np.full(3, rng.uniform(0.55, 0.95), np.float32)
-    if rng.random() < 0.25:
-        return strong(rng)
+    """The ground of a box or a bar: mostly pale; grey, beige as stains are, or of any colour."""
+    match rng.choice(["grey", "beige", "strong", "pale"], p=[0.25, 0.2, 0.15, 0.4]):
+        case "grey":
+            return np.full(3, rng.uniform(0.55, 0.95), np.float32)
+        case "beige":
+            return hsv(rng.uniform(*paper.WARM), rng.uniform(0.05, 0.4), rng.uniform(0.55, 0.97))
+        case "strong":
+            return strong(rng)
     return hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.5), rng.uniform(0.75, 1))
 
 

@@ -87,6 +87,10 @@ def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
     return losses.restoration(net(degraded).float(), clean)
 
 
+def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
+    return losses.keeping(net(degraded).float(), clean)
+
+
 def denoiser_loss(predictor: nn.Module) -> Objective:
     """The residual's denoising error at uniform training steps, behind a finished predictor."""
     abar = alphas_cumprod().float()
@@ -115,7 +119,7 @@ def _fill(options: TrainOptions) -> None:
 
 def _stage(name: str, size: Size, folder: Path) -> tuple[nn.Module, Objective]:
     if name == "predictor":
-        return Predictor(size), predictor_loss
+        return Predictor(size), predictor_loss if size.channels == 1 else colour_predictor_loss
     if name == "denoiser":
         return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder))
     raise UsageError(f"unknown stage '{name}': one of {', '.join(STAGES)}")
