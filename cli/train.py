@@ -9,6 +9,7 @@ import click
 
 from fastdiff.apps.atomic import writing
 from fastdiff.cli.options import PATH, Command, Function, option
+from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
     from fastdiff.training.fit import Progress
@@ -70,6 +71,9 @@ def command() -> None:
 @option("--batch", type=COUNT, default=16, help="Patches a step. [default: 16]", group="Training")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
+@option(
+    "--colour", is_flag=True, help="Colour pages, on which all but dirt stays; needs --task clean.", group="Data"
+)
 @option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
 @option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
 @DTYPE
@@ -84,6 +88,7 @@ def docclean(
     batch: int,
     start_from: Path | None,
     seed: int,
+    colour: bool,
     width: int,
     levels: int,
     dtype: str,
@@ -99,12 +104,16 @@ def docclean(
       fastdiff train docclean                                    rendered pages, as for the bundled weights
       fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/docclean/docclean.safetensors
       fastdiff train docclean --pages clean/ --folder runs/mine  your own fonts and hands too
+      fastdiff train docclean --colour --stage predictor --folder runs/colour --start-from docclean.safetensors
       fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
     """
     from fastdiff.training.docclean.card import pack
+    from fastdiff.training.docclean.colour_dataset import ColourMixture
     from fastdiff.training.docclean.dataset import MIXTURES
     from fastdiff.training.docclean.train import STAGES, TrainOptions, run
 
+    if colour and task != "clean":
+        raise UsageError("--colour is for --task clean: colour pages are hardly blurred")
     with writing(folder):
         for name in STAGES if stage == "all" else (stage,):
             click.echo(f"{name}: {steps} steps, in {folder}", err=True)
@@ -119,7 +128,7 @@ def docclean(
                 own=pages,
                 seed=seed,
                 dtype=dtype,
-                mixture=MIXTURES[task],
+                mixture=ColourMixture() if colour else MIXTURES[task],
                 start_from=start_from,
             )
             run(options, lambda progress: click.echo(_told(progress), err=True))

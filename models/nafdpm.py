@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fastdiff.solvers.errors import UsageError
 
 DEEPEST = 8  # levels of a network that is loaded
+LUMA = (0.299, 0.587, 0.114)  # of RGB, Rec. 601
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,21 @@ def alphas_cumprod(steps: int = 100) -> Tensor:
     """abar_t of the published linear schedule, (steps,) float64: beta from 1e-6 to 0.02, each times 1000 / steps."""
     scale = 1000 / steps
     return torch.cumprod(1 - torch.linspace(1e-6 * scale, 0.02 * scale, steps, dtype=torch.float64), 0)
+
+
+def in_colour(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network of grey pictures as those of one of RGB pictures, which does the same to grey ones.
+
+    The colour network sees the luma of each of its pictures and gives every channel the same change.
+    """
+    intro = weights["intro.weight"]  # (width, pictures, 3, 3)
+    luma = intro.new_tensor(LUMA).repeat(intro.shape[1])[None, :, None, None]
+    return {
+        **weights,
+        "intro.weight": intro.repeat_interleave(3, dim=1) * luma,
+        "ending.weight": weights["ending.weight"].repeat(3, 1, 1, 1),
+        "ending.bias": weights["ending.bias"].repeat(3),
+    }
 
 
 def size_of(weights: Mapping[str, Tensor]) -> Size:

@@ -1,4 +1,4 @@
-"""From a page's pixels to its clean pixels: choose the task, restore the luma, put the colours back."""
+"""From a page's pixels to its clean pixels: choose the task, restore luma and repaint, or restore RGB."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.docclean import binarize, colour, cues, strokes
+from fastdiff.apps.docclean import binarize, colour, cues, paper, strokes
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
@@ -34,6 +34,9 @@ class Enhanced:
 
 class Enhancer:
     """Cleans pages. The networks of a task are read when a page first needs them.
+
+    Networks of three channels restore the colours of a colour page themselves; around networks of one channel, and to
+    binarize, its luma is restored.
 
     Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for a device that
     is not there or calls to a denoiser that the weights do not hold.
@@ -73,26 +76,28 @@ class Enhancer:
         if task == "none":
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
-        restored, note = self._restored(restorer, torch.from_numpy(grey), key)
+        in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
+        seen = colour.shares(pixels) if in_colour else grey
+        restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
-            restored = beside_the_seen(restored, grey)
+            restored = beside_the_seen(restored, seen)
         if task == "binarize":
             clean = binarize.paper(restored, page)
-        elif pixels.ndim == 3:
+        elif pixels.ndim == 3 and not in_colour:
             clean = colour.repaint(pixels, restored)
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
         return Enhanced(clean, task, reason + note, restorer.spent)
 
-    def _restored(self, restorer: Restorer, grey: torch.Tensor, key: int) -> tuple[np.ndarray, str]:
+    def _restored(self, restorer: Restorer, page: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
         for wider in self._wider:
             try:
-                return restorer(grey, key).numpy(), _overflow(self._dtype, restorer.dtype)
+                return _restore(restorer, page, key), _overflow(self._dtype, restorer.dtype)
             except NotFiniteError:
                 restorer = replace(restorer, dtype=wider)
-        return restorer(grey, key).numpy(), _overflow(self._dtype, restorer.dtype)
+        return _restore(restorer, page, key), _overflow(self._dtype, restorer.dtype)
 
     def _choose(self, page: np.ndarray) -> tuple[str, str]:
         if self._task != "auto":
@@ -112,12 +117,25 @@ def _overflow(first: torch.dtype, last: torch.dtype) -> str:
     return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
 
 
-def beside_the_seen(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The restored page mixed with its strokes as they came, on restored paper: float32 (H, W) in [0, 1], all.
+def _restore(restorer: Restorer, page: np.ndarray, key: int) -> np.ndarray:
+    """The page restored: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
+
+    Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured.
+    """
+    if restorer.pair.channels != 3:
+        return restorer(torch.from_numpy(page), key).numpy()
+    found = paper.measure(page)
+    colour = found.colour if page.ndim == 3 else found.colour[0]
+    restored = restorer(torch.from_numpy(page / colour), key).numpy()
+    return np.multiply(restored, colour, out=restored) if found.tinted else restored
+
+
+def beside_the_seen(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """The restored page mixed with its strokes as they came, on restored paper: float32 in [0, 1], all of one shape.
 
     Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
     seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
     """
-    ground = np.maximum(strokes.paper(grey) * (1 - GRAIN), 0.01)
-    seen = np.minimum(grey / ground, 1) * strokes.paper(restored)
+    ground = np.maximum(strokes.paper(page) * (1 - GRAIN), 0.01)
+    seen = np.minimum(page / ground, 1) * strokes.paper(restored)
     return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)

@@ -1,4 +1,4 @@
-"""The restorer of grey pages: NAF-DPM's predictor, and its residual sampled by any of the solvers."""
+"""The restorer of pages: NAF-DPM's predictor, and its residual sampled by any of the solvers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from fastdiff.solvers.teleported import Teleported
 
 @dataclass(frozen=True)
 class Restorer:
-    """Degraded grey page -> clean grey page. With `calls` = 0 the predictor's answer is final."""
+    """Degraded page -> clean page. With `calls` = 0 the predictor's answer is final."""
 
     pair: Pair
     solver: Callable[..., Solver]
@@ -56,16 +56,20 @@ class Restorer:
         return 1 + (len(levels) - 2) * solver.evals
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
-        """(H, W) float32 in [0, 1] -> the same; `key` names the page's noise, whatever else is cleaned with it.
+        """float32 in [0, 1], grey (H, W) or, for a pair of three channels, RGB (H, W, 3) -> the same.
 
-        Raises NotFiniteError where a network overflows.
+        A colour pair is shown a grey page in every channel; its answers are averaged. `key` names the page's noise,
+        whatever else is cleaned with it. Raises NotFiniteError where a network overflows.
         """
+        grey = page.dim() == 2
         with torch.inference_mode():
-            degraded = page[None, None].to(self.device).expand(-1, self.pair.channels, -1, -1)
+            picture = page[None, None] if grey else page.permute(2, 0, 1)[None]  # (1, C, H, W)
+            degraded = picture.to(self.device).expand(-1, self.pair.channels, -1, -1)
             restored = self._tiled(self.pair.predictor)(degraded)
             if self.calls:
                 restored = restored + self._residual(restored, key)
-            return restored[0].mean(0).clamp_(0, 1).cpu()
+            clean = restored[0].mean(0) if grey else restored[0].permute(1, 2, 0).contiguous()
+            return clean.clamp_(0, 1).cpu()
 
     def _residual(self, restored: Tensor, key: int) -> Tensor:
         """The sampled residual (1, C, H, W), in [-1, 1]."""

@@ -13,7 +13,7 @@ def contrast(grey: np.ndarray) -> np.ndarray:
 
 
 def paper(grey: np.ndarray) -> np.ndarray:
-    """The paper around each pixel, (H, W) as `grey`, uint8 or float32.
+    """The paper around each pixel of a page (H, W) or (H, W, C), each channel on its own; uint8 or float32 as `grey`.
 
     The grey closing by a square wider than any stroke fills strokes and leaves stains, shadows and solid areas.
     """

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -28,11 +27,6 @@ class Mixture:
     )
 
 
-@lru_cache(maxsize=2)
-def _bank(seed: int) -> textures.Bank:
-    return textures.make(np.random.default_rng(seed))
-
-
 MIXTURES = {
     "clean": Mixture(),
     "deblur": Mixture(profiles={"blur": 0.72, "scan": 0.16, "stain": 0.06, "clean": 0.06}),
@@ -44,7 +38,7 @@ class Patches(IterableDataset):
 
     def __init__(self, folder: Path, mixture: Mixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
-        self.bank = _bank(seed)  # made here, so that a forked worker need not make it again
+        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()

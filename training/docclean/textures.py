@@ -1,6 +1,7 @@
 """Banks of paper, crumple, stain and ring textures, made once and cropped many times: float32 (n, side, side)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,6 +16,12 @@ class Bank:
     crumple: np.ndarray  # light on facets and ridges of crumpled paper
     stain: np.ndarray  # blots: 0 = none, 1 = full, with darker rims
     ring: np.ndarray  # cup rings and smears
+
+
+@lru_cache(maxsize=2)
+def bank(seed: int) -> Bank:
+    """The bank that patches of a seed are degraded with, made once in a process."""
+    return make(np.random.default_rng(seed))
 
 
 def make(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:

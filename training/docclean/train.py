@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, load
+from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, in_colour, load
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training import card
-from fastdiff.training.docclean import losses, pool
+from fastdiff.training.docclean import colour_pool, losses, pool
+from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches
 from fastdiff.training.docclean.dataset import Mixture, Patches
 from fastdiff.training.fit import Objective, Plan, Progress, fit
 
@@ -37,8 +38,12 @@ class TrainOptions:
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
-    mixture: Mixture = field(default_factory=Mixture)
-    start_from: Path | None = None  # weights to begin with, as `read_pair` reads them
+    mixture: Mixture | ColourMixture = field(default_factory=Mixture)  # the latter trains on colour pages
+    start_from: Path | None = None  # weights to begin with, as `read_pair` reads them; grey ones may begin colour
+
+    @property
+    def colour(self) -> bool:
+        return isinstance(self.mixture, ColourMixture)
 
 
 def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Path:
@@ -48,10 +53,11 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     networks; MissingError where the fonts of rendered pages are not installed.
     """
     torch.manual_seed(options.seed)
-    net, objective = _stage(options.stage, Size(1, options.width, options.levels), options.folder)
-    pool.fill(options.folder / "pool", options.pages, options.seed, options.own)
+    size = Size(3 if options.colour else 1, options.width, options.levels)
+    net, objective = _stage(options.stage, size, options.folder)
+    _fill(options)
     if options.start_from:
-        _begin_with(net, options.start_from, options.stage)
+        _begin_with(net, options.start_from, options.stage, options.colour)
     net.to(memory_format=torch.channels_last)
     average = fit(
         net,
@@ -81,6 +87,10 @@ def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
     return losses.restoration(net(degraded).float(), clean)
 
 
+def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
+    return losses.keeping(net(degraded).float(), clean)
+
+
 def denoiser_loss(predictor: nn.Module) -> Objective:
     """The residual's denoising error at uniform training steps, behind a finished predictor."""
     abar = alphas_cumprod().float()
@@ -88,7 +98,7 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
     def loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
         with torch.no_grad():
             restored = predictor(degraded).float()
-        target = clean - restored  # (B, 1, H, W)
+        target = clean - restored  # (B, C, H, W)
         t = torch.randint(len(abar), (len(target),))
         alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
         noisy = alpha * target + sigma * torch.randn_like(target)
@@ -97,9 +107,19 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
     return loss
 
 
+def _fill(options: TrainOptions) -> None:
+    """Makes the pool of clean pages unless there is one."""
+    if not options.colour:
+        pool.fill(options.folder / "pool", options.pages, options.seed, options.own)
+    elif options.own:
+        raise UsageError("colour pages are rendered: --pages goes with grey ones only")
+    else:
+        colour_pool.fill(options.folder / "pool", options.pages, options.seed)
+
+
 def _stage(name: str, size: Size, folder: Path) -> tuple[nn.Module, Objective]:
     if name == "predictor":
-        return Predictor(size), predictor_loss
+        return Predictor(size), predictor_loss if size.channels == 1 else colour_predictor_loss
     if name == "denoiser":
         return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder))
     raise UsageError(f"unknown stage '{name}': one of {', '.join(STAGES)}")
@@ -112,23 +132,34 @@ def _finished_predictor(folder: Path) -> nn.Module:
     return load(Predictor, load_file(path))
 
 
-def _begin_with(net: nn.Module, given: Path, stage: str) -> None:
+def _begin_with(net: nn.Module, given: Path, stage: str, colour: bool) -> None:
     pair = read_pair(given)
     start = pair.predictor if stage == "predictor" else pair.denoiser
     if start is None:
         raise UsageError(f"{given} holds no denoiser to begin with")
+    weights = start.state_dict()
+    if pair.channels == 1 and colour:
+        weights = in_colour(weights)
     try:
-        net.load_state_dict(start.state_dict())
+        net.load_state_dict(weights)
     except RuntimeError as error:
-        raise UsageError(f"the networks of {given} have another width or other levels than this run") from error
+        told = f"the networks of {given} have another width, other levels or other channels than this run"
+        raise UsageError(told) from error
 
 
 def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
     """64 pairs that never train."""
-    patches = Patches(options.folder / "pool", options.mixture, seed=options.seed + 1_000_003)
+    patches = _patches(options, seed=options.seed + 1_000_003)
     return next(iter(DataLoader(patches, batch_size=64)))
 
 
 def _batches(options: TrainOptions, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    patches = Patches(options.folder / "pool", options.mixture, seed=options.seed, start=first)
+    patches = _patches(options, seed=options.seed, start=first)
     return iter(DataLoader(patches, batch_size=options.batch, num_workers=1, prefetch_factor=4))
+
+
+def _patches(options: TrainOptions, seed: int, start: int = 0) -> Patches | ColourPatches:
+    folder, mixture = options.folder / "pool", options.mixture
+    if isinstance(mixture, ColourMixture):
+        return ColourPatches(folder, mixture, seed, start)
+    return Patches(folder, mixture, seed, start)

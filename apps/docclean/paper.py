@@ -1,0 +1,60 @@
+"""The paper of a colour page: what its pixels are divided by, so that paper is white whatever its colour and light."""
+
+import colorsys
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SAMPLE = 1 / 8  # the paper is measured on a copy this large
+REACH = 5  # pixels of that copy: wider than the strokes of running text
+BINS = 64  # of lightness
+NEAR = 2  # bins to either side that count as one lightness
+LEAST = 0.2  # share of the page that the lightness of its paper has
+DARKEST = 0.3  # lightness of paper
+BRIGHTER = 1.25  # times the lightness of paper: pixels brighter than this are not of that paper, and
+FEW = 0.02  # a larger share of them on the page tells that no paper was measured
+WARM = (20.0, 65.0)  # degrees of hue in which aged paper lies
+WARM_TINT = 0.28  # least saturation of coloured paper of a warm hue: paler is neutral paper that has yellowed
+COLD_TINT = 0.15  # least saturation of coloured paper of any other hue: paler is a white balance that drifted
+AGED = 0.75  # darker warm paper is brown with age, whatever its saturation
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The colour of most of a page's paper, RGB float32 (3,) in (0, 1]; white where there is no such paper."""
+
+    colour: np.ndarray
+
+    @property
+    def tinted(self) -> bool:
+        """Whether it is coloured paper, whose colour stays, rather than white paper that aged or was lit."""
+        hue, saturation, value = colorsys.rgb_to_hsv(*self.colour.tolist())
+        if WARM[0] <= 360 * hue <= WARM[1]:
+            return saturation >= WARM_TINT and value >= AGED
+        return saturation >= COLD_TINT
+
+
+def measure(page: np.ndarray) -> Paper:
+    """The paper of a page, float32 (H, W) or RGB (H, W, 3) in [0, 1].
+
+    It is the brightest lightness that LEAST of the page has between its strokes, unless FEW of its pixels are brighter.
+    """
+    height, width = (max(int(length * SAMPLE), 1) for length in page.shape[:2])
+    small = cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA)
+    small = small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=-1)
+    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((REACH, REACH), np.uint8))
+    light = cv2.cvtColor(closed, cv2.COLOR_RGB2GRAY)
+    counts = np.bincount((light * (BINS - 1)).round().astype(int).ravel(), minlength=BINS)
+    near = np.convolve(counts, np.ones(2 * NEAR + 1), "same") / light.size
+    peaks = (near >= LEAST) & (near >= cv2.dilate(near, np.ones((2 * NEAR + 1, 1))).ravel())
+    peaks[: int(DARKEST * BINS)] = False
+    white = Paper(np.ones(3, np.float32))
+    if not peaks.any():
+        return white
+    level = np.flatnonzero(peaks)[-1] / (BINS - 1)
+    colour = np.median(closed[np.abs(light - level) <= (NEAR + 0.5) / BINS], axis=0)
+    brightest = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
+    if np.mean(brightest > BRIGHTER * level) > FEW:
+        return white
+    return Paper(np.clip(colour, 0.05, 1).astype(np.float32))

@@ -1,0 +1,120 @@
+"""An endless stream of (degraded, clean) colour patches, cut from a pool of clean pages (see `colour_pool`)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from fastdiff.training.docclean import textures
+from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour, white
+from fastdiff.training.docclean.colour_page import CONTENT
+from fastdiff.training.docclean.colour_pool import opened
+from fastdiff.training.docclean.dataset import MARGIN
+
+Rng = np.random.Generator
+
+LEAST_PAPER = 0.03  # share of a patch; with less, a plain grey area cannot be told from grey paper
+PLAIN = 0.04  # deviation of a plain area
+MISSED = 0.06  # share of patches of white paper on whose page no paper was found
+GREY = 0.1  # chroma below which an area is as good as neutral
+
+
+@dataclass(frozen=True)
+class ColourMixture:
+    """How often each profile of `degrade_colour` is drawn, and the side of a patch in pixels."""
+
+    side: int = 192
+    profiles: dict[str, float] = field(
+        default_factory=lambda: {"scan": 0.36, "phone": 0.16, "stain": 0.22, "archive": 0.12, "clean": 0.14}
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair, float32 (side, side, 3), on paper that is white, 1, when clean; the page's kind and the profile."""
+
+    degraded: np.ndarray
+    clean: np.ndarray
+    kind: str
+    profile: str
+
+    @property
+    def content(self) -> np.ndarray:
+        """Where something is printed or drawn on the paper, bool (side, side)."""
+        return self.clean.min(axis=-1) < 1 - CONTENT
+
+
+class ColourPatches(IterableDataset):
+    """Yields (degraded, clean) float32 tensors (3, side, side); a seed and a start fix the whole stream.
+
+    The clean patch is in [0, 1] on white paper; the degraded one was divided by the colour of its paper, as the
+    application measures it on the page: brighter places are above 1.
+    """
+
+    def __init__(self, folder: Path, mixture: ColourMixture, seed: int, start: int = 0):
+        self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
+        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for sample in self.samples():
+            pair = np.stack([sample.degraded, sample.clean]).transpose(0, 3, 1, 2)
+            degraded, clean = torch.from_numpy(np.ascontiguousarray(pair, np.float32))
+            yield degraded, clean
+
+    def samples(self) -> Iterator[Sample]:
+        """The same stream, with what is known about each pair."""
+        worker = get_worker_info()
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
+        pool = opened(self.folder)
+        names, chances = list(self.mixture.profiles), list(self.mixture.profiles.values())
+        inner = slice(MARGIN, MARGIN + self.mixture.side)
+        while True:
+            profile = str(rng.choice(names, p=np.array(chances) / sum(chances)))
+            index, behind = rng.integers(len(pool.pages), size=2)
+            paper = pool.papers[index] / np.float32(255)
+            neutral = bool(paper.min() == 1)
+            clean, zoom = self.cut(rng, pool.pages[index])
+            on_white = np.minimum(clean[inner, inner] / paper, 1)
+            if undecidable(on_white):
+                continue
+            back, _ = self.cut(rng, pool.pages[behind])
+            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, white(rng, neutral, profile))
+            image = degrade_colour(rng, clean, scene, profile)[inner, inner]
+            found = measured(rng, scene.white * paper, missable=neutral)
+            yield Sample(image / found, on_white, pool.kinds[index], profile)
+
+    def cut(self, rng: Rng, page: np.ndarray) -> tuple[np.ndarray, float]:
+        """A random piece of a page, zoomed, float32 (side, side, 3), and its zoom."""
+        side = self.mixture.side + 2 * MARGIN
+        zoom = float(rng.uniform(0.7, 1.25)) if rng.random() < 0.7 else 1.0
+        reach = min(int(np.ceil(side / zoom)), page.shape[0])
+        top, left = rng.integers(0, page.shape[0] - reach + 1, 2)
+        piece = np.asarray(page[top : top + reach, left : left + reach])
+        if zoom != 1:
+            interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+            piece = cv2.resize(piece, (side, side), interpolation=interpolation)
+        return piece.astype(np.float32) / 255, zoom
+
+
+def measured(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarray:
+    """The paper of a page (3,) as it is measured: nearly right, or missed and taken for white."""
+    if missable and rng.random() < MISSED:
+        return np.ones(3, np.float32)
+    return (paper * rng.normal(1, 0.04) * rng.normal(1, 0.008, 3)).astype(np.float32)
+
+
+def undecidable(clean: np.ndarray) -> bool:
+    """Whether a patch, on white paper, is a plain and nearly grey area without paper, (side, side, 3).
+
+    Degraded, it looks like paper that is to become white.
+    """
+    paper = np.mean(clean.min(axis=-1) > 1 - CONTENT)
+    plain = clean.mean(axis=-1).std() < PLAIN
+    chroma = np.ptp(clean.mean(axis=(0, 1)))
+    return bool(paper < LEAST_PAPER and plain and chroma < GREY and clean.mean() > 0.4)
