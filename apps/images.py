@@ -171,6 +171,8 @@ def reading(path: Path) -> Iterator[None]:
     except (UsageError, MissingError):
         raise
     except UnidentifiedImageError:
+        if _begins_as_pdf(path):
+            raise UsageError(f"{path.name} is a PDF: give it the suffix .pdf") from None
         known = ", ".join(sorted({*KINDS.values(), "heic"}))
         raise UsageError(f"{path.name} is not an image of a known kind: {known}") from None
     except Image.DecompressionBombError:
@@ -247,3 +249,8 @@ def _left_out(directory: Directory | None) -> str | None:
     there = {"reduced images": SUB_IFDS in directory.children, "Photoshop layers": LAYERS in directory.fields}
     names = [name for name, is_there in there.items() if is_there]
     return f"its {' and '.join(names)} were left out" if names else None
+
+
+def _begins_as_pdf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"%PDF-" in file.read(1024)

@@ -13,7 +13,7 @@ from fastdiff.apps.manifest import Manifest
 from fastdiff.solvers.errors import UsageError
 
 LONGEST_NAME = 255  # bytes
-OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE = (
+OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE, SAME_FILE = (
     "another kind of file",
     "hidden",
     "an earlier result",
@@ -21,6 +21,7 @@ OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE = 
     "a linked folder",
     "the folder of the outputs",
     "not a file",
+    "another name of an input",
 )
 
 
@@ -83,13 +84,15 @@ def plan(
     Raises UsageError for a name that does not exist, an `out` that does not fit or that is an input's own place, or
     where nothing is left to do.
     """
+    if not all(inputs):
+        raise UsageError("an empty name: give a file, a folder or a pattern")
     one_file = _names_file(out, suffixes)
     if one_file and (len(inputs) > 1 or not os.path.isfile(inputs[0])):
         raise UsageError(f"{out} names one file for several inputs: give a folder")
     search = _Search(verb, suffixes, out, recursive, functools.cache(Manifest.read))
     found = [each for text in inputs for each in search.expand(text, alone=len(inputs) == 1)]
     items = [each for each in found if isinstance(each, Item)]
-    left_out = tuple(dict.fromkeys(each for each in found if isinstance(each, LeftOut)))
+    left_out = tuple(dict.fromkeys(each for each in found if isinstance(each, LeftOut))) + _other_names(items)
     if not items:
         known = ", ".join(sorted(suffixes))
         raise UsageError(
@@ -144,6 +147,7 @@ def summary(left_out: Iterable[LeftOut]) -> str:
         LINKED_FOLDER: ("linked folder", "linked folders"),
         OUTPUT_FOLDER: ("folder of the outputs", "folders of the outputs"),
         NO_FILE: ("thing that is no file", "things that are no files"),
+        SAME_FILE: ("other name of an input", "other names of inputs"),
     }
     left_out = list(left_out)
     counts = Counter(each.reason for each in left_out)
@@ -231,6 +235,13 @@ class _Search:
 
     def _place(self, source: Path) -> Path:
         return self.out / source.name if self.out else default_output(source, self.verb)
+
+
+def _other_names(found: Iterable[Item]) -> tuple[LeftOut, ...]:
+    """Links to files that are inputs under another name already."""
+    first: dict[Path, Path] = {}
+    names = [(item.source.resolve(), item.source.absolute()) for item in found]
+    return tuple(LeftOut(str(name), SAME_FILE) for file, name in names if first.setdefault(file, name) != name)
 
 
 def _placed(

@@ -9,9 +9,9 @@ from typing import Any
 from fastdiff.apps import inputs
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, LeftOut
-from fastdiff.apps.ledger import Ledger, digest
+from fastdiff.apps.ledger import FOLDER, Ledger, digest
 from fastdiff.apps.lock import FolderLocks
-from fastdiff.solvers.errors import OutputError
+from fastdiff.solvers.errors import OutputError, UsageError
 
 NO_RESULT = frozenset({"inputs", "out", "recursive", "force", "report", "jobs", "device"})  # options of every command
 
@@ -124,7 +124,10 @@ def _report_place(plan: inputs.Plan) -> Path:
 def _folders(job: Job, plan: inputs.Plan) -> set[Path]:
     report = job.report or _report_place(plan)
     outputs = {item.output.parent for item in plan.items if item.problem is None}
-    return {report.parent, *outputs, *job.folders}
+    folders = {report.parent, *outputs, *job.folders}
+    if any(FOLDER in folder.parts for folder in folders):
+        raise UsageError(f"{FOLDER} is where fastdiff keeps its notes: name another place for outputs and reports")
+    return folders
 
 
 def _absolute(value: object) -> object:

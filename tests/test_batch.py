@@ -14,7 +14,7 @@ import workers
 
 from fastdiff.apps import atomic, batch, resume
 from fastdiff.apps.claims import Claims, Wanted
-from fastdiff.apps.inputs import Item, plan
+from fastdiff.apps.inputs import Item, plan, summary
 from fastdiff.apps.ledger import Ledger, digest, file_digest
 from fastdiff.apps.manifest import Manifest
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
@@ -76,6 +76,19 @@ def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
     touch(tmp_path, "1/page.png", "2/page.png", "2/PAGE.jpg")
     outputs = planned(tmp_path, "1", "2", out=tmp_path / "out", suffix=".pdf")
     assert outputs == {"1/page.png": "out/page.pdf", "2/PAGE.jpg": "out/PAGE-2.pdf", "2/page.png": "out/page-3.pdf"}
+
+
+def test_links_to_an_input_are_told_as_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png")
+    (tmp_path / "in/b.png").symlink_to(tmp_path / "in/a.png")
+    found = plan([str(tmp_path / "in")], verb="clean", suffixes=SUFFIXES)
+    assert [item.source.name for item in found.items] == ["a.png"]
+    assert summary(found.left_out) == "left out: 1 other name of an input"
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an empty name"):
+        plan(["", str(tmp_path)], verb="clean", suffixes=SUFFIXES)
 
 
 def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
         "empty.png": (b"", "is empty"),
         "text.png": (b"just a letter, not its picture", "not an image of a known kind"),
         "cut.png": (whole.read_bytes()[:-400], "damaged or cut short"),
+        "pages.png": (b"%PDF-1.4\nof pages", "is a PDF: give it the suffix .pdf"),
         "cut.tif": (b"II*\0\x08\0\0\0\xff\xff", "not an image of a known kind"),
         "text.heic": (b"just a letter, not its picture", "not an image of a known kind"),
         "bomb.png": (bomb, "million pixels"),

@@ -169,6 +169,16 @@ def test_a_named_file_of_another_request_is_refused_without_force(
     assert report(scan.with_name("cat-report.json"))["edits"][0]["prompt"] == "an owl"
 
 
+@pytest.mark.parametrize("place", ["-o", "--report"])
+def test_nothing_is_written_into_the_notes(
+    scan: Path, weights: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = scan.parent / ".fastdiff" / ("out.png" if place == "-o" else "out.json")
+    arguments = ["--ocr", "none", "--weights", str(weights), place, str(target)]
+    assert main(["docclean", str(scan), *arguments, "--force"]) == 2
+    assert "keeps its notes" in capsys.readouterr().err and not target.parent.exists()
+
+
 def test_a_changed_input_replaces_its_result_and_a_changed_result_stays(scan: Path, weights: Path) -> None:
     out = scan.with_name("scan-clean.png")
     assert docclean(weights, scan) == 0

@@ -23,7 +23,7 @@ from fastdiff.apps.docclean.pdf_layers import Layers
 from fastdiff.apps.docclean.pdf_marks import Content, Draw
 from fastdiff.apps.docclean.pdf_pictures import Change, InPlace, Picture
 from fastdiff.apps.docclean.pdf_render import render_page
-from fastdiff.apps.docclean.pdf_scan import DRAWINGS, Scan, find_scan, marks_below
+from fastdiff.apps.docclean.pdf_scan import DRAWINGS, NOTHING, Scan, find_scan, marks_below
 from fastdiff.apps.docclean.pdf_tree import drop_broken, leaves, rotation, shown_box
 from fastdiff.apps.images import MOST_PAGES, MOST_PIXELS, check_size
 from fastdiff.apps.page import Page
@@ -214,7 +214,11 @@ class PdfDocument:
             content = read_content(self.pdf, leaf, layers)
         except TooLong:
             return _Shown(Content(), Scan(instead=DRAWINGS))
-        return _Shown(content, find_scan(content, shown_box(leaf)))
+        scan = find_scan(content, shown_box(leaf))
+        if scan.instead == NOTHING and content.absent:
+            lost = content.absent[0]
+            raise UsageError(f"page {index + 1} of {self.path.name} is damaged: {lost}, which it shows, is not there")
+        return _Shown(content, scan)
 
     @cached_property
     def _uses(self) -> Counter[tuple[int, int]]:

@@ -81,10 +81,10 @@ def _write(pdf: pikepdf.Pdf, image: pikepdf.Object, change: Change) -> None:
             del image[name]
     for name in pdf_samples.SAMPLES:
         if name in new:
-            image[name] = _own(pdf, new[name])
+            image[name] = pdf_samples.direct(new[name])
     if "/ColorSpace" not in new and "/ImageMask" not in new:
-        palette = isinstance(space, pikepdf.Array) and str(space[0]) in ("/Indexed", "/I")
-        image.ColorSpace = space[1] if palette else space
+        one_bit = int(new.get("/BitsPerComponent", 8)) == 1
+        image.ColorSpace = space[1] if pdf_samples.is_palette(space) and not one_bit else space
     if change.mask is not None:
         image.Mask = pdf.copy_foreign(pdf_samples.single_image(change.mask))
     filters: Any = image.get("/Filter")
@@ -126,12 +126,3 @@ def _single(image: pikepdf.Object) -> pikepdf.Pdf:
     page = single.add_blank_page(page_size=(72, 72))
     page.obj.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=single.copy_foreign(image)))
     return single
-
-
-def _own(pdf: pikepdf.Pdf, value: Any) -> Any:
-    """A value of an image that `pdf_samples.encode` made (names, numbers, dictionaries of them) for another file."""
-    if isinstance(value, pikepdf.Array):
-        return pikepdf.Array([_own(pdf, each) for each in value])
-    if is_dictionary(value):
-        return pikepdf.Dictionary({name: _own(pdf, each) for name, each in value.items()})
-    return value

@@ -77,7 +77,8 @@ def instructions(container: pikepdf.Object) -> list[Any]:
 
 
 def _check_length(streams: Iterable[pikepdf.Object]) -> None:
-    if sum(len(stream.read_bytes()) for stream in streams) > MOST_CONTENT:
+    level = pikepdf.StreamDecodeLevel.specialized
+    if sum(len(stream.read_bytes(level)) for stream in streams) > MOST_CONTENT:
         raise TooLong
 
 
@@ -132,24 +133,25 @@ class _Reader:
                 elif operator == "INLINE IMAGE":
                     self._image(_inline(self._pdf, operands[0], resources), state, container, position, inline=True)
                 elif operator == "Do":
-                    self._object(
-                        _resource(resources, "/XObject", operands), resources, container, position, state, above
-                    )
+                    self._object(operands, resources, container, position, state, above)
 
     def _object(
         self,
-        found: Any,
+        operands: Any,
         resources: Any,
         container: pikepdf.Object | None,
         position: int,
         state: _State,
         above: tuple[tuple[int, int], ...],
     ) -> None:
+        found = _resource(resources, "/XObject", operands)
         if isinstance(found, pikepdf.Stream) and self._layers.shows(found.get("/OC")):
             if found.get("/Subtype") == pikepdf.Name.Image:
                 self._image(found, state, container, position, inline=False)
             elif found.get("/Subtype") == pikepdf.Name.Form:
                 self._form(found, resources, state, above)
+        elif not isinstance(found, pikepdf.Stream):
+            self.content.absent.append(str(operands[0]) if len(operands) else "an object without a name")
 
     def _form(self, form: pikepdf.Object, resources: Any, state: _State, above: tuple[tuple[int, int], ...]) -> None:
         if form.objgen in above or len(above) >= DEEPEST:

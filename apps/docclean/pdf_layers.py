@@ -7,6 +7,8 @@ import pikepdf
 
 from fastdiff.apps.docclean.pdf_tree import is_dictionary
 
+DEEPEST = 32  # expressions within expressions
+
 POLICIES: dict[str, Callable[[list[bool]], bool]] = {
     "/AllOn": all,
     "/AnyOn": any,
@@ -31,11 +33,25 @@ class Layers:
             return True
         if membership.get("/Type") != pikepdf.Name.OCMD:
             return self._shows_group(membership)
+        if isinstance(membership.get("/VE"), pikepdf.Array):
+            return self._holds(membership.VE)
         groups = membership.get("/OCGs")
         members = list(groups) if isinstance(groups, pikepdf.Array) else [groups]
         states = [self._shows_group(member) for member in members if is_dictionary(member)]
         policy = POLICIES.get(str(membership.get("/P", "/AnyOn")), any)
         return not states or policy(states)
+
+    def _holds(self, expression: Any, depth: int = 0) -> bool:
+        """Whether a visibility expression (ISO 32000-1, table 99) is true; what is none is."""
+        if is_dictionary(expression):
+            return self._shows_group(expression)
+        if not isinstance(expression, pikepdf.Array) or not len(expression) or depth > DEEPEST:
+            return True
+        operator, *operands = list(expression)
+        values = [self._holds(operand, depth + 1) for operand in operands]
+        if operator == pikepdf.Name.Not:
+            return not all(values)
+        return any(values) if operator == pikepdf.Name.Or else all(values)
 
     def _shows_group(self, group: pikepdf.Object) -> bool:
         if group.objgen in self._off:

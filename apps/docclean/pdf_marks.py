@@ -110,6 +110,7 @@ class Content:
     texts: list[Text] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
     forms: list[tuple[int, int]] = field(default_factory=list)  # one entry each time that one is drawn
+    absent: list[str] = field(default_factory=list)  # names of what is drawn and not in the file
 
 
 def bounds(points: np.ndarray) -> Box:

@@ -130,6 +130,10 @@ def encoded(
         _make_stencil(single)
     elif samples.space is not None and pixels.ndim == samples.pixels.ndim and pixels.dtype != np.bool_:
         del single.ColorSpace
+    elif samples.ink is not None and pixels.dtype == np.bool_:
+        del single.ColorSpace  # the palette stays: black is its darker colour
+        if samples.ink == 1:
+            single.Decode = pikepdf.Array([1, 0])
     return made
 
 

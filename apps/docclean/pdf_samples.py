@@ -12,6 +12,7 @@ import pikepdf
 import pypdfium2
 from PIL import Image, JpegImagePlugin
 
+from fastdiff.apps.docclean.pdf_tree import is_dictionary
 from fastdiff.apps.images import check_size, reading
 from fastdiff.apps.page import is_grey
 from fastdiff.solvers.errors import UsageError
@@ -40,13 +41,15 @@ class Samples:
 
     `pixels` are uint8 or uint16, grey (H, W) or three channels (H, W, 3), in the image's own colour space where
     `space` is it, else in device grey or RGB. `bits` is that of a sample in the file, `lossy` whether the file keeps
-    them with loss.
+    them with loss. `ink` is None, or for a palette of one bit the entry of its darker colour, which is black in
+    `pixels` as the other one is white.
     """
 
     pixels: np.ndarray
     space: Any
     bits: int
     lossy: bool
+    ink: int | None = None
 
 
 def size(image: pikepdf.Object, name: str) -> tuple[int, int]:
@@ -76,6 +79,8 @@ def decode(image: pikepdf.Object, name: str) -> Samples:
     declared = pikepdf.Name.DeviceGray if stencil else image.get("/ColorSpace")
     space = _spaces(declared)[0]
     lossy = bool(set(filters) & set(LOSSY))
+    if is_palette(declared):
+        _check_palette(declared, name)
     with reading(Path(name)):
         _verify(image, filters, width, height, bits, declared, name)
         if bits == DEEP and space is not None and not lossy:
@@ -84,6 +89,11 @@ def decode(image: pikepdf.Object, name: str) -> Samples:
             pixels = _by_pdfium(image, stencil=stencil)
     if pixels.shape[:2] != (height, width):
         raise UsageError(f"{name} has an image whose data are of another size than it says")
+    if declared is not None and bits == 1 and is_palette(declared) and int(declared[2]) == 1:
+        first, second = _colours(image)
+        ink = 0 if first.sum() <= second.sum() else 1
+        paper = (pixels.reshape(height, width, -1) == (second if ink == 0 else first)).all(2)
+        return Samples(np.where(paper, 255, 0).astype(np.uint8), None, bits, lossy, ink)
     if space is not None and _channels(space) == 3 and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, 2)
     elif pixels.ndim == 3 and (space is None or _channels(space) == 1) and is_grey(pixels):
@@ -125,13 +135,22 @@ def filters_of(image: pikepdf.Object) -> list[str]:
     return [ABBREVIATED.get(each, each) for each in names]
 
 
+def direct(value: Any) -> Any:
+    """A copy of names, numbers, and arrays and dictionaries of them that belongs to no file."""
+    if isinstance(value, pikepdf.Array):
+        return pikepdf.Array([direct(each) for each in value])
+    if is_dictionary(value):
+        return pikepdf.Dictionary({name: direct(each) for name, each in value.items()})
+    return value
+
+
 def _spaces(declared: Any) -> tuple[Any, Any]:
     """The colour space that samples can be written in again (or None), and the one to read them in.
 
     Raw samples of calibrated and ICC spaces are read as device colours, so that no conversion touches them; palettes
     are looked up in that way.
     """
-    if isinstance(declared, pikepdf.Array) and len(declared) and str(declared[0]) in ("/Indexed", "/I"):
+    if is_palette(declared):
         base, read_base = _spaces(declared[1]) if len(declared) == 4 else (None, None)
         if base is None:
             return None, declared
@@ -142,6 +161,30 @@ def _spaces(declared: Any) -> tuple[Any, Any]:
     if channels == 3:
         return declared, pikepdf.Name.DeviceRGB
     return None, declared
+
+
+def _colours(image: pikepdf.Object) -> tuple[np.ndarray, np.ndarray]:
+    """The two colours of a palette of one bit, as pdfium shows them, uint8 (1,) or (3,)."""
+    with pikepdf.new() as pdf:
+        both = pdf.make_stream(bytes([0b01000000]))
+        both.Type, both.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
+        both.Width, both.Height, both.BitsPerComponent = 2, 1, 1
+        both.ColorSpace = pdf.copy_foreign(image).ColorSpace
+        shown = _by_pdfium(both, stencil=False).reshape(2, -1)
+    return shown[0], shown[1]
+
+
+def is_palette(space: Any) -> bool:
+    """Whether a colour space is a palette."""
+    return isinstance(space, pikepdf.Array) and len(space) > 0 and str(space[0]) in ("/Indexed", "/I")
+
+
+def _check_palette(palette: Any, name: str) -> None:
+    """Raise UsageError for a palette that is shorter than it says: viewers do not agree on what it shows."""
+    table = palette[3] if len(palette) == 4 else b""
+    held = len(_data(table)) if isinstance(table, pikepdf.Stream) else len(bytes(table))
+    if held < (int(palette[2]) + 1) * _components(palette[1]):
+        raise UsageError(f"{name} has an image whose palette is cut short")
 
 
 def _channels(space: Any) -> int:
@@ -166,7 +209,7 @@ def _verify(
     try:
         if set(filters) <= set(PLAIN):
             components = 1 if image.get("/ImageMask", False) else _components(declared)
-            if len(image.read_bytes()) < (width * components * bits + 7) // 8 * height:
+            if len(_data(image)) < (width * components * bits + 7) // 8 * height:
                 raise UsageError(f"{name} has an image whose data are cut short")
         elif set(filters) & set(LOSSY):
             data = _coded(image, filters)
@@ -195,12 +238,17 @@ def _coded(image: pikepdf.Object, filters: list[str]) -> bytes:
         parameters = image.get("/DecodeParms")
         outer.Filter = pikepdf.Array([pikepdf.Name(each) for each in filters[:-1]])
         if isinstance(parameters, pikepdf.Array):
-            outer.DecodeParms = pikepdf.Array([each for each in list(parameters)[:-1]])
-        return outer.read_bytes()
+            outer.DecodeParms = direct(pikepdf.Array(list(parameters)[:-1]))
+        return _data(outer)
+
+
+def _data(stream: pikepdf.Object) -> bytes:
+    """The bytes of a stream whose filters lose nothing."""
+    return stream.read_bytes(pikepdf.StreamDecodeLevel.specialized)
 
 
 def _deep(image: pikepdf.Object, width: int, height: int, channels: int) -> np.ndarray:
-    values = np.frombuffer(image.read_bytes(), ">u2", width * height * channels).astype(np.uint16)
+    values = np.frombuffer(_data(image), ">u2", width * height * channels).astype(np.uint16)
     pixels = values.reshape((height, width) if channels == 1 else (height, width, 3))
     limits = [float(each) for each in image.get("/Decode", [])]
     return 65535 - pixels if limits[:2] == [1, 0] else pixels

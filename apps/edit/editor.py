@@ -230,7 +230,7 @@ class Editor:
             )
         if wish.source is not None:
             return wish.source, []
-        return evidence.reading.caption, [f"recognised as '{evidence.reading.caption}'"]
+        return evidence.reading.caption, [f"the input was taken for '{evidence.reading.caption}' (say otherwise with --source)"]
 
 
 def _unheard(*prompts: Prompts) -> list[str]:

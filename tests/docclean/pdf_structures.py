@@ -309,12 +309,15 @@ def hidden_text_below(pdf: pikepdf.Pdf) -> None:
     page(pdf, content, {"/Im": image(pdf, GREY)})
 
 
-def layered(pdf: pikepdf.Pdf, *, shown: bool, membership: bool = False) -> None:
+def layered(pdf: pikepdf.Pdf, *, shown: bool, membership: bool = False, expression: bool = False) -> None:
     group = pdf.make_indirect(Dictionary(Type=Name.OCG, Name="Notes"))
     state = Dictionary(ON=Array([group])) if shown else Dictionary(OFF=Array([group]))
     pdf.Root.OCProperties = Dictionary(OCGs=Array([group]), D=state)
     made = scan(pdf, extra="/OC /L BDC " + text("Notes of the reader " * 15) + " EMC")
     member = Dictionary(Type=Name.OCMD, OCGs=group) if membership else group
+    if expression:  # shown where the group is not, and the group alone would say the contrary
+        negated = Array([Name.And, Array([Name.Not, group]), Array([Name.Or, group, Array([Name.Not, group])])])
+        member = Dictionary(Type=Name.OCMD, OCGs=group, VE=negated)
     made.obj.Resources.Properties = Dictionary(L=member)
 
 
@@ -331,6 +334,16 @@ def layer_off(pdf: pikepdf.Pdf) -> None:
 @structure()
 def layer_membership_off(pdf: pikepdf.Pdf) -> None:
     layered(pdf, shown=False, membership=True)
+
+
+@structure(*KEPT)
+def layer_expression_on(pdf: pikepdf.Pdf) -> None:
+    layered(pdf, shown=False, expression=True)
+
+
+@structure()
+def layer_expression_off(pdf: pikepdf.Pdf) -> None:
+    layered(pdf, shown=True, expression=True)
 
 
 @structure()
@@ -477,6 +490,31 @@ def key_masked(pdf: pikepdf.Pdf) -> pikepdf.Object:
     return image(pdf, pixels, Mask=Array([0, 0]))
 
 
+def run_length(pdf: pikepdf.Pdf) -> pikepdf.Object:
+    """Every run of 128 bytes as it is, then the end of the data."""
+    made, data = image(pdf, GREY), GREY.tobytes()
+    runs = [data[k : k + 128] for k in range(0, len(data), 128)]
+    coded_runs = b"".join(bytes([len(part) - 1]) + part for part in runs)
+    made.write(coded_runs + b"\x80", filter=Name.RunLengthDecode)
+    return made
+
+
+def wrapped_jpeg(pdf: pikepdf.Pdf) -> pikepdf.Object:
+    """A JPEG inside Flate, with parameters of Flate."""
+    made = coded(pdf, GREY, "JPEG", quality=80)
+    parameters = Array([Dictionary(Predictor=1), Dictionary()])
+    filters = Array([Name.FlateDecode, Name.DCTDecode])
+    made.write(zlib.compress(made.read_raw_bytes()), filter=filters, decode_parms=parameters)
+    return made
+
+
+def two_colours(pdf: pikepdf.Pdf, *colours: tuple[int, int, int]) -> pikepdf.Object:
+    """The text of one bit in the first colour, as sample 0, on the second."""
+    table = bytes(channel for colour in colours for channel in colour)
+    return image(pdf, BITS, ColorSpace=Array([Name.Indexed, Name.DeviceRGB, 1, pikepdf.String(table)]))
+
+
+BLUE, CREAM = (20, 30, 140), (255, 248, 224)
 PALETTE = np.linspace(0, 255, 16).astype(np.uint8)
 single("one-bit-fax", lambda pdf: fax(pdf, BITS))
 single("one-bit-flate", lambda pdf: image(pdf, BITS))
@@ -521,6 +559,18 @@ single("jpeg-colour", lambda pdf: coded(pdf, COLOUR, "JPEG", quality=80, subsamp
 single("jpeg-4-2-0", lambda pdf: coded(pdf, COLOUR, "JPEG", quality=60, subsampling=2))
 single("jpeg-2000", lambda pdf: coded(pdf, COLOUR, "JPEG2000", quality_mode="rates", quality_layers=[8]))
 single("key-mask", key_masked)
+single("run-length", run_length)
+single("jpeg-in-flate", wrapped_jpeg)
+single("one-bit-palette", lambda pdf: two_colours(pdf, BLUE, CREAM))
+single("one-bit-palette-decode", lambda pdf: image(
+    pdf, ~BITS, Decode=Array([1, 0]),
+    ColorSpace=Array([Name.Indexed, Name.DeviceRGB, 1, pikepdf.String(bytes((*BLUE, *CREAM)))]),
+))  # fmt: skip
+single(
+    "palette-cut-short",
+    lambda pdf: image(pdf, GREY // 17, ColorSpace=Array([Name.Indexed, Name.DeviceGray, 15, PALETTE.tobytes()[:9]])),
+    FAILED,
+)
 single("soft-mask", lambda pdf: image(pdf, GREY, SMask=image(pdf, np.full(SHAPE, 255, np.uint8))))
 
 
@@ -635,6 +685,13 @@ def unknown_filter(pdf: pikepdf.Pdf) -> None:
 
 
 @structure("failed", "cleaned")
+def lost_image(pdf: pikepdf.Pdf) -> None:
+    """As in a file that was cut off: the page names an image that is not there."""
+    page(pdf, draw(), {})
+    scan(pdf)
+
+
+@structure("failed", "cleaned")
 def too_many_pixels(pdf: pikepdf.Pdf) -> None:
     page(pdf, draw(), {"/Im": image(pdf, BITS, Width=20_000, Height=20_000)})
     scan(pdf)
@@ -655,6 +712,12 @@ def signature(pdf: pikepdf.Pdf, *, signed: bool) -> None:
 @structure(*FAILED)
 def signed(pdf: pikepdf.Pdf) -> None:
     signature(pdf, signed=True)
+
+
+@structure(*FAILED)
+def signed_without_a_form(pdf: pikepdf.Pdf) -> None:
+    signature(pdf, signed=True)
+    del pdf.Root.AcroForm
 
 
 @structure()

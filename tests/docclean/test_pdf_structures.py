@@ -13,7 +13,7 @@ import numpy as np
 import pikepdf
 import pytest
 import torch
-from docclean.pdf_structures import STRUCTURES, write
+from docclean.pdf_structures import BLUE, CREAM, STRUCTURES, write
 from PIL import Image, JpegImagePlugin
 from safetensors.torch import save_file
 
@@ -33,6 +33,8 @@ ONE_BIT = {
     "one-bit-fax",
     "one-bit-flate",
     "one-bit-decode",
+    "one-bit-palette",
+    "one-bit-palette-decode",
 }
 WRITTEN = [name for name, made in STRUCTURES.items() if made.statuses != ("failed",)]
 
@@ -169,6 +171,7 @@ def data_of(path: Path) -> list[bytes]:
         ("jpeg-cmyk", {"/Filter": "/DCTDecode", "/ColorSpace": "/DeviceRGB", "/Decode": None}),
         ("grey-16-bit", {"/Filter": "/FlateDecode", "/BitsPerComponent": 16}),
         ("palette-grey", {"/ColorSpace": "/DeviceGray", "/BitsPerComponent": 8}),
+        ("one-bit-palette", {"/ColorSpace": "/Indexed", "/BitsPerComponent": 1, "/Filter": "/CCITTFaxDecode"}),
         ("icc-grey", {"/ColorSpace": "/ICCBased"}),
         ("icc-colour", {"/ColorSpace": "/ICCBased"}),
         ("palette-colour", {"/ColorSpace": "/ICCBased"}),
@@ -181,6 +184,14 @@ def test_a_cleaned_image_is_of_the_kind_that_it_was(run: Path, name: str, entrie
             value = image.get(key)
             value = value[0] if isinstance(value, pikepdf.Array) else value
             assert (str(value) if isinstance(expected, str) else value) == expected
+
+
+@pytest.mark.parametrize("name", ["one-bit-palette", "one-bit-palette-decode"])
+def test_a_palette_of_two_colours_keeps_them(run: Path, tmp_path: Path, name: str) -> None:
+    subprocess.run(["pdftoppm", "-r", str(DPI), "-png", run / "out" / f"{name}.pdf", tmp_path / "page"], check=True)
+    (picture,) = tmp_path.iterdir()
+    counts = sorted(Image.open(picture).convert("RGB").getcolors(2**24), reverse=True)
+    assert [colour for _, colour in counts[:2]] == [CREAM, BLUE]
 
 
 def test_a_jpeg_keeps_its_tables_and_sampling(run: Path) -> None:

@@ -261,7 +261,11 @@ def test_processes_give_what_one_gives(tmp_path: Path, weights: Path) -> None:
 
 
 def start(arguments: Sequence[object]) -> subprocess.Popen[bytes]:
-    code = "import sys; from fastdiff.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    """Run the command in a process that Ctrl-C interrupts, even where this one, as a background job, is not."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from fastdiff.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stderr=subprocess.DEVNULL)
 
 

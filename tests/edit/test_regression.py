@@ -101,7 +101,7 @@ def test_a_sample_is_recognised_without_being_told(tmp_path: Path) -> None:
     wish = ["edit", str(SAMPLES / name), "--prompt", "fox on a blue background", "-o", str(tmp_path / "out.png")]
     assert main(wish) == 0
     (report,) = json.loads((tmp_path / "out-report.json").read_text())["edits"]
-    assert report["source"] == caption and f"recognised as '{caption}'" in report["reason"]
+    assert report["source"] == caption and f"the input was taken for '{caption}'" in report["reason"]
     assert report["preset"] == "quick"  # of the bundled model
 
 
