@@ -230,7 +230,8 @@ class Editor:
             )
         if wish.source is not None:
             return wish.source, []
-        return evidence.reading.caption, [f"the input was taken for '{evidence.reading.caption}' (say otherwise with --source)"]
+        caption = evidence.reading.caption
+        return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
 
 
 def _unheard(*prompts: Prompts) -> list[str]:
