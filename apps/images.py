@@ -42,7 +42,7 @@ DECODING_ERRORS = (
     RuntimeError,
     struct.error,
 )  # of the libraries, on damaged files
-BITS_PLACES = {"PNG": 24, "BMP": 28}  # offsets of the bits a channel, or a pixel, by PIL's names
+OS2_HEADER = 12  # bytes of the second header of a BMP of OS/2
 HEAD = 64  # bytes that tell the kinds
 ALBUMS = ("MPO", "HEIF", None)  # which hold pictures beside the main one
 MOST_PIXELS = 178_956_970  # of one page: where Pillow itself takes an image for a decompression bomb
@@ -146,12 +146,13 @@ class ImageDocument:
         """The bits of a channel, or an index into the palette, in a TIFF, PNG or BMP; 8 for other kinds."""
         if directory is not None:
             return directory.integer(BITS_PER_SAMPLE, 1)
-        place = BITS_PLACES.get(self.image.format or "")
-        if place is None:
-            return 8
         with self.path.open("rb") as file:
-            file.seek(place)
-            return file.read(1)[0]
+            head = file.read(HEAD)
+        if self.image.format == "PNG":
+            return head[24]
+        if self.image.format == "BMP":
+            return head[24 if head[14] == OS2_HEADER else 28]
+        return 8
 
     def _deep_ppm(self, offset: int, most: int) -> np.ndarray:
         width, height = self.image.size

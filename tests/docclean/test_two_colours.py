@@ -49,9 +49,12 @@ def palette_image(ink: Colour, paper: Colour, bits: np.ndarray = PAPER) -> Image
     return image
 
 
-def bmp(ink: Colour, paper: Colour) -> bytes:
+def bmp(ink: Colour, paper: Colour, os2: bool) -> bytes:
     height, width = PAPER.shape
     rows = np.packbits(PAPER, axis=1)[::-1].tobytes()
+    if os2:
+        head = struct.pack("<2s4I4H", b"BM", 32 + len(rows), 0, 32, 12, width, height, 1, 1)
+        return head + bytes((*ink[::-1], *paper[::-1])) + rows
     head = struct.pack("<2s4I2i2H", b"BM", 62 + len(rows), 0, 62, 40, width, height, 1, 1)
     table = bytes((*ink[::-1], 0, *paper[::-1], 0))
     return head + struct.pack("<6I", 0, len(rows), 0, 0, 2, 2) + table + rows
@@ -94,13 +97,14 @@ def test_png(tmp_path: Path, weights: Path, ink: Colour, paper: Colour) -> None:
 
 
 @PAIRS
-def test_bmp(tmp_path: Path, weights: Path, ink: Colour, paper: Colour) -> None:
+@pytest.mark.parametrize("os2", [False, True])
+def test_bmp(tmp_path: Path, weights: Path, ink: Colour, paper: Colour, os2: bool) -> None:
     scan, out = tmp_path / "scan.bmp", tmp_path / "scan-clean.bmp"
-    scan.write_bytes(bmp(ink, paper))
+    scan.write_bytes(bmp(ink, paper, os2))
     assert docclean(weights, scan) == 0 and status(tmp_path) == "cleaned"
     assert struct.unpack_from("<H", out.read_bytes(), 28) == (1,)  # bits a pixel
     np.testing.assert_array_equal(cv2.imread(str(out))[..., ::-1], in_colours(ink, paper))
-    assert out.stat().st_size == scan.stat().st_size
+    assert out.stat().st_size == scan.stat().st_size + 30 * os2  # whose header is shorter
 
 
 @PAIRS
