@@ -16,12 +16,15 @@ from PIL import Image, features
 from fastdiff.apps import exif, jp2, png, pnm, tiff
 from fastdiff.apps.carried import for_kind
 from fastdiff.apps.metadata import COMMENT, PHOTOSHOP, PHOTOSHOP_TAG, XMP_KEYWORD, XMP_TAG, Metadata
-from fastdiff.apps.page import Page
+from fastdiff.apps.page import Page, in_colour
 from fastdiff.apps.tiff import Directory, Field
 from fastdiff.solvers.errors import MissingError, OutputError
 
 INCH = 0.0254  # metres
-BYTES, UNDEFINED = 1, 7  # field types of TIFF
+BYTES, SHORTS, UNDEFINED = 1, 3, 7  # field types of TIFF
+PHOTOMETRIC, PALETTE, COLOUR_MAP = 262, 3, 320  # a tag of TIFF, its value for palettes, and the tag of their colours
+PALETTE_KINDS = ("png", "tiff", "bmp")  # which hold one bit a pixel in any two colours
+BMP_TABLE = slice(54, 62)  # the two colours of a BMP of one bit a pixel by PIL: blue, green, red, 0
 LEAST_JPEG_2000 = 32  # pixels a side of what OpenCV encodes
 MOST_OF_SEGMENT = 65_000  # bytes of image resources in one segment of a JPEG
 
@@ -29,11 +32,14 @@ MOST_OF_SEGMENT = 65_000  # bytes of image resources in one segment of a JPEG
 def save(page: Page, path: Path, kind: str) -> None:
     """Write one page as `kind`, a value of `kinds.IMAGE_SUFFIXES` but "gif".
 
-    Bool pages take one bit in PNG, BMP, PBM and TIFF (there CCITT group 4); 16 bits stay in PNG, TIFF, JPEG 2000, PGM
-    and PPM and become 8 elsewhere. JPEG, HEIC and AVIF are written at quality 95, the rest without loss. Raises
-    OutputError for what the kind cannot hold, MissingError where a library is not installed.
+    Bool pages take one bit in PNG, BMP, PBM and TIFF (there CCITT group 4, or deflate with a palette). Two colours
+    stay a palette of one bit in PNG, BMP and TIFF, and become 8 bits a channel elsewhere. 16 bits stay in PNG, TIFF,
+    JPEG 2000, PGM and PPM and become 8 elsewhere. JPEG, HEIC and AVIF are written at quality 95, the rest without loss.
+    Raises OutputError for what the kind cannot hold, MissingError where a library is not installed.
     """
     page = for_kind(page, kind)
+    if kind not in PALETTE_KINDS or page.pixels.dtype != np.bool_:
+        page = in_colour(page)
     if kind == "tiff":
         path.write_bytes(tiff_page(page))
     elif kind == "png":
@@ -43,9 +49,11 @@ def save(page: Page, path: Path, kind: str) -> None:
         path.write_bytes(pnm.encode(page.pixels, kind, texts.get(COMMENT, "")))
     elif kind in ("jp2", "j2k"):
         path.write_bytes(_jpeg_2000(page, kind))
+    elif kind == "bmp":
+        path.write_bytes(_bmp(page))
     else:
         image = Image.fromarray(to_8_bits(page).pixels)
-        _save_image(image.convert("L") if kind != "bmp" and image.mode == "1" else image, page, path, kind)
+        _save_image(image.convert("L") if image.mode == "1" else image, page, path, kind)
 
 
 def tiff_page(page: Page, order: tiff.Order = "<") -> bytes:
@@ -65,16 +73,16 @@ def tiff_page(page: Page, order: tiff.Order = "<") -> bytes:
             software=False,
         )
     else:
-        compression = "group4" if page.pixels.dtype == np.bool_ else "tiff_adobe_deflate"
+        group_4 = page.pixels.dtype == np.bool_ and page.ink_and_paper is None
+        compression = "group4" if group_4 else "tiff_adobe_deflate"
         Image.fromarray(page.pixels).save(file, format="TIFF", compression=compression, **_about(page, "dpi", "icc"))
-    about = page.metadata
-    if about is None:
+    if page.metadata is None and page.ink_and_paper is None:
         return file.getvalue()
     reader = tiff.open_reader(file)
-    bare, said = reader.directory(reader.first), _directory_of(about)
+    bare, said = reader.directory(reader.first), _directory_of(page.metadata or Metadata())
     out = io.BytesIO()
-    merged = replace(bare, fields={**said.fields, **bare.fields}, children=said.children)
-    tiff.write(out, [merged], order)
+    fields = {**said.fields, **bare.fields, **_palette_fields(page)}
+    tiff.write(out, [replace(bare, fields=fields, children=said.children)], order)
     return out.getvalue()
 
 
@@ -96,12 +104,28 @@ def _directory_of(about: Metadata) -> Directory:
     return Directory(fields, said.children)
 
 
+def _palette_fields(page: Page) -> dict[int, Field]:
+    """The fields that make the bits of a TIFF page indices of its two colours; none for other pages."""
+    if page.ink_and_paper is None:
+        return {}
+    channels = [257 * value for channel in zip(*page.ink_and_paper, strict=True) for value in channel]
+    return {
+        PHOTOMETRIC: Field(SHORTS, struct.pack("<H", PALETTE)),
+        COLOUR_MAP: Field(SHORTS, struct.pack("<6H", *channels)),
+    }
+
+
 def _png(page: Page) -> bytes:
     if page.pixels.dtype == np.uint16 and page.pixels.ndim == 3:  # PIL has no such mode
         data = cv2.imencode(".png", page.pixels[..., ::-1])[1].tobytes()
     else:
         file = io.BytesIO()
-        Image.fromarray(page.pixels).save(file, format="PNG")
+        if page.ink_and_paper:
+            image = Image.fromarray(page.pixels.astype(np.uint8))
+            image.putpalette([value for colour in page.ink_and_paper for value in colour])
+            image.save(file, format="PNG", bits=1, optimize=True)
+        else:
+            Image.fromarray(page.pixels).save(file, format="PNG")
         data = file.getvalue()
     return png.insert(data, _chunks(page))
 
@@ -117,6 +141,15 @@ def _chunks(page: Page) -> Iterator[png.Chunk]:
     if about.xmp:
         yield png.text_chunk(XMP_KEYWORD, about.xmp.decode("utf-8", "replace"))
     yield from about.chunks
+
+
+def _bmp(page: Page) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(to_8_bits(page).pixels).save(file, format="BMP", **_about(page, "dpi"))
+    data = bytearray(file.getvalue())
+    if page.ink_and_paper:
+        data[BMP_TABLE] = b"".join(bytes((blue, green, red, 0)) for red, green, blue in page.ink_and_paper)
+    return bytes(data)
 
 
 def _jpeg_2000(page: Page, kind: str) -> bytes:
@@ -143,8 +176,6 @@ def _save_image(image: Image.Image, page: Page, path: Path, kind: str) -> None:
     if kind == "jpg":
         said = _about(page, "dpi", "icc", "exif", "xmp", "comment")
         image.save(path, format="JPEG", quality=95, subsampling=0, extra=_segments(about.resources), **said)
-    elif kind == "bmp":
-        image.save(path, format="BMP", **_about(page, "dpi"))
     elif kind == "webp":
         if max(image.size) > 16383:
             raise OutputError(f"{image.width} x {image.height} pixels are too many for WebP, at most 16383 a side")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from fastdiff.apps import jp2, metadata, png, tiff
-from fastdiff.apps.page import Page, from_image, orientation, upright
+from fastdiff.apps.page import BITS_PER_SAMPLE, Page, from_image, orientation, upright
 from fastdiff.apps.tiff import LAYERS, SUB_IFDS, Directory
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -42,6 +42,7 @@ DECODING_ERRORS = (
     RuntimeError,
     struct.error,
 )  # of the libraries, on damaged files
+OS2_HEADER = 12  # bytes of the second header of a BMP of OS/2
 HEAD = 64  # bytes that tell the kinds
 ALBUMS = ("MPO", "HEIF", None)  # which hold pictures beside the main one
 MOST_PIXELS = 178_956_970  # of one page: where Pillow itself takes an image for a decompression bomb
@@ -102,7 +103,7 @@ class ImageDocument:
             check_size(self.path, *self.image.size)
             about = self.directory(index)
             found = metadata.read(self.image, self.path, about)
-            page = from_image(self.image, self._decoded(index), found)
+            page = from_image(self.image, self._decoded(index), found, self._bits(about))
         notes = (page.note, self.left_out, _left_out(about))
         return replace(page, note="; ".join(filter(None, notes)) or None)
 
@@ -124,7 +125,7 @@ class ImageDocument:
             bits = jp2.depth(self.path) if self.image.mode in ("RGB", "RGBA") else 0
             return self._by_opencv(index) if bits > 8 else None
         if self.image.format == "BMP" and self.image.mode == "1":  # PIL takes a table of two colours for one bit
-            return self._by_opencv(index) if self._bits_of_bmp() > 1 else None
+            return self._by_opencv(index) if self._bits(None) > 1 else None
         lying = self.image.info.get("compression") == "raw" and orientation(self.image) >= 5
         return self._by_opencv(index) if lying or str(raw).startswith(("RGB;16", "RGBA;16")) else None
 
@@ -141,10 +142,17 @@ class ImageDocument:
             pixels = upright(pixels, orientation(self.image))
         return np.ascontiguousarray(pixels)
 
-    def _bits_of_bmp(self) -> int:
+    def _bits(self, directory: Directory | None) -> int:
+        """The bits of a channel, or an index into the palette, in a TIFF, PNG or BMP; 8 for other kinds."""
+        if directory is not None:
+            return directory.integer(BITS_PER_SAMPLE, 1)
         with self.path.open("rb") as file:
-            file.seek(28)
-            return int.from_bytes(file.read(2), "little")
+            head = file.read(HEAD)
+        if self.image.format == "PNG":
+            return head[24]
+        if self.image.format == "BMP":
+            return head[24 if head[14] == OS2_HEADER else 28]
+        return 8
 
     def _deep_ppm(self, offset: int, most: int) -> np.ndarray:
         width, height = self.image.size

@@ -17,6 +17,10 @@ MOST_DPI = 65_535  # of what JPEG can say
 ICC_SIGNATURE = slice(36, 40)
 PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF that says none
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # of TIFF
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Page:
     `pixels` is uint8 or uint16, grey (H, W) or RGB (H, W, 3), or bool (H, W) with True for paper, which is written
     with one bit. `dpi` is (horizontal, vertical); `icc` is a raw profile or None; `metadata` is that of the upright
     page. `bilevel` says that the source has one bit a pixel, `lossy` that it was compressed with loss; `note` is a
-    remark for the report.
+    remark for the report. `ink_and_paper` are the two colours of a page of one bit a pixel that is not black and white:
+    its pixels show black ink on white paper, `in_colour` gives the colours back.
     """
 
     pixels: np.ndarray
@@ -36,20 +41,24 @@ class Page:
     bilevel: bool = False
     lossy: bool = False
     note: str | None = None
+    ink_and_paper: tuple[Colour, Colour] | None = None
 
 
-def from_image(image: Image.Image, decoded: np.ndarray | None = None, metadata: Metadata | None = None) -> Page:
+def from_image(
+    image: Image.Image, decoded: np.ndarray | None = None, metadata: Metadata | None = None, bits: int = 8
+) -> Page:
     """Decode a PIL image: orientation applied, palettes and CMYK resolved, transparency put on white.
 
     Grey of 1, 8, 12 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one) are known; UsageError for
-    other modes. `decoded` are the upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them,
-    `metadata` is that of the file as it is.
+    other modes. Of two colours of one bit a pixel, the darker becomes black, the lighter white. `decoded` are the
+    upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them, `metadata` is that of the file as it
+    is, `bits` the number that an index into its palette has there.
     """
     turn = orientation(image)
     icc, dpi, about = image.info.get("icc_profile"), _resolution(image), metadata
     if icc and icc[ICC_SIGNATURE] != b"acsp":
         icc, about = None, replace(about or Metadata(), unread=(*(about.unread if about else ()), "colour profile"))
-    lossy = image.format in ("JPEG", "MPO", "HEIF", "AVIF")
+    lossy, ink_and_paper = image.format in ("JPEG", "MPO", "HEIF", "AVIF"), None
     if dpi and turn >= 5:  # the axes change places
         dpi = dpi[::-1]
     if decoded is not None:
@@ -57,14 +66,18 @@ def from_image(image: Image.Image, decoded: np.ndarray | None = None, metadata: 
         pixels, note = _decoded_on_white(decoded)
     else:
         image.load()
-        bilevel, is_tiff, levels = _is_bilevel(image), image.format == "TIFF", _grey_levels(image)
+        colours = _two_colours(image, bits)
+        bilevel = colours is not None or _is_bilevel(image)
+        is_tiff, levels = image.format == "TIFF", _grey_levels(image)
         image, note = _on_white(image)
         if image.mode == "CMYK":
             image, icc = _from_cmyk(image, icc), None
         pixels = _pixels(image, levels, has_profile=icc is not None)
+        if colours and (icc or colours != (BLACK, WHITE)):
+            pixels, ink_and_paper = _black_on_white(pixels, colours[1]), colours
         if not is_tiff:  # whose orientation PIL applies as it loads
             pixels = np.ascontiguousarray(upright(pixels, turn))
-    return Page(pixels, dpi, icc, about and about.upright(turned=turn >= 5), bilevel, lossy, note)
+    return Page(pixels, dpi, icc, about and about.upright(turned=turn >= 5), bilevel, lossy, note, ink_and_paper)
 
 
 def one_bit(page: Page) -> Page:
@@ -73,6 +86,17 @@ def one_bit(page: Page) -> Page:
     if not page.bilevel or pixels.dtype == np.bool_ or pixels.ndim != 2:
         return page
     return replace(page, pixels=pixels > np.iinfo(pixels.dtype).max // 2)
+
+
+def in_colour(page: Page) -> Page:
+    """The page with 8 bits a channel in its two colours, grey if both are; other pages are returned unchanged."""
+    if page.ink_and_paper is None:
+        return page
+    is_paper = page.pixels if page.pixels.dtype == np.bool_ else page.pixels > np.iinfo(page.pixels.dtype).max // 2
+    ink, paper = np.array(page.ink_and_paper, np.uint8)
+    rgb = np.where(is_paper[..., None], paper, ink)
+    pixels = np.ascontiguousarray(rgb[..., 0]) if is_grey(rgb) and page.icc is None else rgb
+    return replace(page, pixels=pixels, bilevel=False, ink_and_paper=None)
 
 
 def orientation(image: Image.Image) -> int:
@@ -95,6 +119,29 @@ def _exif_tag(image: Image.Image, tag: int) -> Any:
         return image.getexif().get(tag)
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error):
         return None
+
+
+def _two_colours(image: Image.Image, bits: int) -> tuple[Colour, Colour] | None:
+    """The colours of an image of one bit a pixel with a palette, as seen on white paper, the darker first.
+
+    A GIF, whose table of colours may have more places than it needs, has one bit if it uses two places.
+    """
+    if image.mode != "P" or (bits != 1 and image.format != "GIF"):
+        return None
+    indices = [0, 1] if bits == 1 else np.unique(np.asarray(image)).tolist()
+    if len(indices) != 2:
+        return None
+    both = image.crop((0, 0, 2, 1))
+    both.putdata(indices)
+    rgb = np.asarray(_on_white(both)[0].convert("RGB"))[0]
+    ink, paper = (tuple(colour.tolist()) for colour in rgb[np.argsort(rgb @ LUMA, kind="stable")])
+    return (ink, paper) if ink != paper else None
+
+
+def _black_on_white(pixels: np.ndarray, paper: Colour) -> np.ndarray:
+    """Pixels, grey (H, W) or RGB (H, W, 3), with white for those of the colour `paper` and black for the others."""
+    rgb = pixels if pixels.ndim == 3 else pixels[..., None]
+    return np.where((rgb == paper).all(axis=-1), np.uint8(255), np.uint8(0))
 
 
 def _is_bilevel(image: Image.Image) -> bool:

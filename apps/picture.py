@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastdiff.apps.images import open_images, reading
 from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page, orientation, upright
+from fastdiff.apps.page import Page, in_colour, orientation, upright
 from fastdiff.solvers.errors import UsageError
 
 SUFFIXES = IMAGE_SUFFIXES
@@ -48,7 +48,7 @@ def read(path: Path) -> Picture:
     with open_images(path) as document:
         if document.count > 1:
             raise UsageError(f"{path.name} has {document.count} pages: a picture has one")
-        page = document.page(0)
+        page = in_colour(document.page(0))
         with reading(path):
             layer = _layer(document.image) if document.image.has_transparency_data else None
     return Picture(page, layer)

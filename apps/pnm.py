@@ -30,7 +30,7 @@ def encode(pixels: np.ndarray, kind: str, comment: str = "") -> bytes:
     size = "".join(f"# {line}\n" for line in comment.splitlines()) + f"{width} {height}\n"
     if kind == "pbm":
         if pixels.dtype != np.bool_:
-            raise OutputError("PBM holds one bit a pixel, and the page has more: give --format png")
+            raise OutputError("PBM holds black and white, and the page has other colours: give --format png")
         return f"P4\n{size}".encode() + np.packbits(~pixels, axis=1).tobytes()
     if kind == "pgm" and pixels.ndim == 3:
         raise OutputError("PGM holds grey, and the page is in colour: give --format png")

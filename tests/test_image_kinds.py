@@ -142,7 +142,9 @@ def test_one_bit_is_seen_in_every_kind_that_has_it(tmp_path: Path) -> None:
     two = Image.fromarray(BITS.astype(np.uint8)).convert("P")
     two.putpalette([0, 0, 128, 255, 255, 200])
     two.save(tmp_path / "blue.png", bits=1)
-    assert not first_page(tmp_path / "blue.png").bilevel
+    blue = first_page(tmp_path / "blue.png")
+    assert blue.bilevel and blue.ink_and_paper == ((0, 0, 128), (255, 255, 200))
+    np.testing.assert_array_equal(blue.pixels > 127, BITS)
     two.putpalette([0, 0, 0, 255, 255, 255])
     two.save(tmp_path / "eight.bmp")  # of two colours, with 8 bits
     np.testing.assert_array_equal(first_page(tmp_path / "eight.bmp").pixels > 127, BITS)

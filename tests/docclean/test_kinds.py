@@ -45,7 +45,9 @@ def every_kind(folder: Path) -> None:
     cv2.imwrite(str(folder / "r.ppm"), (COLOUR[..., ::-1]).astype(np.uint16) * 257)
     tifffile.imwrite(folder / "s.tif", COLOUR.astype(np.uint16) * 257, photometric="rgb", byteorder=">")
     colour.convert("CMYK").save(folder / "t.tif", compression="tiff_lzw")
-    colour.quantize(64).save(folder / "u.gif", comment=b"from the attic")
+    stamped = COLOUR.copy()
+    stamped[60:80, 20:60] = 200, 40, 40  # a third colour: two would take one bit
+    Image.fromarray(stamped).quantize(64).save(folder / "u.gif", comment=b"from the attic")
     colour.save(folder / "v.png", format="JPEG", quality=98, exif=exif)  # is no PNG
 
 
