@@ -74,9 +74,9 @@ class Enhancer:
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
-        seen = colour.shares(pixels) if in_colour else grey
+        seen = colour.normalize(pixels) if in_colour else grey
         if restorer.pair.channels == 3:
-            restored = on_white_paper(restorer, seen, key)
+            restored = restore_on_white(restorer, seen, key)
         else:
             restored = restorer(torch.from_numpy(seen), key).numpy()
         if task == "deblur":
@@ -104,8 +104,8 @@ class Enhancer:
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
 
-def on_white_paper(restorer: Restorer, page: np.ndarray, key: int) -> np.ndarray:
-    """The page restored as if its paper were white, as colour networks are trained; coloured paper stays coloured.
+def restore_on_white(restorer: Restorer, page: np.ndarray, key: int) -> np.ndarray:
+    """Restores a page divided by its paper, as colour networks are trained; coloured paper gets its colour back.
 
     `page` and the result are float32 (H, W) or (H, W, 3) in [0, 1].
     """
