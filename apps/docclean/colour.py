@@ -11,11 +11,11 @@ BAND = 512  # rows worked on at a time
 
 def luma(pixels: np.ndarray) -> np.ndarray:
     """uint8 or uint16, RGB (H, W, 3) or grey (H, W) -> float32 (H, W) in [0, 1], Rec. 601."""
-    return shares(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels)
+    return normalize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels)
 
 
-def shares(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 of any shape -> float32 of that shape in [0, 1], 1 = white."""
+def normalize(pixels: np.ndarray) -> np.ndarray:
+    """Converts uint8 or uint16 of any shape to float32 in [0, 1], 1 = white."""
     return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
 
 

@@ -77,7 +77,7 @@ class Enhancer:
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer(task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
-        seen = colour.shares(pixels) if in_colour else grey
+        seen = colour.normalize(pixels) if in_colour else grey
         restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
             restored = beside_the_seen(restored, seen)

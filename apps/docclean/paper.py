@@ -1,4 +1,4 @@
-"""The paper of a colour page: what its pixels are divided by, so that paper is white whatever its colour and light."""
+"""Measures the colour of a page's paper; a page divided by it has white paper."""
 
 import colorsys
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ AGED = 0.75  # darker warm paper is brown with age, whatever its saturation
 
 @dataclass(frozen=True)
 class Paper:
-    """The colour of most of a page's paper, RGB float32 (3,) in (0, 1]; white where there is no such paper."""
+    """The colour of most of a page's paper, RGB float32 (3,) in (0, 1]; white if none was found."""
 
     colour: np.ndarray
 
     @property
     def tinted(self) -> bool:
-        """Whether it is coloured paper, whose colour stays, rather than white paper that aged or was lit."""
+        """True for coloured paper, False for white paper that aged or was badly lit."""
         hue, saturation, value = colorsys.rgb_to_hsv(*self.colour.tolist())
         if WARM[0] <= 360 * hue <= WARM[1]:
             return saturation >= WARM_TINT and value >= AGED
@@ -36,9 +36,10 @@ class Paper:
 
 
 def measure(page: np.ndarray) -> Paper:
-    """The paper of a page, float32 (H, W) or RGB (H, W, 3) in [0, 1].
+    """Measures the paper of a page, float32 (H, W) or RGB (H, W, 3) in [0, 1].
 
-    It is the brightest lightness that LEAST of the page has between its strokes, unless FEW of its pixels are brighter.
+    Paper is the brightest lightness that a share LEAST of the page has between its strokes. None is found if a share
+    FEW of the pixels is more than BRIGHTER times as bright.
     """
     height, width = (max(int(length * SAMPLE), 1) for length in page.shape[:2])
     small = cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA)

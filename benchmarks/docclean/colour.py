@@ -1,4 +1,4 @@
-"""Rendered colour pages of held-out fonts and photographs: what is kept of their content and removed of their dirt."""
+"""Rendered colour pages of held-out fonts and photographs: errors of their content and of their paper, by kind."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import numpy as np
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
+from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import CONTENT, KINDS, ColourPage, ColourRenderer
-from fastdiff.training.docclean.colour_pool import photographs
+from fastdiff.training.docclean.colour_pool import load_photographs
 from fastdiff.training.docclean.column import held_out
 
 PAGES = 35  # every kind under every profile
@@ -22,7 +22,7 @@ MEASURES = ("content before", "content", "chroma before", "chroma", "dirt before
 def run(setup: Setup) -> Section:
     enhance = setup.enhancer("clean")
     faces = [face for family in held_out() for face in family]
-    renderer = ColourRenderer({style: [faces] for style in STYLES}, photographs(held_out=True), SIDE)
+    renderer = ColourRenderer({style: [faces] for style in STYLES}, load_photographs(held_out=True), SIDE)
     bank = textures.make(np.random.default_rng(SEED), count=8)
     rows: list[dict[str, Any]] = []
     strips = []
@@ -31,7 +31,7 @@ def run(setup: Setup) -> Section:
         profile = list(PROFILES)[index % len(PROFILES)]
         page = renderer.page(rng, kind=list(KINDS)[index // len(PROFILES) % len(KINDS)])
         back = _shares(renderer.page(rng).pixels)
-        scene = Scene(back, page.x_height, bank, white(rng, page.neutral, profile))
+        scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         before = np.round(255 * degrade_colour(rng, _shares(page.pixels), scene, profile)).astype(np.uint8)
         after = enhance(before, index).pixels
         rows.append({"kind": page.kind, "profile": profile} | _measured(page, before, after))

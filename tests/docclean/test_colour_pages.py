@@ -8,8 +8,8 @@ from PIL import ImageFont
 
 from fastdiff.apps.docclean.paper import Paper
 from fastdiff.training.docclean import losses, marks, palette, pictures, textures
-from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, undecidable
-from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, degrade_colour, white
+from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, is_undecidable
+from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import store
 from fastdiff.training.docclean.fonts import FAMILIES, Face
@@ -45,7 +45,7 @@ def test_a_seed_draws_the_same_page(renderer: ColourRenderer, kind: str) -> None
 
 def test_the_palest_pencil_leaves_its_grey_on_white_paper() -> None:
     page = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    marks.signature(np.random.default_rng(0), page, np.full(3, 200 / 255, np.float32))
+    marks.draw_signature(np.random.default_rng(0), page, np.full(3, 200 / 255, np.float32))
     assert page.min() == 200 and np.count_nonzero(page[..., 0] == 200) > 100
     assert np.ptp(page, axis=-1).max() == 0
 
@@ -62,13 +62,13 @@ def test_text_under_highlighter_stays_dark_and_paper_takes_its_colour() -> None:
 def test_the_application_tells_coloured_paper_from_aged_paper() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):
-        assert Paper(palette.tint(rng)).tinted
-        assert not Paper(palette.aged(rng, rng.uniform(0.55, 1))).tinted
+        assert Paper(palette.choose_tint(rng)).tinted
+        assert not Paper(palette.choose_aged(rng, rng.uniform(0.55, 1))).tinted
 
 
 def test_halftones_keep_the_tones_of_their_picture() -> None:
     ramp = np.repeat(np.linspace(0, 255, 240, dtype=np.uint8)[None, :, None], 240, axis=0).repeat(3, axis=2)
-    printed = [pictures.halftone(np.random.default_rng(seed), ramp).mean((0, 2)) for seed in range(6)]
+    printed = [pictures.print_halftone(np.random.default_rng(seed), ramp).mean((0, 2)) for seed in range(6)]
     for tones in printed:
         assert np.corrcoef(cv2.blur(tones[None], (40, 1))[0], np.arange(240))[0, 1] > 0.98
 
@@ -88,7 +88,8 @@ def page() -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 def test_degraded_shapes_stay_where_they_are(page: np.ndarray, bank: textures.Bank, profile: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    degraded = degrade_colour(rng, page, Scene(np.ones_like(page), 12.0, bank, white(rng, True, profile)), profile)
+    scene = Scene(np.ones_like(page), 12.0, bank, choose_white(rng, True, profile))
+    degraded = degrade_colour(rng, page, scene, profile)
     assert degraded.dtype == np.float32 and degraded.min() >= 0 and degraded.max() <= 1
     assert np.array_equal(np.round(degraded * 255) / np.float32(255), degraded)
     details = [picture[..., 1] - cv2.GaussianBlur(picture[..., 1], (0, 0), 8) for picture in (page, degraded)]
@@ -128,10 +129,11 @@ def test_paper_of_any_colour_is_divided_out_and_turns_white(tmp_path, profile: s
 
 def test_neutral_paper_ages_and_coloured_paper_does_not() -> None:
     rng = np.random.default_rng(1)
-    aged, coloured = (np.array([white(rng, neutral, "archive") for _ in range(200)]) for neutral in (True, False))
+    whites = ([choose_white(rng, neutral, "archive") for _ in range(200)] for neutral in (True, False))
+    aged, coloured = (np.array(each) for each in whites)
     assert np.ptp(aged, axis=1).max() > 0.15 and aged.max(axis=1).min() < 0.6
     assert np.ptp(coloured, axis=1).max() < 0.1 and coloured.min() > 0.8
-    assert (white(rng, True, "clean") == 1).all()
+    assert (choose_white(rng, True, "clean") == 1).all()
 
 
 def test_pencil_highlighter_and_hair_lines_are_content(tmp_path) -> None:
@@ -146,12 +148,12 @@ def test_pencil_highlighter_and_hair_lines_are_content(tmp_path) -> None:
 
 def test_a_plain_grey_area_without_paper_is_undecidable_and_a_coloured_or_textured_one_is_not() -> None:
     grey = np.full((64, 64, 3), 0.8, np.float32)
-    assert undecidable(grey)
-    assert not undecidable(grey * np.array([1, 0.9, 0.6], np.float32))
-    assert not undecidable(grey * np.linspace(0.6, 1, 64, dtype=np.float32)[:, None])
+    assert is_undecidable(grey)
+    assert not is_undecidable(grey * np.array([1, 0.9, 0.6], np.float32))
+    assert not is_undecidable(grey * np.linspace(0.6, 1, 64, dtype=np.float32)[:, None])
     beside = grey.copy()
     beside[:, :4] = 1
-    assert not undecidable(beside)
+    assert not is_undecidable(beside)
 
 
 def test_the_same_seed_gives_the_same_patches_and_a_later_start_others(renderer: ColourRenderer, tmp_path) -> None:
@@ -166,8 +168,8 @@ def test_lost_content_costs_more_than_dirt_that_is_left() -> None:
     clean = torch.ones(1, 3, 32, 32)
     clean[..., :16] = 0.7
     bleached, dirty = torch.ones_like(clean), torch.full_like(clean, 0.7)  # wrong in one half each, by the same
-    edges = 0.1 * losses.edges(bleached, clean)
-    assert edges == pytest.approx(0.1 * losses.edges(dirty, clean).item(), rel=1e-4)
-    lost, left = (losses.keeping(x, clean) - edges for x in (bleached, dirty))
+    edges = 0.1 * losses.edge_distance(bleached, clean)
+    assert edges == pytest.approx(0.1 * losses.edge_distance(dirty, clean).item(), rel=1e-4)
+    lost, left = (losses.weighted_restoration(x, clean) - edges for x in (bleached, dirty))
     assert lost / left == pytest.approx(losses.LOSS, rel=1e-3)
-    assert losses.keeping(clean, clean) == 0
+    assert losses.weighted_restoration(clean, clean) == 0

@@ -22,12 +22,14 @@ SHIFT = (-0.2, 0.0, 0.1)  # of red, green and blue, by the network below
 
 
 def weights(folder: Path, size: Size, bias: tuple[float, ...]) -> Path:
-    """A network that adds `bias` to the channels of its input."""
-    net = Predictor(size)
-    torch.nn.init.zeros_(net.ending.weight)
-    net.ending.bias.data = torch.tensor(bias)
+    """A predictor that adds `bias` to the channels of its input, and a denoiser that finds no residual."""
+    tensors = {}
+    for name, net, shift in (("predictor", Predictor(size), bias), ("denoiser", ResidualDenoiser(size), (0.0,))):
+        torch.nn.init.zeros_(net.ending.weight)
+        net.ending.bias.data = torch.tensor(shift).expand(size.channels).clone()
+        tensors |= {f"{name}.{key}": value for key, value in net.state_dict().items()}
     path = folder / f"{size.channels}.safetensors"
-    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
+    save_file(tensors, path)
     return path
 
 
@@ -105,7 +107,7 @@ def test_a_grey_network_in_colour_does_the_same_to_grey_pictures(network: type) 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps on one page of letters on blue paper, begun with a grey network."""
+    """Two steps of both networks on one page of letters on blue paper, begun with grey ones."""
     folder = tmp_path_factory.mktemp("colour")
     letters = cv2.resize(text_page(40), (SIDE, SIDE))
     paper = np.array([190, 215, 250], np.uint8)
@@ -113,7 +115,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store(folder / "pool", [ColourPage(pixels, paper, 20.0, "text")], 1)
     (folder / "pool" / "origin.json").write_text(json.dumps({"pages": 1, "fonts": {}}))
     grey = weights(folder, Size(1, 4, 2), (0.1,))
-    options = ["--width", "4", "--levels", "2", "--batch", "2", "--steps", "2", "--stage", "predictor"]
+    options = ["--width", "4", "--levels", "2", "--batch", "2", "--steps", "2"]
     assert main(["train", "docclean", "--colour", "--folder", str(folder), "--start-from", str(grey), *options]) == 0
     return folder
 
@@ -132,8 +134,9 @@ def test_its_weights_clean_a_colour_page_through_the_command(trained: Path, tmp_
     page = np.full((90, 120, 3), (190, 215, 250), np.uint8)
     page[30:60, 30:60] = (19, 86, 50)
     Image.fromarray(page).save(tmp_path / "card.png")
-    options = ["--ocr", "none", "--task", "clean", "--force-clean", "--weights", str(trained / "docclean.safetensors")]
-    assert main(["docclean", str(tmp_path / "card.png"), "-o", str(tmp_path / "out"), *options]) == 0
+    options = ["--ocr", "none", "--task", "clean", "--force-clean", "--calls", "2"]
+    weights = ["--weights", str(trained / "docclean.safetensors")]
+    assert main(["docclean", str(tmp_path / "card.png"), "-o", str(tmp_path / "out"), *options, *weights]) == 0
     cleaned = np.array(Image.open(tmp_path / "out" / "card.png"))
     expected = np.minimum(page / page[0, 0] + 0.1, 1) * page[0, 0]  # what two steps leave of the grey network
     assert np.abs(cleaned - expected).max() < 6

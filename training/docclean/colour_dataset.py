@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.colour_degrade import Scene, degrade_colour, white
+from fastdiff.training.docclean.colour_degrade import Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import CONTENT
-from fastdiff.training.docclean.colour_pool import opened
+from fastdiff.training.docclean.colour_pool import open_pool
 from fastdiff.training.docclean.dataset import MARGIN
 
 Rng = np.random.Generator
@@ -26,7 +26,7 @@ GREY = 0.1  # chroma below which an area is as good as neutral
 
 @dataclass(frozen=True)
 class ColourMixture:
-    """How often each profile of `degrade_colour` is drawn, and the side of a patch in pixels."""
+    """The frequency of each profile of `degrade_colour`, and the side of a patch in pixels."""
 
     side: int = 192
     profiles: dict[str, float] = field(
@@ -36,7 +36,7 @@ class ColourMixture:
 
 @dataclass(frozen=True)
 class Sample:
-    """A pair, float32 (side, side, 3), on paper that is white, 1, when clean; the page's kind and the profile."""
+    """A pair, float32 (side, side, 3), with its page's kind and its profile; clean paper is 1."""
 
     degraded: np.ndarray
     clean: np.ndarray
@@ -45,7 +45,7 @@ class Sample:
 
     @property
     def content(self) -> np.ndarray:
-        """Where something is printed or drawn on the paper, bool (side, side)."""
+        """The pixels with print or drawing on them, bool (side, side)."""
         return self.clean.min(axis=-1) < 1 - CONTENT
 
 
@@ -67,11 +67,11 @@ class ColourPatches(IterableDataset):
             yield degraded, clean
 
     def samples(self) -> Iterator[Sample]:
-        """The same stream, with what is known about each pair."""
+        """Yields the same stream with the kind and profile of each pair."""
         worker = get_worker_info()
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
-        pool = opened(self.folder)
+        pool = open_pool(self.folder)
         names, chances = list(self.mixture.profiles), list(self.mixture.profiles.values())
         inner = slice(MARGIN, MARGIN + self.mixture.side)
         while True:
@@ -81,16 +81,16 @@ class ColourPatches(IterableDataset):
             neutral = bool(paper.min() == 1)
             clean, zoom = self.cut(rng, pool.pages[index])
             on_white = np.minimum(clean[inner, inner] / paper, 1)
-            if undecidable(on_white):
+            if is_undecidable(on_white):
                 continue
             back, _ = self.cut(rng, pool.pages[behind])
-            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, white(rng, neutral, profile))
+            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, choose_white(rng, neutral, profile))
             image = degrade_colour(rng, clean, scene, profile)[inner, inner]
-            found = measured(rng, scene.white * paper, missable=neutral)
+            found = measure_with_error(rng, scene.white * paper, missable=neutral)
             yield Sample(image / found, on_white, pool.kinds[index], profile)
 
     def cut(self, rng: Rng, page: np.ndarray) -> tuple[np.ndarray, float]:
-        """A random piece of a page, zoomed, float32 (side, side, 3), and its zoom."""
+        """Cuts a random piece of a page; returns it zoomed, float32 (side, side, 3), and the zoom."""
         side = self.mixture.side + 2 * MARGIN
         zoom = float(rng.uniform(0.7, 1.25)) if rng.random() < 0.7 else 1.0
         reach = min(int(np.ceil(side / zoom)), page.shape[0])
@@ -102,15 +102,15 @@ class ColourPatches(IterableDataset):
         return piece.astype(np.float32) / 255, zoom
 
 
-def measured(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarray:
-    """The paper of a page (3,) as it is measured: nearly right, or missed and taken for white."""
+def measure_with_error(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarray:
+    """Simulates `paper.measure` for the true paper (3,): a small error, or missed and taken for white."""
     if missable and rng.random() < MISSED:
         return np.ones(3, np.float32)
     return (paper * rng.normal(1, 0.04) * rng.normal(1, 0.008, 3)).astype(np.float32)
 
 
-def undecidable(clean: np.ndarray) -> bool:
-    """Whether a patch, on white paper, is a plain and nearly grey area without paper, (side, side, 3).
+def is_undecidable(clean: np.ndarray) -> bool:
+    """True if a patch (side, side, 3) is a plain and nearly grey area without paper.
 
     Degraded, it looks like paper that is to become white.
     """

@@ -1,4 +1,4 @@
-"""From a clean colour patch to what a scanner or camera makes of it; shapes stay where they are.
+"""Degrades clean colour patches as scanners and cameras do, without moving shapes.
 
 Steps take and give float32 (side, side, 3) in [0, 1]. Fields of paper, folds, stains and light are those of `degrade`,
 made on a blank page and multiplied into the colours.
@@ -22,10 +22,9 @@ OPTICS = 0.2  # largest defocus, in glyph heights: more is a task of its own
 
 @dataclass(frozen=True)
 class Scene:
-    """What the steps of one patch share: its back page (side, side, 3), its x-height, and the colour of white (3,).
+    """The inputs that all steps of a patch share: its back page (side, side, 3), x-height, textures, and `white` (3,).
 
-    `white` is what paper and light make of white: the page's paper, if it is to become white, its exposure, and the
-    white balance.
+    `white` is the colour in which white appears: the aged paper times exposure and white balance.
     """
 
     back: np.ndarray
@@ -38,19 +37,19 @@ class Scene:
         return np.ones(self.back.shape[:2], np.float32)
 
 
-def white(rng: Rng, neutral: bool, profile: str) -> np.ndarray:
-    """What a profile makes of white: of neutral paper, which may have aged, or of coloured paper, which has not."""
+def choose_white(rng: Rng, neutral: bool, profile: str) -> np.ndarray:
+    """Draws `Scene.white` for a profile. Neutral paper may have aged; coloured paper has not."""
     if profile == "clean":
         return np.ones(3, np.float32)
     drift = np.clip(rng.normal(0, DRIFT, 3), -2 * DRIFT, 2 * DRIFT)
     if not neutral:
         return (rng.uniform(0.85, 1.02) * (1 + 0.5 * drift)).astype(np.float32)
-    paper = palette.aged(rng, rng.uniform(DARKEST.get(profile, 0.8), 1))
+    paper = palette.choose_aged(rng, rng.uniform(DARKEST.get(profile, 0.8), 1))
     return (paper * rng.uniform(0.8, 1.03) * (1 + drift)).astype(np.float32)
 
 
 def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> np.ndarray:
-    """A degraded version of `clean`, float32 (side, side, 3), of whole grey levels.
+    """Returns a degraded version of `clean`, float32 (side, side, 3), quantised to 8 bits.
 
     Profiles: "scan" (an office scanner), "phone" (uneven light, shadows), "stain" (dirty and folded paper), "archive"
     (old paper and show-through), "clean" (almost nothing).
@@ -58,11 +57,11 @@ def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> n
     image = clean
     for step in PROFILES[profile]:
         image = step(rng, image, scene)
-    return codec(rng, np.clip(sensor(rng, image, weak=profile == "clean"), 0, 1))
+    return compress(rng, np.clip(add_sensor_noise(rng, image, weak=profile == "clean"), 0, 1))
 
 
-def faded(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Ink that is a little paler than it was, here and there on the paper's grain."""
+def fade_ink(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Makes ink a little paler, in places unevenly along the paper's grain."""
     strength = np.full(image.shape[:2], rng.uniform(0.78, 1), np.float32)
     if rng.random() < 0.35:
         strength *= np.clip(0.85 + 0.15 * crop(rng, scene.bank.grain, image.shape[0]), 0.5, 1)
@@ -70,8 +69,8 @@ def faded(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return ground - (ground - image) * strength[..., None]
 
 
-def show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """The mirrored back page in its colours, blurred and pale."""
+def add_show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Multiplies by the mirrored, blurred and pale back page in half of the patches."""
     if rng.random() > 0.5:
         return image
     sigma = max(scene.x_height * rng.uniform(0.06, 0.25), 0.8)
@@ -80,32 +79,32 @@ def show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * (1 - (1 - back) * depth[..., None])
 
 
-def paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Paper that is not white and has a grain, black that is not black."""
+def apply_paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Multiplies by `Scene.white` and the paper's grain, and lifts black."""
     image = image ** rng.uniform(0.95, 1.2)
     black = rng.uniform(0, 0.12)
     texture = rng.uniform(0, 0.04) * crop(rng, scene.bank.grain, image.shape[0], (0.5, 4))
     return scene.white * (black + (1 - black) * image) * (1 + texture[..., None])
 
 
-def stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Blots, rings and foxing of water, coffee or rust: brown and yellow, seldom grey."""
+def add_stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Adds blots, rings and foxing: brown and yellow, in a quarter of the patches grey."""
     depth = 1 - degrade.stains(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
     brown = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.4, 0.8), rng.uniform(0.7, 1)], np.float32)
     absorbed = brown if rng.random() < 0.75 else np.full(3, 0.8, np.float32)
     return image * (1 - depth * absorbed)
 
 
-def crumpled(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+def crumple(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * degrade.crumpled(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
-def speckle(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+def add_speckle(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * degrade.speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
-def light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Slowly varying light, of slowly varying colour, and the shadow in a binding along one edge."""
+def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Applies smooth illumination of smoothly varying colour, and in places a binding shadow along one edge."""
     side = image.shape[0]
     field = np.clip(1 + rng.uniform(0, 0.12) * cloud(rng, side, 1), 0.6, 1.1)[..., None]
     if rng.random() < 0.3:
@@ -117,20 +116,20 @@ def light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * field.astype(np.float32)
 
 
-def uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """The light of a room on a page before a camera: gradients, and soft or hard shadows that are a little bluish."""
+def apply_uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Applies the illumination of a page before a camera: gradients, and soft or hard bluish shadows."""
     field = degrade.light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
     field = field / np.quantile(field, rng.uniform(0.3, 1))
     bluish = np.array([1 + rng.uniform(0, 0.15), 1, 1 - rng.uniform(0, 0.15)], np.float32)
     return image * field[..., None].astype(np.float32) ** bluish
 
 
-def soft(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+def soften(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0)) if rng.random() < 0.6 else image
 
 
-def optics(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """A lens a little out of focus, or a hand that shook a little."""
+def blur(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Blurs half of the patches by a little defocus or camera shake."""
     glyph = 1.4 * scene.x_height
     if rng.random() < 0.5:
         return image
@@ -139,12 +138,12 @@ def optics(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
-def resolution(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+def lower_resolution(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return degrade.resolution(rng, image, image, scene.x_height, scene.bank)
 
 
-def sensor(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:
-    """Noise of every channel on its own or of all alike, fine or coarse; now and then dead pixels."""
+def add_sensor_noise(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:
+    """Adds noise, per channel or common, fine or coarse; in some patches dead pixels."""
     sigma = rng.uniform(0, 0.004) if weak else rng.uniform(0, 0.03)
     shape = image.shape if rng.random() < 0.6 else (*image.shape[:2], 1)
     noise: np.ndarray = rng.standard_normal(shape, np.float32) * np.float32(sigma)
@@ -156,8 +155,8 @@ def sensor(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:
     return image + noise
 
 
-def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """JPEG, its colours at half resolution, or not; always whole levels."""
+def compress(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Quantises to 8 bits and compresses half of the patches as JPEG, mostly with 4:2:0 chroma."""
     levels = np.round(image * 255).astype(np.uint8)
     if rng.random() < 0.5:
         halved = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if rng.random() < 0.8 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
@@ -169,9 +168,12 @@ def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
 
 Step = Callable[[Rng, np.ndarray, Scene], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
-    "scan": (faded, show_through, paper, light, optics, soft),
-    "phone": (faded, paper, crumpled, uneven_light, optics, soft, resolution),
-    "stain": (faded, paper, stains, crumpled, light, soft),
-    "archive": (faded, show_through, paper, stains, crumpled, light, speckle, soft, resolution),
+    "scan": (fade_ink, add_show_through, apply_paper, apply_light, blur, soften),
+    "phone": (fade_ink, apply_paper, crumple, apply_uneven_light, blur, soften, lower_resolution),
+    "stain": (fade_ink, apply_paper, add_stains, crumple, apply_light, soften),
+    "archive": (
+        fade_ink, add_show_through, apply_paper, add_stains, crumple, apply_light, add_speckle, soften,
+        lower_resolution,
+    ),
     "clean": (),
-}
+}  # fmt: skip

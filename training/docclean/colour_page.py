@@ -1,4 +1,4 @@
-"""Clean pages in colour: everything that restoration keeps, on white or coloured paper."""
+"""Renders clean colour pages, whose every mark is content, on white or coloured paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ColourPage:
 
     @property
     def neutral(self) -> bool:
-        """Whether its paper is white."""
+        """True if the paper is white."""
         return bool(self.paper.min() == 255)
 
 
@@ -46,12 +46,12 @@ class ColourRenderer:
         self.photos, self.side = photos, side
 
     def page(self, rng: Rng, kind: str | None = None) -> ColourPage:
-        """One page of a kind of KINDS, by default of a random one."""
+        """Draws a page of a kind of KINDS, by default of a random one."""
         kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
         grey = self.text.page(rng)
         if rng.random() < BLANK:
             _clear(rng, grey.pixels)
-        pixels = inked(rng, grey.pixels)
+        pixels = print_inks(rng, grey.pixels)
         match kind:
             case "letter":
                 self._letter(rng, pixels, grey.x_height)
@@ -61,35 +61,36 @@ class ColourRenderer:
                 for _ in range(rng.integers(2, 5)):
                     self._place(rng, pixels, self._figure(rng, kind))
         if rng.random() < 0.3:
-            marks.rules(rng, pixels)
+            marks.draw_rules(rng, pixels)
         if rng.random() < 0.1:
-            marks.discs(rng, pixels)
+            marks.draw_discs(rng, pixels)
         if rng.random() < CORNER:
             _corner(rng, pixels)
         paper = np.full(3, 255, np.uint8)
         if rng.random() < TINTED:
-            paper = np.round(palette.tint(rng) * 255).astype(np.uint8)
+            paper = np.round(palette.choose_tint(rng) * 255).astype(np.uint8)
             pixels = np.round(pixels * (paper / np.float32(255))).astype(np.uint8)
         return ColourPage(pixels, paper, grey.x_height, kind)
 
     def _letter(self, rng: Rng, page: np.ndarray, x_height: float) -> None:
         face = self.text.face
         for _ in range(rng.integers(1, 4)):
-            marks.signature(rng, page, palette.strong(rng) if rng.random() < 0.8 else palette.ink(rng))
+            colour = palette.choose_strong(rng) if rng.random() < 0.8 else palette.choose_ink(rng)
+            marks.draw_signature(rng, page, colour)
         for _ in range(rng.integers(0, 4)):
-            words = self.text.writer.word(rng), figures.code(rng)
+            words = self.text.writer.word(rng), figures.choose_code(rng)
             marks.stamp(rng, page, face(rng, str(rng.choice(["sans", "serif", "mono"]))), words)
         if rng.random() < 0.6:
             marks.highlight(rng, page, 1.6 * x_height)
         if rng.random() < 0.5:
-            marks.handwriting(rng, page, face(rng, "hand"), self._note(rng), palette.strong(rng))
+            marks.write_note(rng, page, face(rng, "hand"), self._note(rng), palette.choose_strong(rng))
 
     def _pencil(self, rng: Rng, page: np.ndarray) -> None:
         for _ in range(rng.integers(2, 6)):
-            marks.signature(rng, page, palette.pencil(rng), widest=3)
+            marks.draw_signature(rng, page, palette.choose_pencil(rng), widest=3)
         for _ in range(rng.integers(2, 6)):
             style, grain = str(rng.choice(["hand", "sans"], p=[0.7, 0.3])), rng.uniform(0, 0.6)
-            marks.handwriting(rng, page, self.text.face(rng, style), self._note(rng), palette.pencil(rng), grain)
+            marks.write_note(rng, page, self.text.face(rng, style), self._note(rng), palette.choose_pencil(rng), grain)
 
     def _note(self, rng: Rng) -> str:
         return self.text.writer.paragraph(rng, 1)[: int(rng.integers(6, 40))]
@@ -97,8 +98,8 @@ class ColourRenderer:
     def _figure(self, rng: Rng, kind: str) -> np.ndarray:
         height, width = (int(rng.uniform(120, self.side * 0.75)) for _ in range(2))
         if kind == "photo":
-            picture = pictures.photograph(rng, self.photos, height, width)
-            return pictures.halftone(rng, picture) if rng.random() < 0.2 else picture
+            picture = pictures.crop_photograph(rng, self.photos, height, width)
+            return pictures.print_halftone(rng, picture) if rng.random() < 0.2 else picture
         if kind == "card":
             return self._card(rng)
         choice: tuple[figures.Figure, ...] = figures.CHARTS if kind == "chart" else figures.PANELS
@@ -111,24 +112,25 @@ class ColourRenderer:
         return drawing.pixels()
 
     def _card(self, rng: Rng) -> np.ndarray:
-        """An identity card or a certificate: patterned tinted ground, a portrait, lines of data."""
+        """Draws an identity card: patterned tinted ground, a portrait, lines of data."""
         width = int(rng.uniform(280, 560))
         height = int(width * 0.63)
-        card = self._drawn(rng, figures.guilloche, height, width)
-        ground = palette.hsv(rng.uniform(0, 360), rng.uniform(0.03, 0.3), rng.uniform(0.85, 1))
+        card = self._drawn(rng, figures.draw_guilloche, height, width)
+        ground = palette.from_hsv(rng.uniform(0, 360), rng.uniform(0.03, 0.3), rng.uniform(0.85, 1))
         card = np.minimum(card, np.round(ground * 255).astype(np.uint8))
         tall = int(height * rng.uniform(0.5, 0.75))
         wide = int(tall * 0.78)
-        face = pictures.portrait(rng, tall, wide)
+        face = pictures.draw_portrait(rng, tall, wide)
         if rng.random() < 0.25:
-            face = pictures.photograph(rng, self.photos, tall, wide)
+            face = pictures.crop_photograph(rng, self.photos, tall, wide)
         top, left = int(height * 0.18), int(rng.choice([width * 0.05, width * 0.95 - wide]))
         card[top : top + tall, left : left + wide] = face
-        cv2.rectangle(card, (0, 0), (width - 1, height - 1), figures.rgb(palette.ink(rng)), int(rng.integers(1, 3)))
+        frame = figures.to_rgb(palette.choose_ink(rng))
+        cv2.rectangle(card, (0, 0), (width - 1, height - 1), frame, int(rng.integers(1, 3)))
         return card
 
     def _place(self, rng: Rng, page: np.ndarray, figure: np.ndarray) -> None:
-        """Clears a piece of the page with a margin around it, and puts the figure there; it may run off the edge."""
+        """Clears a part of the page, with a margin, and puts the figure there; the figure may run off the edge."""
         height, width = figure.shape[:2]
         top, left = (int(rng.uniform(-0.15 * length, self.side - 0.7 * length)) for length in (height, width))
         margin = int(rng.uniform(0, 14))
@@ -139,8 +141,8 @@ class ColourRenderer:
         target[:] = part[: target.shape[0], : target.shape[1]]
 
 
-def inked(rng: Rng, grey: np.ndarray) -> np.ndarray:
-    """A grey page (H, W), white paper, printed in one or several inks: RGB uint8 (H, W, 3).
+def print_inks(rng: Rng, grey: np.ndarray) -> np.ndarray:
+    """Prints a grey page (H, W) in one or several inks on white paper; returns RGB uint8 (H, W, 3).
 
     Inks change only between lines of text, at rows without ink.
     """
@@ -149,7 +151,7 @@ def inked(rng: Rng, grey: np.ndarray) -> np.ndarray:
     bounds = [0, *changes.tolist(), len(grey)]
     page = np.empty((*grey.shape, 3), np.uint8)
     for first, last in pairwise(bounds):
-        ink = palette.ink(rng)
+        ink = palette.choose_ink(rng)
         page[first:last] = np.round(255 * ink + grey[first:last, :, None] * (1 - ink))
     return page
 
@@ -161,7 +163,7 @@ def _clear(rng: Rng, grey: np.ndarray) -> None:
 
 
 def _corner(rng: Rng, page: np.ndarray) -> None:
-    """A dark area along one edge, solid and with a hard border."""
+    """Fills a band along one edge with a dark colour, as a scanner's lid does."""
     wide = int(rng.uniform(10, 120))
     shade = np.full(3, rng.uniform(0, 70))
     view = np.rot90(page, int(rng.integers(4)))

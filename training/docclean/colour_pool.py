@@ -17,7 +17,7 @@ from fastdiff.training.prior.photos import SCIKIT_IMAGE, Photo, listed, read
 
 @dataclass(frozen=True)
 class ColourPool:
-    """Clean pages and what is known about each."""
+    """Clean pages, and the paper, x-height and kind of each."""
 
     pages: np.ndarray  # (N, SIDE, SIDE, 3) uint8, on disk
     papers: np.ndarray  # (N, 3) uint8
@@ -44,7 +44,7 @@ def fill(folder: Path, pages: int, seed: int) -> None:
     if (folder / "pages.npy").exists():
         return
     styles, photos = by_style(), _photos(held_out=False)
-    renderer = ColourRenderer(styles, photographs(held_out=False), SIDE)
+    renderer = ColourRenderer(styles, load_photographs(held_out=False), SIDE)
     store(folder, (renderer.page(np.random.default_rng([seed, index])) for index in range(pages)), pages)
     families = sorted({faces[0].family for style in styles.values() for faces in style})
     whose = {photo.path.name: f"{photo.author}, {photo.licence}" for photo in photos}
@@ -70,8 +70,8 @@ def store(folder: Path, drawn: Iterable[ColourPage], count: int) -> None:
     partial.rename(folder / "pages.npy")
 
 
-def opened(folder: Path) -> ColourPool:
-    """The pool in a folder."""
+def open_pool(folder: Path) -> ColourPool:
+    """Opens the pool in a folder."""
     return ColourPool(
         np.load(folder / "pages.npy", mmap_mode="r"),
         np.load(folder / "papers.npy"),
@@ -80,8 +80,8 @@ def opened(folder: Path) -> ColourPool:
     )
 
 
-def photographs(held_out: bool) -> list[np.ndarray]:
-    """Those that pages of the pool are made with, or the few that never train: RGB uint8 (H, W, 3).
+def load_photographs(held_out: bool) -> list[np.ndarray]:
+    """Reads the photographs that the pool is made with, or the few held out: RGB uint8 (H, W, 3).
 
     Raises MissingError where none is installed.
     """
@@ -89,5 +89,5 @@ def photographs(held_out: bool) -> list[np.ndarray]:
 
 
 def _photos(held_out: bool) -> tuple[Photo, ...]:
-    """scikit-image's photographs are held out."""
+    """Returns the installed photographs; those of scikit-image are held out."""
     return tuple(photo for photo in listed() if (photo.path.name in SCIKIT_IMAGE) == held_out)

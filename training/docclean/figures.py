@@ -1,4 +1,4 @@
-"""Drawn figures of rendered colour pages: charts, tinted boxes, tables with fine rules, security patterns."""
+"""Draws the figures of rendered colour pages: charts, tinted boxes, tables with fine rules, security patterns."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -36,7 +36,7 @@ class Drawing:
         self.draw.line(scaled, colour, max(round(width * OVERSAMPLE), 1), joint="curve")
 
     def dotted(self, start: tuple[float, float], end: tuple[float, float], colour: Colour, dash: float, width: float):
-        """A line of dashes as long as the gaps between them."""
+        """Draws a line of dashes as long as the gaps between them."""
         a, b = np.array(start), np.array(end)
         count = max(int(np.hypot(*(b - a)) / (2 * dash)), 1)
         for index in range(count):
@@ -54,24 +54,24 @@ class Drawing:
         self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), text, colour, self.font)
 
     def pixels(self) -> np.ndarray:
-        """RGB uint8 (height, width, 3)."""
+        """Returns RGB uint8 (height, width, 3)."""
         return np.array(self.image.reduce(OVERSAMPLE))
 
 
-def rgb(colour: np.ndarray) -> Colour:
-    """A colour of `palette` as PIL takes it."""
+def to_rgb(colour: np.ndarray) -> Colour:
+    """Converts a colour of `palette` to the type of PIL's colours."""
     red, green, blue = (round(float(value) * 255) for value in np.clip(colour, 0, 1))
     return red, green, blue
 
 
-def bars(on: Drawing) -> None:
-    """Upright or lying bars of one or several colours, with or without outlines, on axes."""
+def draw_bars(on: Drawing) -> None:
+    """Draws bars of one or several colours, with or without outlines, on axes."""
     rng, left, floor = on.rng, on.size * 2.5, on.height - on.size * 1.6
     _axes(on, left, floor)
     count = int(rng.integers(3, 12))
     step = (on.width - left) / count
-    colours = [rgb(palette.fill(rng)) for _ in range(rng.integers(1, 5))]
-    outline = rgb(palette.ink(rng)) if rng.random() < 0.4 else None
+    colours = [to_rgb(palette.choose_fill(rng)) for _ in range(rng.integers(1, 5))]
+    outline = to_rgb(palette.choose_ink(rng)) if rng.random() < 0.4 else None
     for index in range(count):
         height = rng.uniform(0.05, 0.95) * (floor - on.size)
         x = left + index * step
@@ -79,15 +79,16 @@ def bars(on: Drawing) -> None:
         on.text(x + step * 0.2, floor + 2, str(rng.integers(0, 100)), (40, 40, 40))
 
 
-def curves(on: Drawing) -> None:
-    """Several coloured curves on axes, some dotted, some with markers."""
+def draw_curves(on: Drawing) -> None:
+    """Draws several coloured curves on axes, some dotted, some with markers."""
     rng, left, floor = on.rng, on.size * 2.5, on.height - on.size * 1.6
     _axes(on, left, floor)
     count = int(rng.integers(4, 16))
     xs = np.linspace(left, on.width - 4, count)
     for _ in range(rng.integers(1, 5)):
         ys = floor - np.clip(0.5 + np.cumsum(rng.normal(0, 0.15, count)), 0.03, 0.97) * (floor - 4)
-        colour, width = rgb(palette.strong(rng) if rng.random() < 0.8 else palette.ink(rng)), rng.uniform(0.5, 3.5)
+        colour = to_rgb(palette.choose_strong(rng) if rng.random() < 0.8 else palette.choose_ink(rng))
+        width = rng.uniform(0.5, 3.5)
         points = list(zip(xs.tolist(), ys.tolist(), strict=True))
         if rng.random() < 0.3:
             for a, b in pairwise(points):
@@ -100,15 +101,15 @@ def curves(on: Drawing) -> None:
                 on.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
 
 
-def pie(on: Drawing) -> None:
-    """A pie of pale and strong slices, and a legend of filled discs."""
+def draw_pie(on: Drawing) -> None:
+    """Draws a pie of pale and strong slices, and a legend of filled discs."""
     rng = on.rng
     shares = rng.dirichlet(np.ones(int(rng.integers(2, 7)))) * 360
     side = min(on.height, on.width * 0.6) - 4
-    outline = rgb(palette.ink(rng)) if rng.random() < 0.5 else None
+    outline = to_rgb(palette.choose_ink(rng)) if rng.random() < 0.5 else None
     start = rng.uniform(0, 360)
     for index, share in enumerate(shares):
-        colour = rgb(palette.fill(rng))
+        colour = to_rgb(palette.choose_fill(rng))
         on.pie((2, 2, 2 + side, 2 + side), start, start + share, colour, outline)
         start += share
         y = 4 + index * on.size * 1.5
@@ -116,34 +117,35 @@ def pie(on: Drawing) -> None:
         on.text(side + 14 + on.size, y, on.writer.word(rng), (30, 30, 30))
 
 
-def box(on: Drawing) -> None:
-    """Text on a tinted ground, dark on pale or white on dark, framed or not."""
+def draw_box(on: Drawing) -> None:
+    """Draws text on a tinted ground, dark on pale or white on dark, framed or not."""
     rng = on.rng
-    ground = palette.fill(rng)
-    frame = rgb(palette.ink(rng)) if rng.random() < 0.5 else None
-    on.rectangle((0, 0, on.width - 1, on.height - 1), rgb(ground), frame, float(rng.integers(1, 4)))
+    ground = palette.choose_fill(rng)
+    frame = to_rgb(palette.choose_ink(rng)) if rng.random() < 0.5 else None
+    on.rectangle((0, 0, on.width - 1, on.height - 1), to_rgb(ground), frame, float(rng.integers(1, 4)))
     dark = ground.mean() < 0.6
-    ink = np.full(3, rng.uniform(0.9, 1)) if dark else palette.ink(rng) * min(1, ground.min() * 0.8)
+    ink = np.full(3, rng.uniform(0.9, 1)) if dark else palette.choose_ink(rng) * min(1, ground.min() * 0.8)
     y = on.size * 0.5
     while y < on.height - on.size * 1.3:
-        on.text(on.size * 0.6, y, _fitted(on, on.width - on.size), rgb(ink))
+        on.text(on.size * 0.6, y, _fitted(on, on.width - on.size), to_rgb(ink))
         y += on.size * rng.uniform(1.2, 1.6)
 
 
-def table(on: Drawing) -> None:
-    """Numbers and codes between hair lines or dotted rules, some rows and the head on a pale ground."""
+def draw_table(on: Drawing) -> None:
+    """Draws numbers and codes between hair lines or dotted rules, some rows and the head on a pale ground."""
     rng = on.rng
     columns = int(rng.integers(2, 7))
     step, leading = on.width / columns, on.size * rng.uniform(1.3, 1.9)
-    ink, rule = rgb(palette.ink(rng)), rgb(palette.ink(rng) if rng.random() < 0.6 else palette.pencil(rng))
-    ground = rgb(palette.fill(rng)) if rng.random() < 0.5 else None
+    ink = to_rgb(palette.choose_ink(rng))
+    rule = to_rgb(palette.choose_ink(rng) if rng.random() < 0.6 else palette.choose_pencil(rng))
+    ground = to_rgb(palette.choose_fill(rng)) if rng.random() < 0.5 else None
     style = str(rng.choice(["rows", "grid", "dotted", "none"]))
     y = 0.0
     while y < on.height:
         if ground and int(y / leading) % 2 == 0:
             on.rectangle((0, y, on.width, y + leading), ground)
         for column in range(columns):
-            on.text(column * step + 3, y + (leading - on.size) / 3, code(rng), ink)
+            on.text(column * step + 3, y + (leading - on.size) / 3, choose_code(rng), ink)
         if style == "dotted":
             on.dotted((0, y), (on.width, y), rule, rng.uniform(1, 3), 0.5)
         elif style != "none":
@@ -154,11 +156,11 @@ def table(on: Drawing) -> None:
             on.line([(column * step, 0), (column * step, on.height)], rule, 0.5)
 
 
-def guilloche(on: Drawing) -> None:
-    """The fine interlaced curves of banknotes, cheques and cards, under a little text."""
+def draw_guilloche(on: Drawing) -> None:
+    """Draws the fine interlaced curves of banknotes, cheques and cards, under a little text."""
     rng = on.rng
-    on.rectangle((0, 0, on.width, on.height), rgb(palette.hsv(rng.uniform(0, 360), rng.uniform(0, 0.2), 1)))
-    colour = rgb(palette.hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.7), rng.uniform(0.6, 0.9)))
+    on.rectangle((0, 0, on.width, on.height), to_rgb(palette.from_hsv(rng.uniform(0, 360), rng.uniform(0, 0.2), 1)))
+    colour = to_rgb(palette.from_hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.7), rng.uniform(0.6, 0.9)))
     x = np.linspace(0, on.width, 200)
     spread, waves, turns = on.height * rng.uniform(0.2, 0.6), rng.uniform(1, 6), rng.uniform(0.5, 3)
     for index in range(int(rng.integers(8, 30))):
@@ -170,8 +172,8 @@ def guilloche(on: Drawing) -> None:
         on.text(*place, _fitted(on, on.width / 2), (20, 20, 30))
 
 
-def code(rng: Rng) -> str:
-    """An amount, a date, or letters and digits that no dictionary tells apart."""
+def choose_code(rng: Rng) -> str:
+    """Returns a random amount, date, or code of letters and digits."""
     n = int(rng.integers(1, 100_000))
     match rng.integers(5):
         case 0:
@@ -186,9 +188,9 @@ def code(rng: Rng) -> str:
 
 
 def _axes(on: Drawing, left: float, floor: float) -> None:
-    colour, width = rgb(palette.ink(on.rng)), on.rng.uniform(0.5, 2)
+    colour, width = to_rgb(palette.choose_ink(on.rng)), on.rng.uniform(0.5, 2)
     on.line([(left, 2), (left, floor), (on.width - 2, floor)], colour, width)
-    grid = rgb(palette.pencil(on.rng))
+    grid = to_rgb(palette.choose_pencil(on.rng))
     if on.rng.random() < 0.6:
         for y in np.linspace(4, floor, int(on.rng.integers(3, 8)))[:-1]:
             if on.rng.random() < 0.5:
@@ -206,5 +208,5 @@ def _fitted(on: Drawing, width: float) -> str:
 
 
 Figure = Callable[[Drawing], None]
-CHARTS: tuple[Figure, ...] = (bars, curves, pie)
-PANELS: tuple[Figure, ...] = (box, box, table, table, guilloche)
+CHARTS: tuple[Figure, ...] = (draw_bars, draw_curves, draw_pie)
+PANELS: tuple[Figure, ...] = (draw_box, draw_box, draw_table, draw_table, draw_guilloche)

@@ -21,24 +21,24 @@ def restoration(x: Tensor, clean: Tensor) -> Tensor:
 
     NAF-DPM compares x - Hx instead, a sharpening with gains up to 11; on thin strokes plain distances were steadier.
     """
-    return distance(x, clean).mean() + 0.1 * edges(x, clean)
+    return charbonnier(x, clean).mean() + 0.1 * edge_distance(x, clean)
 
 
-def keeping(x: Tensor, clean: Tensor) -> Tensor:
+def weighted_restoration(x: Tensor, clean: Tensor) -> Tensor:
     """`restoration` of RGB pictures on white paper, in which content counts LOSS times as much as paper.
 
-    Where a pale area may be a fill or a stain, it is to be kept.
+    An area that may be a fill or a stain is therefore kept.
     """
     content = (clean.amin(dim=1, keepdim=True) < 1 - CONTENT).to(x)  # (B, 1, H, W)
-    return (distance(x, clean) * (1 + (LOSS - 1) * content)).mean() + 0.1 * edges(x, clean)
+    return (charbonnier(x, clean) * (1 + (LOSS - 1) * content)).mean() + 0.1 * edge_distance(x, clean)
 
 
-def distance(x: Tensor, clean: Tensor, knee: float = 0.05) -> Tensor:
+def charbonnier(x: Tensor, clean: Tensor, knee: float = 0.05) -> Tensor:
     """The Charbonnier distance of every value, (B, C, H, W)."""
     return torch.sqrt((x - clean) ** 2 + knee**2) - knee
 
 
-def edges(x: Tensor, clean: Tensor) -> Tensor:
+def edge_distance(x: Tensor, clean: Tensor) -> Tensor:
     """The mean distance of what the high-pass filter leaves of the pictures, per unit of its centre."""
     return (high_pass(x) - high_pass(clean)).abs().mean() / 8
 

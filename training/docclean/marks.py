@@ -1,4 +1,4 @@
-"""What is put on a printed page by hand: ink, pencil, stamps, highlighter and rules; multiplied into its pixels.
+"""Draws marks over printed pages, multiplied into their pixels: pens, pencil, stamps, highlighter and rules.
 
 Every function changes `page`, RGB uint8 (H, W, 3), in place.
 """
@@ -15,7 +15,7 @@ Rng = np.random.Generator
 
 
 def multiply(page: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:
-    """Lays ink of a colour (3,) in [0, 1] on the page where `coverage`, (H, W) in [0, 1], says how much."""
+    """Multiplies the page by ink of a colour (3,) in [0, 1]; `coverage` (H, W) is its share of each pixel."""
     rows, columns = np.nonzero(coverage.any(1))[0], np.nonzero(coverage.any(0))[0]
     if not len(rows):
         return
@@ -23,8 +23,8 @@ def multiply(page: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None
     page[part] = np.round(page[part] * (1 - coverage[part][..., None] * (1 - colour))).astype(np.uint8)
 
 
-def signature(rng: Rng, page: np.ndarray, colour: np.ndarray, widest: float = 4) -> None:
-    """A line of joined loops with a swing under it, as a pen or a pencil of `widest` pixels at most draws it."""
+def draw_signature(rng: Rng, page: np.ndarray, colour: np.ndarray, widest: float = 4) -> None:
+    """Draws a line of joined loops with a swing under it, at most `widest` pixels wide."""
     side = page.shape[0]
     height = rng.uniform(14, 60)
     points = pen.cursive(rng, int(height * rng.uniform(3, 7)), height)
@@ -41,8 +41,8 @@ def signature(rng: Rng, page: np.ndarray, colour: np.ndarray, widest: float = 4)
     multiply(page, (255 - ink) / np.float32(255), colour)
 
 
-def handwriting(rng: Rng, page: np.ndarray, face: Face, text: str, colour: np.ndarray, grain: float = 0.0) -> None:
-    """A note of one line at a slight slope; `grain` in [0, 1] breaks its strokes up as graphite does."""
+def write_note(rng: Rng, page: np.ndarray, face: Face, text: str, colour: np.ndarray, grain: float = 0.0) -> None:
+    """Writes one line at a slight slope; `grain` in [0, 1] breaks strokes up as graphite does."""
     side = page.shape[0]
     note = Image.new("L", (side, side), 0)
     place = rng.uniform(-20, side * 0.6), rng.uniform(0, side - 40)
@@ -54,7 +54,7 @@ def handwriting(rng: Rng, page: np.ndarray, face: Face, text: str, colour: np.nd
 
 
 def stamp(rng: Rng, page: np.ndarray, face: Face, words: tuple[str, str]) -> None:
-    """A round or square rubber stamp: double rims, words, ink that took unevenly, any slope."""
+    """Prints a round or square rubber stamp: double rims, words, uneven ink, any slope."""
     side = int(rng.uniform(90, 260))
     image = Image.new("L", (side * 2, side * 2), 0)
     draw = ImageDraw.Draw(image)
@@ -86,12 +86,12 @@ def stamp(rng: Rng, page: np.ndarray, face: Face, words: tuple[str, str]) -> Non
     whole[rows, columns] = (coverage * uneven)[
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
-    multiply(page, whole, palette.strong(rng))
+    multiply(page, whole, palette.choose_strong(rng))
 
 
 def highlight(rng: Rng, page: np.ndarray, height: float) -> None:
-    """Straight broad strokes of a felt-tip over lines of text `height` pixels high, doubled where they overlap."""
-    side, colour = page.shape[0], palette.highlighter(rng)
+    """Draws broad straight felt-tip strokes over lines of text `height` pixels high, darker where they overlap."""
+    side, colour = page.shape[0], palette.choose_highlighter(rng)
     for _ in range(rng.integers(1, 4)):
         x, y = rng.uniform(0, side * 0.7), rng.uniform(0, side)
         length, slope = rng.uniform(60, 400), rng.normal(0, 0.015)
@@ -102,9 +102,9 @@ def highlight(rng: Rng, page: np.ndarray, height: float) -> None:
         multiply(page, stroke / np.float32(255) * edge, colour)
 
 
-def rules(rng: Rng, page: np.ndarray) -> None:
-    """Hair lines of one pixel and more, drawn through, dashed or dotted: level, upright or at any angle."""
-    side, colour = page.shape[0], palette.ink(rng) if rng.random() < 0.6 else palette.pencil(rng)
+def draw_rules(rng: Rng, page: np.ndarray) -> None:
+    """Draws solid, dashed or dotted lines of 1 to 3 pixels at any angle, mostly level or upright."""
+    side, colour = page.shape[0], palette.choose_ink(rng) if rng.random() < 0.6 else palette.choose_pencil(rng)
     width = int(rng.choice([1, 1, 1, 2, 3]))
     period, share = rng.uniform(3, 14), rng.uniform(0.3, 0.7)
     solid = rng.random() < 0.5
@@ -121,9 +121,9 @@ def rules(rng: Rng, page: np.ndarray) -> None:
         multiply(page, whole / np.float32(255), colour)
 
 
-def discs(rng: Rng, page: np.ndarray) -> None:
-    """Filled discs and punched dots: bullets, markers, seals."""
-    colour = palette.strong(rng) if rng.random() < 0.7 else palette.ink(rng)
+def draw_discs(rng: Rng, page: np.ndarray) -> None:
+    """Draws filled discs of a radius of 2 to 60 pixels."""
+    colour = palette.choose_strong(rng) if rng.random() < 0.7 else palette.choose_ink(rng)
     for _ in range(rng.integers(1, 6)):
         centre = rng.integers(0, page.shape[0], 2).tolist()
         whole = np.zeros(page.shape[:2], np.uint8)
@@ -132,7 +132,7 @@ def discs(rng: Rng, page: np.ndarray) -> None:
 
 
 def _round_text(image: Image.Image, face: Face, text: str, radius: float, size: float) -> Image.Image:
-    """Text along the inside of a circle around the middle."""
+    """Draws text along the inside of a circle around the middle."""
     font, middle = face.at(size), image.width // 2
     total = max(font.getlength(text), 1)
     done = 0.0

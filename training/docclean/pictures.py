@@ -1,4 +1,4 @@
-"""Pictures on rendered colour pages: photographs, halftones of them, and portraits; RGB uint8 (H, W, 3)."""
+"""Makes the pictures of rendered colour pages: photographs, halftones of them, and portraits; RGB uint8 (H, W, 3)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ SKINS = ((28, 0.25, 0.95), (24, 0.4, 0.85), (22, 0.5, 0.65), (20, 0.55, 0.4))  #
 
 
 def shrink(photos: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Copies of at most LONG_SIDE pixels on the longer side."""
+    """Returns copies of at most LONG_SIDE pixels on the longer side."""
     copies = []
     for photo in photos:
         scale = min(1.0, LONG_SIDE / max(photo.shape[:2]))
@@ -22,8 +22,8 @@ def shrink(photos: Iterable[np.ndarray]) -> list[np.ndarray]:
     return copies
 
 
-def photograph(rng: Rng, photos: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """A random part of a random photograph, in colour or in greys, its contrast as printed."""
+def crop_photograph(rng: Rng, photos: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Crops a random part of a random photograph, in colour or grey, at the contrast of print."""
     photo = photos[int(rng.integers(len(photos)))]
     rows, columns = photo.shape[:2]
     scale = min(rows / height, columns / width) * rng.uniform(0.35, 1)
@@ -38,14 +38,14 @@ def photograph(rng: Rng, photos: Sequence[np.ndarray], height: int, width: int) 
     return np.clip(black + picture * ((white - black) / 255), 0, 255).astype(np.uint8)
 
 
-def halftone(rng: Rng, picture: np.ndarray) -> np.ndarray:
-    """A picture printed in dots of one ink, or of cyan, magenta, yellow and black."""
+def print_halftone(rng: Rng, picture: np.ndarray) -> np.ndarray:
+    """Prints a picture in dots of one ink, or of cyan, magenta and yellow."""
     height, width = picture.shape[:2]
     period = rng.uniform(3, 7)
     if rng.random() < 0.6:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
         dots = _dots(grey, period, np.pi / 4)[..., None]
-        ink = palette.strong(rng) if rng.random() < 0.3 else np.full(3, 0.05)
+        ink = palette.choose_strong(rng) if rng.random() < 0.3 else np.full(3, 0.05)
         return _uint8(1 - dots * (1 - ink))
     out = np.ones((height, width, 3), np.float32)
     for channel, angle in enumerate(np.deg2rad([15, 75, 0])):
@@ -53,13 +53,13 @@ def halftone(rng: Rng, picture: np.ndarray) -> np.ndarray:
     return _uint8(out)
 
 
-def portrait(rng: Rng, height: int, width: int) -> np.ndarray:
-    """A head and shoulders before a plain ground, softly lit; nobody's likeness."""
-    ground = palette.hsv(rng.uniform(0, 360), rng.uniform(0, 0.35), rng.uniform(0.55, 0.97))
+def draw_portrait(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Draws a softly lit head and shoulders before a plain ground, of no real person."""
+    ground = palette.from_hsv(rng.uniform(0, 360), rng.uniform(0, 0.35), rng.uniform(0.55, 0.97))
     picture = np.ones((height, width, 3), np.float32) * ground
-    skin = palette.hsv(*SKINS[int(rng.integers(len(SKINS)))])
-    hair = palette.hsv(rng.uniform(15, 45), rng.uniform(0, 0.7), rng.uniform(0.05, 0.6))
-    clothes = palette.hsv(rng.uniform(0, 360), rng.uniform(0, 0.8), rng.uniform(0.1, 0.9))
+    skin = palette.from_hsv(*SKINS[int(rng.integers(len(SKINS)))])
+    hair = palette.from_hsv(rng.uniform(15, 45), rng.uniform(0, 0.7), rng.uniform(0.05, 0.6))
+    clothes = palette.from_hsv(rng.uniform(0, 360), rng.uniform(0, 0.8), rng.uniform(0.1, 0.9))
     x, y = width * rng.uniform(0.45, 0.55), height * rng.uniform(0.4, 0.48)
     a, b = width * rng.uniform(0.17, 0.24), height * rng.uniform(0.2, 0.27)
     _ellipse(picture, x, height * 1.08, width * rng.uniform(0.38, 0.5), height * 0.36, clothes)
@@ -81,7 +81,7 @@ def _ellipse(picture: np.ndarray, x: float, y: float, a: float, b: float, colour
 
 
 def _dots(grey: np.ndarray, period: float, angle: float) -> np.ndarray:
-    """Coverage (H, W) in [0, 1] of dots of ink that print a grey (H, W) in [0, 1]."""
+    """Returns the coverage (H, W) in [0, 1] of the dots that print a grey (H, W) in [0, 1]."""
     y, x = np.mgrid[: grey.shape[0], : grey.shape[1]].astype(np.float32) * np.float32(2 * np.pi / period)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return np.clip(((2 + np.cos(u) + np.cos(v)) / 4 - grey) * period + 0.5, 0, 1)

@@ -88,7 +88,7 @@ def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
 
 
 def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
-    return losses.keeping(net(degraded).float(), clean)
+    return losses.weighted_restoration(net(degraded).float(), clean)
 
 
 def denoiser_loss(predictor: nn.Module) -> Objective:
