@@ -19,6 +19,7 @@ HOLDS = {
     "bmp": (RESOLUTION,),
     "pdf": (RESOLUTION, PROFILE),
 }  # the others hold none
+ONE_BIT_KINDS = ("png", "tiff", "bmp", "pbm", "pnm", "pdf")  # which hold one bit a pixel
 DEEP_KINDS = ("png", "tiff", "jp2", "j2k", "pgm", "ppm", "pnm")  # which hold 16 bits a channel
 LARGEST_IN_JPEG = 65_000  # bytes of a segment
 LARGEST_TAG = 8_000  # bytes of a text, so that all of them fit a segment

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastdiff.apps import atomic, encode, ledger
 from fastdiff.apps.batch import Tick
-from fastdiff.apps.carried import DEEP_KINDS, left_behind
+from fastdiff.apps.carried import DEEP_KINDS, ONE_BIT_KINDS, left_behind
 from fastdiff.apps.docclean.document import (
     SUFFIXES,
     Document,
@@ -196,6 +196,8 @@ def _joined(*sentences: str | None) -> str | None:
 def _left_behind(page: Page, kind: str) -> str | None:
     names = left_behind(page, kind)
     became = "its 16 bits a channel became 8" if page.pixels.dtype == np.uint16 and kind not in DEEP_KINDS else None
+    if page.pixels.dtype == np.bool_ and kind not in ONE_BIT_KINDS:
+        became = f"its one bit a pixel became 8: {kind} holds no less"
     return _joined(became, f"not carried over of its metadata: {', '.join(names)}" if names else None)
 
 

@@ -95,8 +95,9 @@ def _write(pdf: pikepdf.Pdf, image: pikepdf.Object, change: Change) -> None:
 def _redraw(
     pdf: pikepdf.Pdf, container: pikepdf.Object, page: pikepdf.Object, images: dict[int, pikepdf.Object]
 ) -> None:
-    """Draw other images at these positions of the content of a page or form."""
+    """Draw other images at these positions of the content of a page or form, and let go of those not drawn any more."""
     program = instructions(container)
+    before = _drawn(program)
     own = container.get("/Resources")
     given: Any = own if is_dictionary(own) else inherited(page, "/Resources")
     resources = pikepdf.Dictionary(dict(given.items())) if is_dictionary(given) else pikepdf.Dictionary()
@@ -106,12 +107,26 @@ def _redraw(
         name = _unused(resources.XObject)
         resources.XObject[name] = image
         program[position] = pikepdf.ContentStreamInstruction([pikepdf.Name(name)], pikepdf.Operator("Do"))
+    if not any(_takes_resources_from_outside(each) for each in resources.XObject.values()):
+        for name in before - _drawn(program):
+            if name in resources.XObject:
+                del resources.XObject[name]
     container.Resources = resources
     data = pikepdf.unparse_content_stream(program)
     if isinstance(container, pikepdf.Stream):
         container.write(data)
     else:
         container.Contents = pdf.make_stream(data)
+
+
+def _drawn(program: list[Any]) -> set[str]:
+    """The names that are drawn."""
+    return {str(each.operands[0]) for each in program if str(each.operator) == "Do" and len(each.operands)}
+
+
+def _takes_resources_from_outside(drawn: Any) -> bool:
+    """Whether this is a form that names what it draws in the resources of the page around it."""
+    return drawn.get("/Subtype") == pikepdf.Name.Form and "/Resources" not in drawn
 
 
 def _unused(table: pikepdf.Dictionary) -> str:

@@ -68,8 +68,11 @@ class Composed:
         canvas = self._turn.undo(cleaned)
         to_canvas = self._canvas[0]
         changes = []
+        counted: set[tuple[int, int]] = set()  # images whose bytes are counted: one that is drawn twice is stored once
         for index, draw in self.members:
-            before, private = stored_bytes(draw.image), draw.inline or draw.key in self.shared
+            before = 0 if draw.key in counted else stored_bytes(draw.image)
+            counted.add(draw.key)
+            private = draw.inline or draw.key in self.shared
             if index in self._carriers:
                 image = self._slice(draw, canvas, product(draw.matrix, to_canvas))
                 opaque = not draw.opaque and not self._are_stencils

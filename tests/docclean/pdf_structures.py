@@ -227,6 +227,13 @@ def tiles_shared(pdf: pikepdf.Pdf) -> None:
     page(pdf, content, images)
 
 
+@structure()
+def twice_side_by_side(pdf: pikepdf.Pdf) -> None:
+    """One image drawn twice without a gap: stored once, and twice where the two make one picture."""
+    half = draw(matrix=(WIDTH / 2, 0, 0, HEIGHT, 0, 0)) + draw(matrix=(WIDTH / 2, 0, 0, HEIGHT, WIDTH / 2, 0))
+    page(pdf, half, {"/Im": image(pdf, np.where(GREY > 128, 230, 40).astype(np.uint8))})
+
+
 def stencils(pdf: pikepdf.Pdf) -> tuple[str, dict[str, pikepdf.Object]]:
     content, images = pieces(pdf, 10, 1, GREY > 110)
     for stencil in images.values():

@@ -217,6 +217,12 @@ def test_pages_of_text_are_counted_on_the_screen(run: Path, tmp_path: Path, caps
     assert "2 pages of text passed through untouched" in told and "kept: " not in told
 
 
+def test_an_image_drawn_twice_counts_once_where_its_size_is_remarked(run: Path) -> None:
+    (page,) = reported(run)["twice-side-by-side"]
+    before, after = (sum(map(len, data_of(run / folder / "twice-side-by-side.pdf"))) for folder in ("in", "out"))
+    assert after > 1.5 * before and f"takes {after / before:.1f} times the bytes" in page["reason"]
+
+
 def test_a_shared_image_is_cleaned_once(run: Path) -> None:
     first, second = reported(run)["shared-by-two-pages"]
     assert first["reason"] is None and second["reason"] == "its picture is that of page 1"

@@ -171,6 +171,7 @@ def test_binarized_pages_take_one_bit_where_the_kind_has_it(tmp_path: Path, weig
         assert [entry["output"] for entry in entries] == list(map(str, files))
         found = [pixels_of(path) for path in files]
         assert Image.open(files[0]).mode == ("1" if suffix == "png" else "L")
+        assert ("one bit a pixel became 8" in (entries[0]["reason"] or "")) == (suffix == "jpg")
     else:
         found = [pixels_of(tmp_path / "out" / f"scan.{suffix}", index) for index in (0, 1)]
     for number, pixels in enumerate(found):
