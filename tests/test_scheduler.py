@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_sd3
 import torch
 from diffusers import (
     DDIMScheduler,
@@ -15,7 +16,6 @@ from diffusers import (
     PixArtAlphaPipeline,
     PNDMScheduler,
     SchedulerMixin,
-    SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPipeline,
@@ -120,21 +120,7 @@ def test_stable_diffusion_samples_as_our_own_loop_does(
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("solver", ["flow-dpm", "unipc"])
 def test_a_flow_pipeline_samples_as_our_own_loop_does(solver: str, flow: str) -> None:
-    torch.manual_seed(0)
-    net = SD3Transformer2DModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        caption_projection_dim=16,
-        pooled_projection_dim=8,
-        pos_embed_max_size=8,
-    ).eval()
-    for weight in net.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
+    net = tiny_sd3.transformer()
     scheduler, absent = fastdiff_scheduler(solver, like=FLOWS[flow]), [None] * 7
     x, words, whole = noise(2, 4, 8, 8), noise(2, 5, 16), noise(2, 8)
     theirs = sampled(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_sd3
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -13,7 +14,6 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     SchedulerMixin,
-    SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -288,21 +288,7 @@ def test_pictures_are_changed_and_filled_in_as_with_diffusers(kind: Any, solver:
 
 
 def test_stable_diffusion_3_changes_pictures_as_with_diffusers() -> None:
-    torch.manual_seed(0)
-    net = SD3Transformer2DModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        caption_projection_dim=16,
-        pooled_projection_dim=8,
-        pos_embed_max_size=8,
-    ).eval()
-    for weight in net.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
+    net = tiny_sd3.transformer()
     vae = AutoencoderKL(block_out_channels=(4,), norm_num_groups=2, latent_channels=4).eval()
     with_both(
         lambda scheduler: StableDiffusion3Img2ImgPipeline(net, scheduler, vae, *[None] * 6),

@@ -20,12 +20,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scans import docclean, lightening
 
 from fastdiff.apps import ledger
 from fastdiff.apps.docclean import enhance
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.cli.main import main
-from fastdiff.models.nafdpm import Predictor, Size
 
 LIGHTER = 0.1  # of full white
 
@@ -38,23 +38,9 @@ def page(seed: int, shape: tuple[int, ...] = (120, 160)) -> np.ndarray:
     return pixels
 
 
-def weights_adding(folder: Path, level: float) -> Path:
-    """Weights whose network adds `level` to every pixel."""
-    net = Predictor(Size(channels=1, width=4, levels=2))
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.constant_(net.ending.bias, level)
-    path = folder / f"adding{level}.safetensors"
-    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return weights_adding(tmp_path_factory.mktemp("weights"), LIGHTER)
-
-
-def docclean(weights: Path, *arguments: object) -> int:
-    return main(["docclean", *map(str, arguments), "--ocr", "none", "--weights", str(weights), "--task", "clean"])
+    return lightening(tmp_path_factory.mktemp("weights"), LIGHTER)
 
 
 def reported(path: Path) -> dict[str, Any]:
@@ -144,7 +130,7 @@ def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.Capt
     pages = [Image.fromarray(page(number)) for number in (2, 3)]
     pages[0].save(scans / "c.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
     make_pdf(scans / "d.pdf", page(4))
-    blank = weights_adding(tmp_path, 1.0)
+    blank = lightening(tmp_path, 1.0)
     assert docclean(blank, scans) == 0
     told = capsys.readouterr().out
     assert f"kept: {scans / 'a.png'}, " in told and f"kept: {scans / 'c.tif'} page 2, " in told
@@ -227,7 +213,7 @@ def test_bad_inputs_are_told_one_by_one_and_the_others_done(
 def test_broken_weights_and_places_that_cannot_be_written(tmp_path: Path, weights: Path) -> None:
     scan = tmp_path / "scan.png"
     Image.fromarray(page(0)).save(scan)
-    assert docclean(weights_adding(tmp_path, float("nan")), scan) == 2
+    assert docclean(lightening(tmp_path, float("nan")), scan) == 2
     assert "NaN" in reported(tmp_path / "scan-clean-report.json")["pages"][0]["reason"]
     assert not (tmp_path / "scan-clean.png").exists()
     (tmp_path / "file").write_text("in the way")
@@ -299,7 +285,7 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: P
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `weights`, with numbers inside that float16 does not hold."""
-    weights = load_file(weights_adding(tmp_path_factory.mktemp("weights"), LIGHTER))
+    weights = load_file(lightening(tmp_path_factory.mktemp("weights"), LIGHTER))
     path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
     save_file(weights | {"predictor.intro.weight": weights["predictor.intro.weight"] * 1e7}, path)
     return path
