@@ -30,7 +30,7 @@ class ColourMixture:
 
     side: int = 192
     profiles: dict[str, float] = field(
-        default_factory=lambda: {"scan": 0.36, "phone": 0.16, "stain": 0.22, "archive": 0.12, "clean": 0.14}
+        default_factory=lambda: {"scan": 0.32, "phone": 0.14, "stain": 0.27, "archive": 0.13, "clean": 0.14}
     )
 
 

@@ -62,7 +62,7 @@ def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> n
 
 def fade_ink(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     """Makes ink a little paler, in places unevenly along the paper's grain."""
-    strength = np.full(image.shape[:2], rng.uniform(0.78, 1), np.float32)
+    strength = np.full(image.shape[:2], rng.uniform(0.85, 1), np.float32)
     if rng.random() < 0.35:
         strength *= np.clip(0.85 + 0.15 * crop(rng, scene.bank.grain, image.shape[0]), 0.5, 1)
     ground = image.max(axis=(0, 1))
@@ -93,6 +93,19 @@ def add_stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     brown = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.4, 0.8), rng.uniform(0.7, 1)], np.float32)
     absorbed = brown if rng.random() < 0.75 else np.full(3, 0.8, np.float32)
     return image * (1 - depth * absorbed)
+
+
+def spill(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Adds to a third of the patches one dark blot with a clear edge, through which print still shows."""
+    if rng.random() > 0.33:
+        return image
+    side = image.shape[0]
+    field = cloud(rng, side, rng.uniform(1, 5)) + 0.1 * cloud(rng, side, 40)
+    distance = (field - np.quantile(field, rng.uniform(0.55, 0.95))) / rng.uniform(0.02, 0.3)
+    cover = np.clip(distance, 0, 1) * np.clip(1 + 0.1 * crop(rng, scene.bank.grain, side), 0.6, 1.2)
+    rim = rng.uniform(0, 0.5) * np.exp(-(distance**2)) * (distance > 0)
+    dark = palette.from_hsv(rng.uniform(15, 50), rng.uniform(0, 0.7), rng.uniform(0.25, 0.8))
+    return image * (1 - np.clip(cover + rim, 0, 1.2)[..., None] * (1 - dark)).clip(0.05, 1).astype(np.float32)
 
 
 def crumple(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -170,9 +183,9 @@ Step = Callable[[Rng, np.ndarray, Scene], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
     "scan": (fade_ink, add_show_through, apply_paper, apply_light, blur, soften),
     "phone": (fade_ink, apply_paper, crumple, apply_uneven_light, blur, soften, lower_resolution),
-    "stain": (fade_ink, apply_paper, add_stains, crumple, apply_light, soften),
+    "stain": (fade_ink, apply_paper, add_stains, spill, crumple, apply_light, soften),
     "archive": (
-        fade_ink, add_show_through, apply_paper, add_stains, crumple, apply_light, add_speckle, soften,
+        fade_ink, add_show_through, apply_paper, add_stains, spill, crumple, apply_light, add_speckle, soften,
         lower_resolution,
     ),
     "clean": (),
