@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.guard_layers import Layers
+from fastdiff.apps.docclean.guard_layers import HALF, Layers, largest
 
 KEPT = 0.5  # share of its contrast that a stroke keeps at least
 SHIFT = 3  # pixels a side of the square in which a stroke may move
@@ -36,10 +36,10 @@ def compare(evened: Layers, restored: Layers) -> Changes:
     square = np.ones((SHIFT, SHIFT), np.uint8)
     gone = cv2.dilate(restored.strokes, square) < KEPT * evened.strokes
     before, after = _chroma(evened.page), _chroma(restored.page)
-    strength = np.abs(before).max(axis=2)
-    change = np.abs(before - after).max(axis=2)
-    recoloured = (strength > TINGE) & (change > HUE * strength)
-    depth = cv2.subtract(np.broadcast_to(evened.paper, evened.page.shape), evened.page).max(axis=2)
+    strength, change = largest(np.abs(before)), largest(np.abs(before - after))
+    turned = ((strength > TINGE) & (change > HUE * strength)).astype(np.uint8)
+    recoloured = cv2.resize(turned, gone.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    depth = largest(cv2.subtract(np.broadcast_to(evened.paper, evened.page.shape), evened.page))
     near = cv2.dilate(depth, np.ones((9, 9), np.uint8))
     new = (restored.strokes > NEW) & (near < FAINT * restored.strokes)
     return Changes(gone, recoloured, new, *_compare_grounds(evened, restored))
@@ -49,10 +49,10 @@ def _compare_grounds(evened: Layers, restored: Layers) -> tuple[np.ndarray, np.n
     """Where the ground lost its difference from the paper, and where that changed its colour or became much darker."""
     paper = evened.paper.astype(np.float32)
     before, after = paper - evened.ground, paper - restored.ground
-    squared = np.maximum((before * before).sum(axis=2), 1)
-    kept = (before * after).sum(axis=2) / squared
+    ones = np.ones((1, 3), np.float32)
+    kept = cv2.transform(before * after, ones) / np.maximum(cv2.transform(before * before, ones), 1)
     depth = evened.depth.astype(np.float32)
-    aside = np.abs(after - before * kept[..., None]).max(axis=2)
+    aside = largest(np.abs(after - before * kept[..., None]))
     gone = depth * (1 - kept) > np.maximum(BARELY, np.minimum(PALER * depth, LIGHTER))
     darker = depth * (kept - 1) > np.maximum(BLACKER, DARKER * depth)
     recoloured = aside > np.maximum(BLACKER / 2, PALER * depth)
@@ -60,6 +60,7 @@ def _compare_grounds(evened: Layers, restored: Layers) -> tuple[np.ndarray, np.n
 
 
 def _chroma(page: np.ndarray) -> np.ndarray:
-    """The channels less their mean, float32, a little softened: chroma of a scan is coarse."""
-    soft = cv2.boxFilter(page, cv2.CV_32F, (3, 3))
-    return soft - soft.mean(axis=2, keepdims=True)
+    """The channels less their mean at half size, where the chroma of scans has its details: float32 (h, w, 3)."""
+    height, width = (max(length // HALF, 1) for length in page.shape[:2])
+    half = cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return half - cv2.transform(half, np.full((1, 3), 1 / 3, np.float32))[..., None]
