@@ -53,7 +53,13 @@ def read_pair(path: Path) -> Pair:
         raise UsageError(f"{path} holds no predictor: expected tensors named 'predictor.*', or a published checkpoint")
     predictor = load(Predictor, parts["predictor"])
     denoiser = load(ResidualDenoiser, parts["denoiser"]) if parts["denoiser"] else None
-    return Pair(predictor, denoiser, channels=parts["predictor"]["ending.weight"].shape[0])
+    channels = [len(part["ending.weight"]) for part in parts.values() if part]
+    if len(set(channels)) > 1:
+        raise UsageError(
+            f"the denoiser of {path} has {channels[1]} channels and its predictor {channels[0]}: "
+            "give the denoiser that was trained with this predictor"
+        )
+    return Pair(predictor, denoiser, channels[0])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ class Enhancer:
         path = self._weights or bundled(network)
         pair = read_pair(path)
         if self._calls and pair.denoiser is None:
-            raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
+            raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
 

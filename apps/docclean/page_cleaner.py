@@ -12,9 +12,9 @@ from fastdiff.apps.docclean import colour, words
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.guard import Guarded, guard
+from fastdiff.apps.docclean.matching import match_paper
 from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.regions import Recovered, Region, mask_of, put_back
-from fastdiff.apps.docclean.replacement import replacement
 from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.scoring import Scorer
 from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
@@ -112,7 +112,7 @@ class PageCleaner:
         found = self._decided(page, guarded, regions, recovered)
         if self._force_clean or not mask.any():
             return found, after
-        page = put_back(page, replacement(evened, page, enhanced.edge_width), mask)
+        page = put_back(page, match_paper(evened, page), mask)
         return replace(found, pixels=page), self._scorer.read(page)
 
     def _decided(

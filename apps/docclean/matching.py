@@ -1,4 +1,4 @@
-"""Makes of the evenly lit page what may stand on a cleaned page: its paper matched, its strokes sharpened linearly."""
+"""Matches the paper of the evenly lit page to that of a cleaned page, which its strokes are to stand on."""
 
 import cv2
 import numpy as np
@@ -6,31 +6,23 @@ import numpy as np
 STEP = 4  # pixels a side of the cells in which paper is compared
 REACH = 1 / 40  # of the longer side of the page: wider than strokes
 MOST = 1.5  # times that paper is brightened or darkened
-AMOUNT = 1.0  # of the unsharp mask: what is added of the difference to the blurred page
-WIDTH = 0.5  # deviation of its Gaussian, in widths of the page's edges
 ROWS = 512  # worked on at a time, a multiple of STEP
 
 
-def replacement(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
-    """Returns `evened` with the local paper of `cleaned`, sharpened for edges of `edge_width` pixels; 0: not sharpened.
+def match_paper(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """Returns `evened` with the local paper of `cleaned`; both uint8 or uint16 of one dtype, (H, W) or (H, W, 3).
 
-    Both uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3). Nothing is cut off but what is whiter than white:
-    grain and the soft edges of strokes stay.
+    Nothing is cut off but what is whiter than white: grain and the soft edges of strokes stay. Strokes are not
+    sharpened: TODO
     """
     white = np.iinfo(evened.dtype).max
     gain = _paper(cleaned) / np.maximum(_paper(evened), 1)
     gain = cv2.GaussianBlur(np.clip(gain, 1 / MOST, MOST), (0, 0), 2)
-    sigma = WIDTH * edge_width
-    halo = -(-int(4 * sigma) // STEP) * STEP
     out = np.empty_like(evened)
     for top in range(0, len(evened), ROWS):
         rows = slice(top, min(top + ROWS, len(evened)))
-        around = slice(max(rows.start - halo, 0), min(rows.stop + halo, len(evened)))
-        page = evened[around] * _stretched(gain, around, evened.shape)
-        if sigma:
-            page = cv2.addWeighted(page, 1 + AMOUNT, cv2.GaussianBlur(page, (0, 0), sigma), -AMOUNT, 0)
-        inner = page[rows.start - around.start :][: rows.stop - rows.start]
-        out[rows] = np.rint(np.clip(inner, 0, white))
+        page = evened[rows] * _stretched(gain, rows, evened.shape)
+        out[rows] = np.rint(np.minimum(page, white, out=page))
     return out
 
 
