@@ -29,7 +29,7 @@ def fingerprint(options: Options) -> str:
                 engine_version(options.ocr),
                 [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
                 None if file is None else digest.of_file(file),
-                *(options.task, options.ocr, options.force_clean, options.break_signatures),
+                *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),
                 place(options.device, options.dtype)[1],
             )
@@ -39,5 +39,5 @@ def fingerprint(options: Options) -> str:
 
 def _weights(given: Path | None) -> list[Path]:
     if given is None:
-        return sorted({bundled(task) for task in BUNDLED})
+        return sorted({bundled(name) for name in BUNDLED})
     return [given] if given.is_file() else [path for path in sorted(given.glob("*")) if path.is_file()]

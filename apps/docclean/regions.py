@@ -1,6 +1,8 @@
-"""Regions of a page whose content was put back, and the blending that puts it back."""
+"""Regions of a page whose content cleaning changed, and the blending that puts it back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -8,15 +10,31 @@ import numpy as np
 FEATHER = 1 / 1500  # of the longer side: deviation in pixels of the blend at the edge of a region, at least 1
 ROWS = 512  # blended at a time
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two exclusive
+Decision = Literal["put back", "left"]
+
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a page: `box` is left, top, right, bottom in pixels, the last two exclusive."""
+    """A part of a page whose content cleaning changed, and what was done about it.
 
-    box: tuple[int, int, int, int]
-    cause: str  # a short plain phrase: "coloured fill gone", "word changed"
-    decision: str  # "put back" or "left"
-    text: str | None = None  # for words: what was read before -> after
+    `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" where the evenly lit
+    page took the place of the cleaned one, "left" where the cleaned page stayed. `text` of a word is what was read
+    before and after.
+    """
+
+    box: Box
+    cause: str
+    decision: Decision
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A word that could not be read on the page as it came and can be read on the cleaned page."""
+
+    box: Box
+    text: str
 
 
 def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -40,3 +58,11 @@ def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.nd
         share = share if cleaned.ndim == 2 else share[..., None]
         out[rows] = np.rint(cleaned[rows] * (1 - share) + evened[rows] * share)
     return out
+
+
+def mask_of(boxes: Iterable[Box], shape: tuple[int, ...]) -> np.ndarray:
+    """True inside the boxes: bool (H, W) of a page of this shape."""
+    mask = np.zeros(shape[:2], np.bool_)
+    for left, top, right, bottom in boxes:
+        mask[top:bottom, left:right] = True
+    return mask

@@ -1,0 +1,119 @@
+"""Compares the words of two readings of a page by where they stand, and judges each change."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from fastdiff.apps.docclean.ocr import Fragment, Reading
+from fastdiff.apps.docclean.regions import Box
+from fastdiff.apps.docclean.text import standard
+
+SURE = 0.8  # confidence from which a word counts as read on the page as it came
+RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
+SHORTEST = 3  # letters of a word that counts as recovered
+GRAIN = 16  # grey levels that grain varies by
+SHARED = 0.5  # share of the lower height and of the smaller width that words in one place have in common
+
+Judgement = Literal["same", "digits", "recovered", "word changed", "unsure"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place of a page with the words read there before and after cleaning, and the judgement.
+
+    `before` and `after` are "" where nothing was read. Judgements: "digits" in either text; the "same" text; a word
+    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise.
+    """
+
+    box: Box
+    before: str
+    after: str
+    judgement: Judgement
+
+    @property
+    def texts(self) -> str:
+        """What was read before and after, for people."""
+        return f"{self.before} -> {self.after}"
+
+
+def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, ...]:
+    """The places of all words of two readings of a page.
+
+    `page`, grey uint8 (H, W), dark on light, is what places are fitted to: their sides move to gaps between strokes.
+    """
+    sides = before.words, after.words
+    first, second = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in sides)
+    count = len(first) + len(second)
+    one, other = np.nonzero(_share_places(first, second))
+    links = coo_array((np.ones(len(one)), (one, other + len(first))), shape=(count, count))
+    _, labels = connected_components(links, directed=False)
+    groups: dict[int, tuple[list[Fragment], list[Fragment]]] = {}
+    for number, label in enumerate(labels.tolist()):
+        which, index = (0, number) if number < len(first) else (1, number - len(first))
+        groups.setdefault(label, ([], []))[which].append(sides[which][index])
+    return tuple(_place(*group, page) for group in groups.values())
+
+
+def _share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether boxes (N, 4) and (M, 4) lie in one place: bool (N, M)."""
+    shared = np.ones((len(first), len(second)), np.bool_)
+    for low, high in ((0, 2), (1, 3)):
+        a, b = first[:, None], second[None]
+        overlap = np.minimum(a[..., high], b[..., high]) - np.maximum(a[..., low], b[..., low])
+        shared &= overlap > SHARED * np.minimum(a[..., high] - a[..., low], b[..., high] - b[..., low])
+    return shared
+
+
+def _place(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> Place:
+    old, new = _text(before), _text(after)
+    box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
+    return Place(box, old, new, _judge(old, new, _confidence(before), _confidence(after)))
+
+
+def _text(words: list[Fragment]) -> str:
+    return " ".join(word.text for word in sorted(words, key=lambda word: word.box[0]))
+
+
+def _confidence(words: list[Fragment]) -> float:
+    return min((word.confidence for word in words), default=0.0)
+
+
+def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Judgement:
+    if any(character.isdigit() for character in before + after):
+        return "digits"
+    if standard(before).replace(" ", "") == standard(after).replace(" ", ""):
+        return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
+    if sure_before >= SURE:
+        return "word changed"
+    return "recovered" if sure_after >= RECOVERED and is_word(after) else "unsure"
+
+
+def is_word(text: str) -> bool:
+    """True for a word of letters, SHORTEST or more, that wordfreq's English list knows; punctuation may surround it."""
+    from wordfreq import zipf_frequency
+
+    bare = text.strip(".,;:!?()[]\"'")
+    return bool(re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare)) and zipf_frequency(bare.lower(), "en") > 0
+
+
+def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
+    """The box around boxes, its sides moved by at most a character to the columns with the least ink."""
+    left, top = (max(int(min(box[axis] for box in boxes)), 0) for axis in (0, 1))
+    right, bottom = (int(np.ceil(max(box[axis] for box in boxes))) for axis in (2, 3))
+    reach = max(round((right - left) / max(characters, 1)), 1)
+    return _gap(page[top:bottom], left, reach), top, _gap(page[top:bottom], right, reach), bottom
+
+
+def _gap(line: np.ndarray, side: int, reach: int) -> int:
+    """The column with the least ink within `reach` of a side, the nearest of equals; of a line (h, W) of a page."""
+    columns = np.arange(max(side - reach, 0), min(side + reach + 1, line.shape[1]))
+    if not columns.size or not len(line):
+        return min(max(side, 0), line.shape[1])
+    ink = 255 - line[:, columns].min(0).astype(int) // GRAIN
+    order = np.lexsort((np.abs(columns - side), ink))
+    return int(columns[order[0]])
