@@ -1,8 +1,8 @@
 """Measures document clean-up on pages that never trained it.
 
-    python -m benchmarks.docclean DATA [--only noisyoffice,dibco,blur,harm,colour,stage,speed] [--limit N] [--json PATH]
+    python -m benchmarks.docclean DATA [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 
-DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` and `pages/*.png` with hOCR; rendered pages use font
+DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` `pages/*.png` with hOCR and `failing/docclean`; rendered pages use font
 families that are kept from training.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import blur, colour, dibco, harm, noisyoffice, speed, stage
+from benchmarks.docclean import blur, colour, dibco, failing, harm, noisyoffice, speed, stage, trust
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
@@ -22,6 +22,8 @@ SECTIONS = {
     "blur": blur.run,
     "harm": harm.run,
     "colour": colour.run,
+    "failing": failing.run,
+    "trust": trust.run,
     "stage": stage.run,
     "speed": speed.run,
 }
@@ -34,6 +36,7 @@ def main() -> None:
     def keep(name: str, section: Section) -> None:
         if arguments.pictures:
             pictures.save(arguments.pictures, name, section.strips)
+            pictures.save_pages(arguments.pictures, name, section.sheet)
 
     sections.run(arguments.only, lambda name: SECTIONS[name](setup), arguments.json, keep)
 
@@ -45,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pages of each group")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="in place of the bundled ones")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages of each section")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages of each section, and sheets")
     return parser.parse_args()
 
 

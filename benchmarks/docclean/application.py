@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.scoring import Scorer
 
@@ -29,6 +29,17 @@ class Setup:
 
     def enhancer(self, task: str, calls: int | None = None) -> Enhancer:
         return Enhancer(task=task, calls=calls, weights=self.weights)
+
+
+class EnhancerOfOnePage(Enhancer):
+    """An enhancer that does the same page only once in a row, for several ways of judging it."""
+
+    _last: tuple[int, np.ndarray, Enhanced] | None = None
+
+    def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
+        if self._last is None or self._last[0] != key or self._last[1] is not pixels:
+            self._last = key, pixels, super().__call__(pixels, key)
+        return self._last[2]
 
 
 class Remembering:

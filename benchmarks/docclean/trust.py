@@ -1,0 +1,110 @@
+"""Whether all but noise stays: rendered pages whose words, colours, pictures, lines and paper are known.
+
+Pages are cleaned with default options, one engine being the gate's and the other one judging, and with --force-clean. A
+word is lost that the judge reads right on the page as it came and no longer on the result.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.docclean import trust_measures as measures
+from benchmarks.docclean import trust_report
+from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.trust_dirt import GREY, STRENGTHS, DirtyPage, soil
+from benchmarks.docclean.trust_pages import KINDS, render
+from benchmarks.docclean.trust_report import FORCED, GATES, RELIT
+from benchmarks.result import Section, Strip
+from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
+from fastdiff.training.docclean import textures
+from fastdiff.training.docclean.column import held_out
+
+PAGES = 12  # of each kind, the strengths in turn
+SEED = 172_024
+JUDGES = {FORCED: "rapidocr", "gate easyocr": "rapidocr", "gate rapidocr": "easyocr"}
+SHOWN = "gate easyocr"  # the default, on the sheet
+
+Row = dict[str, Any]
+
+
+def run(setup: Setup) -> Section:
+    """Measures every page; the sheet shows the worst of each kind and strength."""
+    enhance = EnhancerOfOnePage(weights=setup.weights)
+    cleaners = {FORCED: PageCleaner(enhance, None, force_clean=True)}
+    cleaners |= {gate: PageCleaner(enhance, reader(gate.removeprefix("gate "))) for gate in GATES}
+    rows: list[Row] = []
+    worst: dict[tuple[str, str], Strip] = {}
+    for index in range(len(KINDS) * setup.count(PAGES)):
+        page = make(index)
+        mine = [_row(page, RELIT) | _looks(page, page.relit)]
+        for way, clean in cleaners.items():
+            cleaned = clean(page.pixels, index)
+            about = {"status": cleaned.status, "task": cleaned.task, "reason": cleaned.reason}
+            judge = reader(JUDGES[way])
+            row = _row(page, way) | about | _looks(page, cleaned.pixels) | _words(page, cleaned, judge)
+            mine.append(row)
+            if way == SHOWN:
+                told = f"{index:03d} {page.name}: {cleaned.status}, {_told(row)}"
+                strip = Strip(told, trust_report.score(row), (page.pixels, cleaned.pixels, page.evened))
+        rows += mine
+        place = page.known.kind, page.strength
+        if place not in worst or strip.score < worst[place].score:
+            worst[place] = strip
+    return Section(trust_report.tables(rows), rows, list(worst.values()), sheet=list(worst.values()))
+
+
+def make(index: int) -> DirtyPage:
+    """Page `index` of the section: kinds in turn, then strengths, then families of fonts."""
+    rng, families = np.random.default_rng([SEED, index]), held_out()
+    kinds = list(KINDS)
+    kind, turn = kinds[index % len(kinds)], index // len(kinds)
+    strength = STRENGTHS[turn % len(STRENGTHS)]
+    family = families[(turn // len(STRENGTHS) + index) % len(families)]
+    known = render(rng, kind, family)
+    back = render(rng, "stamps and ink", family)
+    grey = kind in GREY and turn // len(STRENGTHS) % 2 == 0
+    return soil(rng, known, back, textures.bank(SEED), strength, grey)
+
+
+def _row(page: DirtyPage, way: str) -> Row:
+    return {"kind": page.known.kind, "strength": page.strength, "way": way, "page": page.name}
+
+
+def _looks(page: DirtyPage, pixels: np.ndarray) -> Row:
+    """What is left of colours, pictures, fine lines and pencil, as counts or SSIM, and of the dirt."""
+    outside = ~measures.content(page.known)
+    kept = {
+        "colours": measures.colours_kept(pixels, page.evened),
+        "hair lines": measures.strokes_kept(pixels, page.evened, page.known.hair_lines),
+        "pencil": measures.strokes_kept(pixels, page.evened, page.known.pencil),
+    }
+    return kept | {
+        "pictures": [measures.similarity(pixels, page.evened, box) for box in page.known.pictures],
+        "dirt before": measures.squared_error(page.pixels, page.evened, outside),
+        "dirt": measures.squared_error(pixels, page.evened, outside),
+    }
+
+
+def _words(page: DirtyPage, cleaned: CleanedPage, judge: Any) -> Row:
+    """Counts of words that the judge reads right before, loses and gains, and of recovered and wrong ones."""
+    words = [word for word in page.known.words if measures.judged(word)]
+    before, after = (measures.read_right(words, judge.read(pixels)) for pixels in (page.pixels, cleaned.pixels))
+    wrong = [each for each in cleaned.recovered if not measures.is_true(each.text, each.box, page.known.words)]
+    return {
+        "words": len(words),
+        "read": int(before.sum()),
+        "lost": int((before & ~after).sum()),
+        "gained": int((after & ~before).sum()),
+        "lost words": [word.text for word, gone in zip(words, before & ~after, strict=True) if gone],
+        "recovered": len(cleaned.recovered),
+        "recovered wrong": len(wrong),
+        "wrong words": [each.text for each in wrong],
+    }
+
+
+def _told(row: Row) -> str:
+    """Shares of a page that are shown above it."""
+    parts = [f"{row['lost']} of {row['read']} words lost"]
+    parts += [f"{name} {kept / all_:.0%}" for name in trust_report.SHARES for kept, all_ in [row[name]] if all_]
+    parts += [f"SSIM {min(row['pictures']):.2f}"] if row["pictures"] else []
+    return ", ".join([*parts, f"dirt gone {trust_report.removed([row]):.0%}"])
