@@ -1,6 +1,7 @@
 """`fastdiff docclean`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from fastdiff.apps.docclean.app import Forecast
     from fastdiff.apps.docclean.report import PageReport, Report
 
-MOST_KEPT = 10  # pages that are named on the screen
+MOST_NAMED = 10  # pages of a status that are named on the screen
+FATES = ("cleaned", "partly cleaned", "kept", "failed")
 
 
 @click.command(cls=Command)
@@ -29,6 +31,7 @@ MOST_KEPT = 10  # pages that are named on the screen
     "bit. auto: clean or deblur, by each page's looks. [default: auto]",
     group="Cleaning",
 )
+@option("--trust-digits", is_flag=True, help="With --task deblur: rewrite words with digits too.", group="Cleaning")
 @option("--solver", help=f"Solver of the diffusion stage. [default: {SOLVER}]", group="Cleaning")
 @option(
     "--calls", type=click.IntRange(0), help=f"Calls of its network; 0 skips it. [default: {CALLS}]", group="Cleaning"
@@ -43,7 +46,7 @@ MOST_KEPT = 10  # pages that are named on the screen
     group="Scoring",
 )
 @option("--truth", type=PATH, help="Folder of true texts, STEM.txt or STEM.hocr: adds error rates.", group="Scoring")
-@option("--force-clean", is_flag=True, help="Write cleaned pages even where they scored worse.", group="Scoring")
+@option("--force-clean", is_flag=True, help="Write what the networks made, whatever it lost.", group="Scoring")
 @option(
     "--break-signatures",
     is_flag=True,
@@ -54,8 +57,9 @@ MOST_KEPT = 10  # pages that are named on the screen
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
 
-    A page that reads worse after cleaning keeps its pixels. A stopped run goes on where it was, by the same command.
-    Outputs are of their input's kind; GIF becomes PNG.
+    Content that cleaning would change goes back to the page as it came; a page that reads worse after cleaning keeps
+    its pixels. A stopped run goes on where it was, by the same command. Outputs are of their input's kind; GIF becomes
+    PNG.
 
     \b
     Examples:
@@ -75,27 +79,51 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 
 def _told(report: "Report") -> str:
-    """A run in one line, after the pages that were kept, and why, and the number of those without a scan."""
-    kept = [page for page in report.pages if page.status == "kept" and not page.untouched]
-    long = {page.input for page in report.pages if page.page not in (None, 1)}
-    lines = [
-        f"kept: {page.input}{f' page {page.page}' if page.input in long else ''}, {page.reason}"
-        for page in kept[:MOST_KEPT]
-    ]
-    if len(kept) > MOST_KEPT:
-        lines.append(f"kept: {len(kept) - MOST_KEPT} more, told of in the report")
-    lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in report.pages if _is_failed_page(page)]
-    untouched = Counter(page.untouched for page in report.pages if page.untouched)
+    """A run in one line, after the pages that were kept or partly cleaned, and why, and what else is worth a line."""
+    pages = report.pages
+    long = {page.input for page in pages if page.page not in (None, 1)}
+    partly = _with(pages, "partly cleaned")
+    lines = _listed("partly cleaned", [f"{_place(page, long)}, {_put_back(page)}" for page in partly])
+    kept = [page for page in _with(pages, "kept") if not page.untouched]
+    lines += _listed("kept", [f"{_place(page, long)}, {page.reason}" for page in kept])
+    lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in pages if _is_failed_page(page)]
+    untouched = Counter(page.untouched for page in pages if page.untouched)
     lines += [f"{counted(count, 'page')} of {shown} passed through untouched" for shown, count in untouched.items()]
+    unchecked = sum(page.task == "deblur" and page.engine == "none" and page.status in FATES[:2] for page in pages)
+    if unchecked:
+        lines.append(f"characters may have changed on {counted(unchecked, 'page')} deblurred without OCR to check it")
     counts = report.summary
-    fates = ", ".join(f"{counts[fate]} {fate}" for fate in ("cleaned", "kept", "failed"))
+    fates = ", ".join(f"{counts[name.replace(' ', '_')]} {name}" for name in FATES)
     text = f"{counted(counts['pages'], 'page')}: {fates}"
     if counts["word_f_before"] is not None:
         text += f"; word F {counts['word_f_before']:.3f} -> {counts['word_f_after']:.3f}"
     elif counts["confidence_before"] is not None:
         text += f"; OCR confidence {counts['confidence_before']:.3f} -> {counts['confidence_after']:.3f}"
-    where = places({page.output for page in report.pages if page.output})
+    where = places({page.output for page in pages if page.output})
     return "\n".join([*lines, f"{text}.{where} Report: {report.path}"])
+
+
+def _with(pages: "Sequence[PageReport]", status: str) -> "list[PageReport]":
+    return [page for page in pages if page.status == status]
+
+
+def _listed(status: str, lines: list[str]) -> list[str]:
+    """At most MOST_NAMED lines that begin with a status, and one for the number of those left out."""
+    shown = [f"{status}: {line}" for line in lines[:MOST_NAMED]]
+    more = len(lines) - MOST_NAMED
+    return [*shown, f"{status}: {more} more, told of in the report"] if more > 0 else shown
+
+
+def _place(page: "PageReport", long: set[str]) -> str:
+    """The input of a page, with its number in documents of several pages."""
+    return f"{page.input} page {page.page}" if page.input in long else page.input
+
+
+def _put_back(page: "PageReport") -> str:
+    """Such as `3 regions put back: photograph changed, digits (2)`."""
+    causes = Counter(region.cause for region in page.regions if region.decision == "put back")
+    named = ", ".join(f"{cause} ({count})" if count > 1 else cause for cause, count in causes.items())
+    return f"{counted(causes.total(), 'region')} put back: {named}"
 
 
 def _is_failed_page(page: "PageReport") -> bool:

@@ -11,7 +11,7 @@ from fastdiff.apps.docclean.clean import Cleaner, holds_pages, ledger_of, output
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
-from fastdiff.apps.docclean.report import PageReport, Report
+from fastdiff.apps.docclean.report import PageReport, Report, page_report
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.kinds import REPLACED
 from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
@@ -112,7 +112,7 @@ def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageRepor
         force=options.force,
     )
     return {
-        item: [replace(PageReport(**record), input=str(item.source)) for record in records]
+        item: [replace(page_report(record), input=str(item.source)) for record in records]
         for item, records in found.items()
     }
 

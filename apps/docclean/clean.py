@@ -21,7 +21,7 @@ from fastdiff.apps.docclean.document import (
 )
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import Options
-from fastdiff.apps.docclean.report import PageReport, Status, joined
+from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, joined, page_report
 from fastdiff.apps.docclean.text import truth_file
 from fastdiff.apps.images import ImageDocument
 from fastdiff.apps.inputs import Item
@@ -37,11 +37,12 @@ class Cleaner:
 
     def __init__(self, options: Options) -> None:
         from fastdiff.apps.docclean.enhance import Enhancer
-        from fastdiff.apps.docclean.scoring import Scorer
+        from fastdiff.apps.docclean.ocr import engine
+        from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
         self._options = options
         self._fingerprint = fingerprint(options)
-        self._enhance = Enhancer(
+        enhance = Enhancer(
             task=options.task,
             device=options.device,
             dtype=options.dtype,
@@ -51,7 +52,13 @@ class Cleaner:
             weights=options.weights,
             solver_file=options.solver_file,
         )
-        self._score = Scorer(options.ocr, options.truth, options.device)
+        self._clean_pixels = PageCleaner(
+            enhance,
+            engine(options.ocr, options.device),
+            trust_digits=options.trust_digits,
+            force_clean=options.force_clean,
+            truth=options.truth,
+        )
 
     def __call__(self, item: Item, tick: Tick) -> list[PageReport]:
         """Clean one document and write its output; the reports of its pages, in order.
@@ -71,7 +78,7 @@ class Cleaner:
             for index in range(document.count):
                 done = book.record(index)
                 if done:
-                    report = PageReport(**done)
+                    report = page_report(done)
                 elif isinstance(document, PictureDocument) and _keeps_kind(item, document):
                     report = self._picture_page(item, document, index, reports, book, content)
                 else:
@@ -104,7 +111,7 @@ class Cleaner:
                 if document.count == 1 or not same_kind:
                     raise
                 return replace(report, status="failed", reason=str(error))
-            if report.status == "cleaned" or not same_kind:
+            if report.status in WRITTEN or not same_kind:
                 report = replace(report, reason=_joined(page.note, _left_behind(page, kind), report.reason))
                 page = one_bit(page)  # what had one bit a pixel keeps one
                 with atomic.writing(item.output):
@@ -139,7 +146,7 @@ class Cleaner:
                 key = noise_key(content, index, number)
                 page, told = self._clean(picture.page(), report, item.source.stem, index, key)
                 found.append(told)
-                if told.status == "cleaned":
+                if told.status in WRITTEN:
                     changes += picture.changes(one_bit(page).pixels)
         except UnsupportedPicture as error:
             changes, found = [], [replace(report, reason=str(error))]
@@ -168,25 +175,23 @@ class Cleaner:
 
     def _clean(self, page: Page, report: PageReport, stem: str, index: int, key: int) -> tuple[Page, PageReport]:
         """The page to write and its report: the cleaned page, or the given one where that was judged better."""
-        enhanced = self._enhance(page.pixels, key)
-        compared = self._score.compare(page.pixels, enhanced.pixels, stem, index)
-        untouched = enhanced.task == "none"
-        cleaned = not untouched and (compared.accept or self._options.force_clean)
-        verdict = "already clean" if untouched else None if compared.accept else compared.reason
+        made = self._clean_pixels(page.pixels, key, stem, index)
         report = replace(
             report,
-            task=enhanced.task,
-            task_reason=enhanced.task_reason,
-            status="cleaned" if cleaned else "kept",
-            reason=_joined(compared.note, verdict),
-            engine=compared.engine,
-            calls=enhanced.calls,
-            **compared.measures,
+            task=made.task,
+            task_reason=made.task_reason,
+            status=made.status,
+            reason=_joined(made.note, made.reason),
+            engine=made.engine,
+            calls=made.calls,
+            regions=made.regions,
+            recovered=made.recovered,
+            **made.measures,
         )
-        if not cleaned:
+        if made.status not in WRITTEN:
             return page, report
-        binarized = enhanced.pixels.dtype == np.bool_ and not page.bilevel
-        return replace(page, pixels=enhanced.pixels, icc=None if binarized else page.icc), report
+        binarized = made.pixels.dtype == np.bool_ and not page.bilevel
+        return replace(page, pixels=made.pixels, icc=None if binarized else page.icc), report
 
 
 def _joined(*sentences: str | None) -> str | None:
@@ -207,7 +212,7 @@ def _keeps_kind(item: Item, document: Document) -> bool:
 
 def _shared(report: PageReport, earlier: PageReport) -> PageReport:
     """The report of a picture that was cleaned, or kept, with an earlier page."""
-    status: Status = "cleaned" if earlier.status == "cleaned" else "kept"
+    status: Status = earlier.status if earlier.status in WRITTEN else "kept"
     return replace(report, status=status, reason=f"its picture is that of page {earlier.page}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fastdiff.apps.docclean import binarize, colour, cues, paper, strokes
+from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
@@ -65,8 +66,8 @@ class Enhancer:
         self._device, (self._dtype, *self._wider) = precisions(device, dtype)
         self._restorer = cache(self._load)
 
-    def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
-        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise.
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
 
         Raises NotFiniteError where the networks overflow in the given precision, or in all that "auto" tries.
         """

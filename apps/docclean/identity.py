@@ -29,7 +29,7 @@ def fingerprint(options: Options) -> str:
                 engine_version(options.ocr),
                 [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
                 None if file is None else digest.of_file(file),
-                *(options.task, options.ocr, options.force_clean, options.break_signatures),
+                *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),
                 place(options.device, options.dtype)[1],
             )

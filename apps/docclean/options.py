@@ -19,9 +19,10 @@ class Options:
 
     `inputs` are files, folders (with `recursive` their sub-folders) and patterns; `out` and the default names of
     outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
-    or deblur for each page. `ocr` is one of ENGINES; `truth` is a folder of true texts. `force_clean` writes cleaned
-    pages even where the scores say that they lost something. `break_signatures` cleans signed PDFs too, although that
-    makes their signatures invalid. `format` is one of FORMATS or None for the input's kind.
+    or deblur for each page. `trust_digits` lets deblurring rewrite words with digits. `ocr` is one of ENGINES; `truth`
+    is a folder of true texts. `force_clean` writes pages as the networks made them, even where they lost something.
+    `break_signatures` cleans signed PDFs too, although that makes their signatures invalid. `format` is one of FORMATS
+    or None for the input's kind.
     `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
     along. `solver_file` takes the place of `solver`: it was tuned to the network of one task, and its fewest calls are
     the default. `force` does finished pages again and replaces files of others, but never an input. `report` is where
@@ -33,6 +34,7 @@ class Options:
     recursive: bool = False
     force: bool = False
     task: str = "auto"
+    trust_digits: bool = False
     ocr: str = "easyocr"
     truth: Path | None = None
     force_clean: bool = False
@@ -59,6 +61,8 @@ class Options:
             raise UsageError("no input: give files, folders or patterns")
         if self.solver_file is not None and (self.solver or self.task == "auto"):
             raise UsageError("a solver file is for the network of one task: give --task, and no --solver")
+        if self.trust_digits and self.task != "deblur":
+            raise UsageError("--trust-digits lets deblurring rewrite digits: give it with --task deblur")
         if self.truth is not None and self.ocr == "none":
             raise UsageError("a true text is compared with what OCR reads: choose another OCR engine than none")
 

@@ -1,15 +1,19 @@
 """What docclean did to every page, as data for people and programs (`report.json`)."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from fastdiff.apps.docclean.regions import Recovered, Region
 from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
 
-Status = Literal["cleaned", "kept", "failed"]
+Status = Literal["cleaned", "partly cleaned", "kept", "failed"]
+WRITTEN: tuple[Status, ...] = ("cleaned", "partly cleaned")  # statuses of pages whose pixels changed
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class PageReport:
     `page` counts from 1 and is None where the document could not be opened. Error rates (`cer`, `wer`), word F and
     confidence are fractions, characters and dictionary words counts, each before and after cleaning. `calls` is the
     number of network calls, `seconds` the time for reading, cleaning and scoring. `untouched` says what a page that
-    passed through shows instead of a scan ("text", "drawings", "nothing to clean").
+    passed through shows instead of a scan ("text", "drawings", "nothing to clean"). `regions` are the parts whose
+    content cleaning changed, `recovered` the words that can be read only on the cleaned page; boxes are in pixels of
+    the page's picture. A page is "partly cleaned" where some regions were put back.
     """
 
     input: str
@@ -45,6 +51,15 @@ class PageReport:
     dictionary_after: int | None = None
     calls: int = 0
     seconds: float = 0.0
+    regions: tuple[Region, ...] = ()
+    recovered: tuple[Recovered, ...] = ()
+
+
+def page_report(record: Mapping[str, Any]) -> PageReport:
+    """The report of a page from its record, which `dataclasses.asdict` made and a JSON file held."""
+    regions = tuple(Region(**{**each, "box": tuple(each["box"])}) for each in record["regions"])
+    recovered = tuple(Recovered(**{**each, "box": tuple(each["box"])}) for each in record["recovered"])
+    return PageReport(**{**record, "regions": regions, "recovered": recovered})
 
 
 MEASURES = tuple(
@@ -61,11 +76,13 @@ COUNTS = tuple(name for name in MEASURES if name.startswith(("chars", "dictionar
 def joined(pictures: Sequence[PageReport]) -> PageReport:
     """The report of a page of several pictures: cleaned where one was; `reason` names the others' verdicts.
 
-    Counts are summed and confidences averaged. Error rates, which are about the whole page's text, are None.
+    The page is partly cleaned where one of the cleaned pictures is. Counts are summed and confidences averaged, regions
+    and recovered words are those of all pictures. Error rates, which are about the whole page's text, are None.
     """
     if len(pictures) == 1:
         return pictures[0]
-    cleaned = [picture for picture in pictures if picture.status == "cleaned"]
+    cleaned = [picture for picture in pictures if picture.status in WRITTEN]
+    partly = [picture for picture in cleaned if picture.status == "partly cleaned"]
     reasons = [
         f"picture {number} of {len(pictures)}: {picture.reason}"
         for number, picture in enumerate(pictures, 1)
@@ -76,7 +93,14 @@ def joined(pictures: Sequence[PageReport]) -> PageReport:
         values = [value for picture in pictures if (value := getattr(picture, name)) is not None]
         measures[name] = (sum(values) if name in COUNTS else mean(values)) if values else None
     calls = sum(picture.calls for picture in pictures)
-    return replace((cleaned or pictures)[0], reason="; ".join(reasons) or None, calls=calls, **measures)
+    return replace(
+        (partly or cleaned or pictures)[0],
+        reason="; ".join(reasons) or None,
+        calls=calls,
+        regions=tuple(chain.from_iterable(picture.regions for picture in pictures)),
+        recovered=tuple(chain.from_iterable(picture.recovered for picture in pictures)),
+        **measures,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +122,7 @@ class Report:
         return {
             "pages": len(self.pages),
             "cleaned": self._count("cleaned"),
+            "partly_cleaned": self._count("partly cleaned"),
             "kept": self._count("kept"),
             "failed": self._count("failed"),
             "untouched": sum(page.untouched is not None for page in self.pages),
@@ -113,7 +138,14 @@ class Report:
             "left_out": [asdict(each) for each in self.left_out],
             "summary": self.summary,
         }
-        return json.dumps(content, indent=1) + "\n"
+        return _NUMBERS.sub(_in_one_line, json.dumps(content, indent=1)) + "\n"
 
     def _count(self, status: Status) -> int:
         return sum(page.status == status for page in self.pages)
+
+
+_NUMBERS = re.compile(r"\[\n[\d\s,-]+\]")  # of a box; strings of JSON hold no line break
+
+
+def _in_one_line(found: re.Match[str]) -> str:
+    return " ".join(found.group().split()).replace("[ ", "[").replace(" ]", "]")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastdiff.apps.docclean import gate, ocr, text
+from fastdiff.apps.docclean import gate, text
+from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.solvers.errors import UsageError
 
 PROFILE = "standard"  # normalisation of text.PROFILES under which errors are reported
@@ -29,47 +30,57 @@ class Comparison:
 
 
 class Scorer:
-    """Compares pages with one OCR engine, which is loaded once.
+    """Reads and compares pages with one OCR engine, or compares their ink without one.
 
-    `engine` is one of easyocr, rapidocr, tesseract, none; `truth` a folder of true texts (see `text.truth_of`).
-    Raises UsageError for an unknown engine or a truth that is not a folder, MissingError for an absent engine.
+    `truth` is a folder of true texts (see `text.truth_of`). Raises UsageError for a truth that is not a folder.
     """
 
-    def __init__(self, engine: str, truth: Path | None, device: str) -> None:
+    def __init__(self, engine: Engine | None, truth: Path | None = None) -> None:
         if truth is not None and not truth.is_dir():
             raise UsageError(f"truth {truth} is not a folder: give one with STEM.txt or STEM.hocr files")
-        self._engine = ocr.engine(engine, device)
-        self._truth = truth
+        self._engine, self._truth = engine, truth
 
-    def compare(self, before: np.ndarray, after: np.ndarray, stem: str, page: int) -> Comparison:
+    def read(self, pixels: np.ndarray) -> Reading | None:
+        """The reading of a page as for `compare`; None without an engine."""
+        return None if self._engine is None else self._engine.read(eight_bit(pixels))
+
+    def compare(
+        self,
+        before: np.ndarray,
+        after: np.ndarray,
+        stem: str,
+        page: int,
+        readings: tuple[Reading | None, Reading | None] | None = None,
+    ) -> Comparison:
         """Scores and verdict of a page (0 is the first) of the document called `stem`.
 
         `before` and `after` are uint8 or uint16 grey (H, W) or RGB (H, W, 3), or bool with True for paper, of one
-        height and width: scores at two sizes cannot be compared. The verdict never sees the truth.
+        height and width: scores at two sizes cannot be compared. `readings` are those of the two by `read`, if they are
+        there already. The verdict never sees the truth.
         """
         if before.shape[:2] != after.shape[:2]:
             raise UsageError(f"pages of {before.shape[:2]} and {after.shape[:2]} pixels: one size is compared")
-        before, after = _eight_bit(before), _eight_bit(after)
-        if self._engine is None:
-            verdict = gate.ink_verdict(before, after)
+        if readings is None:
+            first = self.read(before)
+            readings = first, first if np.array_equal(before, after) else self.read(after)
+        read_before, read_after = readings
+        if self._engine is None or read_before is None or read_after is None:
+            verdict = gate.ink_verdict(eight_bit(before), eight_bit(after))
             return Comparison(verdict.accept, verdict.reason)
-        read_before = self._engine.read(before)
-        read_after = read_before if np.array_equal(before, after) else self._engine.read(after)
         if gate.legible(read_before):
             verdict = gate.reading_verdict(read_before, read_after)
         else:
-            verdict = gate.ink_verdict(before, after)
+            verdict = gate.ink_verdict(eight_bit(before), eight_bit(after))
         true = text.truth_of(self._truth, stem, page) if self._truth else None
-        readings = {"before": read_before, "after": read_after}
         measures = {
             f"{name}_{when}": value
-            for when, reading in readings.items()
+            for when, reading in (("before", read_before), ("after", read_after))
             for name, value in (_scores(reading) | _errors(true, reading.text)).items()
         }
         return Comparison(verdict.accept, verdict.reason, self._engine.name, self._engine.note, measures)
 
 
-def _scores(reading: ocr.Reading) -> dict[str, float | None]:
+def _scores(reading: Reading) -> dict[str, float | None]:
     return {
         "confidence": reading.confidence,
         "chars": reading.characters,
@@ -87,7 +98,8 @@ def _errors(true: str | None, read: str) -> dict[str, float | None]:
     }
 
 
-def _eight_bit(pixels: np.ndarray) -> np.ndarray:
+def eight_bit(pixels: np.ndarray) -> np.ndarray:
+    """uint8, uint16 or bool, True for paper, of any shape -> uint8."""
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
     return (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels

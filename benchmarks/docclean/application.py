@@ -60,9 +60,6 @@ class Remembering:
 class Judge(Scorer):
     """The application's scorer on an engine that remembers."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._truth = engine, None
-
     def accepts(self, before: np.ndarray, after: np.ndarray) -> bool:
         return self.compare(before, after, stem="", page=0).accept
 

@@ -42,7 +42,7 @@ def engine(request):
 def scorer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
     (folder / "form.txt").write_text(TRUTH)
-    return Scorer("rapidocr", folder, "cpu")
+    return Scorer(ocr.engine("rapidocr", "cpu"), folder)
 
 
 def defocused(page, radius):
@@ -148,11 +148,11 @@ def test_without_text_or_engine_the_ink_decides(scorer):
     drawing = np.full((300, 400), 255, np.uint8)
     cv2.circle(drawing, (200, 150), 90, 0, 3)
     white = np.full_like(drawing, 255)
-    for judge in (scorer, Scorer("none", None, "cpu")):
+    for judge in (scorer, Scorer(None)):
         assert judge.compare(drawing, drawing, "drawing", 0).accept
         assert "ink" in judge.compare(drawing, white, "drawing", 0).reason
         assert not judge.compare(drawing, white, "drawing", 0).accept
-    unread = Scorer("none", None, "cpu").compare(drawing, drawing, "drawing", 0)
+    unread = Scorer(None).compare(drawing, drawing, "drawing", 0)
     assert unread.engine == "none" and not unread.measures
 
 
@@ -160,4 +160,4 @@ def test_pages_of_two_sizes_and_a_truth_that_is_no_folder_are_refused(scorer, pa
     with pytest.raises(UsageError, match="size"):
         scorer.compare(page, page[:100], "form", 0)
     with pytest.raises(UsageError, match="folder"):
-        Scorer("none", tmp_path / "absent", "cpu")
+        Scorer(None, tmp_path / "absent")

@@ -1,0 +1,160 @@
+"""Cleans one page and keeps its content: the networks, the guard, the words in place and the verdict on the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdiff.apps.docclean import words
+from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
+from fastdiff.apps.docclean.even import even_out
+from fastdiff.apps.docclean.guard import guard
+from fastdiff.apps.docclean.ocr import Engine, Reading
+from fastdiff.apps.docclean.regions import Recovered, Region, mask_of, put_back
+from fastdiff.apps.docclean.report import Status
+from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.words import Place
+
+MOST_PUT_BACK = 0.5  # share of a page's content; where more goes back, the page is kept whole
+
+
+@dataclass(frozen=True)
+class CleanedPage:
+    """A page after cleaning: its pixels (the given ones where it was kept) and how they came to be.
+
+    `status` is "cleaned", "partly cleaned" (some regions were put back) or "kept". `regions` are the parts whose
+    content cleaning changed, `recovered` the words that can be read only on the cleaned page. `measures` are those of
+    `scoring.Comparison`. `restored` and `evened` are the page by the networks alone and the evenly lit page, None for
+    the tasks "none" and "binarize".
+    """
+
+    pixels: np.ndarray
+    status: Status
+    task: str
+    task_reason: str
+    reason: str | None
+    calls: int
+    engine: str
+    note: str | None = None
+    regions: tuple[Region, ...] = ()
+    recovered: tuple[Recovered, ...] = ()
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    restored: np.ndarray | None = None
+    evened: np.ndarray | None = None
+
+
+class PageCleaner:
+    """Cleans pages by one `Enhancer` and, if there is one, by the readings of one OCR engine.
+
+    `trust_digits` lets words with digits be rewritten, `force_clean` writes what the networks made, whatever the
+    guard, the readings and the verdict find. `truth` is a folder of true texts (see `text.truth_of`).
+    """
+
+    def __init__(
+        self,
+        enhance: Enhancer,
+        engine: Engine | None,
+        *,
+        trust_digits: bool = False,
+        force_clean: bool = False,
+        truth: Path | None = None,
+    ) -> None:
+        self._enhance, self._scorer = enhance, Scorer(engine, truth)
+        self._trust_digits, self._force_clean = trust_digits, force_clean
+
+    def __call__(self, pixels: np.ndarray, key: int, stem: str = "", page: int = 0) -> CleanedPage:
+        """Clean a page of uint8 or uint16, grey (H, W) or RGB (H, W, 3); `key` names its noise.
+
+        `stem` and `page` (0 is the first) name the true text. Raises as `Enhancer` does.
+        """
+        before = self._scorer.read(pixels)
+        enhanced = self._enhance(pixels, key, before)
+        if enhanced.task == "none":
+            return self._judged(pixels, enhanced, Findings(pixels), (before, before), stem, page)
+        if enhanced.task == "binarize":
+            after = self._scorer.read(enhanced.pixels)
+            return self._judged(pixels, enhanced, Findings(enhanced.pixels), (before, after), stem, page)
+        evened = even_out(pixels)
+        found, after = self._find(evened, enhanced, before)
+        if self._force_clean:
+            found = replace(found, pixels=enhanced.pixels)
+        made = self._judged(pixels, enhanced, found, (before, after), stem, page)
+        return replace(made, restored=enhanced.pixels, evened=evened)
+
+    def _find(
+        self, evened: np.ndarray, enhanced: Enhanced, before: Reading | None
+    ) -> tuple["Findings", Reading | None]:
+        """The page with its content put back, what was put back, and the reading of that page.
+
+        Where cleaning is forced nothing is put back: the page and the reading are those of the networks.
+        """
+        guarded = guard(evened, enhanced.pixels)
+        page = enhanced.pixels if self._force_clean else guarded.pixels
+        after = self._scorer.read(page)
+        places = words.compare(before, after) if before and after else ()
+        back = [place for place in places if self._goes_back(place)]
+        recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
+        regions = (*guarded.regions, *(_region(place) for place in back))
+        if self._force_clean:
+            return Findings(page, tuple(replace(each, decision="left") for each in regions), recovered), after
+        if back:
+            page = put_back(page, evened, mask_of([place.box for place in back], page.shape))
+            after = self._scorer.read(page)
+        return Findings(page, regions, recovered, guarded.share), after
+
+    def _goes_back(self, place: Place) -> bool:
+        if place.judgement == "digits":
+            return not self._trust_digits
+        return place.judgement in ("word changed", "unsure")
+
+    def _judged(
+        self,
+        pixels: np.ndarray,
+        enhanced: Enhanced,
+        found: "Findings",
+        readings: tuple[Reading | None, Reading | None],
+        stem: str,
+        page: int,
+    ) -> CleanedPage:
+        """The page to keep: the found one, or the given one where the verdict or the share put back says so."""
+        compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
+        status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
+        reason = None
+        if enhanced.task == "none":
+            status, reason = "kept", "already clean"
+        elif not compared.accept:
+            status, reason = "kept", compared.reason
+        elif found.share > MOST_PUT_BACK:
+            status, reason = "kept", f"{found.share:.0%} of its content would have changed"
+        if status == "kept" and self._force_clean and enhanced.task != "none":
+            status = "cleaned"
+        return CleanedPage(
+            pixels if status == "kept" else found.pixels,
+            status,
+            enhanced.task,
+            enhanced.task_reason,
+            reason,
+            enhanced.calls,
+            compared.engine,
+            compared.note,
+            found.regions,
+            found.recovered,
+            compared.measures,
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A page with its content put back, the regions, the recovered words, and the share of content put back."""
+
+    pixels: np.ndarray
+    regions: tuple[Region, ...] = ()
+    recovered: tuple[Recovered, ...] = ()
+    share: float = 0.0
+
+
+def _region(place: Place) -> Region:
+    cause = {"digits": "digits", "word changed": "word changed", "unsure": "words not certain"}[place.judgement]
+    return Region(place.box, cause, "put back", f"{place.before} -> {place.after}")
