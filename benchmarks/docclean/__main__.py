@@ -2,8 +2,8 @@
 
     python -m benchmarks.docclean DATA [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 
-DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` `pages/*.png` with hOCR and `failing/docclean`; rendered pages use font
-families that are kept from training.
+DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}`, `pages/*.png` with hOCR and `failing/docclean`;
+rendered pages use font families that are kept from training.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pages of each group")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="in place of the bundled ones")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages of each section, and sheets")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages, and sheets")
     return parser.parse_args()
 
 

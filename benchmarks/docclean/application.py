@@ -32,13 +32,14 @@ class Setup:
 
 
 class EnhancerOfOnePage(Enhancer):
-    """An enhancer that does the same page only once in a row, for several ways of judging it."""
+    """An enhancer that does the same page, read in the same way, only once in a row."""
 
-    _last: tuple[int, np.ndarray, Enhanced] | None = None
+    _last: tuple[tuple[int, int, int], np.ndarray, Enhanced] | None = None
 
-    def __call__(self, pixels: np.ndarray, key: int) -> Enhanced:
-        if self._last is None or self._last[0] != key or self._last[1] is not pixels:
-            self._last = key, pixels, super().__call__(pixels, key)
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+        asked = key, id(pixels), id(reading)
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, pixels, super().__call__(pixels, key, reading)
         return self._last[2]
 
 

@@ -13,7 +13,7 @@ from benchmarks.docclean import trust_report
 from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
 from benchmarks.docclean.trust_dirt import GREY, STRENGTHS, DirtyPage, soil
 from benchmarks.docclean.trust_pages import KINDS, render
-from benchmarks.docclean.trust_report import FORCED, GATES, RELIT
+from benchmarks.docclean.trust_report import FORCED, RELIT
 from benchmarks.result import Section, Strip
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
 from fastdiff.training.docclean import textures
@@ -21,7 +21,9 @@ from fastdiff.training.docclean.column import held_out
 
 PAGES = 12  # of each kind, the strengths in turn
 SEED = 172_024
-JUDGES = {FORCED: "rapidocr", "gate easyocr": "rapidocr", "gate rapidocr": "easyocr"}
+WAYS = ("gate easyocr", "gate rapidocr", FORCED)
+ENGINE = {"gate easyocr": "easyocr", "gate rapidocr": "rapidocr", FORCED: "rapidocr"}
+JUDGE = {"gate easyocr": "rapidocr", "gate rapidocr": "easyocr", FORCED: "rapidocr"}  # nothing is gated where forced
 SHOWN = "gate easyocr"  # the default, on the sheet
 
 Row = dict[str, Any]
@@ -29,28 +31,36 @@ Row = dict[str, Any]
 
 def run(setup: Setup) -> Section:
     """Measures every page; the sheet shows the worst of each kind and strength."""
-    enhance = EnhancerOfOnePage(weights=setup.weights)
-    cleaners = {FORCED: PageCleaner(enhance, None, force_clean=True)}
-    cleaners |= {gate: PageCleaner(enhance, reader(gate.removeprefix("gate "))) for gate in GATES}
+    cleaners = make_cleaners(setup)
     rows: list[Row] = []
     worst: dict[tuple[str, str], Strip] = {}
     for index in range(len(KINDS) * setup.count(PAGES)):
         page = make(index)
-        mine = [_row(page, RELIT) | _looks(page, page.relit)]
-        for way, clean in cleaners.items():
-            cleaned = clean(page.pixels, index)
-            about = {"status": cleaned.status, "task": cleaned.task, "reason": cleaned.reason}
-            judge = reader(JUDGES[way])
-            row = _row(page, way) | about | _looks(page, cleaned.pixels) | _words(page, cleaned, judge)
-            mine.append(row)
-            if way == SHOWN:
-                told = f"{index:03d} {page.name}: {cleaned.status}, {_told(row)}"
-                strip = Strip(told, trust_report.score(row), (page.pixels, cleaned.pixels, page.evened))
+        mine, strip = measure(page, index, cleaners)
         rows += mine
         place = page.known.kind, page.strength
         if place not in worst or strip.score < worst[place].score:
             worst[place] = strip
-    return Section(trust_report.tables(rows), rows, list(worst.values()), sheet=list(worst.values()))
+    shown = sorted(worst.values(), key=lambda strip: strip.name)
+    return Section(trust_report.tables(rows), rows, shown, sheet=shown)
+
+
+def make_cleaners(setup: Setup) -> dict[str, PageCleaner]:
+    enhance = EnhancerOfOnePage(weights=setup.weights)
+    return {way: PageCleaner(enhance, reader(ENGINE[way]), force_clean=way == FORCED) for way in WAYS}
+
+
+def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tuple[list[Row], Strip]:
+    """A row for the page under even light and for every way of cleaning, and a strip of the way SHOWN."""
+    rows = [_row(page, RELIT) | _looks(page, page.relit)]
+    for way, clean in cleaners.items():
+        cleaned = clean(page.pixels, index)
+        about = {"status": cleaned.status, "task": cleaned.task, "reason": cleaned.reason}
+        rows.append(_row(page, way) | about | _looks(page, cleaned.pixels) | _words(page, cleaned, reader(JUDGE[way])))
+        if way == SHOWN:
+            told = f"{page.name} ({index}): {cleaned.status}, {_told(rows[-1])}"
+            strip = Strip(told, trust_report.score(rows[-1]), (page.pixels, cleaned.pixels, page.evened))
+    return rows, strip
 
 
 def make(index: int) -> DirtyPage:

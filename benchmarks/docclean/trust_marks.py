@@ -20,7 +20,7 @@ def stamps(rng: Rng, sheet: Sheet, face: Face, y: float) -> None:
     hues = rng.permutation(INKS)[:3]
     for index, hue in enumerate(hues):
         centre = (150 + index * 205 + rng.normal(0, 8), y + 130 + rng.normal(0, 25))
-        words = str(rng.choice(["PAID", "RECEIVED", "COPY", "ENTERED"])), f"{rng.integers(1, 29)}.{rng.integers(1, 13)}.2019"
+        words = str(rng.choice(["PAID", "RECEIVED", "COPY", "ENTERED"])), _date(rng)
         _stamp(rng, sheet, face, centre, words, _ink(rng, float(hue)))
 
 
@@ -36,8 +36,9 @@ def note(rng: Rng, sheet: Sheet, face: Face, place: Place) -> None:
     """Write two short lines in coloured ink."""
     colour = tuple(round(255 * float(value)) for value in _ink(rng, float(rng.choice(INKS))))
     font = face.at(21 * OVERSAMPLE)
-    sheet.write(*place, f"seen on {rng.integers(1, 29)}.{rng.integers(1, 13)}.2019", font, colour)
-    sheet.write(place[0], place[1] + 28, str(rng.choice(["file with the others", "please return", "not yet paid"])), font, colour)
+    remark = str(rng.choice(["file with the others", "please return", "not yet paid"]))
+    sheet.write(*place, f"seen on {_date(rng)}", font, colour)
+    sheet.write(place[0], place[1] + 28, remark, font, colour)
 
 
 def highlight(rng: Rng, sheet: Sheet, lines: list[tuple[float, float]], left: float, size: float) -> None:
@@ -46,8 +47,9 @@ def highlight(rng: Rng, sheet: Sheet, lines: list[tuple[float, float]], left: fl
     for index in rng.permutation(len(lines))[: int(rng.integers(1, 3))]:
         y, width = lines[int(index)]
         start, length = left + rng.uniform(0, 0.4) * width, width * rng.uniform(0.35, 0.6)
+        middle = y + size * 0.6
         stroke = np.zeros((HEIGHT, WIDTH), np.uint8)
-        ends = ((round(start), round(y + size * 0.6)), (round(start + length), round(y + size * 0.6 + rng.normal(0, 2))))
+        ends = ((round(start), round(middle)), (round(start + length), round(middle + rng.normal(0, 2))))
         cv2.line(stroke, *ends, 255, round(size * 1.25), cv2.LINE_AA)
         edge = np.clip(0.95 + 0.08 * cloud(rng, max(HEIGHT, WIDTH), 40)[:HEIGHT, :WIDTH], 0.7, 1)
         sheet.marks.append((stroke / 255 * edge, colour))
@@ -93,6 +95,10 @@ def _stamp(rng: Rng, sheet: Sheet, face: Face, centre: Place, words: tuple[str, 
     target = whole[top : top + side, max(left, 0) : left + side]
     target[:] = (small * worn)[: target.shape[0], max(-left, 0) : max(-left, 0) + target.shape[1]]
     sheet.marks.append((whole, colour))
+
+
+def _date(rng: Rng) -> str:
+    return f"{rng.integers(1, 29)}.{rng.integers(1, 13)}.2019"
 
 
 def _ink(rng: Rng, hue: float) -> np.ndarray:

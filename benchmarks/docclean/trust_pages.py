@@ -1,9 +1,8 @@
-"""Pages of ten kinds in held-out fonts: text pages with tables, codes, notes and marks on them."""
+"""Pages of ten kinds in held-out fonts: text with tables, codes, figures and marks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import ImageFont
 
 from benchmarks.docclean import trust_figures as figures

@@ -1,4 +1,4 @@
-"""Tables of the section "trust": shares of content that stays and of dirt that goes, by kind, by strength and in all."""
+"""Tables of the section "trust": what stays of content and goes of dirt, by kind, by strength and in all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ RELIT = "light undone, dirt left"  # the page as it came under even light: what 
 FORCED = "--force-clean"
 GATES = ("gate easyocr", "gate rapidocr")
 SHARES = ("colours", "hair lines", "pencil")
+STATUSES = ("cleaned", "partly cleaned", "kept")
 ONE_IN = 60  # words of a page, of which one may be lost
 LEAST_SIMILARITY = 0.9
 LEAST = {"colours": 0.95, "hair lines": 0.99, "pencil": 0.95}
@@ -127,7 +128,7 @@ def _least(rows: list[Row], fair: list[bool]) -> float | None:
 
 
 def _statuses(rows: list[Row]) -> str:
-    return "/".join(str(sum(row["status"] == status for row in rows)) for status in ("cleaned", "partly cleaned", "kept"))
+    return "/".join(str(sum(row["status"] == status for row in rows)) for status in STATUSES)
 
 
 def _recovered(rows: list[Row]) -> str:
