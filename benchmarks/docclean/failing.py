@@ -4,6 +4,7 @@ Pictures are measured against themselves under even light, found here without th
 to the paper is divided out.
 """
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 from benchmarks.docclean import pages
 from benchmarks.docclean import trust_measures as measures
 from benchmarks.docclean.application import ENGINES, Setup, reader
+from benchmarks.docclean.trust_canvas import Word
 from benchmarks.result import Cell, Section, Strip, Table
 from fastdiff.apps.docclean import app
 from fastdiff.apps.docclean.document import SUFFIXES
+from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
-from fastdiff.apps.docclean.words import compare
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 FOLDER = Path("failing", "docclean")
@@ -83,11 +85,21 @@ def _digits(before: np.ndarray, after: np.ndarray) -> Measured:
     """Tokens with digits that both engines read as before, the worse engine counting."""
     same = []
     for name in ENGINES:
-        places = compare(reader(name).read(before), reader(name).read(after))
-        digits = [each for each in places if each.before and any(c.isdigit() for c in each.before)]
-        same.append((sum(each.before == each.after for each in digits), len(digits)))
+        tokens = _tokens_with_digits(reader(name).read(before))
+        same.append((int(measures.read_right(tokens, reader(name).read(after)).sum()), len(tokens)))
     shown = ", ".join(f"{name} {kept}/{count}" for name, (kept, count) in zip(ENGINES, same, strict=True))
     return min(kept / max(count, 1) for kept, count in same), f"tokens with digits read as before: {shown}"
+
+
+def _tokens_with_digits(reading: Reading) -> list[Word]:
+    """What was read between blanks, each at its share of the fragment's width."""
+    tokens = []
+    for fragment in (each for line in reading.lines for each in line):
+        left, top, right, bottom = fragment.box
+        scale = (right - left) / max(len(fragment.text), 1)
+        for match in re.finditer(r"\S*\d\S*", fragment.text):
+            tokens.append(Word(match.group(), (left + match.start() * scale, top, left + match.end() * scale, bottom)))
+    return tokens
 
 
 def _stamps(before: np.ndarray, after: np.ndarray) -> Measured:

@@ -55,21 +55,21 @@ class Writer:
 def _numbers(on: Writer) -> None:
     on.heading(str(on.rng.choice(["Statement of account", "Price list", "Monthly readings", "Balance sheet"])))
     on.paragraph(1)
-    on.y = tables.numbers(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=12)
-    on.paragraph(2)
+    on.y = tables.numbers(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=11)
+    on.paragraph(1)
 
 
 def _codes(on: Writer) -> None:
     on.heading(str(on.rng.choice(["Delivery note", "Spare parts", "Transfers", "Inventory"])))
-    on.y = tables.codes(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=13)
+    on.y = tables.codes(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=10)
     on.paragraph(1)
 
 
 def _photographs(on: Writer) -> None:
     on.heading("Notes from the harbour", 2.0)
-    on.paragraph(3)
+    on.paragraph(2)
     on.y = figures.photographs(on.rng, on.sheet, on.font(0.85), on.y)
-    on.paragraph(3)
+    on.paragraph(2)
 
 
 def _charts(on: Writer) -> None:
@@ -77,15 +77,15 @@ def _charts(on: Writer) -> None:
     on.paragraph(2)
     on.y = figures.bars(on.rng, on.sheet, on.font(0.8), on.y)
     on.y = figures.lines(on.rng, on.sheet, on.font(0.8), on.y)
-    on.paragraph(2)
+    on.paragraph(1)
 
 
 def _stamps(on: Writer) -> None:
     on.heading(str(on.rng.choice(["To the town council", "Receipt", "Agreement"])))
-    on.paragraph(5)
+    on.paragraph(3)
     middle = on.y
     on.y += 300
-    on.paragraph(3)
+    on.paragraph(2)
     marks.stamps(on.rng, on.sheet, on.bold, middle)
     on.y += 100
     marks.signature(on.rng, on.sheet, (MARGIN + 20, on.y - 60))
@@ -94,7 +94,7 @@ def _stamps(on: Writer) -> None:
 
 def _highlighter(on: Writer) -> None:
     on.heading("Minutes of the meeting")
-    for count in (4, 4, 3):
+    for count in (3, 2, 2):
         lines = on.paragraph(count)
         marks.highlight(on.rng, on.sheet, lines, MARGIN, on.size)
         on.y += 60
@@ -102,7 +102,7 @@ def _highlighter(on: Writer) -> None:
 
 def _pencil(on: Writer) -> None:
     on.heading("A draft with remarks")
-    for count in (3, 3, 3):
+    for count in (2, 2, 2):
         lines = on.paragraph(count)
         marks.pencil(on.rng, on.sheet, lines, MARGIN, on.size)
         on.y += 90
@@ -116,9 +116,9 @@ def _hair_lines(on: Writer) -> None:
 
 def _tinted(on: Writer) -> None:
     on.heading("Slip for the archive")
-    on.paragraph(4)
+    on.paragraph(3)
     on.y = tables.form(on.rng, on.sheet, on.font(), on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=6)
-    on.paragraph(4)
+    on.paragraph(2)
 
 
 def _cards(on: Writer) -> None:
