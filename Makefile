@@ -40,7 +40,8 @@ bench-attack: $(VENV)/installed
 	$(BIN)/python -m benchmarks.attack $(DATA) --json runs/bench-attack.json --pictures runs/bench-attack
 
 bench-docclean: $(VENV)/installed
-	$(BIN)/python -m benchmarks.docclean $(DATA)
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.docclean $(DATA) --json runs/bench-docclean.json --pictures runs/bench-docclean
 
 bench-edit: $(VENV)/installed
 	mkdir -p runs

@@ -11,6 +11,8 @@ GAP = 12  # pixels between pictures
 LINE = 40  # pixels of the line above them
 SMALL = 256  # pixels of a side, below which pictures are enlarged
 ON_SHEET = 12  # strips
+COLUMNS = 2  # of strips on a sheet of whole pages
+QUALITY = 88  # of its JPEG
 
 
 def save(folder: Path, section: str, strips: list[Strip]) -> None:
@@ -31,6 +33,27 @@ def save_sheet(folder: Path, section: str, strips: list[Strip]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {round(i) for i in np.linspace(0, len(ranked) - 1, min(ON_SHEET, len(ranked)))}
     cv2.imwrite(str(folder / f"{section}.png"), np.vstack([_drawn(ranked[i]) for i in sorted(chosen)]))
+
+
+def save_pages(folder: Path, section: str, strips: list[Strip]) -> None:
+    """Write SECTION-pages.jpg: all strips, of any sizes, in COLUMNS columns from left to right."""
+    if not strips:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [_drawn(strip) for strip in strips]
+    rows = []
+    for first in range(0, len(drawn), COLUMNS):
+        row = drawn[first : first + COLUMNS]
+        tallest, widest = max(len(each) for each in row), max(each.shape[1] for each in drawn)
+        row = [_padded(each, tallest, widest) for each in row]
+        row += [_padded(row[0][:0], tallest, widest)] * (COLUMNS - len(row))
+        rows.append(np.hstack(row))
+    cv2.imwrite(str(folder / f"{section}-pages.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+
+
+def _padded(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    bottom, right = height - len(picture), width - picture.shape[1]
+    return np.pad(picture, ((0, bottom), (0, right), (0, 0)), constant_values=200)
 
 
 def _ranked(strips: list[Strip]) -> list[Strip]:

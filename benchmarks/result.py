@@ -46,6 +46,7 @@ class Section:
     tables: list[Table]
     pages: list[dict[str, Any]] = field(default_factory=list)  # what was measured on every page
     strips: list[Strip] = field(default_factory=list)
+    sheet: list[Strip] = field(default_factory=list)  # to be shown on one sheet, in this order
 
 
 def mean(pages: list[dict[str, Any]], measure: str) -> float | None:

@@ -1,9 +1,9 @@
 """Measures document clean-up on pages that never trained it.
 
-    python -m benchmarks.docclean DATA [--only noisyoffice,dibco,blur,...] [--limit N] [--json PATH] [--pictures DIR]
+    python -m benchmarks.docclean DATA [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 
-DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` and `pages/*.png` with hOCR; rendered pages use font
-families that are kept from training.
+DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}`, `pages/*.png` with hOCR and `failing/docclean`;
+rendered pages use font families that are kept from training.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import blur, colour, dibco, guard, harm, noisyoffice, speed, stage
+from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage, trust
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
@@ -23,6 +23,8 @@ SECTIONS = {
     "harm": harm.run,
     "colour": colour.run,
     "guard": guard.run,
+    "failing": failing.run,
+    "trust": trust.run,
     "stage": stage.run,
     "speed": speed.run,
 }
@@ -35,6 +37,7 @@ def main() -> None:
     def keep(name: str, section: Section) -> None:
         if arguments.pictures:
             pictures.save(arguments.pictures, name, section.strips)
+            pictures.save_pages(arguments.pictures, name, section.sheet)
 
     sections.run(arguments.only, lambda name: SECTIONS[name](setup), arguments.json, keep)
 
@@ -46,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pages of each group")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="in place of the bundled ones")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages of each section")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages, and sheets")
     return parser.parse_args()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.scoring import Scorer
 
@@ -29,6 +29,18 @@ class Setup:
 
     def enhancer(self, task: str, calls: int | None = None) -> Enhancer:
         return Enhancer(task=task, calls=calls, weights=self.weights)
+
+
+class EnhancerOfOnePage(Enhancer):
+    """An enhancer that does the same page, read in the same way, only once in a row."""
+
+    _last: tuple[tuple[int, int, int], np.ndarray, Enhanced] | None = None
+
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+        asked = key, id(pixels), id(reading)
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, pixels, super().__call__(pixels, key, reading)
+        return self._last[2]
 
 
 class Remembering:

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.bootstrap import paired_difference
 from benchmarks.classical import CONTROLS
-from benchmarks.docclean import blurred
+from benchmarks.docclean import blurred, words_lost
 from benchmarks.docclean.application import ENGINES, Judge, Setup, reader
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Section, Strip, Table, mean
@@ -20,7 +20,10 @@ def run(setup: Setup) -> Section:
     enhancers = {task: setup.enhancer(task) for task in TASKS}
     rows: list[dict[str, Any]] = []
     strips = []
-    for key, page in enumerate(blurred.make(setup)):
+    made = blurred.make(setup)
+    documents = [page for page in made if not page.sharp.column and hard_enough(page, words_lost.JUDGE)]
+    lost = words_lost.measure(setup, documents)
+    for key, page in enumerate(made):
         engines = [engine for engine in ENGINES if hard_enough(page, engine)]
         if engines:
             enhanced = {task: enhance(page.pixels, key) for task, enhance in enhancers.items()}
@@ -29,7 +32,7 @@ def run(setup: Setup) -> Section:
             rows += measured
             gain = np.mean([row["blurred"] - row["auto"] for row in measured])
             strips.append(Strip(page.name, float(gain), (page.pixels, results["auto"], page.sharp.pixels)))
-    return Section([_errors(rows), _gains(rows)], rows, strips)
+    return Section([_errors(rows), _gains(rows), words_lost.table(lost)], rows + lost, strips)
 
 
 def hard_enough(page: Blurred, engine: str) -> bool:

@@ -1,0 +1,143 @@
+"""Tables of the section "trust": what stays of content and goes of dirt, by kind, by strength and in all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.result import Cell, Table
+
+RELIT = "light undone, dirt left"  # the page as it came under even light: what no cleaning would keep
+FORCED = "--force-clean"
+GATES = ("gate easyocr", "gate rapidocr")
+SHARES = ("colours", "hair lines", "pencil")
+STATUSES = ("cleaned", "partly cleaned", "kept")
+ONE_IN = 60  # words of a page, of which one may be lost
+LEAST_SIMILARITY = 0.9
+LEAST = {"colours": 0.95, "hair lines": 0.99, "pencil": 0.95}
+LEAST_REMOVED = 0.8
+
+Row = dict[str, Any]
+
+
+def tables(rows: list[Row]) -> list[Table]:
+    by_kind = [_by(rows, way, "kind") for way in (*GATES, FORCED)]
+    return [*by_kind, *(_by(rows, way, "strength") for way in (*GATES, FORCED)), _totals(rows)]
+
+
+def allowed(row: Row) -> int:
+    """Words that a page may lose: one in every whole ONE_IN, on smaller pages one."""
+    return max(1, row["words"] // ONE_IN)
+
+
+def removed(rows: Sequence[Row]) -> float | None:
+    """Share of the dirt outside content that is gone: 1 - RMSE after / RMSE before, over all pages together."""
+    before, after = (sum(row[name] for row in rows) for name in ("dirt before", "dirt"))
+    return 1 - float(np.sqrt(after / before)) if before else None
+
+
+def share(rows: Sequence[Row], name: str) -> float | None:
+    """Share of what is there of all that was, over all pages together; None where there is none."""
+    kept, whole = (sum(row[name][index] for row in rows) for index in (0, 1))
+    return kept / whole if whole else None
+
+
+def score(row: Row) -> float:
+    """The lowest of a page's measures, each as a share of what it has to reach; lower is worse."""
+    values = [1 - row["lost"] / (4 * allowed(row))]
+    values += [kept / whole / LEAST[name] for name in SHARES for kept, whole in [row[name]] if whole]
+    values += [similarity / LEAST_SIMILARITY for similarity in row["pictures"]]
+    return min(values) + 0.1 * (removed([row]) or 0)
+
+
+def _by(rows: list[Row], way: str, key: str) -> Table:
+    of_way = [row for row in rows if row["way"] == way]
+    relit = [row for row in rows if row["way"] == RELIT]
+    lines: list[tuple[Cell, ...]] = []
+    for value in dict.fromkeys(row[key] for row in of_way):
+        mine = [row for row in of_way if row[key] == value]
+        control = [row for row in relit if row[key] == value]
+        lines.append((value, len(mine), *_cells(mine, control)))
+    lines.append(("all", len(of_way), *_cells(of_way, relit)))
+    return Table(
+        f"Trust, {way}, by {key}: what stays, and the share of the dirt that goes",
+        (key, "pages", "cleaned/partly/kept", "lost/read", "most", "over", "recovered", "wrong",
+         "colours", "(relit)", "SSIM", "least", "(relit)", "hair lines", "pencil", "dirt gone"),
+        lines,
+        f"lost/read: words; most: on one page; over: pages that lose more than one word in {ONE_IN}; (relit): {RELIT}",
+    )  # fmt: skip
+
+
+def _cells(rows: list[Row], relit: list[Row]) -> tuple[Cell, ...]:
+    similarities, control = _similarities(rows), _similarities(relit)
+    return (
+        _statuses(rows),
+        f"{_sum(rows, 'lost')}/{_sum(rows, 'read')}",
+        max(row["lost"] for row in rows),
+        _over(rows),
+        _sum(rows, "recovered"),
+        _sum(rows, "recovered wrong"),
+        share(rows, "colours"),
+        share(relit, "colours"),
+        float(np.mean(similarities)) if similarities else None,
+        min(similarities, default=None),
+        min(control, default=None),
+        share(rows, "hair lines"),
+        share(rows, "pencil"),
+        removed(rows),
+    )
+
+
+def _totals(rows: list[Row]) -> Table:
+    ways = (*GATES, FORCED, RELIT)
+    of = [[row for row in rows if row["way"] == way] for way in ways]
+    reading = [mine if "words" in mine[0] else None for mine in of]
+
+    def counted(count: Any) -> list[Cell]:
+        return [count(mine) if mine is not None else None for mine in reading]
+
+    fair = [each >= LEAST_SIMILARITY for each in _similarities(of[-1])]
+    lines: list[tuple[Cell, ...]] = [
+        ("pages that lose more than one word in 60", "0", *counted(_over)),
+        ("most words lost on a page", "1 in 60", *counted(lambda mine: max(row["lost"] for row in mine))),
+        ("words lost, of those read", "", *counted(lambda mine: _sum(mine, "lost") / max(_sum(mine, "read"), 1))),
+        ("words read only after", "", *counted(lambda mine: _sum(mine, "gained"))),
+        ("recovered words, wrong ones", "", *counted(_recovered)),
+        *((f"{name} kept", f"{LEAST[name]}", *(share(mine, name) for mine in of)) for name in SHARES),
+        (f"pictures of SSIM {LEAST_SIMILARITY}, of {sum(fair)} that have it relit", "1.0",
+         *(_similar(mine, fair) for mine in of)),
+        ("least SSIM of these", f"{LEAST_SIMILARITY}", *(_least(mine, fair) for mine in of)),
+        ("dirt outside content that is gone", f"{LEAST_REMOVED}", *(removed(mine) for mine in of)),
+        ("pages cleaned/partly/kept", "", *counted(_statuses)),
+    ]  # fmt: skip
+    return Table(f"Trust: all {len(of[0])} pages", ("measure", "target", *ways), lines)
+
+
+def _similarities(rows: list[Row]) -> list[float]:
+    return [similarity for row in rows for similarity in row["pictures"]]
+
+
+def _similar(rows: list[Row], fair: list[bool]) -> float | None:
+    """Share of the fair pictures with LEAST_SIMILARITY or more."""
+    values = [value for value, counts in zip(_similarities(rows), fair, strict=True) if counts]
+    return float(np.mean(np.array(values) >= LEAST_SIMILARITY)) if values else None
+
+
+def _least(rows: list[Row], fair: list[bool]) -> float | None:
+    return min((value for value, counts in zip(_similarities(rows), fair, strict=True) if counts), default=None)
+
+
+def _statuses(rows: list[Row]) -> str:
+    return "/".join(str(sum(row["status"] == status for row in rows)) for status in STATUSES)
+
+
+def _recovered(rows: list[Row]) -> str:
+    return f"{_sum(rows, 'recovered')}, {_sum(rows, 'recovered wrong')}"
+
+
+def _over(rows: list[Row]) -> int:
+    return sum(row["lost"] > allowed(row) for row in rows)
+
+
+def _sum(rows: list[Row], name: str) -> int:
+    return sum(row[name] for row in rows)

@@ -1,0 +1,80 @@
+"""Blurred real documents: words read right before and no longer after, those with digits apart, read by RapidOCR."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.blurred import Blurred
+from benchmarks.result import Cell, Table
+from fastdiff.apps.docclean import text
+from fastdiff.apps.docclean.page_cleaner import PageCleaner
+
+JUDGE = "rapidocr"
+FORCED = "--force-clean"
+ENGINE = {FORCED: "rapidocr", "gate easyocr": "easyocr", "gate rapidocr": "rapidocr"}
+
+Row = dict[str, Any]
+
+
+def measure(setup: Setup, documents: Sequence[Blurred]) -> list[Row]:
+    """A row for every document and way of cleaning it with default options; errors are 1 - order-free word F."""
+    enhance = EnhancerOfOnePage(weights=setup.weights)
+    cleaners = {way: PageCleaner(enhance, reader(name), force_clean=way == FORCED) for way, name in ENGINE.items()}
+    rows = []
+    for key, page in enumerate(documents):
+        for way, clean in cleaners.items():
+            cleaned = clean(page.pixels, key)
+            about = {"page": page.name, "way": way, "status": cleaned.status, "task": cleaned.task}
+            rows.append(about | _measured(page, cleaned.pixels))
+    return rows
+
+
+def table(rows: list[Row]) -> Table:
+    lines: list[tuple[Cell, ...]] = []
+    for way in ENGINE:
+        mine = [row for row in rows if row["way"] == way]
+        if not mine:
+            continue
+        before, after = (float(np.mean([row[name] for row in mine])) for name in ("blurred", "after"))
+        kept = sum(row["status"] == "kept" for row in mine)
+        right, lost, gained, digits, worse = (
+            sum(row[name] for row in mine) for name in ("right", "lost", "gained", "digits", "digits lost")
+        )
+        lines.append((way, len(mine), before, after, after / before, lost / max(right, 1), gained / max(right, 1),
+                      f"{worse}/{digits}", kept))  # fmt: skip
+    return Table(
+        "Blur: real documents with default options, read by RapidOCR",
+        ("way", "pages", "blurred", "after", "after/before", "lost", "gained", "digits lost", "kept"),
+        lines,
+        "blurred, after: mean 1 - word F; lost, gained: words of the truth that only one of them has, as a share of "
+        "those read before; digits lost: of words with digits that were read before",
+    )
+
+
+def _measured(page: Blurred, pixels: np.ndarray) -> Row:
+    readings = [reader(JUDGE).read(each).text for each in (page.pixels, pixels)]
+    before, after = (_right(page.sharp.text, read) for read in readings)
+    lost, digits = before - after, _with_digits(before)
+    return {
+        "blurred": page.sharp.error(readings[0]),
+        "after": page.sharp.error(readings[1]),
+        "right": before.total(),
+        "lost": lost.total(),
+        "gained": (after - before).total(),
+        "digits": digits.total(),
+        "digits lost": (digits - after).total(),
+        "digits lost, which": sorted((digits - after).elements()),
+    }
+
+
+def _right(truth: str, read: str) -> Counter[str]:
+    """The words of the truth that were read, wherever they stand."""
+    wanted, found = (Counter(text.standard(each).split()) for each in (truth, read))
+    return wanted & found
+
+
+def _with_digits(words: Counter[str]) -> Counter[str]:
+    return Counter({word: count for word, count in words.items() if any(letter.isdigit() for letter in word)})
