@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from fastdiff.apps.docclean import guard_changes, guard_layers, guard_marks
+from fastdiff.apps.docclean import even, guard_changes, guard_layers, guard_marks
 from fastdiff.apps.docclean.guard_changes import Changes
 from fastdiff.apps.docclean.guard_judge import judge
 from fastdiff.apps.docclean.guard_layers import HALF
@@ -23,6 +23,7 @@ CHANGED = 0.3  # share of an area that changed
 FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
 LEAST_FIGURE = 0.004  # of the page
 JOINED = 1 / 150  # of the longer side: gap over which marks are one region
+ROWS = 256  # worked on at a time
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,12 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
         "area changed": _stretched(_whole_figures(lost[1]), lost[0].shape),
         "strokes invented": _grown(changes.new),
     }
-    mask = np.logical_or.reduce([lost[0], *causes.values()])
+    pixels = restored
+    if strokes_back := [part for cause, part in causes.items() if cause.startswith("strokes")]:
+        mask = _stretched(np.logical_or.reduce(strokes_back), evened.shape)
+        pixels = put_back(restored, on_restored_ground(evened, before.ground, after.ground), mask)
     return Guarded(
-        put_back(restored, evened, _stretched(mask, evened.shape[:2])),
+        put_back(pixels, evened, _stretched(causes["area changed"], evened.shape)),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share((strokes, areas), content, lost),
     )
@@ -65,9 +69,24 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndar
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarray:
     """The areas of content that changed, bool at half size."""
-    chosen = content & (_share_of(marks, changes.ground) > CHANGED)
+    chosen = content & (_share_of(marks, changes.ground_gone | changes.ground_recoloured) > CHANGED)
     chosen[0] = False
     return chosen[marks.labels]
+
+
+def on_restored_ground(evened: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The evened-out page with the ground `before` exchanged for `after` where that is lighter; both at half size.
+
+    Strokes that go back take no stain with them.
+    """
+    white = np.iinfo(evened.dtype).max
+    gain = np.maximum((after + np.float32(1)) / (before + np.float32(1)), 1)
+    gain = gain if evened.ndim == 3 else gain.mean(axis=2)
+    out = np.empty_like(evened)
+    for top in range(0, len(evened), ROWS):
+        rows = slice(top, min(top + ROWS, len(evened)))
+        out[rows] = np.minimum(evened[rows] * even.stretched(gain, rows, *evened.shape[:2]), white)
+    return out
 
 
 def _share_of(marks: Marks, mask: np.ndarray) -> np.ndarray:

@@ -46,10 +46,10 @@ def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
     soft = cv2.GaussianBlur(page, (0, 0), SOFT)
     width = max(3, round(max(page.shape[:2]) * STROKE)) | 1
     ground = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
-    strokes = cv2.subtract(ground, soft).max(axis=2)
+    strokes = largest(cv2.subtract(ground, soft))
     height, width = (max(length // HALF, 1) for length in page.shape[:2])
     small = cv2.medianBlur(cv2.resize(ground, (width, height), interpolation=cv2.INTER_AREA), 3)
-    depth = cv2.absdiff(small, np.broadcast_to(colour, small.shape)).max(axis=2)
+    depth = largest(cv2.absdiff(small, np.broadcast_to(colour, small.shape)))
     return Layers(page, colour, strokes, small, depth)
 
 
@@ -58,3 +58,9 @@ def paper_of(page: np.ndarray) -> np.ndarray:
     found = paper.measure(page / np.float32(255)).colour
     white = np.ones(3, np.float32) if found.min() > WHITE else found
     return np.round(white * 255).astype(np.uint8)
+
+
+def largest(page: np.ndarray) -> np.ndarray:
+    """The largest of the three channels of each pixel, (H, W, 3) -> (H, W)."""
+    red, green, blue = cv2.split(page)
+    return cv2.max(cv2.max(red, green), blue)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.guard_layers import Layers
+from fastdiff.apps.docclean.guard_layers import Layers, largest
 
 FAINTEST = 13  # grey levels by which a stroke is darker than its ground, at least
 NOISE = 4.0  # deviations of the paper's noise that a stroke stands out by
@@ -50,7 +50,7 @@ def find_strokes(layers: Layers) -> Marks:
     absorbed = _absorption(layers.page, layers.paper)
     colours = np.stack([mean(absorbed[..., channel]) for channel in range(3)], axis=1)
     depth = cv2.resize(layers.depth, strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    edge = _span(layers.page.max(axis=2) if layers.page.ndim == 3 else layers.page)
+    edge = _span(largest(layers.page))
     outline = core & (cv2.erode(core.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     reach = round(max(strokes.shape) * NEAR) | 1
     around = cv2.boxFilter(core.astype(np.float32), -1, (reach, reach))
@@ -87,7 +87,7 @@ def find_strokes(layers: Layers) -> Marks:
 def find_areas(layers: Layers) -> Marks:
     """Connected parts of the ground that differ from the paper, parted at steep edges."""
     depth, ground = layers.depth, layers.ground
-    steps = _span(ground).max(axis=2)
+    steps = largest(_span(ground))
     noise = float(np.median(steps))
     steep = steps > max(STEEP, 3 * noise)
     core = (depth > PALEST) & ~steep
@@ -114,7 +114,8 @@ def find_areas(layers: Layers) -> Marks:
     paper_side = along((level <= PALEST).astype(np.float32))
     steepest = cv2.dilate(steps, np.ones((3, 3), np.uint8)).astype(np.float32)
     sharp = along((steepest > np.maximum(STEEP, 0.5 * contrast[owner])).astype(np.float32))
-    straight = along(_axis_aligned(ground))
+    aligned = _axis_aligned(ground)
+    straight = along(aligned)
     fine = cv2.resize(_texture(layers.page), depth.shape[::-1], interpolation=cv2.INTER_AREA)
     strokes = cv2.resize(layers.strokes, depth.shape[::-1], interpolation=cv2.INTER_AREA)
     reach = round(max(depth.shape) * NEAR) | 1
@@ -140,6 +141,12 @@ def find_areas(layers: Layers) -> Marks:
         (contrast - outside) / np.maximum(contrast, 1),
         along(steepest) / np.maximum(contrast, 1),
         straight,
+        along(steepest) / np.maximum(mean(steps.astype(np.float32)), 1) / 4,
+        along(((steepest > STEEP) & (aligned > 0)).astype(np.float32)),
+        along((strokes > FAINTEST).astype(np.float32)),
+        np.full(len(sizes), np.mean(depth > PALEST)),
+        np.full(len(sizes), np.mean(steep) * 4),
+        contrast / max(float(np.quantile(level, 0.75)), 4) / 4,
         rims / np.sqrt(sizes + 1) / 8,
         np.full(len(sizes), noise / 8),
         _touches_border(boxes, labels.shape),

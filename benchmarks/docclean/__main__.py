@@ -1,6 +1,6 @@
 """Measures document clean-up on pages that never trained it.
 
-    python -m benchmarks.docclean DATA [--only noisyoffice,dibco,blur,harm,colour,stage,speed] [--limit N] [--json PATH]
+    python -m benchmarks.docclean DATA [--only noisyoffice,dibco,blur,...] [--limit N] [--json PATH] [--pictures DIR]
 
 DATA holds `noisyoffice/{noisy,clean}`, `dibco/<year>/{images,gt}` and `pages/*.png` with hOCR; rendered pages use font
 families that are kept from training.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import blur, colour, dibco, harm, noisyoffice, speed, stage
+from benchmarks.docclean import blur, colour, dibco, guard, harm, noisyoffice, speed, stage
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
@@ -22,6 +22,7 @@ SECTIONS = {
     "blur": blur.run,
     "harm": harm.run,
     "colour": colour.run,
+    "guard": guard.run,
     "stage": stage.run,
     "speed": speed.run,
 }

@@ -13,7 +13,9 @@ from fastdiff.training.docclean.colour_pool import load_photographs
 from fastdiff.training.docclean.column import held_out as held_out_faces
 from fastdiff.training.docclean.fonts import by_style
 
-SIDE = 768  # pixels of a page
+SIDE = 640  # pixels of a page
+PRINTS = 3  # degraded pages of one clean page
+SOILED = 0.4  # share of the pages that are dirtier than those that train restorers
 GREY = 0.35  # share of pages scanned in grey
 STYLES = ("serif", "sans", "mono", "old", "hand")
 
@@ -46,14 +48,32 @@ def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Ex
     renderer = ColourRenderer(styles, load_photographs(held_out), side)
     bank = textures.make(np.random.default_rng(seed), count=8)
     kinds, profiles = list(KINDS), list(PROFILES)
+    back = np.ones((side, side, 3), np.float32)
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         profile = profiles[index % len(profiles)]
-        page = renderer.page(rng, kinds[index // len(profiles) % len(kinds)])
-        back = renderer.page(rng).pixels / np.float32(255)
+        if index % PRINTS == 0:
+            page = renderer.page(rng, kinds[index // PRINTS % len(kinds)])
         scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         degraded = degrade_colour(rng, page.pixels / np.float32(255), scene, profile)
-        pair = [np.round(255 * degraded).astype(np.uint8), page.pixels]
+        if profile != "clean" and rng.random() < SOILED:
+            degraded = soil(rng, degraded, bank)
+        pair = [np.round(255 * np.clip(degraded, 0, 1)).astype(np.uint8), page.pixels]
         if page.neutral and rng.random() < GREY:
             pair = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in pair]
         yield Example(pair[0], pair[1], page.paper, page.kind, profile)
+        if index % PRINTS == PRINTS - 1:
+            back = page.pixels / np.float32(255)
+
+
+def soil(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np.ndarray:
+    """Crumples a page hard, or stains it deeply with sharp rings and blots, grey or brown."""
+    side = image.shape[0]
+    if rng.random() < 0.5:
+        image = image * (1 + rng.uniform(0.08, 0.3) * textures.crop(rng, bank.crumple, side, (0.3, 1.5)))[..., None]
+    for kind in (bank.ring, bank.stain):
+        if rng.random() < 0.5:
+            absorbed = np.ones(3) if rng.random() < 0.6 else np.array([rng.uniform(0.3, 0.7), 0.7, 1])
+            depth = rng.uniform(0.2, 0.85) * textures.crop(rng, kind, side, (0.3, 1.5))
+            image = image * (1 - depth[..., None] * absorbed)
+    return image

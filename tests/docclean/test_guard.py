@@ -1,0 +1,119 @@
+"""The guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes are left alone."""
+
+import cv2
+import numpy as np
+import pytest
+from pages import text_page
+
+from fastdiff.apps.docclean.guard import Guarded, guard
+
+SIDE = 800
+PHOTO, BOX, BARS = np.s_[430:620, 60:320], np.s_[430:520, 400:740], np.s_[560:660, 420:720]
+PENCIL, HAIR = np.s_[664:676, 80:360], np.s_[690:697, 60:740]
+STAMP, STAIN = np.s_[690:790, 600:720], np.s_[700:790, 90:250]
+
+
+@pytest.fixture(scope="module")
+def text() -> np.ndarray:
+    """Black text on the upper half of a white page, RGB."""
+    page = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    lines = text_page(26)[:400, :SIDE]
+    page[: lines.shape[0], : lines.shape[1]] = lines[..., None]
+    return page
+
+
+@pytest.fixture(scope="module")
+def figures(text) -> np.ndarray:
+    """The text with a photograph, a pale box, pale bars, a pencil line, a hair line and a red ring."""
+    page = text.copy()
+    tones = np.random.default_rng(0).integers(40, 240, (9, 12, 3)).astype(np.uint8)
+    grain = np.random.default_rng(1).normal(0, 5, (190, 260, 1))
+    page[PHOTO] = np.clip(cv2.resize(tones, (260, 190), interpolation=cv2.INTER_CUBIC) + grain, 0, 255)
+    page[BOX] = (222, 234, 250)
+    for left in range(420, 720, 60):
+        page[560:660, left : left + 40] = (200, 225, 180)
+    cv2.line(page, (80, 670), (360, 670), (200,) * 3, 2, cv2.LINE_AA)
+    page[693, 60:590] = 60
+    cv2.circle(page, (660, 740), 40, (200, 50, 60), 4, cv2.LINE_AA)
+    return page
+
+
+def stained(page: np.ndarray) -> np.ndarray:
+    """The page under a brown blot that fades out, with noise."""
+    depth = np.zeros((SIDE, SIDE), np.float32)
+    cv2.circle(depth, (170, 745), 30, 1, -1)
+    depth = cv2.GaussianBlur(depth, (0, 0), 9)[..., None] * np.array([0.15, 0.3, 0.5])
+    return np.clip(page * (1 - depth) + np.random.default_rng(2).normal(0, 2, page.shape), 0, 255).astype(np.uint8)
+
+
+def put_back(guarded: Guarded, evened: np.ndarray, part: tuple[slice, slice]) -> float:
+    """The share of a part of the page that is as on the evened-out page."""
+    difference = np.abs(guarded.pixels[part].astype(float) - evened[part])
+    return float(np.mean(difference.reshape(*difference.shape[:2], -1).max(-1) < 10))
+
+
+@pytest.mark.parametrize("scale", [1, 257], ids=["8 bit", "16 bit"])
+def test_what_was_bleached_goes_back_and_the_stain_does_not(figures, text, scale: int) -> None:
+    evened = stained(figures)
+    dtype = np.uint8 if scale == 1 else np.uint16
+    guarded = guard(evened.astype(dtype) * dtype(scale), text.astype(dtype) * dtype(scale))
+    assert guarded.pixels.dtype == dtype
+    shown = Guarded((guarded.pixels // scale).astype(np.uint8), guarded.regions, guarded.share)
+    for part in (PHOTO, BOX, BARS, PENCIL, HAIR, STAMP):
+        assert put_back(shown, evened, part) > 0.95
+    assert shown.pixels[STAIN].mean() > 252 > evened[STAIN].mean()
+    assert np.array_equal(shown.pixels[:380], text[:380])
+    assert 0.3 < guarded.share <= 1
+
+
+def test_a_grey_page_is_guarded_alike(figures, text) -> None:
+    evened, restored = (cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) for page in (stained(figures), text))
+    guarded = guard(evened, restored)
+    assert guarded.pixels.shape == evened.shape
+    for part in (PHOTO, PENCIL, HAIR, STAMP):
+        assert put_back(guarded, evened, part) > 0.95
+    assert guarded.pixels[STAIN].mean() > 252
+
+
+def test_regions_name_the_cause_and_enclose_what_was_put_back(figures, text) -> None:
+    guarded = guard(stained(figures), text)
+    changed = np.abs(guarded.pixels.astype(int) - text).max(-1) > 60
+    covered = np.zeros_like(changed)
+    for region in guarded.regions:
+        left, top, right, bottom = region.box
+        covered[top - 6 : bottom + 6, left - 6 : right + 6] = True
+        assert region.decision == "put back"
+    assert not (changed & ~covered).any()
+    photo = [region for region in guarded.regions if region.cause == "area changed" and region.box[0] < 100]
+    assert photo and photo[0].box == pytest.approx((60, 430, 320, 620), abs=8)
+
+
+def test_red_ink_that_turned_black_is_red_again(figures) -> None:
+    black = figures.copy()
+    black[STAMP] = black[STAMP].min(-1, keepdims=True)
+    guarded = guard(figures, black)
+    assert put_back(guarded, figures, STAMP) > 0.97
+    assert {region.cause for region in guarded.regions} == {"strokes recoloured"}
+
+
+def test_invented_strokes_go_and_nothing_else_changes(text) -> None:
+    restored = text.copy()
+    cv2.putText(restored, "8", (300, 600), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0), 3, cv2.LINE_AA)
+    guarded = guard(text, restored)
+    assert guarded.pixels[560:620, 280:340].min() > 240
+    assert [region.cause for region in guarded.regions] == ["strokes invented"]
+    left, top, right, bottom = guarded.regions[0].box
+    assert 290 < left < right < 335 and 570 < top < bottom < 610
+
+
+def test_sharper_and_darker_strokes_are_left_alone(text) -> None:
+    soft = cv2.addWeighted(cv2.GaussianBlur(text, (0, 0), 1.3), 0.6, np.full_like(text, 255), 0.4, 0)
+    guarded = guard(soft, text)
+    assert guarded.regions == () and guarded.share == 0
+    assert np.array_equal(guarded.pixels, text)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 90), (60, 2, 3)])
+def test_pages_of_a_few_pixels_come_through(shape: tuple[int, ...]) -> None:
+    page = np.full(shape, 255, np.uint8)
+    assert np.array_equal(guard(page, page).pixels, page)
