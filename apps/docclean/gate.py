@@ -18,7 +18,7 @@ from fastdiff.apps.docclean.words import is_word
 FEWEST_CHARACTERS = 20  # on a page that can be read
 LEAST_CONFIDENCE = 0.5  # of what can be read: easyocr is at most 0.5 sure of the hands of DIBCO, at least 0.7 of print
 # Of words of letters the dictionary knows 0.92 and more on sharp documents and, by rapidocr, at most 0.92 on blurred
-# ones of which it reads a tenth and more wrong. easyocr is at least 0.76 sure of sharp ones, at most 0.41 of blurred ones.
+# ones of which it reads a tenth and more wrong. easyocr is 0.76 sure and more of sharp ones, 0.41 at most of blurred.
 WELL_READ = 0.75  # confidence of a page that is read well, and
 KNOWN = 0.92  # share of the dictionary among words of letters
 SAME_TEXT = 0.01  # character error between two readings that say the same
