@@ -14,9 +14,10 @@ FINEST = 900  # pixels on the longer side of the copy in which strokes are fille
 STROKE = 1 / 110  # of the longer side of the page: width up to which dark strokes are filled before paper is measured
 REACHES = (0.32, 0.16)  # deviations of the Gaussians of the field's details, of the longer side
 BANDS = (0.09, 0.055, 0.04)  # deviation from the field up to which a cell is paper, from the first fit to the last
-STEEP = 0.05  # change from cell to cell, relative to the field: an edge, not paper
+STEEP = (0.05, 0.12)  # change from cell to cell, relative to the field, that is no paper: on smooth and on rough pages
 LEAST = 0.15  # share of the cells, and
 SPREAD = 4  # ninths of the page that hold paper, at least: with less the page has none
+ROUGH, MOST, WIDEST = 0.2, 0.35, 7  # the same for crumpled paper: deviation, share of the cells, ninths of the page
 DARKEST = 0.25  # level of paper
 HARDEST = 3.0  # the most that a channel is brightened
 ROWS = 256  # worked on at a time
@@ -49,20 +50,28 @@ def fit_field(pixels: np.ndarray) -> np.ndarray | None:
     """
     cells = _cells(pixels)
     light = cells.mean(-1)
-    calm = _steepness(light) < STEEP
+    steepness = _steepness(light)
+    calm = steepness < np.clip(np.median(steepness), *STEEP)
     level = _bright_level(light, calm)
     if level < DARKEST:
         return None
     basis = _basis(*light.shape)
-    inside = calm & _is_near(light, _bright_plane(light, calm, basis), BANDS[0])
-    if not _is_paper(inside):
-        return None
+    plane = _bright_plane(light, calm, basis)
+    inside = calm & _is_near(light, plane, BANDS[0])
+    if not _is_paper(inside, LEAST, SPREAD):
+        rough = _is_near(light, plane, ROUGH)
+        return _shaped(_fit(cells, rough, basis), pixels) if _is_paper(rough, MOST, WIDEST) else None
     colours = _fit(cells, inside, basis)
     for band, reach in zip(BANDS[1:], REACHES, strict=True):
         inside = calm & _is_near(light, colours.mean(-1), band)
-        if not _is_paper(inside):
+        if not _is_paper(inside, LEAST, SPREAD):
             return None
         colours = colours + _details(cells - colours, inside, reach)
+    return _shaped(colours, pixels)
+
+
+def _shaped(colours: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """A field (h, w, C) as float32 of as many dimensions as the page."""
     colours = np.clip(colours, 0.02, None).astype(np.float32)
     return colours if pixels.ndim == 3 else colours[..., 0]
 
@@ -119,10 +128,10 @@ def _is_near(light: np.ndarray, field: np.ndarray, band: float) -> np.ndarray:
     return np.abs(light / np.maximum(field, 0.02) - 1) < band
 
 
-def _is_paper(inside: np.ndarray) -> bool:
+def _is_paper(inside: np.ndarray, least: float, ninths_with_paper: int) -> bool:
     ninths = [part for row in np.array_split(inside, 3, 0) for part in np.array_split(row, 3, 1)]
     spread = sum(bool(part.size) and part.mean() > 0.05 for part in ninths)
-    return inside.mean() >= LEAST and spread >= min(SPREAD, inside.size)
+    return inside.mean() >= least and spread >= min(ninths_with_paper, inside.size)
 
 
 def _fit(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:

@@ -17,9 +17,10 @@ from fastdiff.apps.docclean.guard_layers import HALF
 from fastdiff.apps.docclean.guard_marks import Marks
 from fastdiff.apps.docclean.regions import Region, put_back
 
-STROKES, AREAS = 0.5, 0.5  # probability of content from which a mark is put back
+STROKES, AREAS = 0.4, 0.6  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
 CHANGED = 0.3  # share of an area that changed
+THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sharper page holds in less room
 FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
 LEAST_FIGURE = 0.004  # of the page
 JOINED = 1 / 150  # of the longer side: gap over which marks are one region
@@ -42,11 +43,12 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     changes = guard_changes.compare(before, after)
     strokes, areas = guard_marks.find_strokes(before), guard_marks.find_areas(before)
     content = judge("strokes")(strokes.features) > STROKES, judge("areas")(areas.features) > AREAS
+    dirt = ~content[1][areas.labels] & (areas.labels > 0)
     lost = lost_strokes(strokes, changes, content[0]), lost_areas(areas, changes, content[1])
     causes = {
         "strokes gone": _grown(lost[0] & changes.gone),
         "strokes recoloured": _grown(lost[0] & ~changes.gone),
-        "area changed": _stretched(_whole_figures(lost[1]), lost[0].shape),
+        "area changed": _stretched(_whole_figures(lost[1], dirt), lost[0].shape),
         "strokes invented": _grown(changes.new),
     }
     pixels = restored
@@ -68,8 +70,11 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndar
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarray:
-    """The areas of content that changed, bool at half size."""
-    chosen = content & (_share_of(marks, changes.ground_gone | changes.ground_recoloured) > CHANGED)
+    """The areas of content that changed, bool at half size. Letters that got sharper and darker did not."""
+    changed = _share_of(marks, changes.ground_gone | changes.ground_recoloured)
+    inked = _share_of(marks, (changes.ground_gone & changes.paler) | changes.ground_recoloured)
+    thin = marks.sizes < THIN * np.maximum(marks.boxes[:, 2], marks.boxes[:, 3])
+    chosen = content & (np.where(thin, inked, changed) > CHANGED)
     chosen[0] = False
     return chosen[marks.labels]
 
@@ -95,16 +100,18 @@ def _share_of(marks: Marks, mask: np.ndarray) -> np.ndarray:
     return found / np.maximum(marks.sizes, 1)
 
 
-def _whole_figures(lost: np.ndarray) -> np.ndarray:
-    """Areas with the steep edges between them; joined areas that fill most of their box become the box."""
+def _whole_figures(lost: np.ndarray, dirt: np.ndarray) -> np.ndarray:
+    """Areas with the steep edges between them; joined areas that fill most of their box, with less dirt, become it."""
     width = round(max(lost.shape) * JOINED) | 1
     parts = lost.astype(np.uint8)
     closed = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     joined = cv2.bitwise_and(cv2.dilate(closed, np.ones((5, 5))), cv2.dilate(parts, np.ones((9, 9))))
     stats = cv2.connectedComponentsWithStats(joined)[2]
     for left, top, wide, high, size in stats[1:]:
-        if wide * high > LEAST_FIGURE * lost.size and size > FIGURE * wide * high:
-            joined[top : top + high, left : left + wide] = 1
+        box = np.s_[top : top + high, left : left + wide]
+        dirty = dirt[box].sum()
+        if wide * high > LEAST_FIGURE * lost.size and size > FIGURE * wide * high and 2 * dirty < lost[box].sum():
+            joined[box] = 1
     return joined > 0
 
 

@@ -16,6 +16,8 @@ LIGHTER = 20.0  # grey levels; and
 BARELY = 8.0  # grey levels it may always lose
 DARKER = 0.7  # share of its difference from the paper that the ground may gain, but at least
 BLACKER = 24.0  # grey levels
+SPREAD = 4  # pixels at half size: deviation of the Gaussian over which blurred ink may have run
+INK = 90  # grey levels from which ground may become black: it is ink
 NEW = 56  # grey levels of a stroke that is not on the evened-out page, and
 FAINT = 0.25  # the share of them that it has there
 
@@ -29,6 +31,7 @@ class Changes:
     new: np.ndarray
     ground_gone: np.ndarray
     ground_recoloured: np.ndarray
+    paler: np.ndarray  # at half size: less ink around, wherever it is; not so where ink became sharper
 
 
 def compare(evened: Layers, restored: Layers) -> Changes:
@@ -42,7 +45,7 @@ def compare(evened: Layers, restored: Layers) -> Changes:
     depth = largest(cv2.subtract(np.broadcast_to(evened.paper, evened.page.shape), evened.page))
     near = cv2.dilate(depth, np.ones((9, 9), np.uint8))
     new = (restored.strokes > NEW) & (near < FAINT * restored.strokes)
-    return Changes(gone, recoloured, new, *_compare_grounds(evened, restored))
+    return Changes(gone, recoloured, new, *_compare_grounds(evened, restored), _compare_ink(evened, restored))
 
 
 def _compare_grounds(evened: Layers, restored: Layers) -> tuple[np.ndarray, np.ndarray]:
@@ -54,9 +57,22 @@ def _compare_grounds(evened: Layers, restored: Layers) -> tuple[np.ndarray, np.n
     depth = evened.depth.astype(np.float32)
     aside = largest(np.abs(after - before * kept[..., None]))
     gone = depth * (1 - kept) > np.maximum(BARELY, np.minimum(PALER * depth, LIGHTER))
-    darker = depth * (kept - 1) > np.maximum(BLACKER, DARKER * depth)
+    darker = (depth < INK) & (depth * (kept - 1) > np.maximum(BLACKER, DARKER * depth))
     recoloured = aside > np.maximum(BLACKER / 2, PALER * depth)
     return gone, darker | (recoloured & ~gone)
+
+
+def _compare_ink(evened: Layers, restored: Layers) -> np.ndarray:
+    """Where the ink within SPREAD is less than a share KEPT of what it was, bool at half size."""
+    before, after = (cv2.GaussianBlur(_ink(each), (0, 0), SPREAD) for each in (evened, restored))
+    return after < KEPT * before
+
+
+def _ink(layers: Layers) -> np.ndarray:
+    """The mean of how much darker than the paper the channels are at half size, float32 (h, w)."""
+    half = cv2.resize(layers.page, layers.depth.shape[::-1], interpolation=cv2.INTER_AREA)
+    absorbed = cv2.subtract(np.broadcast_to(layers.paper, half.shape), half)
+    return cv2.transform(absorbed.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
 
 
 def _chroma(page: np.ndarray) -> np.ndarray:

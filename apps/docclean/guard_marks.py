@@ -13,6 +13,7 @@ BESIDE = 0.4  # share of the darkest stroke nearby below which a pixel is of no 
 PALEST = 8  # grey levels by which the ground of an area differs from the paper
 STEEP = 9  # grey levels from pixel to pixel of the ground: the edge between two areas
 FEWEST = 3  # pixels of a stroke
+TEXTURE = 7  # pixels, in the ground's half size: steep ground at least as wide is a texture, not an edge
 SMALLEST = 10  # pixels of an area, in the ground's half size
 NEAR = 1 / 24  # of the longer side: the neighbourhood of a mark
 
@@ -90,8 +91,7 @@ def find_areas(layers: Layers) -> Marks:
     steps = largest(_span(ground))
     noise = float(np.median(steps))
     steep = steps > max(STEEP, 3 * noise)
-    core = (depth > PALEST) & ~steep
-    labels, sizes, boxes = _connected(core, SMALLEST)
+    labels, sizes, boxes = _connected(_parted(depth > PALEST, steep), SMALLEST)
     inside = np.flatnonzero(labels)
     which = labels.ravel()[inside]
 
@@ -153,6 +153,16 @@ def find_areas(layers: Layers) -> Marks:
         *_colour_features(colours),
     ]
     return Marks(labels, sizes, boxes, np.stack(features, axis=1).astype(np.float32))
+
+
+def _parted(marked: np.ndarray, steep: np.ndarray) -> np.ndarray:
+    """The marked pixels without the lines along which the ground is steep; textures, steep all over, are kept."""
+    square = np.ones((TEXTURE, TEXTURE), np.uint8)
+    rough = (marked & steep).astype(np.uint8)
+    texture = cv2.morphologyEx(rough, cv2.MORPH_OPEN, square) > 0
+    flat = marked & ~steep
+    line = cv2.dilate(texture.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return (flat & ~line) | texture
 
 
 def _noise(strokes: np.ndarray) -> tuple[float, float]:

@@ -15,10 +15,11 @@ from fastdiff.training.docclean.guard_pages import make
 from fastdiff.training.docclean.guard_samples import Samples, collect
 
 HIDDEN = 24  # neurons of a judge
-STEPS = 3000
+STEPS = 2000
+BATCH = 2048
 RATE = 3e-3
 DECAY = 1e-3
-HEAVIEST = 400.0  # pixels: larger marks weigh no more
+HEAVIEST = 4000.0  # pixels: larger marks weigh no more
 
 
 def main() -> None:
@@ -48,10 +49,12 @@ def fit(samples: Samples, seed: int, hidden: int = HIDDEN) -> dict[str, list]:
     net = nn.Sequential(nn.Linear(x.shape[1], hidden), nn.Tanh(), nn.Linear(hidden, 1))
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    shares = weights.cumsum(0)
     generator = torch.Generator().manual_seed(seed)
     loss_of = nn.BCEWithLogitsLoss(reduction="none")
     for _ in range(STEPS):
-        batch = torch.multinomial(weights, min(4096, len(weights)), replacement=True, generator=generator)
+        drawn = shares[-1] * torch.rand(BATCH, generator=generator)
+        batch = torch.searchsorted(shares, drawn).clamp(max=len(shares) - 1)
         loss = loss_of(net(x[batch])[:, 0], y[batch]).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -14,7 +14,7 @@ from fastdiff.training.docclean.column import held_out as held_out_faces
 from fastdiff.training.docclean.fonts import by_style
 
 SIDE = 640  # pixels of a page
-PRINTS = 3  # degraded pages of one clean page
+PRINTS = 2  # degraded pages of one clean page
 SOILED = 0.4  # share of the pages that are dirtier than those that train restorers
 GREY = 0.35  # share of pages scanned in grey
 STYLES = ("serif", "sans", "mono", "old", "hand")
@@ -74,6 +74,7 @@ def soil(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np
     for kind in (bank.ring, bank.stain):
         if rng.random() < 0.5:
             absorbed = np.ones(3) if rng.random() < 0.6 else np.array([rng.uniform(0.3, 0.7), 0.7, 1])
-            depth = rng.uniform(0.2, 0.85) * textures.crop(rng, kind, side, (0.3, 1.5))
+            spread = np.clip(textures.crop(rng, kind, side, (0.3, 1.5)) * rng.uniform(1, 6) - rng.uniform(0, 0.5), 0, 1)
+            depth = rng.uniform(0.2, 0.85) * spread * np.clip(0.8 + 0.2 * textures.crop(rng, bank.grain, side), 0, 1)
             image = image * (1 - depth[..., None] * absorbed)
     return image
