@@ -21,6 +21,7 @@ from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
 from fastdiff.apps.docclean.words import Place
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
+UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's content; where more goes back, the page is kept whole
 
 
@@ -112,7 +113,7 @@ class PageCleaner:
         found = self._decided(page, guarded, regions, recovered)
         if self._force_clean or not mask.any():
             return found, after
-        page = put_back(page, match_paper(evened, page), mask)
+        page = put_back(page, match_paper(evened, page, enhanced.edge_width), mask)
         return replace(found, pixels=page), self._scorer.read(page)
 
     def _decided(
@@ -144,7 +145,7 @@ class PageCleaner:
         """The page to keep: the found one, or the given one where the verdict or the share put back says so."""
         compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
         status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
-        reason = None
+        reason = UNCHECKED if enhanced.task == "deblur" and readings[1] is None else None
         if enhanced.task == "none":
             status, reason = "kept", "already clean"
         elif not compared.accept:

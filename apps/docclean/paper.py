@@ -54,7 +54,7 @@ def measure(page: np.ndarray) -> Paper:
     if not peaks.any():
         return white
     level = np.flatnonzero(peaks)[-1] / (BINS - 1)
-    colour = np.median(closed[np.abs(light - level) <= (NEAR + 0.5) / BINS], axis=0)
+    colour = np.median(closed[np.abs(light - level) <= (NEAR + 0.5) / (BINS - 1)], axis=0)
     brightest = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
     if np.mean(brightest > BRIGHTER * level) > FEW:
         return white

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -16,6 +17,8 @@ from fastdiff.apps.docclean.text import standard
 SURE = 0.8  # confidence from which a word counts as read on the page as it came
 RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
 SHORTEST = 3  # letters of a word that counts as recovered
+REACH = 1.5  # characters by which the sides of a word may be off
+GAP = 0.6  # characters: least gap between words
 GRAIN = 16  # grey levels that grain varies by
 SHARED = 0.5  # share of the lower height and of the smaller width that words in one place have in common
 
@@ -102,18 +105,22 @@ def is_word(text: str) -> bool:
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
-    """The box around boxes, its sides moved by at most a character to the columns with the least ink."""
+    """The box around boxes, its sides moved by at most REACH characters to the middle of gaps between words."""
     left, top = (max(int(min(box[axis] for box in boxes)), 0) for axis in (0, 1))
     right, bottom = (int(np.ceil(max(box[axis] for box in boxes))) for axis in (2, 3))
-    reach = max(round((right - left) / max(characters, 1)), 1)
-    return _gap(page[top:bottom], left, reach), top, _gap(page[top:bottom], right, reach), bottom
+    width = (right - left) / max(characters, 1)
+    line = page[top:bottom]
+    return _gap(line, left, width), top, _gap(line, right, width), bottom
 
 
-def _gap(line: np.ndarray, side: int, reach: int) -> int:
-    """The column with the least ink within `reach` of a side, the nearest of equals; of a line (h, W) of a page."""
-    columns = np.arange(max(side - reach, 0), min(side + reach + 1, line.shape[1]))
-    if not columns.size or not len(line):
+def _gap(line: np.ndarray, side: int, width: float) -> int:
+    """The column near a side around which a line (h, W) of characters `width` pixels wide has the least ink."""
+    first, last = max(side - round(2 * REACH * width), 0), min(side + round(2 * REACH * width) + 1, line.shape[1])
+    if first >= last or not len(line):
         return min(max(side, 0), line.shape[1])
-    ink = 255 - line[:, columns].min(0).astype(int) // GRAIN
-    order = np.lexsort((np.abs(columns - side), ink))
+    ink = 255 - line[:, first:last].min(0).astype(np.float32)
+    around = cv2.blur(ink[None], (max(round(GAP * width), 1), 1), borderType=cv2.BORDER_REPLICATE)[0]
+    columns = np.arange(first, last)
+    near = np.abs(columns - side) <= max(REACH * width, 1)
+    order = np.lexsort((np.abs(columns - side), np.where(near, around // GRAIN, np.inf)))
     return int(columns[order[0]])
