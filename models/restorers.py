@@ -12,7 +12,12 @@ from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_check
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.names import check_name
 
-BUNDLED = {"clean": "docclean.safetensors", "deblur": "docclean-deblur.safetensors", "binarize": "docclean.safetensors"}
+BUNDLED = {
+    "clean": "docclean.safetensors",
+    "colour": "docclean-colour.safetensors",  # the task "clean" on pages with colour
+    "deblur": "docclean-deblur.safetensors",
+    "binarize": "docclean.safetensors",
+}
 LARGEST = 2**30  # bytes of a weights file that is read at all
 
 
@@ -25,10 +30,10 @@ class Pair:
     channels: int
 
 
-def bundled(task: str) -> Path:
-    """The weights file that ships for a task. Raises UsageError for an unknown task, MissingError for a lost file."""
-    check_name("task", task, BUNDLED)
-    path = Path(str(files("fastdiff.data") / BUNDLED[task]))
+def bundled(name: str) -> Path:
+    """The weights file of a name of BUNDLED. Raises UsageError for another name, MissingError for a lost file."""
+    check_name("bundled weights", name, BUNDLED)
+    path = Path(str(files("fastdiff.data") / BUNDLED[name]))
     if not path.exists():
         raise MissingError(f"the bundled weights {path} are missing: install the package again")
     return path
@@ -48,7 +53,13 @@ def read_pair(path: Path) -> Pair:
         raise UsageError(f"{path} holds no predictor: expected tensors named 'predictor.*', or a published checkpoint")
     predictor = load(Predictor, parts["predictor"])
     denoiser = load(ResidualDenoiser, parts["denoiser"]) if parts["denoiser"] else None
-    return Pair(predictor, denoiser, channels=parts["predictor"]["ending.weight"].shape[0])
+    channels = [len(part["ending.weight"]) for part in parts.values() if part]
+    if len(set(channels)) > 1:
+        raise UsageError(
+            f"the denoiser of {path} has {channels[1]} channels and its predictor {channels[0]}: "
+            "give the denoiser that was trained with this predictor"
+        )
+    return Pair(predictor, denoiser, channels[0])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -31,6 +31,12 @@ def lightening(folder: Path, level: float) -> Path:
 
 
 def docclean(weights: Path, *arguments: object) -> int:
+    """Writes what the networks make of the pages, without a judge."""
+    return judged(weights, *arguments, "--force-clean")
+
+
+def judged(weights: Path, *arguments: object) -> int:
+    """Puts content back, and keeps pages that lost too much of it."""
     chosen = ["--ocr", "none", "--task", "clean", "--weights", str(weights)]
     return main(["docclean", *map(str, arguments), *chosen])
 

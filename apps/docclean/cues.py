@@ -29,6 +29,11 @@ class Cues:
         """ "deblur", "clean", or "none" for a page that is clean already."""
         if self.glyph_height and self.edge_width > max(SHARPEST, BLURRED * self.glyph_height):
             return "deblur"
+        return self.task_if_sharp
+
+    @property
+    def task_if_sharp(self) -> str:
+        """The task of the page if its blur does not count: "clean" or "none"."""
         return "none" if self.spotless else "clean"
 
     @property

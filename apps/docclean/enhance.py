@@ -1,4 +1,4 @@
-"""From a page's pixels to its clean pixels: choose the task, restore luma and repaint, or restore RGB."""
+"""From a page's pixels to its clean pixels: choose task and networks, restore luma and repaint, or restore RGB."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.docclean import binarize, colour, cues, paper, strokes
+from fastdiff.apps.docclean import binarize, colour, cues, gate, paper, strokes
 from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restorer import Restorer
@@ -31,6 +31,7 @@ class Enhanced:
     task: str  # "none" where auto found the page clean already: its pixels are the given ones
     task_reason: str
     calls: int  # of the denoiser
+    edge_width: float = 0.0  # of the page as it came, in pixels, where it was deblurred
 
 
 class Enhancer:
@@ -73,10 +74,10 @@ class Enhancer:
         """
         grey = colour.luma(pixels)
         page = cv2.convertScaleAbs(grey, alpha=255)
-        task, reason = self._choose(page)
+        task, reason = self._choose(page, reading)
         if task == "none":
             return Enhanced(pixels, task, reason, calls=0)
-        restorer = self._restorer(task)
+        restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
         seen = colour.normalize(pixels) if in_colour else grey
         restored, note = self._restored(restorer, seen, key)
@@ -89,7 +90,8 @@ class Enhancer:
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
-        return Enhanced(clean, task, reason + note, restorer.spent)
+        edge_width = cues.measure(page).edge_width if task == "deblur" else 0.0
+        return Enhanced(clean, task, reason + note, restorer.spent, edge_width)
 
     def _restored(self, restorer: Restorer, page: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
@@ -100,17 +102,23 @@ class Enhancer:
                 restorer = replace(restorer, dtype=wider)
         return _restore(restorer, page, key), _overflow(self._dtype, restorer.dtype)
 
-    def _choose(self, page: np.ndarray) -> tuple[str, str]:
+    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str]:
         if self._task != "auto":
             return self._task, "as asked"
         found = cues.measure(page)
+        if found.task != "deblur":
+            return found.task, found.reason
+        if reading is None:
+            return found.task_if_sharp, f"{found.reason}; not deblurred: without OCR nothing checks the characters"
+        if gate.reads_well(reading):
+            return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is"
         return found.task, found.reason
 
-    def _load(self, task: str) -> Restorer:
-        path = self._weights or bundled(task)
+    def _load(self, network: str) -> Restorer:
+        path = self._weights or bundled(network)
         pair = read_pair(path)
         if self._calls and pair.denoiser is None:
-            raise MissingError(f"{path} holds no denoiser: give --calls 0, or weights with one")
+            raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
 

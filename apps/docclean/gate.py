@@ -4,6 +4,7 @@ Pages that an OCR engine can read are judged by what it reads before and after; 
 old prints that it only guesses at) by whether their ink is still there.
 """
 
+import re
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,8 @@ from fastdiff.apps.docclean.text import cer, dictionary_hits
 
 FEWEST_CHARACTERS = 20  # on a page that can be read
 LEAST_CONFIDENCE = 0.5  # of what can be read: easyocr is at most 0.5 sure of the hands of DIBCO, at least 0.7 of print
+WELL_READ = 0.9  # confidence, and
+KNOWN = 0.85  # share of the dictionary among words of letters, of a page that is read well
 SAME_TEXT = 0.01  # character error between two readings that say the same
 
 # Between the stained pages of NoisyOffice and their clean originals easyocr varies by 2 words and by 0.06, on 35 of 36.
@@ -33,6 +36,13 @@ class Verdict:
 def legible(page: Reading) -> bool:
     """Whether the engine read enough of the page, and is sure enough of it, to tell good cleaning from bad."""
     return page.characters >= FEWEST_CHARACTERS and page.confidence >= LEAST_CONFIDENCE
+
+
+def reads_well(page: Reading) -> bool:
+    """Whether the engine reads a page so well that deblurring has little to add."""
+    words = [word for word in page.words if re.search(r"[A-Za-z]{3}", word.text)]
+    known = sum(dictionary_hits(word.text) > 0 for word in words)
+    return legible(page) and page.confidence >= WELL_READ and known >= KNOWN * len(words)
 
 
 def reading_verdict(before: Reading, after: Reading) -> Verdict:

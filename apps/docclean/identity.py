@@ -39,5 +39,5 @@ def fingerprint(options: Options) -> str:
 
 def _weights(given: Path | None) -> list[Path]:
     if given is None:
-        return sorted({bundled(task) for task in BUNDLED})
+        return sorted({bundled(name) for name in BUNDLED})
     return [given] if given.is_file() else [path for path in sorted(given.glob("*")) if path.is_file()]

@@ -1,6 +1,7 @@
 """Reading a page with an OCR engine that works offline: easyocr, rapidocr or tesseract behind one protocol."""
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,10 +25,19 @@ class Fragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What an engine read on a page: lines from top to bottom, fragments from left to right."""
+    """What an engine read on a page: lines from top to bottom, fragments from left to right.
+
+    `placed` is the same text word by word, from engines that place words; () from others.
+    """
 
     lines: tuple[tuple[Fragment, ...], ...]
     seconds: float
+    placed: tuple[Fragment, ...] = ()
+
+    @property
+    def words(self) -> tuple[Fragment, ...]:
+        """The words: as the engine placed them, or where their share of a fragment's characters puts them."""
+        return self.placed or tuple(word for line in self.lines for fragment in line for word in _split(fragment))
 
     @property
     def text(self) -> str:
@@ -116,11 +126,13 @@ class RapidOcr:
 
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
-        found: Any = self._reader(_bgr(pixels))
+        found: Any = self._reader(_bgr(pixels), return_word_box=True)
         any_text = getattr(found, "txts", None)  # a result of another type comes back where there are boxes only
         rows = zip(found.txts, found.boxes, found.scores, strict=True) if any_text else ()
         fragments = [Fragment(text, float(confidence), _bounds(corners)) for text, corners, confidence in rows]
-        return Reading(reading_order(fragments), time.perf_counter() - start)
+        pieces = found.word_results if any_text and len(found.word_results) == len(fragments) else [()] * len(fragments)
+        placed = tuple(word for line in zip(fragments, pieces, strict=True) for word in _placed(*line))
+        return Reading(reading_order(fragments), time.perf_counter() - start, placed)
 
 
 class Tesseract:
@@ -185,6 +197,34 @@ def reading_order(fragments: Sequence[Fragment]) -> tuple[tuple[Fragment, ...], 
         else:
             lines.append([fragment])
     return tuple(tuple(line) for line in sorted(lines, key=lambda line: line[0].box[1] + line[0].box[3]))
+
+
+def _placed(fragment: Fragment, pieces: Sequence[tuple[str, float, Any]]) -> list[Fragment]:
+    """The words of a line of rapidocr from its pieces of words; by shares of the width where the pieces lack some."""
+    words = fragment.text.split()
+    if "".join(text for text, _, _ in pieces) != "".join(words):
+        return _split(fragment)
+    rest, found = list(pieces), []
+    for word in words:
+        parts: list[tuple[str, float, Any]] = []
+        while len("".join(text for text, _, _ in parts)) < len(word):
+            parts.append(rest.pop(0))
+        if "".join(text for text, _, _ in parts) != word:  # one piece of two words
+            return _split(fragment)
+        box = _bounds(np.concatenate([np.asarray(corners) for _, _, corners in parts]))
+        found.append(Fragment(word, min(float(sure) for _, sure, _ in parts), box))
+    return found
+
+
+def _split(fragment: Fragment) -> list[Fragment]:
+    """The words of a fragment, each where its share of the characters puts it."""
+    left, top, right, bottom = fragment.box
+    width = (right - left) / max(len(fragment.text), 1)  # of a character
+    found = []
+    for word in re.finditer(r"\S+", fragment.text):
+        first, last = left + word.start() * width, left + word.end() * width
+        found.append(Fragment(word.group(), fragment.confidence, (first, top, last, bottom)))
+    return found
 
 
 def _in_bfloat16(detector: torch.nn.Module) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:

@@ -1,22 +1,27 @@
 """Cleans one page and keeps its content: the networks, the guard, the words in place and the verdict on the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import words
+from fastdiff.apps.docclean import colour, words
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard import guard
+from fastdiff.apps.docclean.guard import Guarded, guard
+from fastdiff.apps.docclean.matching import match_paper
 from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.regions import Recovered, Region, mask_of, put_back
 from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
 from fastdiff.apps.docclean.words import Place
 
+CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
+UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's content; where more goes back, the page is kept whole
 
 
@@ -93,21 +98,40 @@ class PageCleaner:
         guarded = guard(evened, enhanced.pixels)
         page = enhanced.pixels if self._force_clean else guarded.pixels
         after = self._scorer.read(page)
-        places = words.compare(before, after) if before and after else ()
+        if before is None or after is None:
+            return self._decided(page, guarded, ()), None
+        places = words.compare(before, after, cv2.convertScaleAbs(colour.luma(evened), alpha=255))
         back = [place for place in places if self._goes_back(place)]
+        mask = mask_of([place.box for place in back], page.shape)
+        regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
+        if enhanced.task == "deblur":
+            kept = mask_of([place.box for place in places if place not in back], page.shape)
+            unread = unread_strokes(page, kept | mask, enhanced.edge_width)
+            regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, enhanced.edge_width)]
+            mask |= unread
         recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
-        regions = (*guarded.regions, *(_region(place) for place in back))
+        found = self._decided(page, guarded, regions, recovered)
+        if self._force_clean or not mask.any():
+            return found, after
+        page = put_back(page, match_paper(evened, page, enhanced.edge_width), mask)
+        return replace(found, pixels=page), self._scorer.read(page)
+
+    def _decided(
+        self,
+        page: np.ndarray,
+        guarded: Guarded,
+        regions: Sequence[Region],
+        recovered: tuple[Recovered, ...] = (),
+    ) -> "Findings":
+        found = (*guarded.regions, *regions)
         if self._force_clean:
-            return Findings(page, tuple(replace(each, decision="left") for each in regions), recovered), after
-        if back:
-            page = put_back(page, evened, mask_of([place.box for place in back], page.shape))
-            after = self._scorer.read(page)
-        return Findings(page, regions, recovered, guarded.share), after
+            return Findings(page, tuple(replace(each, decision="left") for each in found), recovered)
+        return Findings(page, found, recovered, guarded.share)
 
     def _goes_back(self, place: Place) -> bool:
         if place.judgement == "digits":
             return not self._trust_digits
-        return place.judgement in ("word changed", "unsure")
+        return place.judgement in CAUSES
 
     def _judged(
         self,
@@ -121,7 +145,7 @@ class PageCleaner:
         """The page to keep: the found one, or the given one where the verdict or the share put back says so."""
         compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
         status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
-        reason = None
+        reason = UNCHECKED if enhanced.task == "deblur" and readings[1] is None else None
         if enhanced.task == "none":
             status, reason = "kept", "already clean"
         elif not compared.accept:
@@ -153,8 +177,3 @@ class Findings:
     regions: tuple[Region, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     share: float = 0.0
-
-
-def _region(place: Place) -> Region:
-    cause = {"digits": "digits", "word changed": "word changed", "unsure": "words not certain"}[place.judgement]
-    return Region(place.box, cause, "put back", f"{place.before} -> {place.after}")

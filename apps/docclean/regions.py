@@ -1,15 +1,16 @@
-"""Regions of a page that cleaning changed, and how they go back to the evenly lit page."""
+"""Regions of a page whose content cleaning changed, and the blending that puts it back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 
-BLEND = 2.0  # pixels: standard deviation of the soft border between cleaned and put-back pixels
-BAND = 512  # rows worked on at a time
+FEATHER = 1 / 1500  # of the longer side: deviation in pixels of the blend at the edge of a region, at least 1
+ROWS = 512  # blended at a time
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are exclusive
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two exclusive
 Decision = Literal["put back", "left"]
 
 
@@ -17,9 +18,9 @@ Decision = Literal["put back", "left"]
 class Region:
     """A part of a page whose content cleaning changed, and what was done about it.
 
-    `cause` is a short phrase ("photograph changed", "word changed", "digits"). `decision` is "put back" where the
-    evenly lit page took the place of the cleaned one, "left" where the cleaned page stayed. `text` of a word is what
-    was read before and after.
+    `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" where the evenly lit
+    page took the place of the cleaned one, "left" where the cleaned page stayed. `text` of a word is what was read
+    before and after.
     """
 
     box: Box
@@ -37,35 +38,31 @@ class Recovered:
 
 
 def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns `cleaned` with the pixels of `evened` inside `mask`, softly blended across its border.
+    """Returns `cleaned` with `evened` where `mask`, bool (H, W), is True, blended softly just outside it.
 
-    `cleaned` and `evened` are uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3); `mask` is bool (H, W).
-    Pixels inside the mask are those of `evened`, pixels more than three BLEND outside are those of `cleaned`.
+    Both pages are uint8 or uint16 of one shape, grey (H, W) or RGB (H, W, 3).
     """
-    if not mask.any():
-        return cleaned
-    margin = int(3 * BLEND)
-    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin - 1, 2 * margin - 1))
+    sigma = max(1.0, max(mask.shape) * FEATHER)
+    reach = round(3 * sigma)
     out = cleaned.copy()
-    for top in range(0, len(mask), BAND):
-        bottom = min(top + BAND, len(mask))
-        first, last = max(top - 2 * margin, 0), min(bottom + 2 * margin, len(mask))
-        inside = mask[first:last]
-        if not inside.any():
+    for top in range(0, len(mask), ROWS):
+        first, last = max(top - 2 * reach, 0), min(top + ROWS + 2 * reach, len(mask))
+        part = mask[first:last]
+        if not part.any():
             continue
-        near = cv2.dilate(inside.astype(np.uint8), reach)
-        share = cv2.GaussianBlur(near.astype(np.float32), (0, 0), BLEND)
-        share = np.where(inside, 1, share)[top - first : bottom - first]
-        rows = slice(top, bottom)
-        weight = share if cleaned.ndim == 2 else share[..., None]
-        mixed = cleaned[rows] + (evened[rows].astype(np.float32) - cleaned[rows]) * weight
-        out[rows] = np.rint(mixed)
+        grown = cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
+        share = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), sigma)
+        share[part] = 1
+        rows = slice(top, min(top + ROWS, len(mask)))
+        share = share[rows.start - first : rows.stop - first]
+        share = share if cleaned.ndim == 2 else share[..., None]
+        out[rows] = np.rint(cleaned[rows] * (1 - share) + evened[rows] * share)
     return out
 
 
-def mask_of(boxes: list[Box], shape: tuple[int, ...]) -> np.ndarray:
+def mask_of(boxes: Iterable[Box], shape: tuple[int, ...]) -> np.ndarray:
     """True inside the boxes: bool (H, W) of a page of this shape."""
     mask = np.zeros(shape[:2], np.bool_)
     for left, top, right, bottom in boxes:
-        mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+        mask[top:bottom, left:right] = True
     return mask

@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from fastdiff.apps.docclean.ocr import Fragment, Reading
 from fastdiff.apps.docclean.regions import Box
 from fastdiff.apps.docclean.text import standard
@@ -12,6 +17,9 @@ from fastdiff.apps.docclean.text import standard
 SURE = 0.8  # confidence from which a word counts as read on the page as it came
 RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
 SHORTEST = 3  # letters of a word that counts as recovered
+REACH = 1.5  # characters by which the sides of a word may be off
+GAP = 0.6  # characters: least gap between words
+GRAIN = 16  # grey levels that grain varies by
 SHARED = 0.5  # share of the lower height and of the smaller width that words in one place have in common
 
 Judgement = Literal["same", "digits", "recovered", "word changed", "unsure"]
@@ -21,8 +29,8 @@ Judgement = Literal["same", "digits", "recovered", "word changed", "unsure"]
 class Place:
     """A place of a page with the words read there before and after cleaning, and the judgement.
 
-    `before` and `after` are "" where nothing was read. Judgements: "same" text; "digits" in either text; a word
-    "recovered", that could not be read before; a surely read "word changed"; "unsure" where neither text is certain.
+    `before` and `after` are "" where nothing was read. Judgements: "digits" in either text; the "same" text; a word
+    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise.
     """
 
     box: Box
@@ -30,58 +38,59 @@ class Place:
     after: str
     judgement: Judgement
 
-
-def compare(before: Reading, after: Reading) -> tuple[Place, ...]:
-    """Places of all words of the two readings."""
-    words = [(0, each) for each in _words(before)] + [(1, each) for each in _words(after)]
-    return tuple(_place(group) for group in _groups(words))
-
-
-def _words(reading: Reading) -> list[Fragment]:
-    """The fragments of a reading, split at blanks by each character's share of the width."""
-    found = []
-    for fragment in (fragment for line in reading.lines for fragment in line):
-        left, top, right, bottom = fragment.box
-        scale = (right - left) / max(len(fragment.text), 1)
-        for match in re.finditer(r"\S+", fragment.text):
-            span = left + match.start() * scale, top, left + match.end() * scale, bottom
-            found.append(Fragment(match.group(), fragment.confidence, span))
-    return found
+    @property
+    def texts(self) -> str:
+        """What was read before and after, for people."""
+        return f"{self.before} -> {self.after}"
 
 
-def _groups(words: Sequence[tuple[int, Fragment]]) -> list[list[tuple[int, Fragment]]]:
-    """Words that share a place, directly or through others."""
-    groups: list[list[tuple[int, Fragment]]] = []
-    for word in words:
-        joined = [group for group in groups if any(_overlap(word[1], other) for _, other in group)]
-        groups = [group for group in groups if group not in joined]
-        groups.append([word, *(each for group in joined for each in group)])
-    return groups
+def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, ...]:
+    """The places of all words of two readings of a page.
+
+    `page`, grey uint8 (H, W), dark on light, is what places are fitted to: their sides move to gaps between strokes.
+    """
+    sides = before.words, after.words
+    first, second = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in sides)
+    count = len(first) + len(second)
+    one, other = np.nonzero(_share_places(first, second))
+    links = coo_array((np.ones(len(one)), (one, other + len(first))), shape=(count, count))
+    _, labels = connected_components(links, directed=False)
+    groups: dict[int, tuple[list[Fragment], list[Fragment]]] = {}
+    for number, label in enumerate(labels.tolist()):
+        which, index = (0, number) if number < len(first) else (1, number - len(first))
+        groups.setdefault(label, ([], []))[which].append(sides[which][index])
+    return tuple(_place(*group, page) for group in groups.values())
 
 
-def _overlap(a: Fragment, b: Fragment) -> bool:
-    across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
-    down = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
-    width = min(a.box[2] - a.box[0], b.box[2] - b.box[0])
-    height = min(a.box[3] - a.box[1], b.box[3] - b.box[1])
-    return across >= SHARED * width and down >= SHARED * height
+def _share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether boxes (N, 4) and (M, 4) lie in one place: bool (N, M)."""
+    shared = np.ones((len(first), len(second)), np.bool_)
+    for low, high in ((0, 2), (1, 3)):
+        a, b = first[:, None], second[None]
+        overlap = np.minimum(a[..., high], b[..., high]) - np.maximum(a[..., low], b[..., low])
+        shared &= overlap > SHARED * np.minimum(a[..., high] - a[..., low], b[..., high] - b[..., low])
+    return shared
 
 
-def _place(group: Sequence[tuple[int, Fragment]]) -> Place:
-    sides = [sorted((word for side, word in group if side == which), key=lambda word: word.box[0]) for which in (0, 1)]
-    before, after = (" ".join(word.text for word in words) for words in sides)
-    sure = [min((word.confidence for word in words), default=0.0) for words in sides]
-    corners = [word.box for _, word in group]
-    left, top = (int(min(box[axis] for box in corners)) for axis in (0, 1))
-    right, bottom = (int(max(box[axis] for box in corners)) + 1 for axis in (2, 3))
-    return Place((left, top, right, bottom), before, after, _judge(before, after, sure[0], sure[1]))
+def _place(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> Place:
+    old, new = _text(before), _text(after)
+    box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
+    return Place(box, old, new, _judge(old, new, _confidence(before), _confidence(after)))
+
+
+def _text(words: list[Fragment]) -> str:
+    return " ".join(word.text for word in sorted(words, key=lambda word: word.box[0]))
+
+
+def _confidence(words: list[Fragment]) -> float:
+    return min((word.confidence for word in words), default=0.0)
 
 
 def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Judgement:
     if any(character.isdigit() for character in before + after):
         return "digits"
     if standard(before).replace(" ", "") == standard(after).replace(" ", ""):
-        return "same"
+        return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
     if sure_before >= SURE:
         return "word changed"
     return "recovered" if sure_after >= RECOVERED and is_word(after) else "unsure"
@@ -93,3 +102,25 @@ def is_word(text: str) -> bool:
 
     bare = text.strip(".,;:!?()[]\"'")
     return bool(re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare)) and zipf_frequency(bare.lower(), "en") > 0
+
+
+def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
+    """The box around boxes, its sides moved by at most REACH characters to the middle of gaps between words."""
+    left, top = (max(int(min(box[axis] for box in boxes)), 0) for axis in (0, 1))
+    right, bottom = (int(np.ceil(max(box[axis] for box in boxes))) for axis in (2, 3))
+    width = (right - left) / max(characters, 1)
+    line = page[top:bottom]
+    return _gap(line, left, width), top, _gap(line, right, width), bottom
+
+
+def _gap(line: np.ndarray, side: int, width: float) -> int:
+    """The column near a side around which a line (h, W) of characters `width` pixels wide has the least ink."""
+    first, last = max(side - round(2 * REACH * width), 0), min(side + round(2 * REACH * width) + 1, line.shape[1])
+    if first >= last or not len(line):
+        return min(max(side, 0), line.shape[1])
+    ink = 255 - line[:, first:last].min(0).astype(np.float32)
+    around = cv2.blur(ink[None], (max(round(GAP * width), 1), 1), borderType=cv2.BORDER_REPLICATE)[0]
+    columns = np.arange(first, last)
+    near = np.abs(columns - side) <= max(REACH * width, 1)
+    order = np.lexsort((np.abs(columns - side), np.where(near, around // GRAIN, np.inf)))
+    return int(columns[order[0]])

@@ -10,7 +10,7 @@ import pillow_heif
 import pytest
 import tifffile
 from PIL import Image
-from scans import docclean, lightening, striped
+from scans import docclean, judged, lightening, striped
 
 LIGHTER = 0.1
 COLOUR = np.dstack([striped(20), striped(20, 190), striped(60, 180)])
@@ -113,7 +113,7 @@ def test_what_a_kind_cannot_hold_is_reported(tmp_path: Path, weights: Path) -> N
 def test_a_kept_page_of_another_kind_keeps_its_bits_and_words(tmp_path: Path) -> None:
     white = lightening(tmp_path, 1.0)
     Image.fromarray(striped() > 100).save(tmp_path / "scan.gif", comment=b"from the attic")
-    assert docclean(white, tmp_path / "scan.gif") == 0
+    assert judged(white, tmp_path / "scan.gif") == 0
     with Image.open(tmp_path / "scan-clean.png") as image:
         assert (image.mode, image.info["Comment"]) == ("1", "from the attic")
         np.testing.assert_array_equal(np.asarray(image), striped() > 100)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from scans import docclean, lightening, save_tiff, striped
+from scans import docclean, judged, lightening, save_tiff, striped
 
 from fastdiff.apps.docclean.document import open_document
 
@@ -83,7 +83,7 @@ def test_kept_pages_are_copied_as_they_are(tmp_path: Path, whitening: Path) -> N
     ]
     scan, out = tmp_path / "scan.tif", tmp_path / "scan-clean.tif"
     save_tiff(scan, pages, tiffinfo=SAID, dpi=(200, 200))
-    assert docclean(whitening, scan) == 0
+    assert judged(whitening, scan) == 0
     report = json.loads((tmp_path / "scan-clean-report.json").read_text())
     assert [page["status"] for page in report["pages"]] == ["cleaned", *["kept"] * 8]
     with tifffile.TiffFile(scan) as before, tifffile.TiffFile(out) as after:
@@ -101,7 +101,7 @@ def test_byte_orders_and_bigtiff_stay(tmp_path: Path, whitening: Path, order: An
     with tifffile.TiffWriter(scan, byteorder=order, bigtiff=big) as writer:
         for pixels in (BLANK, BLANK.astype(np.uint16) * 257, striped().astype(np.uint16) * 257):
             writer.write(pixels, metadata=None, description="leaf", extratags=[(65000, "H", 2, (7, 300), True)])
-    assert docclean(whitening, scan) == 0
+    assert judged(whitening, scan) == 0
     with tifffile.TiffFile(scan) as before, tifffile.TiffFile(out) as after:
         assert (after.byteorder, after.is_bigtiff) == (order, big)
         assert page_as_it_is(after.pages[2]) == page_as_it_is(before.pages[2])
@@ -114,7 +114,7 @@ def test_byte_orders_and_bigtiff_stay(tmp_path: Path, whitening: Path, order: An
 def test_kept_bits_stay_in_other_kinds(tmp_path: Path, whitening: Path) -> None:
     scan = tmp_path / "scan.tif"
     save_tiff(scan, [compressed(Image.fromarray(striped() > 100), "group4"), Image.fromarray(BLANK)])
-    assert docclean(whitening, scan, "--format", "png", "-o", tmp_path / "out") == 0
+    assert judged(whitening, scan, "--format", "png", "-o", tmp_path / "out") == 0
     page = (tmp_path / "out" / "scan-0001.png").read_bytes()
     assert page[24] == 1  # bits a channel, in the header
     with Image.open(io.BytesIO(page)) as image:
@@ -134,7 +134,7 @@ def test_thumbnails_masks_and_sub_directories_are_no_pages(tmp_path: Path, white
     with open_document(scan) as document:
         assert document.count == 2
         np.testing.assert_array_equal(document.page(1).pixels, BLANK)
-    assert docclean(whitening, scan) == 0
+    assert judged(whitening, scan) == 0
     first, second = json.loads((tmp_path / "scan-clean-report.json").read_text())["pages"]
     assert (first["status"], second["status"]) == ("kept", "cleaned")
     assert "thumbnails and masks in the file were left out: 3" in second["reason"]
@@ -149,7 +149,7 @@ def test_a_page_that_cannot_be_read_stays_in_its_file(tmp_path: Path, whitening:
     with tifffile.TiffWriter(scan) as writer:
         for pixels in (BLANK, np.ones((4, 5, 120, 160), np.float64)[0, 0]):
             writer.write(pixels, metadata=None)
-    assert docclean(whitening, scan) == 4
+    assert judged(whitening, scan) == 4
     statuses = [page["status"] for page in json.loads((tmp_path / "scan-clean-report.json").read_text())["pages"]]
     assert statuses == ["cleaned", "failed"]
     with tifffile.TiffFile(scan) as before, tifffile.TiffFile(out) as after:

@@ -14,7 +14,7 @@ import pikepdf
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from scans import docclean, lightening, save_tiff, striped
+from scans import docclean, judged, lightening, save_tiff, striped
 
 from fastdiff.apps import picture
 from fastdiff.cli.main import main
@@ -132,11 +132,11 @@ def test_gif_becomes_png(tmp_path: Path, weights: Path, ink: Colour, paper: Colo
 def test_pages_of_a_tiff_cleaned_and_kept(tmp_path: Path, whitening: Path) -> None:
     scan, out = tmp_path / "scan.tif", tmp_path / "scan-clean.tif"
     save_tiff(scan, [Image.fromarray(np.full((120, 160), 200, np.uint8)), tiff(BLUE, CREAM)])
-    assert docclean(whitening, scan) == 0
+    assert judged(whitening, scan) == 0
     report = json.loads((tmp_path / "scan-clean-report.json").read_text())
     assert [page["status"] for page in report["pages"]] == ["cleaned", "kept"]
     assert_one_bit_tiff(out, BLUE, CREAM, index=1)
-    assert docclean(whitening, scan, "--format", "png", "-o", tmp_path / "out") == 0
+    assert judged(whitening, scan, "--format", "png", "-o", tmp_path / "out") == 0
     kept = tmp_path / "out" / "scan-0002.png"
     assert kept.read_bytes()[24:26] == b"\x01\x03"
     np.testing.assert_array_equal(cv2.imread(str(kept))[..., ::-1], in_colours(BLUE, CREAM))
@@ -145,7 +145,7 @@ def test_pages_of_a_tiff_cleaned_and_kept(tmp_path: Path, whitening: Path) -> No
 def test_cleaned_and_blank_pages_keep_both_colours(tmp_path: Path, whitening: Path) -> None:
     scan, out = tmp_path / "scan.png", tmp_path / "scan-clean.png"
     palette_image(BLUE, CREAM).save(scan, bits=1)
-    assert docclean(whitening, scan, "--force-clean") == 0 and status(tmp_path) == "cleaned"
+    assert docclean(whitening, scan) == 0 and status(tmp_path) == "cleaned"
     assert out.read_bytes()[24:26] == b"\x01\x03"
     assert (cv2.imread(str(out))[..., ::-1] == CREAM).all()
     palette_image(BLUE, CREAM, np.ones_like(PAPER)).save(scan, bits=1)

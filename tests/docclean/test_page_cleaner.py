@@ -1,0 +1,203 @@
+"""Pages through networks, guard, words in place and verdict: what goes back, what stays, and what is said about it."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from scans import docclean, judged, lightening, striped
+
+from fastdiff.apps.docclean import ocr
+from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.gate import reads_well
+from fastdiff.apps.docclean.ocr import Engine, Fragment, Reading
+from fastdiff.apps.docclean.options import Options
+from fastdiff.apps.docclean.page_cleaner import PageCleaner
+from fastdiff.apps.docclean.regions import Recovered, Region
+from fastdiff.apps.docclean.report import PageReport, Report, joined, page_report
+from fastdiff.cli.main import main
+from fastdiff.models.restorers import bundled
+from fastdiff.solvers.errors import MissingError, UsageError
+
+LIGHTER = 0.1
+PRICE = "4,250.75"
+TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of numbers, dates and codes, 8 rows
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    found = ocr.engine("rapidocr", "cpu")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lightening(tmp_path_factory.mktemp("weights"), LIGHTER)
+
+
+@pytest.fixture(scope="module")
+def page() -> np.ndarray:
+    """Three lines of words on white, a price among them."""
+    pixels = np.full((190, 620), 255, np.uint8)
+    for row, line in enumerate(("The committee met again", f"The sum of {PRICE} was paid", "Letters from residents")):
+        cv2.putText(pixels, line, (20, 50 + 50 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 20, 2, cv2.LINE_AA)
+    return pixels
+
+
+def is_lighter(after: np.ndarray, before: np.ndarray) -> bool:
+    """Whether all ink is lighter, as the network makes it."""
+    ink = before < 60
+    return bool((np.abs(after[ink] - (before[ink] + LIGHTER * 255)) <= 1).all())
+
+
+def test_digits_go_back_and_words_that_read_the_same_stay(engine: Engine, weights: Path, page: np.ndarray) -> None:
+    cleaned = PageCleaner(Enhancer(task="clean", device="cpu", weights=weights), engine)(page, 0)
+    assert cleaned.status == "partly cleaned" and cleaned.engine == "rapidocr" and cleaned.reason is None
+    (region,) = cleaned.regions
+    assert (region.cause, region.decision, region.text) == ("digits", "put back", f"{PRICE} -> {PRICE}")
+    left, top, right, bottom = region.box
+    line, inside = np.s_[70:115], np.s_[top:bottom, left:right]
+    assert np.abs(cleaned.pixels[inside].astype(int) - page[inside]).max() <= 6  # paper is matched, ink stays
+    assert is_lighter(cleaned.pixels[line, : left - 6], page[line, : left - 6])
+    assert is_lighter(cleaned.pixels[line, right + 6 :], page[line, right + 6 :])
+    assert is_lighter(cleaned.pixels[:60], page[:60])
+
+
+def test_forced_pages_are_those_of_the_networks_and_list_what_was_left(
+    engine: Engine, weights: Path, page: np.ndarray
+) -> None:
+    enhance = Enhancer(task="clean", device="cpu", weights=weights)
+    cleaned = PageCleaner(enhance, engine, force_clean=True)(page, 0)
+    assert cleaned.status == "cleaned" and is_lighter(cleaned.pixels, page)
+    assert [(region.cause, region.decision) for region in cleaned.regions] == [("digits", "left")]
+
+
+def test_no_number_of_a_blurred_table_is_rewritten(engine: Engine) -> None:
+    """Deblurred by the bundled network, which takes 8 for 0 there."""
+    table = np.asarray(Image.open(TABLE))
+    cleaned = PageCleaner(Enhancer(task="deblur", device="cpu"), engine)(table, 0)
+    digits = [region for region in cleaned.regions if region.cause == "digits"]
+    assert len(digits) == 32 and all(region.decision == "put back" for region in digits)
+    assert cleaned.restored is not None and cleaned.evened is not None
+    for left, top, right, bottom in (region.box for region in digits):
+        before, after, rewritten = (
+            pixels[top:bottom, left:right].astype(float).ravel()
+            for pixels in (cleaned.evened, cleaned.pixels, cleaned.restored)
+        )
+        assert np.corrcoef(before, after)[0, 1] > 0.98 > np.corrcoef(before, rewritten)[0, 1]
+    assert cleaned.pixels[:5].min() > 250  # the paper around is clean
+
+
+def test_trusted_digits_are_rewritten(engine: Engine) -> None:
+    table = np.asarray(Image.open(TABLE))[:120]
+    cleaned = PageCleaner(Enhancer(task="deblur", device="cpu"), engine, trust_digits=True)(table, 0)
+    assert cleaned.status != "kept" and not [region for region in cleaned.regions if region.cause == "digits"]
+
+
+def test_digits_are_trusted_in_deblurring_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Options((TABLE.name,), task="deblur", trust_digits=True).trust_digits
+    with pytest.raises(UsageError, match="give it with --task deblur"):
+        Options((TABLE.name,), trust_digits=True)
+    assert main(["docclean", str(TABLE), "--trust-digits", "-o", str(tmp_path / "out.png")]) == 2
+    assert "--trust-digits lets deblurring rewrite digits: give it with --task deblur" in capsys.readouterr().err
+
+
+def test_auto_deblurs_what_an_engine_can_check_and_cannot_read() -> None:
+    """The table is blurred, whoever looks at it."""
+    table = np.asarray(Image.open(TABLE))[:120]
+    enhance = Enhancer(device="cpu")
+
+    def read(confidence: float) -> Reading:
+        return Reading(((Fragment("Letters from residents were read aloud", confidence, (0, 0, 9, 9)),),), 0.0)
+
+    assert enhance(table, 0, read(0.4)).task == "deblur"
+    unread, known = enhance(table, 0), enhance(table, 0, read(0.95))
+    assert unread.task == known.task == "clean"
+    assert unread.task_reason.endswith("not deblurred: without OCR nothing checks the characters")
+    assert known.task_reason.endswith("not deblurred: it can be read as it is")
+    assert not reads_well(Reading(((Fragment("Lcttcrs frcm rcsidcnts wcrc rcad alcud", 0.95, (0, 0, 9, 9)),),), 0.0))
+
+
+def test_deblurring_without_ocr_says_that_characters_may_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.asarray(Image.open(TABLE))[:120]).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), "--ocr", "none", "--force-clean"]
+    assert main(["docclean", *arguments, "--task", "deblur"]) == 0
+    assert capsys.readouterr().out.count("characters may have changed on 1 page deblurred without OCR") == 1
+    (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
+    assert told["task"] == "deblur" and "characters may have changed" in told["reason"]
+    assert main(["docclean", *arguments, "--task", "clean", "--force"]) == 0
+    assert "characters may have changed" not in capsys.readouterr().out
+
+
+def test_pages_that_lose_their_content_are_kept_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    white = lightening(tmp_path, 1.0)
+    Image.fromarray(striped()).save(tmp_path / "a.png")
+    assert judged(white, tmp_path / "a.png") == 0
+    (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
+    assert told["status"] == "kept" and "of its content would have changed" in told["reason"]
+    assert told["regions"] and (tmp_path / "a-clean.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert "1 page: 0 cleaned, 0 partly cleaned, 1 kept, 0 failed" in capsys.readouterr().out
+    assert docclean(white, tmp_path / "a.png", "-o", tmp_path / "forced.png") == 0
+    (told,) = json.loads((tmp_path / "forced-report.json").read_text())["pages"]
+    assert told["status"] == "cleaned" and {region["decision"] for region in told["regions"]} == {"left"}
+
+
+def test_partly_cleaned_pages_are_written_told_and_reused(
+    weights: Path, page: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, out = tmp_path / "scan.tif", tmp_path / "scan-clean.tif"
+    Image.fromarray(page).save(scan, save_all=True, append_images=[Image.fromarray(np.full_like(page, 200))])
+    command = ["docclean", str(scan), "--ocr", "rapidocr", "--task", "clean", "--weights", str(weights)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert f"partly cleaned: {scan} page 1, 1 region put back: digits" in printed
+    assert "2 pages: 1 cleaned, 1 partly cleaned, 0 kept, 0 failed" in printed
+    text = (tmp_path / "scan-clean-report.json").read_text()
+    report = json.loads(text)
+    assert report["summary"]["partly_cleaned"] == 1
+    (region,) = report["pages"][0]["regions"]
+    assert f'"box": {json.dumps(region["box"])},' in text  # in one line
+    assert (np.asarray(Image.open(out)) != page).any()
+    assert main(command) == 0
+    assert "1 input done already" in capsys.readouterr().out
+    assert json.loads((tmp_path / "scan-clean-report.json").read_text()) == report
+
+
+def test_a_page_of_several_pictures_has_the_regions_of_all() -> None:
+    first = PageReport("a.pdf", 1, status="cleaned", recovered=(Recovered((1, 2, 3, 4), "river"),))
+    second = PageReport("a.pdf", 1, status="partly cleaned", regions=(Region((5, 6, 7, 8), "digits", "put back"),))
+    third = PageReport("a.pdf", 1, status="kept", reason="already clean")
+    page = joined([first, third, second])
+    assert page.status == "partly cleaned" and page.reason == "picture 2 of 3: already clean"
+    assert page.regions == second.regions and page.recovered == first.recovered
+    report = Report((page,), 0, Path("report.json"), 0, ())
+    assert page_report(json.loads(report.to_json())["pages"][0]) == page
+
+
+def test_pages_with_colour_take_the_colour_network() -> None:
+    """Which has no denoiser, unlike that of grey pages."""
+    grey = np.full((100, 160, 3), 230, np.uint8)
+    grey[40:44, 20:140] = 60
+    stamped = grey.copy()
+    stamped[60:66, 20:80] = (200, 40, 60)
+    enhance = Enhancer(task="clean", device="cpu", calls=1)
+    assert enhance(grey, 0).calls == enhance(grey[..., 0], 0).calls == 1
+    with pytest.raises(MissingError, match=r"docclean-colour\.safetensors holds no denoiser: give --calls 0"):
+        enhance(stamped, 0)
+    assert Enhancer(task="clean", device="cpu")(stamped, 0).pixels.shape == stamped.shape
+
+
+def test_a_denoiser_of_other_channels_than_the_predictor_is_refused(tmp_path: Path) -> None:
+    colour, grey = load_file(bundled("colour")), load_file(bundled("clean"))
+    denoiser = {name: value for name, value in grey.items() if name.startswith("denoiser.")}
+    predictor = {name: value for name, value in colour.items() if name.startswith("predictor.")}
+    save_file(predictor, tmp_path / "predictor.safetensors")
+    save_file(denoiser, tmp_path / "denoiser.safetensors")
+    with pytest.raises(UsageError, match="1 channels and its predictor 3"):
+        Enhancer(task="clean", device="cpu", weights=tmp_path, calls=1)(np.full((60, 60), 200, np.uint8), 0)

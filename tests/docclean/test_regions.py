@@ -1,0 +1,58 @@
+"""What goes back to a cleaned page: masks, soft borders, matched paper, and strokes that nobody read."""
+
+import numpy as np
+import pytest
+
+from fastdiff.apps.docclean.matching import match_paper
+from fastdiff.apps.docclean.regions import mask_of, put_back
+from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1200, 90), (1200, 90, 3)])
+def test_pixels_inside_go_back_and_far_ones_stay(dtype: type, shape: tuple[int, ...]) -> None:
+    white = np.iinfo(dtype).max
+    cleaned, evened = np.full(shape, white, dtype), np.zeros(shape, dtype)
+    box = (30, 500, 60, 530)  # across the border between two bands of rows
+    mixed = put_back(cleaned, evened, mask_of([box], shape))
+    assert mixed.dtype == dtype and mixed.shape == shape and cleaned.min() == white
+    assert (mixed[500:530, 30:60] == 0).all()
+    assert (mixed[515, :20] == white).all() and (mixed[:490] == white).all() and (mixed[540:] == white).all()
+    slope = mixed[515, 60:72].reshape(12, -1)[:, 0].astype(int)
+    assert (np.diff(slope) >= 0).all() and np.diff(slope).max() < 0.5 * white
+
+
+def test_the_paper_of_strokes_that_go_back_is_that_around_them() -> None:
+    """On a stain, which cleaning removed: the strokes keep their contrast, and no pixel of the paper stays grey."""
+    cleaned = np.full((400, 700), 255, np.uint8)
+    cleaned[190:200, 100:600:12] = 0
+    stain = np.full(cleaned.shape, 255.0)
+    stain[100:300, 50:650] = 204
+    evened = np.round(stain * np.where(cleaned == 0, 0.4, 1)).astype(np.uint8)
+    matched = match_paper(evened, cleaned)
+    assert matched[190:200, 100:600:12] == pytest.approx(0.4 * 255, abs=3)
+    assert matched[180:188, 100:600].min() >= 252
+    deep = [np.dstack([page] * 3).astype(np.uint16) * 257 for page in (evened, cleaned)]
+    colour = match_paper(*deep)
+    assert colour.shape == (400, 700, 3)
+    assert colour[..., 1] / 257 == pytest.approx(matched, abs=1)
+
+
+def test_tinted_paper_keeps_its_colour() -> None:
+    tint = np.array([190, 215, 250], np.uint8)
+    page = np.full((100, 150, 3), tint, np.uint8)
+    page[40:50, 30:120:8] = 20
+    np.testing.assert_array_equal(match_paper(page, page), page)
+
+
+def test_strokes_that_no_engine_read_are_found_with_what_blur_made_of_them() -> None:
+    page = np.full((200, 300), 255, np.uint8)
+    page[50:60, 40:80] = 0  # read
+    page[50:60, 150:190] = 0
+    page[120:124, 150:260] = 200  # pale, but a stroke
+    page[150:160, 20:30] = 240  # grain
+    unread = unread_strokes(page, mask_of([(30, 45, 90, 65)], page.shape), edge_width=4.0)
+    assert not unread[45:65, 30:90].any() and not unread[140:, :100].any()
+    assert unread[47:63, 147:193].all() and unread[118:126, 150:260].all()
+    (first, second) = boxes_of(unread, edge_width=4.0)
+    assert first == (146, 46, 194, 64) and second[1] == 116
