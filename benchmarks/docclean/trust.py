@@ -1,7 +1,8 @@
 """Whether all but noise stays: rendered pages whose words, colours, pictures, lines and paper are known.
 
 Pages are cleaned with default options, one engine being the gate's and the other one judging, and with --force-clean. A
-word is lost that the judge reads right on the page as it came and no longer on the result.
+word is lost that the judge reads right on the page as it came and no longer on the result. Engines waver: the control
+counts the words that the judge loses where it reads the evened truth, on which nothing is missing but the dirt.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -61,11 +62,13 @@ def make_cleaners(setup: Setup) -> dict[str, PageCleaner]:
 
 def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tuple[list[Row], Strip]:
     """A row for the page under even light and for every way of cleaning, and a strip of the way SHOWN."""
-    rows = [_row(page, RELIT) | _looks(page, page.relit)]
+    rows = [_row(page, RELIT) | _looks(page, page.relit, page.relit)]
     for way, clean in cleaners.items():
         cleaned = clean(page.pixels, index)
         about = {"status": cleaned.status, "task": cleaned.task, "reason": cleaned.reason}
-        rows.append(_row(page, way) | about | _looks(page, cleaned.pixels) | _words(page, cleaned, reader(JUDGE[way])))
+        shown = page.relit if cleaned.status == "kept" else cleaned.pixels
+        looks = _looks(page, shown, cleaned.pixels)
+        rows.append(_row(page, way) | about | looks | _words(page, cleaned, reader(JUDGE[way])))
         if way == SHOWN:
             told = f"{page.name} ({index}): {cleaned.status}, {_told(rows[-1])}"
             strip = Strip(told, trust_report.score(rows[-1]), (page.pixels, cleaned.pixels, page.evened))
@@ -89,16 +92,19 @@ def _row(page: DirtyPage, way: str) -> Row:
     return {"kind": page.known.kind, "strength": page.strength, "way": way, "page": page.name}
 
 
-def _looks(page: DirtyPage, pixels: np.ndarray) -> Row:
-    """What is left of colours, pictures, fine lines and pencil, as counts or SSIM, and of the dirt."""
+def _looks(page: DirtyPage, shown: np.ndarray, pixels: np.ndarray) -> Row:
+    """What `shown` has left of colours, pictures, fine lines and pencil, as counts or SSIM, and `pixels` of the dirt.
+
+    They differ where a page was kept: its content is untouched, so that its light alone is undone.
+    """
     outside = ~measures.content(page.known)
     kept = {
-        "colours": measures.colours_kept(pixels, page.evened),
-        "hair lines": measures.strokes_kept(pixels, page.evened, page.known.hair_lines),
-        "pencil": measures.strokes_kept(pixels, page.evened, page.known.pencil),
+        "colours": measures.colours_kept(shown, page.evened),
+        "hair lines": measures.strokes_kept(shown, page.evened, page.known.hair_lines),
+        "pencil": measures.strokes_kept(shown, page.evened, page.known.pencil),
     }
     return kept | {
-        "pictures": [measures.similarity(pixels, page.evened, box) for box in page.known.pictures],
+        "pictures": [measures.similarity(shown, page.evened, box) for box in page.known.pictures],
         "dirt before": measures.squared_error(page.pixels, page.evened, outside),
         "dirt": measures.squared_error(pixels, page.evened, outside),
     }
@@ -107,12 +113,15 @@ def _looks(page: DirtyPage, pixels: np.ndarray) -> Row:
 def _words(page: DirtyPage, cleaned: CleanedPage, judge: Any) -> Row:
     """Counts of words that the judge reads right before, loses and gains, and of recovered and wrong ones."""
     words = [word for word in page.known.words if measures.judged(word)]
-    before, after = (measures.read_right(words, judge.read(pixels)) for pixels in (page.pixels, cleaned.pixels))
+    versions = page.pixels, cleaned.pixels, page.evened
+    before, after, truth = (measures.read_right(words, judge.read(pixels)) for pixels in versions)
     wrong = [each for each in cleaned.recovered if not measures.is_true(each.text, each.box, page.known.words)]
     return {
         "words": len(words),
         "read": int(before.sum()),
         "lost": int((before & ~after).sum()),
+        "lost by control": int((before & ~truth).sum()),
+        "lost beyond control": int((before & truth & ~after).sum()),
         "gained": int((after & ~before).sum()),
         "lost words": [word.text for word, gone in zip(words, before & ~after, strict=True) if gone],
         "recovered": len(cleaned.recovered),

@@ -11,7 +11,7 @@ Rng = np.random.Generator
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
-HEIGHT, WIDTH = 1000, 720  # pixels, about 100 dpi of A4
+HEIGHT, WIDTH = 1000, 800  # pixels, about 100 dpi of A4
 OVERSAMPLE = 2  # printed marks are drawn twice as large and averaged
 BLACK: Colour = (25, 25, 28)
 

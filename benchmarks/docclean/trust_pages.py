@@ -13,6 +13,7 @@ from fastdiff.training.docclean import palette, prose
 from fastdiff.training.docclean.fonts import Face
 
 MARGIN = 52
+X_HEIGHT = (7.2, 8.6)  # pixels: print of 10 points at 110 to 130 dpi
 LEAST_HEIGHT = 640  # pixels
 
 
@@ -94,7 +95,7 @@ def _stamps(on: Writer) -> None:
 
 def _highlighter(on: Writer) -> None:
     on.heading("Minutes of the meeting")
-    for count in (3, 2, 2):
+    for count in (2, 2, 2):
         lines = on.paragraph(count)
         marks.highlight(on.rng, on.sheet, lines, MARGIN, on.size)
         on.y += 60
@@ -148,7 +149,9 @@ def render(rng: Rng, kind: str, faces: list[Face]) -> KnownPage:
     regular = [face for face in upright if "Bold" not in face.path.stem and "bold" not in face.path.stem]
     bold = next((face for face in upright if face.path.stem.endswith("Bold")), upright[0])
     face = regular[int(rng.integers(len(regular)))]
-    writer = Writer(rng, Sheet(), face, bold, size=float(rng.uniform(14.5, 17)))
+    _, top, _, bottom = face.at(100).getbbox("x")
+    size = 100 * rng.uniform(*X_HEIGHT) / (bottom - top)
+    writer = Writer(rng, Sheet(), face, bold, float(size))
     KINDS[kind](writer)
     paper = palette.choose_tint(rng) if kind == "tinted paper" else None
     bottom = min(max(writer.y + MARGIN, LEAST_HEIGHT), HEIGHT)

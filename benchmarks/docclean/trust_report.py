@@ -61,10 +61,11 @@ def _by(rows: list[Row], way: str, key: str) -> Table:
     lines.append(("all", len(of_way), *_cells(of_way, relit)))
     return Table(
         f"Trust, {way}, by {key}: what stays, and the share of the dirt that goes",
-        (key, "pages", "cleaned/partly/kept", "lost/read", "most", "over", "recovered", "wrong",
+        (key, "pages", "cleaned/partly/kept", "lost/read", "control", "beyond", "most", "over", "recovered", "wrong",
          "colours", "(relit)", "SSIM", "least", "(relit)", "hair lines", "pencil", "dirt gone"),
         lines,
-        f"lost/read: words; most: on one page; over: pages that lose more than one word in {ONE_IN}; (relit): {RELIT}",
+        "lost/read: words; control: lost where the evened truth is read; beyond: lost, though read there; "
+        f"most: lost on one page; over: pages that lose more than one word in {ONE_IN}; (relit): {RELIT}",
     )  # fmt: skip
 
 
@@ -73,6 +74,8 @@ def _cells(rows: list[Row], relit: list[Row]) -> tuple[Cell, ...]:
     return (
         _statuses(rows),
         f"{_sum(rows, 'lost')}/{_sum(rows, 'read')}",
+        _sum(rows, "lost by control"),
+        _sum(rows, "lost beyond control"),
         max(row["lost"] for row in rows),
         _over(rows),
         _sum(rows, "recovered"),
@@ -99,6 +102,8 @@ def _totals(rows: list[Row]) -> Table:
     fair = [each >= LEAST_SIMILARITY for each in _similarities(of[-1])]
     lines: list[tuple[Cell, ...]] = [
         ("pages that lose more than one word in 60", "0", *counted(_over)),
+        ("of these, beyond control", "", *counted(lambda mine: _over(mine, "lost beyond control"))),
+        ("of the evened truth (control)", "", *counted(lambda mine: _over(mine, "lost by control"))),
         ("most words lost on a page", "1 in 60", *counted(lambda mine: max(row["lost"] for row in mine))),
         ("words lost, of those read", "", *counted(lambda mine: _sum(mine, "lost") / max(_sum(mine, "read"), 1))),
         ("words read only after", "", *counted(lambda mine: _sum(mine, "gained"))),
@@ -135,8 +140,8 @@ def _recovered(rows: list[Row]) -> str:
     return f"{_sum(rows, 'recovered')}, {_sum(rows, 'recovered wrong')}"
 
 
-def _over(rows: list[Row]) -> int:
-    return sum(row["lost"] > allowed(row) for row in rows)
+def _over(rows: list[Row], name: str = "lost") -> int:
+    return sum(row[name] > allowed(row) for row in rows)
 
 
 def _sum(rows: list[Row], name: str) -> int:

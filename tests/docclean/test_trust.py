@@ -1,13 +1,18 @@
 """The measures of the benchmark "trust" on pages whose answers are known in closed form."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import ImageFont
 
 from benchmarks.docclean import trust_measures as measures
 from benchmarks.docclean import trust_report
+from benchmarks.docclean.failing import even_light
 from benchmarks.docclean.trust_canvas import Sheet, Word
+from benchmarks.docclean.trust_dirt import Strength, soil
 from fastdiff.apps.docclean.ocr import Fragment, Reading
+from fastdiff.training.docclean import textures
 
 WHITE = np.full((120, 160, 3), 255, np.uint8)
 BOX = (20, 20, 100, 90)  # left, top, right, bottom
@@ -130,3 +135,41 @@ def test_the_sheet_knows_where_its_words_are():
     inked = np.argwhere(page < 200)
     assert inked[:, 1].min() == pytest.approx(sheet.words[0].box[0], abs=1.5)
     assert inked[:, 1].max() == pytest.approx(sheet.words[-1].box[2], abs=1.5)
+
+
+def boxed_sheet():
+    sheet = Sheet()
+    sheet.fill((100, 100, 300, 200), (40, 70, 200))
+    return sheet.finish("charts", 10, 300)
+
+
+def strength(**changes):
+    none = Strength("none", (0, 0), 0, 0, 0, (0, 0), (0, 0), 0, (1, 1), 0, 100, (0, 0), (0, 0))
+    return replace(none, **changes)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_without_dirt_the_page_under_even_light_is_the_evened_page(grey):
+    bank = textures.make(np.random.default_rng(0), count=1, side=64)
+    page = soil(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, strength(light=0.1), grey)
+    assert np.array_equal(page.relit, page.evened)
+    assert page.evened[0, 0].min() == 255  # white paper stays white, whatever the light
+    assert page.pixels.ndim == (2 if grey else 3)
+
+
+def test_dirt_is_on_the_page_and_not_on_the_evened_one():
+    bank = textures.make(np.random.default_rng(0), count=1, side=64)
+    dirty = strength(stains=(0.3, 0.3), speckle=0.01)
+    page = soil(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, dirty, grey=False)
+    outside = ~measures.content(page.known)
+    assert (page.evened[outside] == 255).all()
+    assert page.relit[outside].min() < 200
+
+
+def test_a_smooth_shade_of_light_is_divided_out():
+    y, x = np.mgrid[-1:1:200j, -1:1:300j]
+    light = 0.85 + 0.08 * x - 0.05 * y * x
+    page = np.full((200, 300), 255.0)
+    page[50:80, 50:120] = 120
+    evened = even_light(np.round(page * light).astype(np.uint8))
+    assert np.abs(evened.astype(float) - page).max() <= 3
