@@ -18,6 +18,8 @@ STEEP = (0.05, 0.12)  # change from cell to cell, relative to the field, that is
 LEAST = 0.15  # share of the cells, and
 SPREAD = 4  # ninths of the page that hold paper, at least: with less the page has none
 ROUGH, MOST, WIDEST = 0.2, 0.35, 7  # the same for crumpled paper: deviation, share of the cells, ninths of the page
+PLAIN, WIDE = 0.25, 5  # share of the cells within the last band, and ninths of the page that have some
+BRIGHTER, FEW = 1.1, 0.05  # times the field, and the share of cells so bright that a page with paper has at most
 DARKEST = 0.25  # level of paper
 HARDEST = 3.0  # the most that a channel is brightened
 ROWS = 256  # worked on at a time
@@ -60,14 +62,16 @@ def fit_field(pixels: np.ndarray) -> np.ndarray | None:
     inside = calm & _is_near(light, plane, BANDS[0])
     if not _is_paper(inside, LEAST, SPREAD):
         rough = _is_near(light, plane, ROUGH)
-        return _shaped(_fit(cells, rough, basis), pixels) if _is_paper(rough, MOST, WIDEST) else None
+        colours = _fit(cells, rough, basis)
+        found = _is_paper(rough, MOST, WIDEST) and _is_plain(light, colours.mean(-1))
+        return _shaped(colours, pixels) if found else None
     colours = _fit(cells, inside, basis)
     for band, reach in zip(BANDS[1:], REACHES, strict=True):
         inside = calm & _is_near(light, colours.mean(-1), band)
         if not _is_paper(inside, LEAST, SPREAD):
             return None
         colours = colours + _details(cells - colours, inside, reach)
-    return _shaped(colours, pixels)
+    return _shaped(colours, pixels) if _is_plain(light, colours.mean(-1)) else None
 
 
 def _shaped(colours: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -132,6 +136,13 @@ def _is_paper(inside: np.ndarray, least: float, ninths_with_paper: int) -> bool:
     ninths = [part for row in np.array_split(inside, 3, 0) for part in np.array_split(row, 3, 1)]
     spread = sum(bool(part.size) and part.mean() > 0.05 for part in ninths)
     return inside.mean() >= least and spread >= min(ninths_with_paper, inside.size)
+
+
+def _is_plain(light: np.ndarray, field: np.ndarray) -> bool:
+    """True if much of the page is as light as its paper and little is lighter, unlike in photographs."""
+    relative = light / np.maximum(field, 0.02)
+    near, brighter = np.abs(relative - 1) < BANDS[-1], relative > BRIGHTER
+    return bool(_is_paper(near, PLAIN, WIDE) and brighter.mean() < FEW)
 
 
 def _fit(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:

@@ -24,7 +24,8 @@ THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sh
 FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
 LEAST_FIGURE = 0.004  # of the page
 JOINED = 1 / 150  # of the longer side: gap over which marks are one region
-ROWS = 256  # worked on at a time
+ROWS = 512  # blended at a time, and
+MARGIN = 64  # more above and below, farther than a blend reaches
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,11 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
         "area changed": _stretched(_whole_figures(lost[1], dirt), lost[0].shape),
         "strokes invented": _grown(changes.new),
     }
-    pixels = restored
-    if strokes_back := [part for cause, part in causes.items() if cause.startswith("strokes")]:
-        mask = _stretched(np.logical_or.reduce(strokes_back), evened.shape)
-        pixels = put_back(restored, on_restored_ground(evened, before.ground, after.ground), mask)
+    areas_back = causes["area changed"]
+    strokes_back = np.logical_or.reduce([part for part in causes.values() if part is not areas_back])
+    gain = np.maximum((after.ground + np.float32(1)) / (before.ground + np.float32(1)), 1)
     return Guarded(
-        put_back(pixels, evened, _stretched(causes["area changed"], evened.shape)),
+        _blend(restored, evened, gain, strokes_back, areas_back),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share((strokes, areas), content, lost),
     )
@@ -79,19 +79,32 @@ def lost_areas(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarra
     return chosen[marks.labels]
 
 
-def on_restored_ground(evened: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The evened-out page with the ground `before` exchanged for `after` where that is lighter; both at half size.
+def _blend(
+    restored: np.ndarray, evened: np.ndarray, gain: np.ndarray, strokes: np.ndarray, areas: np.ndarray
+) -> np.ndarray:
+    """The restored page with strokes and areas, masks of any size, of the evened-out page; band by band.
 
-    Strokes that go back take no stain with them.
+    Strokes go back times `gain` (h, w, 3), the restored ground over the one they stood on: they take no stain along.
     """
-    white = np.iinfo(evened.dtype).max
-    gain = np.maximum((after + np.float32(1)) / (before + np.float32(1)), 1)
-    gain = gain if evened.ndim == 3 else gain.mean(axis=2)
-    out = np.empty_like(evened)
-    for top in range(0, len(evened), ROWS):
-        rows = slice(top, min(top + ROWS, len(evened)))
-        out[rows] = np.minimum(evened[rows] * even.stretched(gain, rows, *evened.shape[:2]), white)
+    height, white = len(restored), np.iinfo(restored.dtype).max
+    gain = gain if restored.ndim == 3 else gain.mean(axis=2)
+    out = np.empty_like(restored)
+    for top in range(0, height, ROWS):
+        outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, height))
+        band, light = evened[outer], even.stretched(gain, outer, *restored.shape[:2])
+        lit = np.minimum(band * light, white).astype(restored.dtype)
+        done = put_back(restored[outer], lit, _rows_of(strokes, outer, restored.shape))
+        done = put_back(done, band, _rows_of(areas, outer, restored.shape))
+        inner = slice(top, min(top + ROWS, height))
+        out[inner] = done[inner.start - outer.start : inner.stop - outer.start]
     return out
+
+
+def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of a mask stretched to a page of `shape`."""
+    down = np.arange(rows.start, rows.stop) * len(mask) // shape[0]
+    across = np.arange(shape[1]) * mask.shape[1] // shape[1]
+    return mask[down[:, None], across]
 
 
 def _share_of(marks: Marks, mask: np.ndarray) -> np.ndarray:

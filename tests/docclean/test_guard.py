@@ -6,6 +6,9 @@ import pytest
 from pages import text_page
 
 from fastdiff.apps.docclean.guard import Guarded, guard
+from fastdiff.apps.docclean.guard_judge import Judge
+from fastdiff.training.docclean.guard_fit import fit
+from fastdiff.training.docclean.guard_samples import Samples
 
 SIDE = 800
 PHOTO, BOX, BARS = np.s_[430:620, 60:320], np.s_[430:520, 400:740], np.s_[560:660, 420:720]
@@ -117,3 +120,14 @@ def test_sharper_and_darker_strokes_are_left_alone(text) -> None:
 def test_pages_of_a_few_pixels_come_through(shape: tuple[int, ...]) -> None:
     page = np.full(shape, 255, np.uint8)
     assert np.array_equal(guard(page, page).pixels, page)
+
+
+def test_a_fitted_judge_tells_apart_what_it_was_shown_and_repeats_itself() -> None:
+    rng = np.random.default_rng(4)
+    features = rng.normal(0, 1, (800, 5)).astype(np.float32)
+    content = features[:, 0] > features[:, 3]
+    samples = Samples(features, content, rng.uniform(3, 90, 800))
+    first, second = (fit(samples, seed=3, hidden=8, steps=400) for _ in range(2))
+    assert first == second
+    judge = Judge(**{name: np.array(value, np.float32) for name, value in first.items()})
+    assert np.mean((judge(features) > 0.5) == content) > 0.95

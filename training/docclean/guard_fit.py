@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fastdiff.training.docclean.guard_pages import make
-from fastdiff.training.docclean.guard_samples import Samples, collect
+from fastdiff.training.docclean.guard_samples import Samples, collect, join
 
 HIDDEN = 24  # neurons of a judge
 STEPS = 2000
@@ -25,16 +25,26 @@ HEAVIEST = 4000.0  # pixels: larger marks weigh no more
 def main() -> None:
     parser = argparse.ArgumentParser(prog="guard_fit", description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=Path, metavar="FILE", help="a JSON file")
-    parser.add_argument("--pages", type=int, default=280, metavar="N")
-    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--pages", type=int, default=280, metavar="N", help="of every seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[71, 72], metavar="SEED")
     arguments = parser.parse_args()
-    strokes, areas = collect(make(arguments.seed, arguments.pages, held_out=False))
-    judges = {"strokes": fit(strokes, arguments.seed), "areas": fit(areas, arguments.seed)}
-    card = {"pages": arguments.pages, "seed": arguments.seed, "licence": "Apache-2.0"}
-    arguments.output.write_text(json.dumps({"card": card, **judges}, separators=(",", ":")) + "\n")
+    parts = [collect(make(seed, arguments.pages, held_out=False)) for seed in arguments.seeds]
+    write(arguments.output, *(join(layer) for layer in zip(*parts, strict=True)))
 
 
-def fit(samples: Samples, seed: int, hidden: int = HIDDEN) -> dict[str, list]:
+def write(path: Path, strokes: Samples, areas: Samples) -> None:
+    """Fits the judges of both layers and writes them as JSON."""
+    card = {
+        "about": "Tells content from dirt in the guard of docclean: one small network for each kind of mark",
+        "made by": "python -m fastdiff.training.docclean.guard_fit",
+        "licence": "Apache-2.0",
+        "marks": {"strokes": len(strokes.sizes), "areas": len(areas.sizes)},
+    }
+    judges = {"strokes": fit(strokes), "areas": fit(areas)}
+    path.write_text(json.dumps({"card": card, **judges}, separators=(",", ":")) + "\n")
+
+
+def fit(samples: Samples, seed: int = 0, hidden: int = HIDDEN, steps: int = STEPS) -> dict[str, list]:
     """Fits a network of one hidden layer; the numbers that `guard_judge.Judge` is made of.
 
     Marks weigh as the square root of their size. Content and dirt weigh the same in all.
@@ -48,11 +58,11 @@ def fit(samples: Samples, seed: int, hidden: int = HIDDEN) -> dict[str, list]:
     weights = torch.where(y > 0, weights / (weights * y).sum(), weights / (weights * (1 - y)).sum()) / 2
     net = nn.Sequential(nn.Linear(x.shape[1], hidden), nn.Tanh(), nn.Linear(hidden, 1))
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     shares = weights.cumsum(0)
     generator = torch.Generator().manual_seed(seed)
     loss_of = nn.BCEWithLogitsLoss(reduction="none")
-    for _ in range(STEPS):
+    for _ in range(steps):
         drawn = shares[-1] * torch.rand(BATCH, generator=generator)
         batch = torch.searchsorted(shares, drawn).clamp(max=len(shares) - 1)
         loss = loss_of(net(x[batch])[:, 0], y[batch]).mean()

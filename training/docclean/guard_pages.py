@@ -56,7 +56,7 @@ def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Ex
             page = renderer.page(rng, kinds[index // PRINTS % len(kinds)])
         scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         degraded = degrade_colour(rng, page.pixels / np.float32(255), scene, profile)
-        if profile != "clean" and rng.random() < SOILED:
+        if rng.random() < SOILED:
             degraded = soil(rng, degraded, bank)
         pair = [np.round(255 * np.clip(degraded, 0, 1)).astype(np.uint8), page.pixels]
         if page.neutral and rng.random() < GREY:
@@ -70,7 +70,8 @@ def soil(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np
     """Crumples a page hard, or stains it deeply with sharp rings and blots, grey or brown."""
     side = image.shape[0]
     if rng.random() < 0.5:
-        image = image * (1 + rng.uniform(0.08, 0.3) * textures.crop(rng, bank.crumple, side, (0.3, 1.5)))[..., None]
+        shade = 1 + rng.uniform(0.08, 0.3) * textures.crop(rng, bank.crumple, side, (0.3, 1.5))
+        image = image * shade[..., None].astype(np.float32)
     for kind in (bank.ring, bank.stain):
         if rng.random() < 0.5:
             absorbed = np.ones(3) if rng.random() < 0.6 else np.array([rng.uniform(0.3, 0.7), 0.7, 1])

@@ -29,7 +29,14 @@ def collect(examples: Iterable[Example]) -> tuple[Samples, Samples]:
         layers = guard_layers.split(page)
         strokes.append(_judged(guard_marks.find_strokes(layers), true_strokes(example)))
         areas.append(_judged(guard_marks.find_areas(layers), true_areas(example)))
-    return _joined(strokes), _joined(areas)
+    return join(strokes), join(areas)
+
+
+def join(parts: Iterable[Samples]) -> Samples:
+    """All marks of the parts."""
+    parts = list(parts)
+    names = ("features", "content", "sizes")
+    return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def true_strokes(example: Example) -> np.ndarray:
@@ -52,8 +59,3 @@ def content_of(marks: Marks, truth: np.ndarray) -> np.ndarray:
 
 def _judged(marks: Marks, truth: np.ndarray) -> Samples:
     return Samples(marks.features[1:], content_of(marks, truth)[1:] > 0.5, marks.sizes[1:])
-
-
-def _joined(parts: list[Samples]) -> Samples:
-    names = ("features", "content", "sizes")
-    return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
