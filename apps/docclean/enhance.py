@@ -11,6 +11,7 @@ import torch
 from fastdiff.apps.docclean import binarize, colour, cues, gate, paper, strokes
 from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
+from fastdiff.apps.docclean.paper import Paper
 from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.models.restorers import bundled, read_pair
@@ -21,6 +22,7 @@ from fastdiff.solvers.solver_file import read
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
 GRAIN = 0.06  # of the paper's level: paler marks are not strokes
+STRIP, FADE = 2048, 64  # rows of a colour page that are restored at a time, and over which they fade into the next
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Enhanced:
     task: str  # "none" where auto found the page clean already: its pixels are the given ones
     task_reason: str
     calls: int  # of the denoiser
-    edge_width: float = 0.0  # of the page as it came, in pixels, where it was deblurred
+    blur: cues.Cues | None = None  # measured on the page as it came, where it was deblurred
 
 
 class Enhancer:
@@ -79,6 +81,9 @@ class Enhancer:
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
+        if in_colour and task == "clean" and not self._calls:
+            clean, note = self._in_strips(restorer, pixels, key)
+            return Enhanced(clean, task, reason + note, calls=0)
         seen = colour.normalize(pixels) if in_colour else grey
         restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
@@ -90,17 +95,37 @@ class Enhancer:
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
-        edge_width = cues.measure(page).edge_width if task == "deblur" else 0.0
-        return Enhanced(clean, task, reason + note, restorer.spent, edge_width)
+        blur = cues.measure(page) if task == "deblur" else None
+        return Enhanced(clean, task, reason + note, restorer.spent, blur)
 
-    def _restored(self, restorer: Restorer, page: np.ndarray, key: int) -> tuple[np.ndarray, str]:
+    def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
+        """A page of colour, uint8 or uint16 RGB (H, W, 3), by the predictor alone, with little memory; and the note.
+
+        Strips of STRIP rows fade into each other.
+        """
+        white, found = np.iinfo(pixels.dtype).max, paper.measure(pixels)
+        out, notes = np.empty_like(pixels), []
+        for top in range(0, len(pixels), STRIP):
+            rows = slice(max(top - FADE, 0), top + STRIP)
+            restored, note = self._restored(restorer, colour.normalize(pixels[rows]), key, found)
+            notes.append(note)
+            levels = np.multiply(restored, white, out=restored)
+            share = np.linspace(0, 1, FADE + 2, dtype=np.float32)[1:-1, None, None]
+            above = levels[: top - rows.start]
+            above += (1 - share[: len(above)]) * (out[rows.start : top] - above)
+            out[rows] = np.rint(levels, out=levels)
+        return out, max(notes, key=len)
+
+    def _restored(
+        self, restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None
+    ) -> tuple[np.ndarray, str]:
         """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
         for wider in self._wider:
             try:
-                return _restore(restorer, page, key), _overflow(self._dtype, restorer.dtype)
+                return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
             except NotFiniteError:
                 restorer = replace(restorer, dtype=wider)
-        return _restore(restorer, page, key), _overflow(self._dtype, restorer.dtype)
+        return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
 
     def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str]:
         if self._task != "auto":
@@ -126,14 +151,15 @@ def _overflow(first: torch.dtype, last: torch.dtype) -> str:
     return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
 
 
-def _restore(restorer: Restorer, page: np.ndarray, key: int) -> np.ndarray:
+def _restore(restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
     """The page restored: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
 
-    Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured.
+    Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured. The
+    paper is measured where it is not `found` already.
     """
     if restorer.pair.channels != 3:
         return restorer(torch.from_numpy(page), key).numpy()
-    found = paper.measure(page)
+    found = found or paper.measure(page)
     colour = found.colour if page.ndim == 3 else found.colour[0]
     restored = restorer(torch.from_numpy(page / colour), key).numpy()
     return np.multiply(restored, colour, out=restored) if found.tinted else restored

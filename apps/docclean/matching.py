@@ -8,7 +8,7 @@ REACH = 1 / 40  # of the longer side of the page: wider than strokes
 MOST = 1.5  # times that paper is brightened or darkened
 ROWS = 512  # worked on at a time, a multiple of STEP
 AMOUNT = 0.5  # of the unsharp mask
-WIDTH = 0.5  # deviation of its Gaussian, in widths of the page's edges
+WIDTH = 0.35  # deviation of its Gaussian, in widths of the page's edges
 
 
 def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0) -> np.ndarray:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from fastdiff.apps.docclean import colour, words
+from fastdiff.apps.docclean.cues import Cues
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.guard import Guarded, guard
@@ -21,6 +22,10 @@ from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
 from fastdiff.apps.docclean.words import Place
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
+# Widest edges in glyph heights of a page whose strokes are sharpened where they go back. Of 120 numbers, dates and codes
+# in three held-out faces, whose edges were 0.32, 0.43 and 0.57 wide, rapidocr read 120, 107 and 32 right on the page as it
+# came, 120, 106 and 19 sharpened, and 120, 110 and 30 as they were; easyocr 73, 77 and 63 of the first.
+MILD = 0.37
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's content; where more goes back, the page is kept whole
 
@@ -104,16 +109,17 @@ class PageCleaner:
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
         regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
-        if enhanced.task == "deblur":
+        if enhanced.blur is not None:
             kept = mask_of([place.box for place in places if place not in back], page.shape)
-            unread = unread_strokes(page, kept | mask, enhanced.edge_width)
-            regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, enhanced.edge_width)]
+            unread = unread_strokes(page, kept | mask, enhanced.blur.edge_width)
+            boxes = boxes_of(unread, enhanced.blur.edge_width)
+            regions += [Region(box, "strokes not read", "put back") for box in boxes]
             mask |= unread
         recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
         found = self._decided(page, guarded, regions, recovered)
         if self._force_clean or not mask.any():
             return found, after
-        page = put_back(page, match_paper(evened, page, enhanced.edge_width), mask)
+        page = put_back(page, match_paper(evened, page, _sharpened(enhanced.blur)), mask)
         return replace(found, pixels=page), self._scorer.read(page)
 
     def _decided(
@@ -177,3 +183,8 @@ class Findings:
     regions: tuple[Region, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     share: float = 0.0
+
+
+def _sharpened(blur: Cues | None) -> float:
+    """The width of edges, in pixels, that strokes which go back are sharpened for; 0 where they are not."""
+    return blur.edge_width if blur is not None and blur.edge_width <= MILD * blur.glyph_height else 0.0

@@ -36,13 +36,14 @@ class Paper:
 
 
 def measure(page: np.ndarray) -> Paper:
-    """Measures the paper of a page, float32 (H, W) or RGB (H, W, 3) in [0, 1].
+    """Measures the paper of a page, grey (H, W) or RGB (H, W, 3), uint8, uint16 or float32 in [0, 1].
 
     Paper is the brightest lightness that a share LEAST of the page has between its strokes. None is found if a share
     FEW of the pixels is more than BRIGHTER times as bright.
     """
     height, width = (max(int(length * SAMPLE), 1) for length in page.shape[:2])
-    small = cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA)
+    full = 1.0 if page.dtype == np.float32 else float(np.iinfo(page.dtype).max)
+    small = cv2.resize(page, (width, height), interpolation=cv2.INTER_AREA) / np.float32(full)
     small = small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=-1)
     closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((REACH, REACH), np.uint8))
     light = cv2.cvtColor(closed, cv2.COLOR_RGB2GRAY)
@@ -56,6 +57,6 @@ def measure(page: np.ndarray) -> Paper:
     level = np.flatnonzero(peaks)[-1] / (BINS - 1)
     colour = np.median(closed[np.abs(light - level) <= (NEAR + 0.5) / (BINS - 1)], axis=0)
     brightest = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
-    if np.mean(brightest > BRIGHTER * level) > FEW:
+    if np.mean(brightest > BRIGHTER * level * full) > FEW:
         return white
     return Paper(np.clip(colour, 0.05, 1).astype(np.float32))

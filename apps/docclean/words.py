@@ -16,7 +16,8 @@ from fastdiff.apps.docclean.text import standard
 
 SURE = 0.8  # confidence from which a word counts as read on the page as it came
 RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
-SHORTEST = 3  # letters of a word that counts as recovered
+SHORTEST = 3  # letters of a word
+COMMON = 3.0  # Zipf frequency of a recovered word: wordfreq's list holds misreadings such as "tbe" (2.5) as rare words
 REACH = 1.5  # characters by which the sides of a word may be off
 GAP = 0.6  # characters: least gap between words
 GRAIN = 16  # grey levels that grain varies by
@@ -93,15 +94,20 @@ def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Ju
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
     if sure_before >= SURE:
         return "word changed"
-    return "recovered" if sure_after >= RECOVERED and is_word(after) else "unsure"
+    return "recovered" if sure_after >= RECOVERED and is_word(after, COMMON) else "unsure"
 
 
-def is_word(text: str) -> bool:
-    """True for a word of letters, SHORTEST or more, that wordfreq's English list knows; punctuation may surround it."""
+def is_word(text: str, least: float = 0.0) -> bool:
+    """True for a word of SHORTEST letters or more in wordfreq's English list, with punctuation around it or without.
+
+    Its Zipf frequency, up to 8, is more than 0 and at least `least`.
+    """
     from wordfreq import zipf_frequency
 
     bare = text.strip(".,;:!?()[]\"'")
-    return bool(re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare)) and zipf_frequency(bare.lower(), "en") > 0
+    if not re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare):
+        return False
+    return zipf_frequency(bare.lower(), "en") >= max(least, 0.01)  # 0 is that of unknown words
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
