@@ -14,7 +14,7 @@ from fastdiff.training.docclean.fonts import Face
 
 MARGIN = 52
 X_HEIGHT = (7.2, 8.6)  # pixels: print of 10 points at 110 to 130 dpi
-LEAST_HEIGHT = 640  # pixels
+LEAST_HEIGHT = 540  # pixels
 
 
 @dataclass
@@ -56,13 +56,13 @@ class Writer:
 def _numbers(on: Writer) -> None:
     on.heading(str(on.rng.choice(["Statement of account", "Price list", "Monthly readings", "Balance sheet"])))
     on.paragraph(1)
-    on.y = tables.numbers(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=11)
+    on.y = tables.numbers(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=10)
     on.paragraph(1)
 
 
 def _codes(on: Writer) -> None:
     on.heading(str(on.rng.choice(["Delivery note", "Spare parts", "Transfers", "Inventory"])))
-    on.y = tables.codes(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=10)
+    on.y = tables.codes(on.rng, on.sheet, on.face, on.size, (MARGIN, on.y, WIDTH - MARGIN), rows=8)
     on.paragraph(1)
 
 
