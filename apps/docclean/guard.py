@@ -13,7 +13,6 @@ from scipy import ndimage
 from fastdiff.apps.docclean import even, guard_changes, guard_layers, guard_marks
 from fastdiff.apps.docclean.guard_changes import Changes
 from fastdiff.apps.docclean.guard_judge import judge
-from fastdiff.apps.docclean.guard_layers import HALF
 from fastdiff.apps.docclean.guard_marks import Marks
 from fastdiff.apps.docclean.regions import Region, put_back
 
@@ -30,7 +29,10 @@ MARGIN = 64  # more above and below, farther than a blend reaches
 
 @dataclass(frozen=True)
 class Guarded:
-    """The restored page with its content back, what was put back, and its share of the page's content in [0, 1]."""
+    """The restored page with its content back, what was put back, and the share of the strokes that was, in [0, 1].
+
+    Strokes in areas that went back do not count: a page that holds little but a photograph is no worse for that.
+    """
 
     pixels: np.ndarray
     regions: tuple[Region, ...]
@@ -46,11 +48,11 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     content = judge("strokes")(strokes.features) > STROKES, judge("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
     gone, recoloured = lost_strokes(strokes, changes, content[0])
-    lost = gone | recoloured, lost_areas(areas, changes, content[1])
+    lost = lost_areas(areas, changes, content[1])
     causes = {
         "strokes gone": _grown(gone),
         "strokes recoloured": _grown(recoloured),
-        "area changed": _stretched(_whole_figures(lost[1], dirt), lost[0].shape),
+        "area changed": _stretched(_whole_figures(lost, dirt), gone.shape),
         "strokes invented": _grown(changes.new),
     }
     areas_back = causes["area changed"]
@@ -59,7 +61,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     return Guarded(
         _blend(restored, evened, gain, strokes_back, areas_back),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
-        _share((strokes, areas), content, lost),
+        _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
     )
 
 
@@ -153,14 +155,7 @@ def _regions(mask: np.ndarray, cause: str, shape: tuple[int, ...]) -> list[Regio
     return regions
 
 
-def _share(
-    marks: tuple[Marks, Marks], content: tuple[np.ndarray, np.ndarray], lost: tuple[np.ndarray, np.ndarray]
-) -> float:
-    """The share of the content's area that was put back; areas are measured at half size."""
-    pixels = (1, HALF * HALF)
-    whole = sum(
-        float(each.sizes[1:][chosen[1:]].sum()) * size
-        for each, chosen, size in zip(marks, content, pixels, strict=True)
-    )
-    back = sum(float(each.sum()) * size for each, size in zip(lost, pixels, strict=True))
-    return min(back / whole, 1.0) if whole else 0.0
+def _share(content: np.ndarray, lost: np.ndarray, areas: np.ndarray) -> float:
+    """The share of `content` that is `lost` outside `areas`: bool (H, W) each."""
+    whole = np.count_nonzero(content & ~areas)
+    return float(np.count_nonzero(lost & ~areas) / whole) if whole else 0.0

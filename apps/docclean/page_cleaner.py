@@ -28,7 +28,7 @@ CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word no
 # the others, read 73, 63 and 77 of the first 120.
 MILD = 0.37
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
-MOST_PUT_BACK = 0.5  # share of a page's content; where more goes back, the page is kept whole
+MOST_PUT_BACK = 0.5  # share of a page's strokes; where more goes back, the page is kept whole
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class PageCleaner:
         elif not compared.accept:
             status, reason = "kept", compared.reason
         elif found.share > MOST_PUT_BACK:
-            status, reason = "kept", f"{found.share:.0%} of its content would have changed"
+            status, reason = "kept", f"{found.share:.0%} of its strokes would have changed"
         if status == "kept" and self._force_clean and enhanced.task != "none":
             status = "cleaned"
         return CleanedPage(
@@ -178,7 +178,7 @@ class PageCleaner:
 
 @dataclass(frozen=True)
 class Findings:
-    """A page with its content put back, the regions, the recovered words, and the share of content put back."""
+    """A page with its content put back, the regions, the recovered words, and the share of strokes put back."""
 
     pixels: np.ndarray
     regions: tuple[Region, ...] = ()

@@ -17,6 +17,7 @@ from fastdiff.apps.docclean.text import standard
 SURE = 0.8  # confidence from which a word counts as read on the page as it came
 RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
 SHORTEST = 3  # letters of a word
+STOPS = ".,;:!?()[]\"'"  # around words
 COMMON = 3.0  # Zipf frequency of a recovered word: wordfreq's list holds misreadings such as "tbe" (2.5) as rare words
 REACH = 1.5  # characters by which the sides of a word may be off
 GAP = 0.6  # characters: least gap between words
@@ -92,9 +93,10 @@ def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Ju
         return "digits"
     if standard(before).replace(" ", "") == standard(after).replace(" ", ""):
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
-    if sure_before >= SURE:
+    found = is_word(after, COMMON)
+    if sure_before >= SURE and not (found and sure_after >= SURE and is_misread(before)):
         return "word changed"
-    return "recovered" if sure_after >= RECOVERED and is_word(after, COMMON) else "unsure"
+    return "recovered" if sure_after >= RECOVERED and found else "unsure"
 
 
 def is_word(text: str, least: float = 0.0) -> bool:
@@ -104,10 +106,19 @@ def is_word(text: str, least: float = 0.0) -> bool:
     """
     from wordfreq import zipf_frequency
 
-    bare = text.strip(".,;:!?()[]\"'")
+    bare = text.strip(STOPS)
     if not re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare):
         return False
     return zipf_frequency(bare.lower(), "en") >= max(least, 0.01)  # 0 is that of unknown words
+
+
+def is_misread(text: str) -> bool:
+    """True for lower-case letters that are no common English word: engines are often sure of what blur makes of words.
+
+    Capitalised words may be names, which no list holds.
+    """
+    bare = text.strip(STOPS)
+    return bool(re.fullmatch(r"[a-z]+", bare)) and len(bare) >= SHORTEST and not is_word(bare, COMMON)
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:

@@ -54,8 +54,8 @@ STRENGTHS = (
 class DirtyPage:
     """A page as a scanner sees it and what it is, uint8, all grey (H, W) or all RGB (H, W, 3).
 
-    `evened` is the page without dirt on evenly lit paper, white where the clean page is; `relit` still has the dirt,
-    and its light and exposure are undone exactly.
+    `evened` is the page without dirt on evenly lit paper, white where the clean page is, or as light as most of the
+    coloured paper is seen; `relit` still has the dirt, and its light is undone exactly.
     """
 
     known: KnownPage
@@ -83,7 +83,8 @@ def soil(rng: Rng, known: KnownPage, back: KnownPage, bank: Bank, strength: Stre
     seen = _blurred(image * dirt, kernel)
     noise = rng.normal(0, strength.noise, (*shape, 1)) + rng.normal(0, strength.noise / 2, (*shape, 3))
     pixels = _compressed(seen * light * white + noise, strength.quality)
-    evened, relit = _blurred(image, kernel), seen + noise
+    shown_white = np.median(light) * white if known.paper.min() < 255 else 1.0  # coloured paper keeps its lightness
+    evened, relit = _blurred(image, kernel) * shown_white, (seen + noise) * shown_white
     shown = [pixels, _uint8(relit), _uint8(evened)]
     if grey:
         shown = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in shown]

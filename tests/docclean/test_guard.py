@@ -66,7 +66,7 @@ def test_what_was_bleached_goes_back_and_the_stain_does_not(figures, text, scale
         assert put_back(shown, evened, part) > 0.95
     assert shown.pixels[STAIN].mean() > 252 > evened[STAIN].mean()
     assert np.array_equal(shown.pixels[:380], text[:380])
-    assert 0.3 < guarded.share <= 1
+    assert 0.05 < guarded.share < 0.6  # of the strokes: pencil and hair line, not those in figures
 
 
 def test_a_grey_page_is_guarded_alike(figures, text) -> None:
