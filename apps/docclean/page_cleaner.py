@@ -18,7 +18,7 @@ from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.regions import Recovered, Region, mask_of, put_back
 from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.scoring import Scorer
-from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
+from fastdiff.apps.docclean.surroundings import boxes_of, near_strokes
 from fastdiff.apps.docclean.words import Place
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
@@ -110,12 +110,13 @@ class PageCleaner:
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
         regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
+        edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
         if enhanced.blur is not None:
             kept = mask_of([place.box for place in places if place not in back], page.shape)
-            unread = unread_strokes(page, kept | mask, enhanced.blur.edge_width)
-            boxes = boxes_of(unread, enhanced.blur.edge_width)
-            regions += [Region(box, "strokes not read", "put back") for box in boxes]
+            unread = near_strokes(page, edge_width) & ~kept & ~mask
+            regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
+        mask &= near_strokes(np.minimum(evened, page), edge_width)
         recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
         found = self._decided(page, guarded, regions, recovered)
         if self._force_clean or not mask.any():

@@ -5,7 +5,7 @@ import pytest
 
 from fastdiff.apps.docclean.matching import match_paper
 from fastdiff.apps.docclean.regions import mask_of, put_back
-from fastdiff.apps.docclean.unread import boxes_of, unread_strokes
+from fastdiff.apps.docclean.surroundings import boxes_of, near_strokes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -45,14 +45,14 @@ def test_tinted_paper_keeps_its_colour() -> None:
     np.testing.assert_array_equal(match_paper(page, page), page)
 
 
-def test_strokes_that_no_engine_read_are_found_with_what_blur_made_of_them() -> None:
+def test_strokes_are_found_with_what_blur_made_of_them() -> None:
     page = np.full((200, 300), 255, np.uint8)
-    page[50:60, 40:80] = 0  # read
     page[50:60, 150:190] = 0
     page[120:124, 150:260] = 200  # pale, but a stroke
     page[150:160, 20:30] = 240  # grain
-    unread = unread_strokes(page, mask_of([(30, 45, 90, 65)], page.shape), edge_width=4.0)
-    assert not unread[45:65, 30:90].any() and not unread[140:, :100].any()
-    assert unread[47:63, 147:193].all() and unread[118:126, 150:260].all()
-    (first, second) = boxes_of(unread, edge_width=4.0)
+    near = near_strokes(page, edge_width=4.0)
+    assert near[47:63, 147:193].all() and near[118:126, 150:260].all() and not near[:, :140].any()
+    first, second = boxes_of(near, edge_width=4.0)
     assert first == (146, 46, 194, 64) and second[1] == 116
+    assert boxes_of(near_strokes(page), edge_width=4.0)[0] == (148, 48, 192, 62)
+    assert len(boxes_of(near, edge_width=30.0)) == 1

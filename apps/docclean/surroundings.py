@@ -1,4 +1,4 @@
-"""Finds the strokes of a deblurred page that no OCR engine read: nobody can tell whether they are right."""
+"""Finds the surroundings of strokes: the parts of a page that go back together with them."""
 
 import cv2
 import numpy as np
@@ -7,21 +7,20 @@ from fastdiff.apps.docclean import strokes
 from fastdiff.apps.docclean.regions import Box
 
 FAINTEST = 0.15  # contrast of a stroke, as a share of the level of the paper around it
+LEAST = 1 / 500  # of the longer side: reach of the surroundings of strokes of a sharp page, at least 2 pixels
 JOINED = 6  # widths of an edge between strokes that count as one region
 
 
-def unread_strokes(page: np.ndarray, read: np.ndarray, edge_width: float) -> np.ndarray:
-    """Returns the surroundings of strokes outside of `read`, bool (H, W), of a page that was deblurred.
+def near_strokes(page: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
+    """Returns the surroundings of the strokes of a page, bool (H, W).
 
-    `page` is uint8 or uint16, grey (H, W) or RGB (H, W, 3), `read` bool (H, W). The surroundings, as wide as an edge of
-    the page as it came (`edge_width` pixels), hold what blur made of the strokes.
+    `page` is uint8 or uint16, grey (H, W) or RGB (H, W, 3). The surroundings are as wide as an edge of the page
+    (`edge_width` pixels), so that they hold what blur makes of strokes.
     """
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
     paper = strokes.paper(grey)
     ink = cv2.subtract(paper, grey) > (FAINTEST * paper).astype(grey.dtype)
-    ink &= ~read
-    around = cv2.dilate(ink.astype(np.uint8), _disc(edge_width)) > 0
-    return around & ~read
+    return cv2.dilate(ink.astype(np.uint8), _disc(max(edge_width, LEAST * max(grey.shape), 2))) > 0
 
 
 def boxes_of(mask: np.ndarray, edge_width: float) -> list[Box]:
