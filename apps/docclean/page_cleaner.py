@@ -15,7 +15,7 @@ from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.guard import Guarded, guard
 from fastdiff.apps.docclean.matching import match_paper
 from fastdiff.apps.docclean.ocr import Engine, Reading
-from fastdiff.apps.docclean.regions import Recovered, Region, mask_of, put_back
+from fastdiff.apps.docclean.regions import Box, Recovered, Region, mask_of, put_back
 from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.scoring import Scorer
 from fastdiff.apps.docclean.surroundings import boxes_of, near_strokes
@@ -27,6 +27,7 @@ CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word no
 # it came, 120, 110 and 30 on what goes back unsharpened, and 120, 106 and 19 sharpened. easyocr, which reads none of
 # the others, read 73, 63 and 77 of the first 120.
 MILD = 0.37
+NUMBERS = 60  # of which one may read otherwise: that much engines vary by themselves
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's strokes; where more goes back, the page is kept whole
 
@@ -89,6 +90,8 @@ class PageCleaner:
             return self._judged(pixels, enhanced, Findings(enhanced.pixels), (before, after), stem, page)
         evened = even_out(pixels)
         found, after = self._find(evened, enhanced, before)
+        if before is not None and after is not None and not self._trust_digits:
+            found = replace(found, numbers=numbers_lost(words.compare(before, after, _grey(evened))))
         if self._force_clean:
             found = replace(found, pixels=enhanced.pixels)
         made = self._judged(pixels, enhanced, found, (before, after), stem, page)
@@ -106,7 +109,8 @@ class PageCleaner:
         after = self._scorer.read(page)
         if before is None or after is None:
             return self._decided(page, guarded, ()), None
-        places = words.compare(before, after, cv2.convertScaleAbs(colour.luma(evened), alpha=255))
+        shown = _grey(evened)
+        places = words.compare(before, after, shown)
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
         regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
@@ -121,8 +125,29 @@ class PageCleaner:
         found = self._decided(page, guarded, regions, recovered)
         if self._force_clean or not mask.any():
             return found, after
-        page = put_back(page, match_paper(evened, page, _sharpened(enhanced.blur)), mask)
-        return replace(found, pixels=page), self._scorer.read(page)
+        found = replace(found, pixels=put_back(page, match_paper(evened, page, _sharpened(enhanced.blur)), mask))
+        return self._with_lines_back(found, evened, before, shown)
+
+    def _with_lines_back(
+        self, found: "Findings", evened: np.ndarray, before: Reading, shown: np.ndarray
+    ) -> tuple["Findings", Reading | None]:
+        """Puts back whole lines in which a number reads otherwise although it went back; the page and its reading.
+
+        Engines read a line at a time: a number is read with what stands beside it.
+        """
+        after = self._scorer.read(found.pixels)
+        if after is None or self._trust_digits:
+            return found, after
+        lost = [place for place in words.compare(before, after, shown) if place.number_lost]
+        boxes = sorted({_line_of(place, before, shown.shape) for place in lost})
+        if not boxes:
+            return found, after
+        mask = mask_of(boxes, shown.shape)
+        page = put_back(found.pixels, match_paper(evened, found.pixels), mask)
+        lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
+        recovered = tuple(word for word in found.recovered if not mask_of([word.box], shown.shape)[mask].any())
+        found = replace(found, pixels=page, regions=(*found.regions, *lines), recovered=recovered)
+        return found, self._scorer.read(page)
 
     def _decided(
         self,
@@ -158,6 +183,8 @@ class PageCleaner:
             status, reason = "kept", "already clean"
         elif not compared.accept:
             status, reason = "kept", compared.reason
+        elif found.numbers is not None:
+            status, reason = "kept", found.numbers
         elif found.share > MOST_PUT_BACK:
             status, reason = "kept", f"{found.share:.0%} of its strokes would have changed"
         if status == "kept" and self._force_clean and enhanced.task != "none":
@@ -177,14 +204,40 @@ class PageCleaner:
         )
 
 
+def numbers_lost(places: Sequence[Place]) -> str | None:
+    """A sentence if more than one in NUMBERS of the words with digits that were surely read reads otherwise."""
+    sure = sum(place.sure and any(letter.isdigit() for letter in place.before) for place in places)
+    lost = sum(place.number_lost for place in places)
+    return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return cv2.convertScaleAbs(colour.luma(pixels), alpha=255)
+
+
+def _line_of(place: Place, reading: Reading, shape: tuple[int, ...]) -> Box:
+    """The box of the line of a reading in which a place lies; of the place itself where there is none."""
+    middle = (place.box[1] + place.box[3]) / 2
+    across = (place.box[0] + place.box[2]) / 2
+    for fragment in (fragment for line in reading.lines for fragment in line):
+        left, top, right, bottom = fragment.box
+        if left <= across <= right and top <= middle <= bottom:
+            return max(int(left), 0), max(int(top), 0), min(int(right) + 1, shape[1]), min(int(bottom) + 1, shape[0])
+    return place.box
+
+
 @dataclass(frozen=True)
 class Findings:
-    """A page with its content put back, the regions, the recovered words, and the share of strokes put back."""
+    """A page with its content put back, the regions, the recovered words, and the share of strokes put back.
+
+    `numbers` says how many numbers read otherwise than before, where those are too many.
+    """
 
     pixels: np.ndarray
     regions: tuple[Region, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     share: float = 0.0
+    numbers: str | None = None
 
 
 def _sharpened(blur: Cues | None) -> float:

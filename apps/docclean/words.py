@@ -33,12 +33,19 @@ class Place:
 
     `before` and `after` are "" where nothing was read. Judgements: "digits" in either text; the "same" text; a word
     "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise.
+    `sure` is whether the word before was read with confidence SURE.
     """
 
     box: Box
     before: str
     after: str
     judgement: Judgement
+    sure: bool
+
+    @property
+    def number_lost(self) -> bool:
+        """Whether a word with digits was surely read before, and another text after."""
+        return self.sure and _has_digits(self.before) and not _same_text(self.before, self.after)
 
     @property
     def texts(self) -> str:
@@ -77,7 +84,8 @@ def _share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _place(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> Place:
     old, new = _text(before), _text(after)
     box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
-    return Place(box, old, new, _judge(old, new, _confidence(before), _confidence(after)))
+    sure, sure_after = _confidence(before), _confidence(after)
+    return Place(box, old, new, _judge(old, new, sure, sure_after), sure >= SURE)
 
 
 def _text(words: list[Fragment]) -> str:
@@ -89,14 +97,23 @@ def _confidence(words: list[Fragment]) -> float:
 
 
 def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Judgement:
-    if any(character.isdigit() for character in before + after):
+    if _has_digits(before + after):
         return "digits"
-    if standard(before).replace(" ", "") == standard(after).replace(" ", ""):
+    if _same_text(before, after):
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
     found = is_word(after, COMMON)
     if sure_before >= SURE and not (found and sure_after >= SURE and is_misread(before)):
         return "word changed"
     return "recovered" if sure_after >= RECOVERED and found else "unsure"
+
+
+def _has_digits(text: str) -> bool:
+    return any(character.isdigit() for character in text)
+
+
+def _same_text(before: str, after: str) -> bool:
+    """Whether two texts differ by blanks and typography alone."""
+    return standard(before).replace(" ", "") == standard(after).replace(" ", "")
 
 
 def is_word(text: str, least: float = 0.0) -> bool:
