@@ -17,7 +17,7 @@ from fastdiff.apps.docclean.guard_layers import HALF
 from fastdiff.apps.docclean.guard_marks import Marks
 from fastdiff.apps.docclean.regions import Region, put_back
 
-STROKES, AREAS = 0.4, 0.6  # probability of content from which a mark is put back
+STROKES, AREAS = 0.2, 0.65  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
 CHANGED = 0.3  # share of an area that changed
 THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sharper page holds in less room
@@ -45,10 +45,11 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     strokes, areas = guard_marks.find_strokes(before), guard_marks.find_areas(before)
     content = judge("strokes")(strokes.features) > STROKES, judge("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
-    lost = lost_strokes(strokes, changes, content[0]), lost_areas(areas, changes, content[1])
+    gone, recoloured = lost_strokes(strokes, changes, content[0])
+    lost = gone | recoloured, lost_areas(areas, changes, content[1])
     causes = {
-        "strokes gone": _grown(lost[0] & changes.gone),
-        "strokes recoloured": _grown(lost[0] & ~changes.gone),
+        "strokes gone": _grown(gone),
+        "strokes recoloured": _grown(recoloured),
         "area changed": _stretched(_whole_figures(lost[1], dirt), lost[0].shape),
         "strokes invented": _grown(changes.new),
     }
@@ -62,11 +63,13 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     )
 
 
-def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarray:
-    """The strokes of content that changed, bool (H, W)."""
-    chosen = content & (_share_of(marks, changes.gone | changes.recoloured) > GONE)
-    chosen[0] = False
-    return chosen[marks.labels]
+def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The strokes of content that are gone, and those that are recoloured, bool (H, W) each."""
+    gone = _share_of(marks, changes.gone)
+    recoloured = _share_of(marks, changes.recoloured & ~changes.gone)
+    changed = content & (gone + recoloured > GONE)
+    changed[0] = False
+    return (changed & (gone >= recoloured))[marks.labels], (changed & (gone < recoloured))[marks.labels]
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Ex
     renderer = ColourRenderer(styles, load_photographs(held_out), side)
     bank = textures.make(np.random.default_rng(seed), count=8)
     kinds, profiles = list(KINDS), list(PROFILES)
-    back = np.ones((side, side, 3), np.float32)
+    back: np.ndarray = np.ones((side, side, 3), np.float32)
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         profile = profiles[index % len(profiles)]
