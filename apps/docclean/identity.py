@@ -5,10 +5,12 @@ number of processes do not.
 """
 
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 from fastdiff.apps import ledger
 from fastdiff.apps.device import place
+from fastdiff.apps.docclean import guard_judge
 from fastdiff.apps.docclean.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
 from fastdiff.models import digest
@@ -28,6 +30,7 @@ def fingerprint(options: Options) -> str:
                 version("wordfreq"),  # its words decide whether a page is kept
                 engine_version(options.ocr),
                 [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
+                digest.of_file(Path(str(files("fastdiff.data") / guard_judge.FILE))),
                 None if file is None else digest.of_file(file),
                 *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),

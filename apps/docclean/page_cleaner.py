@@ -117,7 +117,7 @@ class PageCleaner:
         edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
         if enhanced.blur is not None:
             kept = mask_of([place.box for place in places if place not in back], page.shape)
-            unread = near_strokes(page, edge_width) & ~kept & ~mask
+            unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
         mask &= near_strokes(np.minimum(evened, page), edge_width)

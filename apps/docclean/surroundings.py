@@ -11,8 +11,8 @@ LEAST = 1 / 500  # of the longer side: reach of the surroundings of strokes of a
 JOINED = 6  # widths of an edge between strokes that count as one region
 
 
-def near_strokes(page: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
-    """Returns the surroundings of the strokes of a page, bool (H, W).
+def near_strokes(page: np.ndarray, edge_width: float = 0.0, known: np.ndarray | None = None) -> np.ndarray:
+    """Returns the surroundings of the strokes of a page outside of `known`, bool (H, W).
 
     `page` is uint8 or uint16, grey (H, W) or RGB (H, W, 3). The surroundings are as wide as an edge of the page
     (`edge_width` pixels), so that they hold what blur makes of strokes.
@@ -20,7 +20,10 @@ def near_strokes(page: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
     paper = strokes.paper(grey)
     ink = cv2.subtract(paper, grey) > (FAINTEST * paper).astype(grey.dtype)
-    return cv2.dilate(ink.astype(np.uint8), _disc(max(edge_width, LEAST * max(grey.shape), 2))) > 0
+    if known is not None:
+        ink &= ~known
+    near = cv2.dilate(ink.astype(np.uint8), _disc(max(edge_width, LEAST * max(grey.shape), 2))) > 0
+    return near if known is None else near & ~known
 
 
 def boxes_of(mask: np.ndarray, edge_width: float) -> list[Box]:

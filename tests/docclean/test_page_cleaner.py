@@ -81,7 +81,7 @@ def test_no_number_of_a_blurred_table_is_rewritten(engine: Engine) -> None:
     table = np.asarray(Image.open(TABLE))
     cleaned = PageCleaner(Enhancer(task="deblur", device="cpu"), engine)(table, 0)
     digits = [region for region in cleaned.regions if region.cause == "digits"]
-    assert len(digits) == 32 and all(region.decision == "put back" for region in digits)
+    assert len(digits) == len(cleaned.regions) == 32 and all(region.decision == "put back" for region in digits)
     assert cleaned.restored is not None and cleaned.evened is not None
     for left, top, right, bottom in (region.box for region in digits):
         before, after, rewritten = (

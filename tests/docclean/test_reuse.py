@@ -94,6 +94,11 @@ def test_models_of_easyocr_count_by_content(tmp_path: Path, monkeypatch: pytest.
     assert engine_version("easyocr") == engine_version("rapidocr") != ()
 
 
+def test_trusted_digits_make_another_result() -> None:
+    some, other = (Options(("x.png",), task="deblur", trust_digits=trusted) for trusted in (False, True))
+    assert fingerprint(some) != fingerprint(other)
+
+
 def test_the_data_of_tesseract_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the program is installed; where it is not, there is nothing to tell."""
     installed = shutil.which("tesseract") is not None
