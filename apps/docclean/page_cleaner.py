@@ -206,7 +206,7 @@ class PageCleaner:
 
 def numbers_lost(places: Sequence[Place]) -> str | None:
     """A sentence if more than one in NUMBERS of the words with digits that were surely read reads otherwise."""
-    sure = sum(place.sure and any(letter.isdigit() for letter in place.before) for place in places)
+    sure = sum(place.number for place in places)
     lost = sum(place.number_lost for place in places)
     return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
 

@@ -19,6 +19,7 @@ RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned pa
 SHORTEST = 3  # letters of a word
 STOPS = ".,;:!?()[]\"'"  # around words
 COMMON = 3.0  # Zipf frequency of a recovered word: wordfreq's list holds misreadings such as "tbe" (2.5) as rare words
+VERY_COMMON = 5.5  # Zipf frequency of words such as "as" (6.8) and "no" (6.3); "hn" has 2.7
 REACH = 1.5  # characters by which the sides of a word may be off
 GAP = 0.6  # characters: least gap between words
 GRAIN = 16  # grey levels that grain varies by
@@ -44,8 +45,13 @@ class Place:
 
     @property
     def number_lost(self) -> bool:
-        """Whether a word with digits was surely read before, and another text after."""
-        return self.sure and _has_digits(self.before) and not _same_text(self.before, self.after)
+        """Whether a number was surely read before, and another text after."""
+        return self.number and not _same_text(self.before, self.after)
+
+    @property
+    def number(self) -> bool:
+        """Whether a word with digits, but for misread words, was surely read before."""
+        return self.sure and _has_digits(self.before) and not is_misread(self.before)
 
     @property
     def texts(self) -> str:
@@ -97,12 +103,14 @@ def _confidence(words: list[Fragment]) -> float:
 
 
 def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Judgement:
+    found = is_word(after, COMMON)
+    if found and sure_after >= SURE and is_misread(before):
+        return "recovered"
     if _has_digits(before + after):
         return "digits"
     if _same_text(before, after):
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
-    found = is_word(after, COMMON)
-    if sure_before >= SURE and not (found and sure_after >= SURE and is_misread(before)):
+    if sure_before >= SURE:
         return "word changed"
     return "recovered" if sure_after >= RECOVERED and found else "unsure"
 
@@ -117,25 +125,30 @@ def _same_text(before: str, after: str) -> bool:
 
 
 def is_word(text: str, least: float = 0.0) -> bool:
-    """True for a word of SHORTEST letters or more in wordfreq's English list, with punctuation around it or without.
+    """True for a word of wordfreq's English list, with punctuation around it or without.
 
-    Its Zipf frequency, up to 8, is more than 0 and at least `least`.
+    Its Zipf frequency, up to 8, is more than 0 and at least `least`; that of words below SHORTEST letters is at least
+    VERY_COMMON, since the list holds any two letters.
     """
     from wordfreq import zipf_frequency
 
     bare = text.strip(STOPS)
-    if not re.fullmatch(rf"[A-Za-z]{{{SHORTEST},}}", bare):
+    if not re.fullmatch(r"[A-Za-z]+(['-][A-Za-z]+)*", standard(bare)):
         return False
-    return zipf_frequency(bare.lower(), "en") >= max(least, 0.01)  # 0 is that of unknown words
+    least = max(least, 0.01) if len(bare) >= SHORTEST else VERY_COMMON  # 0 is that of unknown words
+    return zipf_frequency(standard(bare).lower(), "en") >= least
 
 
 def is_misread(text: str) -> bool:
-    """True for lower-case letters that are no common English word: engines are often sure of what blur makes of words.
+    """True for lower-case letters that are no common English word, with a digit for every three of them at most.
 
-    Capitalised words may be names, which no list holds.
+    That is what engines make of blurred words, and are often sure of. Capitalised words may be names, which no list
+    holds.
     """
     bare = text.strip(STOPS)
-    return bool(re.fullmatch(r"[a-z]+", bare)) and len(bare) >= SHORTEST and not is_word(bare, COMMON)
+    letters = sum(letter.isalpha() for letter in bare)
+    plain = bool(re.fullmatch(r"[a-z0-9]+", bare)) and 3 * (len(bare) - letters) <= letters
+    return plain and letters >= SHORTEST and not is_word(bare, COMMON)
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:

@@ -34,7 +34,11 @@ PLACE = (100.0, 50.0, 160.0, 70.0)
         (("rjvcr", 0.9), ("river", 0.9), "recovered"),
         (("rjvcr", 0.9), ("river", 0.7), "word changed"),
         (("Rjvcr", 0.9), ("River", 0.9), "word changed"),
-        (("at", 0.3), ("on", 0.9), "unsure"),
+        (("r1ver", 0.9), ("river", 0.9), "recovered"),
+        (("r1v3r", 0.9), ("river", 0.9), "digits"),
+        (("4th", 0.9), ("with", 0.9), "digits"),
+        (("at", 0.3), ("on", 0.9), "recovered"),
+        (("at", 0.3), ("hn", 0.9), "unsure"),
         (("4,250.75", 0.99), ("4,250.75", 0.99), "digits"),
         (("SOLO", 0.4), ("5010", 0.9), "digits"),
         (("5010", 0.1), ("SOLO", 0.99), "digits"),
@@ -82,7 +86,7 @@ def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps(
 
 @pytest.mark.parametrize(
     ("text", "known"),
-    [("river", True), ("River,", True), ('"(river)"', True), ("of", False), ("rivxrz", False), ("r1ver", False)],
+    [("river", True), ("River,", True), ('"(river)"', True), ("of", True), ("hn", False), ("rivxrz", False), ("r1ver", False)],
 )
 def test_words_are_letters_that_the_dictionary_knows(text: str, known: bool) -> None:
     assert is_word(text) is known
