@@ -33,7 +33,7 @@ class Enhanced:
     task: str  # "none" where auto found the page clean already: its pixels are the given ones
     task_reason: str
     calls: int  # of the denoiser
-    blur: cues.Cues | None = None  # measured on the page as it came, where it was deblurred
+    blur: cues.Cues | None = None  # measured on the page as it came, where it was deblurred or is blurred
 
 
 class Enhancer:
@@ -76,7 +76,7 @@ class Enhancer:
         """
         grey = colour.luma(pixels)
         page = cv2.convertScaleAbs(grey, alpha=255)
-        task, reason = self._choose(page, reading)
+        task, reason, blur = self._choose(page, reading)
         if task == "none":
             return Enhanced(pixels, task, reason, calls=0)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
@@ -95,7 +95,6 @@ class Enhancer:
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
-        blur = cues.measure(page) if task == "deblur" else None
         return Enhanced(clean, task, reason + note, restorer.spent, blur)
 
     def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
@@ -127,17 +126,21 @@ class Enhancer:
                 restorer = replace(restorer, dtype=wider)
         return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
 
-    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str]:
-        if self._task != "auto":
-            return self._task, "as asked"
+    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str, cues.Cues | None]:
+        """The task, why it was chosen, and the cues of a page that is deblurred or too blurred for `clean` alone."""
+        if self._task not in ("auto", "deblur"):
+            return self._task, "as asked", None
         found = cues.measure(page)
+        if self._task == "deblur":
+            return self._task, "as asked", found
         if found.task != "deblur":
-            return found.task, found.reason
+            return found.task, found.reason, None
         if reading is None:
-            return found.task_if_sharp, f"{found.reason}; not deblurred: without OCR nothing checks the characters"
+            reason = f"{found.reason}; not deblurred: without OCR nothing checks the characters"
+            return found.task_if_sharp, reason, found
         if gate.reads_well(reading):
-            return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is"
-        return found.task, found.reason
+            return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is", found
+        return found.task, found.reason, found
 
     def _load(self, network: str) -> Restorer:
         path = self._weights or bundled(network)

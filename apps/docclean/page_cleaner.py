@@ -106,6 +106,9 @@ class PageCleaner:
         """
         guarded = guard(evened, enhanced.pixels)
         page = enhanced.pixels if self._force_clean else guarded.pixels
+        if enhanced.blur is not None and enhanced.task == "clean" and not self._force_clean:
+            page, whole = _with_blurred_strokes(evened, page, enhanced.blur)
+            return self._decided(page, guarded, (whole,)), self._scorer.read(page)
         after = self._scorer.read(page)
         if before is None or after is None:
             return self._decided(page, guarded, ()), None
@@ -202,6 +205,14 @@ class PageCleaner:
             found.recovered,
             compared.measures,
         )
+
+
+def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -> tuple[np.ndarray, Region]:
+    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up."""
+    mask = near_strokes(np.minimum(evened, cleaned), blur.edge_width)
+    height, width = mask.shape
+    region = Region((0, 0, width, height), "blurred strokes, which the page keeps", "put back")
+    return put_back(cleaned, match_paper(evened, cleaned), mask), region
 
 
 def numbers_lost(places: Sequence[Place]) -> str | None:

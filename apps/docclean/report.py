@@ -116,7 +116,10 @@ class Report:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts, totals, and the mean of each measure over the pages where it was measured."""
+        """Counts, totals, and the mean of each measure over the pages where it was measured.
+
+        A page that was kept counts after as before.
+        """
         seconds = sum(page.seconds for page in self.pages)
         done = len(self.pages) - self._count("failed")
         return {
@@ -129,7 +132,7 @@ class Report:
             "calls": sum(page.calls for page in self.pages),
             "seconds": round(seconds, 3),
             "pages_per_minute": round(60 * done / seconds, 2) if seconds else None,
-        } | {name: mean([getattr(page, name) for page in self.pages]) for name in MEASURES}
+        } | {name: mean([_written(page, name) for page in self.pages]) for name in MEASURES}
 
     def to_json(self) -> str:
         """The text of `report.json`."""
@@ -142,6 +145,12 @@ class Report:
 
     def _count(self, status: Status) -> int:
         return sum(page.status == status for page in self.pages)
+
+
+def _written(page: PageReport, name: str) -> float | None:
+    """A measure of the page as it was written."""
+    value: float | None = getattr(page, name.replace("_after", "_before") if page.status == "kept" else name)
+    return value
 
 
 _NUMBERS = re.compile(r"\[\n[\d\s,-]+\]")  # of a box; strings of JSON hold no line break
