@@ -16,7 +16,7 @@ from fastdiff.apps.docclean.guard_judge import judge
 from fastdiff.apps.docclean.guard_marks import Marks
 from fastdiff.apps.docclean.regions import Region, put_back
 
-STROKES, AREAS = 0.2, 0.65  # probability of content from which a mark is put back
+STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
 CHANGED = 0.3  # share of an area that changed
 THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sharper page holds in less room

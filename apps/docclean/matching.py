@@ -5,7 +5,7 @@ import numpy as np
 
 STEP = 4  # pixels a side of the cells in which paper is compared
 REACH = 1 / 40  # of the longer side of the page: wider than strokes
-MOST = 1.5  # times that paper is brightened or darkened
+MOST = 3.0  # times that paper is brightened or darkened
 ROWS = 512  # worked on at a time, a multiple of STEP
 AMOUNT = 0.5  # of the unsharp mask
 WIDTH = 0.35  # deviation of its Gaussian, in widths of the page's edges

@@ -6,7 +6,8 @@ import numpy as np
 from fastdiff.apps.docclean import strokes
 from fastdiff.apps.docclean.regions import Box
 
-FAINTEST = 0.15  # contrast of a stroke, as a share of the level of the paper around it
+GRAIN = 1.0  # pixels: deviation of the Gaussian that evens out the grain of paper
+FAINTEST = 0.12  # contrast of a stroke, as a share of the level of the paper around it
 LEAST = 1 / 500  # of the longer side: reach of the surroundings of strokes of a sharp page, at least 2 pixels
 JOINED = 6  # widths of an edge between strokes that count as one region
 
@@ -18,6 +19,7 @@ def near_strokes(page: np.ndarray, edge_width: float = 0.0, known: np.ndarray | 
     (`edge_width` pixels), so that they hold what blur makes of strokes.
     """
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
+    grey = cv2.GaussianBlur(grey, (0, 0), GRAIN)
     paper = strokes.paper(grey)
     ink = cv2.subtract(paper, grey) > (FAINTEST * paper).astype(grey.dtype)
     if known is not None:
