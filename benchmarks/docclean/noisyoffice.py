@@ -6,29 +6,30 @@ import numpy as np
 
 from benchmarks.classical import CLEANERS
 from benchmarks.docclean import pages
-from benchmarks.docclean.application import Judge, Setup, reader
+from benchmarks.docclean.application import Setup, reader
 from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.docclean import metrics
+from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
-OURS, GATED = "ours", "ours, gate on"
+OURS, GATED = "ours, --force-clean", "ours"
 METHODS = (*CLEANERS, "ours, --task clean", OURS, GATED)
 
 
 def run(setup: Setup) -> Section:
-    judge = Judge(reader("easyocr"))
-    clean, auto = setup.enhancer("clean"), setup.enhancer("auto")
+    clean = setup.enhancer("clean")
+    gated = PageCleaner(setup.enhancer("auto"), reader("easyocr"))
     rows: list[dict[str, Any]] = []
     strips = []
     for key, pair in enumerate(pages.noisyoffice(setup.data, setup.limit)):
         results = {name: cleaner(pages.grey(pair.pixels)) for name, cleaner in CLEANERS.items()}
         results["ours, --task clean"] = clean(pair.pixels, key).pixels
-        enhanced = auto(pair.pixels, key)
-        kept = not judge.accepts(pair.pixels, enhanced.pixels)
-        results |= {OURS: enhanced.pixels, GATED: pair.pixels if kept else enhanced.pixels}
-        of = {"page": pair.name, "kept": kept, "task": enhanced.task}
+        cleaned = gated(pair.pixels, key)
+        forced = pair.pixels if cleaned.restored is None else cleaned.restored
+        results |= {OURS: forced, GATED: cleaned.pixels}
+        of = {"page": pair.name, "kept": cleaned.status == "kept", "task": cleaned.task}
         rows += [of | {"method": name} | _measured(pair, results[name]) for name in METHODS]
-        error = _measured(pair, enhanced.pixels)["rmse"]
-        strips.append(Strip(pair.name, -error, (pair.pixels, enhanced.pixels, pair.truth)))
+        error = _measured(pair, cleaned.pixels)["rmse"]
+        strips.append(Strip(pair.name, -error, (pair.pixels, cleaned.pixels, pair.truth)))
     return Section([_table(rows)], rows, strips)
 
 
