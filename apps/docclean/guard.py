@@ -29,14 +29,16 @@ MARGIN = 64  # more above and below, farther than a blend reaches
 
 @dataclass(frozen=True)
 class Guarded:
-    """The restored page with its content back, what was put back, and the share of the strokes that was, in [0, 1].
+    """The restored page with its content back, and what was put back.
 
-    Strokes in areas that went back do not count: a page that holds little but a photograph is no worse for that.
+    `share` is the share of the strokes that was put back, but for those in areas: a page that holds little but a
+    photograph is no worse for that. `cover` is the share of the page that areas put back cover. Both are in [0, 1].
     """
 
     pixels: np.ndarray
     regions: tuple[Region, ...]
     share: float
+    cover: float
 
 
 def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
@@ -62,6 +64,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
         _blend(restored, evened, gain, strokes_back, areas_back),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
+        float(areas_back.mean()),
     )
 
 

@@ -29,7 +29,8 @@ CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word no
 MILD = 0.37
 NUMBERS = 60  # of which one may read otherwise: that much engines vary by themselves
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
-MOST_PUT_BACK = 0.5  # share of a page's strokes; where more goes back, the page is kept whole
+MOST_PUT_BACK = 0.5  # share of a page's strokes, and
+MOST_COVERED = 0.75  # of the page, by areas; where more goes back, the page is kept whole
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class PageCleaner:
         found = (*guarded.regions, *regions)
         if self._force_clean:
             return Findings(page, tuple(replace(each, decision="left") for each in found), recovered)
-        return Findings(page, found, recovered, guarded.share)
+        return Findings(page, found, recovered, guarded.share, guarded.cover)
 
     def _goes_back(self, place: Place) -> bool:
         if place.judgement == "digits":
@@ -190,6 +191,8 @@ class PageCleaner:
             status, reason = "kept", found.numbers
         elif found.share > MOST_PUT_BACK:
             status, reason = "kept", f"{found.share:.0%} of its strokes would have changed"
+        elif found.cover > MOST_COVERED:
+            status, reason = "kept", f"{found.cover:.0%} of it would have changed"
         if status == "kept" and self._force_clean and enhanced.task != "none":
             status = "cleaned"
         return CleanedPage(
@@ -239,7 +242,7 @@ def _line_of(place: Place, reading: Reading, shape: tuple[int, ...]) -> Box:
 
 @dataclass(frozen=True)
 class Findings:
-    """A page with its content put back, the regions, the recovered words, and the share of strokes put back.
+    """A page with its content put back, the regions, the recovered words, and the shares of `Guarded`.
 
     `numbers` says how many numbers read otherwise than before, where those are too many.
     """
@@ -248,6 +251,7 @@ class Findings:
     regions: tuple[Region, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     share: float = 0.0
+    cover: float = 0.0
     numbers: str | None = None
 
 

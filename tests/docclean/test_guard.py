@@ -61,7 +61,7 @@ def test_what_was_bleached_goes_back_and_the_stain_does_not(figures, text, scale
     dtype = np.uint8 if scale == 1 else np.uint16
     guarded = guard(evened.astype(dtype) * dtype(scale), text.astype(dtype) * dtype(scale))
     assert guarded.pixels.dtype == dtype
-    shown = Guarded((guarded.pixels // scale).astype(np.uint8), guarded.regions, guarded.share)
+    shown = Guarded((guarded.pixels // scale).astype(np.uint8), guarded.regions, guarded.share, guarded.cover)
     for part in (PHOTO, BOX, BARS, PENCIL, HAIR, STAMP):
         assert put_back(shown, evened, part) > 0.95
     assert shown.pixels[STAIN].mean() > 252 > evened[STAIN].mean()

@@ -139,7 +139,7 @@ def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.Capt
         assert (tmp_path / "scans-clean" / path.name).read_bytes() == path.read_bytes()
     entries = reported(tmp_path / "scans-clean" / "report.json")["pages"]
     assert {entry["status"] for entry in entries} == {"kept"}
-    assert all("of its strokes would have changed" in entry["reason"] for entry in entries)
+    assert all("would have changed" in entry["reason"] for entry in entries)
     assert judged(blank, scans, "--format", "pdf", "-o", tmp_path / "as-pdf") == 0
     np.testing.assert_array_equal(pixels_of(tmp_path / "as-pdf" / "c.pdf", 1), page(3))
     assert docclean(blank, scans / "a.png", "-o", tmp_path / "blank.png") == 0

@@ -86,7 +86,7 @@ def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps(
 
 @pytest.mark.parametrize(
     ("text", "known"),
-    [("river", True), ("River,", True), ('"(river)"', True), ("of", True), ("hn", False), ("rivxrz", False), ("r1ver", False)],
+    [("river", True), ("River,", True), ('"(river)"', True), ("of", True), ("hn", False), ("rivxrz", False)],
 )
 def test_words_are_letters_that_the_dictionary_knows(text: str, known: bool) -> None:
     assert is_word(text) is known
