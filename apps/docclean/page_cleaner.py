@@ -211,11 +211,14 @@ class PageCleaner:
 
 
 def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -> tuple[np.ndarray, Region]:
-    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up."""
+    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up.
+
+    Their paper is not matched: rapidocr reads 0.947 of the words of a blurred sample page so, and 0.920 matched.
+    """
     mask = near_strokes(np.minimum(evened, cleaned), blur.edge_width)
     height, width = mask.shape
     region = Region((0, 0, width, height), "blurred strokes, which the page keeps", "put back")
-    return put_back(cleaned, match_paper(evened, cleaned), mask), region
+    return put_back(cleaned, evened, mask), region
 
 
 def numbers_lost(places: Sequence[Place]) -> str | None:
