@@ -23,6 +23,11 @@ THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sh
 FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
 LEAST_FIGURE = 0.004  # of the page
 JOINED = 1 / 150  # of the longer side: gap over which marks are one region
+CORE = 1 / 25  # of the longer side: largest core of a shadow; larger areas are figures
+FAR = 41  # pixels at half size a side of the square around parts of figures in which their small parts lie
+RING = 6  # pixels at half size around an area
+OPEN = 0.5  # share of them outside of other areas, and
+SOFT = 0.55  # share of the area's darkness from which they are of one shadow
 ROWS = 512  # blended at a time, and
 MARGIN = 64  # more above and below, farther than a blend reaches
 
@@ -50,7 +55,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     content = judge("strokes")(strokes.features) > STROKES, judge("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
     gone, recoloured = lost_strokes(strokes, changes, content[0])
-    lost = lost_areas(areas, changes, content[1])
+    lost = lost_areas(areas, changes, content[1], before.depth)
     causes = {
         "strokes gone": _grown(gone),
         "strokes recoloured": _grown(recoloured),
@@ -77,14 +82,35 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[n
     return (changed & (gone >= recoloured))[marks.labels], (changed & (gone < recoloured))[marks.labels]
 
 
-def lost_areas(marks: Marks, changes: Changes, content: np.ndarray) -> np.ndarray:
-    """The areas of content that changed, bool at half size. Letters that got sharper and darker did not."""
+def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """The areas of content that changed, bool at half size. Letters that got sharper and darker did not.
+
+    `depth` is how much darker than paper the ground is. The small core of a shadow, whose surroundings are dark as
+    well, is no content.
+    """
     changed = _share_of(marks, changes.ground_gone | changes.ground_recoloured)
     inked = _share_of(marks, (changes.ground_gone & changes.paler) | changes.ground_recoloured)
     thin = marks.sizes < THIN * np.maximum(marks.boxes[:, 2], marks.boxes[:, 3])
     chosen = content & (np.where(thin, inked, changed) > CHANGED)
     chosen[0] = False
+    longest = np.maximum(marks.boxes[:, 2], marks.boxes[:, 3])
+    small = chosen & (longest <= CORE * max(depth.shape))
+    figures = cv2.dilate((chosen & ~small)[marks.labels].astype(np.uint8), np.ones((FAR, FAR), np.uint8)) > 0
+    for label in np.flatnonzero(small):
+        chosen[label] = not _is_core(marks.labels, label, marks.boxes[label], depth, figures)
     return chosen[marks.labels]
+
+
+def _is_core(labels: np.ndarray, label: int, box: np.ndarray, depth: np.ndarray, figures: np.ndarray) -> bool:
+    """Whether an area lies apart from figures on ground that, but for other areas, is nearly as dark as itself."""
+    left, top, width, height = box[:4].tolist()
+    part = np.s_[max(top - RING, 0) : top + height + RING, max(left - RING, 0) : left + width + RING]
+    inside = labels[part] == label
+    near = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)) > 0
+    ring = near & (labels[part] == 0)
+    if np.count_nonzero(ring) < OPEN * np.count_nonzero(near & ~inside) or figures[part][inside].any():
+        return False
+    return bool(depth[part][ring].mean() > SOFT * depth[part][inside].mean())
 
 
 def _blend(

@@ -1,15 +1,21 @@
 """The guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes are left alone."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from pages import text_page
+from PIL import Image
 
+from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.guard import Guarded, guard
 from fastdiff.apps.docclean.guard_judge import Judge
 from fastdiff.training.docclean.guard_fit import fit
 from fastdiff.training.docclean.guard_samples import Samples
 
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 SIDE = 800
 PHOTO, BOX, BARS = np.s_[430:620, 60:320], np.s_[430:520, 400:740], np.s_[560:660, 420:720]
 PENCIL, HAIR = np.s_[664:676, 80:360], np.s_[690:697, 60:740]
@@ -131,3 +137,9 @@ def test_a_fitted_judge_tells_apart_what_it_was_shown_and_repeats_itself() -> No
     assert first == second
     judge = Judge(**{name: np.array(value, np.float32) for name, value in first.items()})
     assert np.mean((judge(features) > 0.5) == content) > 0.95
+
+
+def test_the_core_of_a_shadow_does_not_go_back() -> None:
+    letter = np.asarray(Image.open(SAMPLES / "letter.png"))
+    restored = Enhancer(task="clean")(letter, 0).pixels
+    assert not [region for region in guard(even_out(letter), restored).regions if region.cause == "area changed"]
