@@ -96,7 +96,7 @@ def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.nd
     longest = np.maximum(marks.boxes[:, 2], marks.boxes[:, 3])
     small = chosen & (longest <= CORE * max(depth.shape))
     figures = cv2.dilate((chosen & ~small)[marks.labels].astype(np.uint8), np.ones((FAR, FAR), np.uint8)) > 0
-    for label in np.flatnonzero(small):
+    for label in np.flatnonzero(small).tolist():
         chosen[label] = not _is_core(marks.labels, label, marks.boxes[label], depth, figures)
     return chosen[marks.labels]
 
