@@ -75,8 +75,8 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
 
 def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The strokes of content that are gone, and those that are recoloured, bool (H, W) each."""
-    gone = _share_of(marks, changes.gone)
-    recoloured = _share_of(marks, changes.recoloured & ~changes.gone)
+    gone = marks.share_of(changes.gone)
+    recoloured = marks.share_of(changes.recoloured & ~changes.gone)
     changed = content & (gone + recoloured > GONE)
     changed[0] = False
     return (changed & (gone >= recoloured))[marks.labels], (changed & (gone < recoloured))[marks.labels]
@@ -88,8 +88,8 @@ def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.nd
     `depth` is how much darker than paper the ground is. The small core of a shadow, whose surroundings are dark as
     well, is no content.
     """
-    changed = _share_of(marks, changes.ground_gone | changes.ground_recoloured)
-    inked = _share_of(marks, (changes.ground_gone & changes.paler) | changes.ground_recoloured)
+    changed = marks.share_of(changes.ground_gone | changes.ground_recoloured)
+    inked = marks.share_of((changes.ground_gone & changes.paler) | changes.ground_recoloured)
     thin = marks.sizes < THIN * np.maximum(marks.boxes[:, 2], marks.boxes[:, 3])
     chosen = content & (np.where(thin, inked, changed) > CHANGED)
     chosen[0] = False
@@ -139,12 +139,6 @@ def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarra
     down = np.arange(rows.start, rows.stop) * len(mask) // shape[0]
     across = np.arange(shape[1]) * mask.shape[1] // shape[1]
     return mask[down[:, None], across]
-
-
-def _share_of(marks: Marks, mask: np.ndarray) -> np.ndarray:
-    inside = np.flatnonzero(marks.labels)
-    found = np.bincount(marks.labels.ravel()[inside], mask.ravel()[inside], minlength=len(marks.sizes))
-    return found / np.maximum(marks.sizes, 1)
 
 
 def _whole_figures(lost: np.ndarray, dirt: np.ndarray) -> np.ndarray:

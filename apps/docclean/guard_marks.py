@@ -30,6 +30,11 @@ class Marks:
     boxes: np.ndarray  # (N + 1, 4) left, top, width, height
     features: np.ndarray
 
+    def share_of(self, mask: np.ndarray) -> np.ndarray:
+        """The share of each mark that lies in a mask (h, w): float64 (N + 1,)."""
+        inside = np.flatnonzero(self.labels)
+        return _means(mask.ravel()[inside], self.labels.ravel()[inside], self.sizes)
+
 
 def find_strokes(layers: Layers) -> Marks:
     """Connected thin marks, darker than what is around them."""

@@ -91,8 +91,6 @@ class PageCleaner:
             return self._judged(pixels, enhanced, Findings(enhanced.pixels), (before, after), stem, page)
         evened = even_out(pixels)
         found, after = self._find(evened, enhanced, before)
-        if before is not None and after is not None and not self._trust_digits:
-            found = replace(found, numbers=numbers_lost(words.compare(before, after, _grey(evened))))
         if self._force_clean:
             found = replace(found, pixels=enhanced.pixels)
         made = self._judged(pixels, enhanced, found, (before, after), stem, page)
@@ -107,26 +105,27 @@ class PageCleaner:
         """
         guarded = guard(evened, enhanced.pixels)
         page = enhanced.pixels if self._force_clean else guarded.pixels
+        shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
         if enhanced.blur is not None and enhanced.task == "clean" and not self._force_clean:
             page, whole = _with_blurred_strokes(evened, page, enhanced.blur)
-            return self._decided(page, guarded, (whole,)), self._scorer.read(page)
+            after = self._scorer.read(page)
+            return self._decided(page, guarded, (whole,), _places(before, after, shown)), after
         after = self._scorer.read(page)
+        places = _places(before, after, shown)
         if before is None or after is None:
-            return self._decided(page, guarded, ()), None
-        shown = _grey(evened)
-        places = words.compare(before, after, shown)
+            return self._decided(page, guarded, (), places), None
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
         regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
         edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
         if enhanced.blur is not None:
-            kept = mask_of([place.box for place in places if place not in back], page.shape)
+            kept = mask_of([place.box for place in places if not self._goes_back(place)], page.shape)
             unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
         mask &= near_strokes(np.minimum(evened, page), edge_width)
         recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
-        found = self._decided(page, guarded, regions, recovered)
+        found = self._decided(page, guarded, regions, places, recovered)
         if self._force_clean or not mask.any():
             return found, after
         found = replace(found, pixels=put_back(page, match_paper(evened, page, _sharpened(enhanced.blur)), mask))
@@ -142,28 +141,30 @@ class PageCleaner:
         after = self._scorer.read(found.pixels)
         if after is None or self._trust_digits:
             return found, after
-        lost = [place for place in words.compare(before, after, shown) if place.number_lost]
-        boxes = sorted({_line_of(place, before, shown.shape) for place in lost})
+        found = replace(found, places=_places(before, after, shown))
+        boxes = sorted({_line_of(place, before, shown.shape) for place in found.places if place.number_lost})
         if not boxes:
             return found, after
         mask = mask_of(boxes, shown.shape)
         page = put_back(found.pixels, match_paper(evened, found.pixels), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
-        recovered = tuple(word for word in found.recovered if not mask_of([word.box], shown.shape)[mask].any())
+        recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
+        after = self._scorer.read(page)
         found = replace(found, pixels=page, regions=(*found.regions, *lines), recovered=recovered)
-        return found, self._scorer.read(page)
+        return replace(found, places=_places(before, after, shown)), after
 
     def _decided(
         self,
         page: np.ndarray,
         guarded: Guarded,
         regions: Sequence[Region],
+        places: tuple[Place, ...],
         recovered: tuple[Recovered, ...] = (),
     ) -> "Findings":
         found = (*guarded.regions, *regions)
         if self._force_clean:
-            return Findings(page, tuple(replace(each, decision="left") for each in found), recovered)
-        return Findings(page, found, recovered, guarded.share, guarded.cover)
+            return Findings(page, tuple(replace(each, decision="left") for each in found), recovered, places)
+        return Findings(page, found, recovered, places, guarded.share, guarded.cover)
 
     def _goes_back(self, place: Place) -> bool:
         if place.judgement == "digits":
@@ -183,12 +184,13 @@ class PageCleaner:
         compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
         status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
         reason = UNCHECKED if enhanced.task == "deblur" and readings[1] is None else None
+        numbers = None if self._trust_digits else numbers_lost(found.places)
         if enhanced.task == "none":
             status, reason = "kept", "already clean"
         elif not compared.accept:
             status, reason = "kept", compared.reason
-        elif found.numbers is not None:
-            status, reason = "kept", found.numbers
+        elif numbers is not None:
+            status, reason = "kept", numbers
         elif found.share > MOST_PUT_BACK:
             status, reason = "kept", f"{found.share:.0%} of its strokes would have changed"
         elif found.cover > MOST_COVERED:
@@ -228,8 +230,14 @@ def numbers_lost(places: Sequence[Place]) -> str | None:
     return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    return cv2.convertScaleAbs(colour.luma(pixels), alpha=255)
+def _places(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[Place, ...]:
+    """The places of two readings of a page; none without both."""
+    return () if before is None or after is None else words.compare(before, after, shown)
+
+
+def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
+    left, top, right, bottom = box
+    return mask[top:bottom, left:right]
 
 
 def _line_of(place: Place, reading: Reading, shape: tuple[int, ...]) -> Box:
@@ -247,15 +255,15 @@ def _line_of(place: Place, reading: Reading, shape: tuple[int, ...]) -> Box:
 class Findings:
     """A page with its content put back, the regions, the recovered words, and the shares of `Guarded`.
 
-    `numbers` says how many numbers read otherwise than before, where those are too many.
+    `places` are those of the page as it came and of this page, as far as both were read.
     """
 
     pixels: np.ndarray
     regions: tuple[Region, ...] = ()
     recovered: tuple[Recovered, ...] = ()
+    places: tuple[Place, ...] = ()
     share: float = 0.0
     cover: float = 0.0
-    numbers: str | None = None
 
 
 def _sharpened(blur: Cues | None) -> float:

@@ -43,7 +43,7 @@ def _judged(example: Example) -> list[Row]:
 
 def _counted(layer: str, marks: Marks, truth: np.ndarray) -> Row:
     """Pixels of content and of dirt on a page, and of each those in marks above every threshold."""
-    content = guard_samples.content_of(marks, truth) > 0.5
+    content = marks.share_of(truth) > 0.5
     probability = judge(layer)(marks.features)
     row: Row = {"layer": layer}
     for name, chosen in (("content", content), ("dirt", ~content)):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fastdiff.apps.docclean.guard_judge import FARTHEST
 from fastdiff.training.docclean.guard_pages import make
 from fastdiff.training.docclean.guard_samples import Samples, collect, join
 
@@ -52,7 +53,7 @@ def fit(samples: Samples, seed: int = 0, hidden: int = HIDDEN, steps: int = STEP
     torch.manual_seed(seed)
     x = torch.from_numpy(samples.features).float()
     middle, spread = x.mean(0), x.std(0).clamp(min=1e-3)
-    x = ((x - middle) / spread).clamp(-6, 6)
+    x = ((x - middle) / spread).clamp(-FARTHEST, FARTHEST)
     y = torch.from_numpy(samples.content).float()
     weights = torch.from_numpy(np.sqrt(np.minimum(samples.sizes, HEAVIEST))).float()
     weights = torch.where(y > 0, weights / (weights * y).sum(), weights / (weights * (1 - y)).sum()) / 2

@@ -50,12 +50,5 @@ def true_areas(example: Example) -> np.ndarray:
     return guard_layers.split(clean, example.paper).depth > guard_marks.PALEST
 
 
-def content_of(marks: Marks, truth: np.ndarray) -> np.ndarray:
-    """The share of each mark that is content, (N + 1,)."""
-    inside = np.flatnonzero(marks.labels)
-    which = marks.labels.ravel()[inside]
-    return np.bincount(which, truth.ravel()[inside], minlength=len(marks.sizes)) / np.maximum(marks.sizes, 1)
-
-
 def _judged(marks: Marks, truth: np.ndarray) -> Samples:
-    return Samples(marks.features[1:], content_of(marks, truth)[1:] > 0.5, marks.sizes[1:])
+    return Samples(marks.features[1:], marks.share_of(truth)[1:] > 0.5, marks.sizes[1:])
