@@ -80,6 +80,8 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 def _told(report: "Report") -> str:
     """A run in one line, after the pages that were kept or partly cleaned, and why, and what else is worth a line."""
+    from fastdiff.apps.docclean.report import WRITTEN
+
     pages = report.pages
     long = {page.input for page in pages if page.page not in (None, 1)}
     partly = _with(pages, "partly cleaned")
@@ -89,7 +91,7 @@ def _told(report: "Report") -> str:
     lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in pages if _is_failed_page(page)]
     untouched = Counter(page.untouched for page in pages if page.untouched)
     lines += [f"{counted(count, 'page')} of {shown} passed through untouched" for shown, count in untouched.items()]
-    unchecked = sum(page.task == "deblur" and page.engine == "none" and page.status in FATES[:2] for page in pages)
+    unchecked = sum(page.task == "deblur" and page.engine == "none" and page.status in WRITTEN for page in pages)
     if unchecked:
         lines.append(f"characters may have changed on {counted(unchecked, 'page')} deblurred without OCR to check it")
     counts = report.summary

@@ -10,7 +10,6 @@ import numpy as np
 from fastdiff.apps.docclean import ocr
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
 from fastdiff.apps.docclean.ocr import Engine, Reading
-from fastdiff.apps.docclean.scoring import Scorer
 
 ENGINES = ("easyocr", "rapidocr")
 
@@ -56,13 +55,6 @@ class Remembering:
         if key not in self._readings:
             self._readings[key] = self._engine.read(pixels)
         return self._readings[key]
-
-
-class Judge(Scorer):
-    """The application's scorer on an engine that remembers."""
-
-    def accepts(self, before: np.ndarray, after: np.ndarray) -> bool:
-        return self.compare(before, after, stem="", page=0).accept
 
 
 @cache

@@ -7,9 +7,10 @@ import numpy as np
 
 from benchmarks.classical import BINARISERS
 from benchmarks.docclean import pages
-from benchmarks.docclean.application import Judge, Setup, reader
+from benchmarks.docclean.application import Setup, reader
 from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.docclean import metrics
+from fastdiff.apps.docclean.scoring import Scorer
 
 YEARS = ("2009", "2010", "2011")
 COLUMNS = (*((year,) for year in YEARS), YEARS)
@@ -17,14 +18,14 @@ METHODS = (*BINARISERS, "ours")
 
 
 def run(setup: Setup) -> Section:
-    judge, enhance = Judge(reader("easyocr")), setup.enhancer("binarize")
+    judge, enhance = Scorer(reader("easyocr")), setup.enhancer("binarize")
     rows: list[dict[str, Any]] = []
     strips = []
     for year in YEARS:
         for key, pair in enumerate(pages.dibco(setup.data, year, setup.limit)):
             results = {name: binarise(pages.grey(pair.pixels)) for name, binarise in BINARISERS.items()}
             results["ours"] = enhance(pair.pixels, key).pixels
-            kept = not judge.accepts(pair.pixels, results["ours"])
+            kept = not judge.compare(pair.pixels, results["ours"], stem="", page=0).accept
             of = {"page": pair.name, "year": year, "kept": kept}
             rows += [of | {"method": name} | _measured(pair.truth, ~results[name]) for name in METHODS]
             strips.append(Strip(pair.name, rows[-1]["f"], (pair.pixels, results["ours"], ~pair.truth)))

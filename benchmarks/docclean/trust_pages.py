@@ -94,19 +94,20 @@ def _stamps(on: Writer) -> None:
 
 
 def _highlighter(on: Writer) -> None:
-    on.heading("Minutes of the meeting")
-    for count in (2, 2, 2):
-        lines = on.paragraph(count)
-        marks.highlight(on.rng, on.sheet, lines, MARGIN, on.size)
-        on.y += 60
+    _marked(on, "Minutes of the meeting", marks.highlight, gap=60)
 
 
 def _pencil(on: Writer) -> None:
-    on.heading("A draft with remarks")
-    for count in (2, 2, 2):
-        lines = on.paragraph(count)
-        marks.pencil(on.rng, on.sheet, lines, MARGIN, on.size)
-        on.y += 90
+    _marked(on, "A draft with remarks", marks.pencil, gap=90)
+
+
+def _marked(on: Writer, title: str, mark: Callable[..., None], gap: int) -> None:
+    """Three paragraphs with marks on their lines."""
+    on.heading(title)
+    for _ in range(3):
+        lines = on.paragraph(2)
+        mark(on.rng, on.sheet, lines, MARGIN, on.size)
+        on.y += gap
 
 
 def _hair_lines(on: Writer) -> None:
