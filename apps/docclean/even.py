@@ -12,13 +12,15 @@ from fastdiff.apps.docclean import paper
 CELLS = 128  # on the longer side of the copy in which the field is fitted
 FINEST = 900  # pixels on the longer side of the copy in which strokes are filled
 STROKE = 1 / 110  # of the longer side of the page: width up to which dark strokes are filled before paper is measured
-REACHES = (0.32, 0.16)  # deviations of the Gaussians of the field's details, of the longer side
-BANDS = (0.09, 0.055, 0.04)  # deviation from the field up to which a cell is paper, from the first fit to the last
+REACHES = (0.32, 0.16, 0.08)  # deviations of the Gaussians of the field's details, of the longer side
+BANDS = (0.09, 0.055, 0.04, 0.04)  # deviation from the field up to which a cell is paper, fit by fit
+TINGE = 0.025  # deviation of a channel from the field, relative to the other channels, up to which a cell is paper
+REFITS = 3  # fits without the cells of another tinge
 STEEP = (0.05, 0.12)  # change from cell to cell, relative to the field, that is no paper: on smooth and on rough pages
 LEAST = 0.15  # share of the cells, and
 SPREAD = 4  # ninths of the page that hold paper, at least: with less the page has none
 ROUGH, MOST, WIDEST = 0.2, 0.35, 7  # the same for crumpled paper: deviation, share of the cells, ninths of the page
-PLAIN, WIDE = 0.25, 5  # share of the cells within the last band, and ninths of the page that have some
+PLAIN, WIDE = 0.2, 5  # share of the cells within the last band, and ninths of the page that have some
 BRIGHTER, FEW = 1.1, 0.05  # times the field, and the share of cells so bright that a page with paper has at most
 DARKEST = 0.25  # level of paper
 HARDEST = 3.0  # the most that a channel is brightened
@@ -65,9 +67,9 @@ def fit_field(pixels: np.ndarray) -> np.ndarray | None:
         colours = _fit(cells, rough, basis)
         found = _is_paper(rough, MOST, WIDEST) and _is_plain(light, colours.mean(-1))
         return _shaped(colours, pixels) if found else None
-    colours = _fit(cells, inside, basis)
+    colours = _fit_one_colour(cells, inside, basis)
     for band, reach in zip(BANDS[1:], REACHES, strict=True):
-        inside = calm & _is_near(light, colours.mean(-1), band)
+        inside = calm & _is_near(light, colours.mean(-1), band) & (_tinge(cells, colours) < TINGE)
         if not _is_paper(inside, LEAST, SPREAD):
             return None
         colours = colours + _details(cells - colours, inside, reach)
@@ -147,6 +149,23 @@ def _is_plain(light: np.ndarray, field: np.ndarray) -> bool:
 
 def _fit(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return basis @ _solve(basis[inside], cells[inside], np.ones(int(inside.sum())))
+
+
+def _fit_one_colour(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Fits without the cells whose tinge is not that of most: pale fills that are as light as paper."""
+    colours = _fit(cells, inside, basis)
+    for _ in range(REFITS):
+        plain = inside & (_tinge(cells, colours) < TINGE)
+        if not _is_paper(plain, LEAST, SPREAD):
+            break
+        colours = _fit(cells, plain, basis)
+    return colours
+
+
+def _tinge(cells: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """How far a channel is from the field, relative to all channels: (h, w)."""
+    relative = cells / np.maximum(colours, 0.02)
+    return np.abs(relative - relative.mean(-1, keepdims=True)).max(-1)
 
 
 def _details(rest: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
