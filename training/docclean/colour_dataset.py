@@ -21,17 +21,22 @@ Rng = np.random.Generator
 LEAST_PAPER = 0.03  # share of a patch; with less, a plain grey area cannot be told from grey paper
 PLAIN = 0.04  # deviation of a plain area
 MISSED = 0.06  # share of patches of white paper on whose page no paper was found
+LEFT = 0.6  # of uneven light on a page that was evened out, at most
 GREY = 0.1  # chroma below which an area is as good as neutral
 
 
 @dataclass(frozen=True)
 class ColourMixture:
-    """The frequency of each profile of `degrade_colour`, and the side of a patch in pixels."""
+    """The frequency of each profile of `degrade_colour`, the side of a patch, and the share of evenly lit ones.
+
+    The application evens out the light of a page before the network sees it, and does not manage it on every page.
+    """
 
     side: int = 192
     profiles: dict[str, float] = field(
         default_factory=lambda: {"scan": 0.32, "phone": 0.14, "stain": 0.27, "archive": 0.13, "clean": 0.14}
     )
+    evened: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,9 @@ class ColourPatches(IterableDataset):
             if is_undecidable(on_white):
                 continue
             back, _ = self.cut(rng, pool.pages[behind])
-            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, choose_white(rng, neutral, profile))
+            light = float(rng.uniform(0, LEFT)) if rng.random() < self.mixture.evened else 1.0
+            white = choose_white(rng, neutral, profile)
+            scene = Scene(back, float(pool.x_heights[index]) * zoom, self.bank, white, light)
             image = degrade_colour(rng, clean, scene, profile)[inner, inner]
             found = measure_with_error(rng, scene.white * paper, missable=neutral)
             yield Sample(image / found, on_white, pool.kinds[index], profile)

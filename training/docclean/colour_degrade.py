@@ -22,15 +22,17 @@ OPTICS = 0.2  # largest defocus, in glyph heights: more is a task of its own
 
 @dataclass(frozen=True)
 class Scene:
-    """The inputs that all steps of a patch share: its back page (side, side, 3), x-height, textures, and `white` (3,).
+    """The inputs that all steps of a patch share: back page (side, side, 3), x-height, textures, `white` and `light`.
 
-    `white` is the colour in which white appears: the aged paper times exposure and white balance.
+    `white` (3,) is the colour in which white appears: the aged paper times exposure and white balance. `light` is the
+    power of uneven light that is left: 1 on a page as it came, less on one that was evened out.
     """
 
     back: np.ndarray
     x_height: float
     bank: Bank
     white: np.ndarray
+    light: float = 1.0
 
     @property
     def blank(self) -> np.ndarray:
@@ -126,7 +128,7 @@ def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
         far = np.linspace(0, side, side, dtype=np.float32) - rng.uniform(-0.2, 0.5) * side
         shade = rng.uniform(0.2, 0.8) * np.exp(-np.maximum(far, 0) / rng.uniform(6, 50))
         field = field * (1 - np.rot90(np.tile(shade, (side, 1)), int(rng.integers(4))))[..., None]
-    return image * field.astype(np.float32)
+    return image * field.astype(np.float32) ** scene.light
 
 
 def apply_uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -134,7 +136,7 @@ def apply_uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     field = degrade.light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
     field = field / np.quantile(field, rng.uniform(0.3, 1))
     bluish = np.array([1 + rng.uniform(0, 0.15), 1, 1 - rng.uniform(0, 0.15)], np.float32)
-    return image * field[..., None].astype(np.float32) ** bluish
+    return image * field[..., None].astype(np.float32) ** (scene.light * bluish).astype(np.float32)
 
 
 def soften(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
