@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.docclean import binarize, colour, cues, gate, paper, strokes
+from fastdiff.apps.docclean import binarize, colour, cues, gate, ink, paper, strokes
+from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.ocr import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.paper import Paper
@@ -27,12 +28,16 @@ STRIP, FADE = 2048, 64  # rows of a colour page that are restored at a time, and
 
 @dataclass(frozen=True)
 class Enhanced:
-    """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be."""
+    """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be.
+
+    `evened` is the page on evenly lit paper, the given page for the tasks "none" and "binarize".
+    """
 
     pixels: np.ndarray
     task: str  # "none" where auto found the page clean already: its pixels are the given ones
     task_reason: str
     calls: int  # of the denoiser
+    evened: np.ndarray
     blur: cues.Cues | None = None  # measured on the page as it came, where it was deblurred or is blurred
 
 
@@ -78,12 +83,13 @@ class Enhancer:
         page = cv2.convertScaleAbs(grey, alpha=255)
         task, reason, blur = self._choose(page, reading)
         if task == "none":
-            return Enhanced(pixels, task, reason, calls=0)
+            return Enhanced(pixels, task, reason, 0, pixels)
+        evened = pixels if task == "binarize" else even_out(pixels)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
         if in_colour and task == "clean" and not self._calls:
-            clean, note = self._in_strips(restorer, pixels, key)
-            return Enhanced(clean, task, reason + note, calls=0)
+            clean, note = self._in_strips(restorer, evened, key)
+            return Enhanced(ink.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else grey
         restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
@@ -95,7 +101,9 @@ class Enhancer:
         else:
             levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
-        return Enhanced(clean, task, reason + note, restorer.spent, blur)
+        if task == "clean":
+            clean = ink.keep_shapes(evened, clean)
+        return Enhanced(clean, task, reason + note, restorer.spent, evened, blur)
 
     def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """A page of colour, uint8 or uint16 RGB (H, W, 3), by the predictor alone, with little memory; and the note.

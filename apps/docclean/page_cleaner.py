@@ -8,10 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import colour, words
+from fastdiff.apps.docclean import colour, ink, words
 from fastdiff.apps.docclean.cues import Cues
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
-from fastdiff.apps.docclean.even import even_out
 from fastdiff.apps.docclean.guard import Guarded, guard
 from fastdiff.apps.docclean.matching import match_paper
 from fastdiff.apps.docclean.ocr import Engine, Reading
@@ -30,7 +29,8 @@ MILD = 0.37
 NUMBERS = 60  # of which one may read otherwise: that much engines vary by themselves
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's strokes, and
-MOST_COVERED = 0.75  # of the page, by areas; where more goes back, the page is kept whole
+MOST_COVERED = 0.75  # of the page, by areas; where more goes back, none of the cleaned page is kept
+SEEN = 0.15  # change of a pixel, white = 1, from which a word that went back is listed: its strokes were other ones
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,18 @@ class PageCleaner:
         if enhanced.task == "binarize":
             after = self._scorer.read(enhanced.pixels)
             return self._judged(pixels, enhanced, Findings(enhanced.pixels), (before, after), stem, page)
-        evened = even_out(pixels)
-        found, after = self._find(evened, enhanced, before)
+        found, after = self._find(enhanced, before)
         if self._force_clean:
             found = replace(found, pixels=enhanced.pixels)
         made = self._judged(pixels, enhanced, found, (before, after), stem, page)
-        return replace(made, restored=enhanced.pixels, evened=evened)
+        return replace(made, restored=enhanced.pixels, evened=enhanced.evened)
 
-    def _find(
-        self, evened: np.ndarray, enhanced: Enhanced, before: Reading | None
-    ) -> tuple["Findings", Reading | None]:
+    def _find(self, enhanced: Enhanced, before: Reading | None) -> tuple["Findings", Reading | None]:
         """The page with its content put back, what was put back, and the reading of that page.
 
         Where cleaning is forced nothing is put back: the page and the reading are those of the networks.
         """
+        evened = enhanced.evened
         guarded = guard(evened, enhanced.pixels)
         page = enhanced.pixels if self._force_clean else guarded.pixels
         shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
@@ -116,23 +114,29 @@ class PageCleaner:
             return self._decided(page, guarded, (), places), None
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
-        regions = [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in back]
         edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
+        regions = []
         if enhanced.blur is not None:
             kept = mask_of([place.box for place in places if not self._goes_back(place)], page.shape)
             unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
         mask &= near_strokes(np.minimum(evened, page), edge_width)
+        returned = put_back(page, _fit_beside(page, enhanced), mask) if mask.any() else page
+        regions += [
+            Region(place.box, CAUSES[place.judgement], "put back", place.texts)
+            for place in back
+            if _changed(page, returned, place.box)
+        ]
         recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
         found = self._decided(page, guarded, regions, places, recovered)
         if self._force_clean or not mask.any():
             return found, after
-        found = replace(found, pixels=put_back(page, match_paper(evened, page, _sharpened(enhanced.blur)), mask))
-        return self._with_lines_back(found, evened, before, shown)
+        found = replace(found, pixels=returned)
+        return self._with_lines_back(found, enhanced, before, shown)
 
     def _with_lines_back(
-        self, found: "Findings", evened: np.ndarray, before: Reading, shown: np.ndarray
+        self, found: "Findings", enhanced: Enhanced, before: Reading, shown: np.ndarray
     ) -> tuple["Findings", Reading | None]:
         """Puts back whole lines in which a number reads otherwise although it went back; the page and its reading.
 
@@ -146,7 +150,7 @@ class PageCleaner:
         if not boxes:
             return found, after
         mask = mask_of(boxes, shown.shape)
-        page = put_back(found.pixels, match_paper(evened, found.pixels), mask)
+        page = put_back(found.pixels, _fit_beside(found.pixels, replace(enhanced, blur=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
@@ -221,6 +225,19 @@ def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -
     height, width = mask.shape
     region = Region((0, 0, width, height), "blurred strokes, which the page keeps", "put back")
     return put_back(cleaned, evened, mask), region
+
+
+def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:
+    """Whether a pixel in a box of two pages differs by SEEN or more."""
+    difference = cv2.absdiff(_inside(page, box), _inside(returned, box))
+    return bool(difference.size) and float(difference.max()) >= SEEN * np.iinfo(page.dtype).max
+
+
+def _fit_beside(page: np.ndarray, enhanced: Enhanced) -> np.ndarray:
+    """The evened-out page with the paper of the cleaned one and, unless deblurring made it sharp, with its contrast."""
+    if enhanced.task == "clean":
+        return ink.apply(ink.measure(enhanced.evened, page), enhanced.evened)
+    return match_paper(enhanced.evened, page, _sharpened(enhanced.blur))
 
 
 def numbers_lost(places: Sequence[Place]) -> str | None:
