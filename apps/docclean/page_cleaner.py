@@ -31,6 +31,7 @@ UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 MOST_PUT_BACK = 0.5  # share of a page's strokes, and
 MOST_COVERED = 0.75  # of the page, by areas; where more goes back, none of the cleaned page is kept
 SEEN = 0.15  # change of a pixel, white = 1, from which a word that went back is listed: its strokes were other ones
+RELIT = 0.01  # mean change of a page, white = 1, from which even light alone is worth writing
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,33 @@ class PageCleaner:
         if self._force_clean:
             found = replace(found, pixels=enhanced.pixels)
         made = self._judged(pixels, enhanced, found, (before, after), stem, page)
+        if made.status == "kept":
+            made = self._with_even_light(made, enhanced.evened, before, stem, page)
         return replace(made, restored=enhanced.pixels, evened=enhanced.evened)
+
+    def _with_even_light(
+        self, kept: CleanedPage, evened: np.ndarray, before: Reading | None, stem: str, page: int
+    ) -> CleanedPage:
+        """The evened-out page in place of a kept one, where the light was uneven and the page reads as before.
+
+        Strokes are those of the page as it came: a number that reads otherwise on it is the engine's own wavering.
+        """
+        if not _differ(kept.pixels, evened):
+            return kept
+        readings = before, self._scorer.read(evened)
+        compared = self._scorer.compare(kept.pixels, evened, stem, page, readings)
+        if not compared.accept:
+            return kept
+        height, width = evened.shape[:2]
+        return replace(
+            kept,
+            pixels=evened,
+            status="partly cleaned",
+            reason=f"only its light was evened out: {kept.reason}",
+            regions=(Region((0, 0, width, height), "all but the light", "put back"),),
+            recovered=(),
+            measures=compared.measures,
+        )
 
     def _find(self, enhanced: Enhanced, before: Reading | None) -> tuple["Findings", Reading | None]:
         """The page with its content put back, what was put back, and the reading of that page.
@@ -245,6 +272,11 @@ def numbers_lost(places: Sequence[Place]) -> str | None:
     sure = sum(place.number for place in places)
     lost = sum(place.number_lost for place in places)
     return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
+
+
+def _differ(pixels: np.ndarray, evened: np.ndarray) -> bool:
+    """Whether the mean change from one page to the other is RELIT or more."""
+    return float(cv2.absdiff(pixels, evened).mean()) >= RELIT * np.iinfo(pixels.dtype).max
 
 
 def _places(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[Place, ...]:

@@ -132,7 +132,7 @@ def test_deblurring_without_ocr_says_that_characters_may_change(
 
 def test_pages_that_lose_their_content_are_kept_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     white = lightening(tmp_path, 1.0)
-    Image.fromarray(striped()).save(tmp_path / "a.png")
+    Image.fromarray(striped(paper=255)).save(tmp_path / "a.png")
     assert judged(white, tmp_path / "a.png") == 0
     (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
     assert told["status"] == "kept" and "of it would have changed" in told["reason"]
@@ -141,6 +141,17 @@ def test_pages_that_lose_their_content_are_kept_whole(tmp_path: Path, capsys: py
     assert docclean(white, tmp_path / "a.png", "-o", tmp_path / "forced.png") == 0
     (told,) = json.loads((tmp_path / "forced-report.json").read_text())["pages"]
     assert told["status"] == "cleaned" and {region["decision"] for region in told["regions"]} == {"left"}
+
+
+def test_dim_pages_that_lose_their_content_get_even_light_alone(tmp_path: Path) -> None:
+    white, page = lightening(tmp_path, 1.0), striped(ink=40)
+    Image.fromarray(page).save(tmp_path / "a.png")
+    assert judged(white, tmp_path / "a.png") == 0
+    (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
+    assert told["status"] == "partly cleaned" and told["reason"].startswith("only its light was evened out: ")
+    assert [(region["box"], region["cause"]) for region in told["regions"]] == [([0, 0, 160, 120], "all but the light")]
+    lit = np.asarray(Image.open(tmp_path / "a-clean.png")).astype(float)
+    assert np.abs(lit - np.minimum(page * (255 / 200), 255)).max() <= 2
 
 
 def test_partly_cleaned_pages_are_written_told_and_reused(

@@ -30,9 +30,9 @@ from fastdiff.cli.main import main
 LIGHTER = 0.1  # of full white
 
 
-def page(seed: int, shape: tuple[int, ...] = (120, 160)) -> np.ndarray:
-    """Grey paper with black strokes on it."""
-    pixels = np.full(shape, 200 - seed, np.uint8)
+def page(seed: int, shape: tuple[int, ...] = (120, 160), paper: int | None = None) -> np.ndarray:
+    """Black strokes on paper, by default grey of a level that depends on the seed."""
+    pixels = np.full(shape, 200 - seed if paper is None else paper, np.uint8)
     for row in range(10, shape[0] - 10, 12):
         pixels[row : row + 4, 10 + 3 * seed : shape[1] - 10] = 20
     return pixels
@@ -128,11 +128,11 @@ def test_finished_pages_are_not_done_again(tmp_path: Path, weights: Path, capsys
 def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
-    Image.fromarray(page(0)).save(scans / "a.png", compress_level=1)
-    Image.fromarray(page(1)).save(scans / "b.jpg", quality=60)
-    pages = [Image.fromarray(page(number)) for number in (2, 3)]
+    Image.fromarray(page(0, paper=255)).save(scans / "a.png", compress_level=1)
+    Image.fromarray(page(1, paper=255)).save(scans / "b.jpg", quality=60)
+    pages = [Image.fromarray(page(number, paper=255)) for number in (2, 3)]
     pages[0].save(scans / "c.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
-    make_pdf(scans / "d.pdf", page(4))
+    make_pdf(scans / "d.pdf", page(4, paper=255))
     blank = lightening(tmp_path, 1.0)
     assert judged(blank, scans) == 0
     told = capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_a_page_judged_worse_keeps_its_bytes(tmp_path: Path, capsys: pytest.Capt
     assert {entry["status"] for entry in entries} == {"kept"}
     assert all("would have changed" in entry["reason"] for entry in entries)
     assert judged(blank, scans, "--format", "pdf", "-o", tmp_path / "as-pdf") == 0
-    np.testing.assert_array_equal(pixels_of(tmp_path / "as-pdf" / "c.pdf", 1), page(3))
+    np.testing.assert_array_equal(pixels_of(tmp_path / "as-pdf" / "c.pdf", 1), page(3, paper=255))
     assert docclean(blank, scans / "a.png", "-o", tmp_path / "blank.png") == 0
     assert pixels_of(tmp_path / "blank.png").min() > 255 * 0.99
 
