@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 
+from fastdiff.apps.docclean import even
+
 STEP = 4  # pixels a side of the cells in which paper is compared
 REACH = 1 / 40  # of the longer side of the page: wider than strokes
 MOST = 3.0  # times that paper is brightened or darkened
-ROWS = 512  # worked on at a time, a multiple of STEP
+ROWS = 512  # worked on at a time
 AMOUNT = 0.5  # of the unsharp mask
 WIDTH = 0.35  # deviation of its Gaussian, in widths of the page's edges
 
@@ -21,12 +23,12 @@ def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0
     gain = _paper(cleaned) / np.maximum(_paper(evened), 1)
     gain = cv2.GaussianBlur(np.clip(gain, 1 / MOST, MOST), (0, 0), 2)
     sigma = WIDTH * edge_width
-    halo = -(-int(4 * sigma) // STEP) * STEP
+    halo = int(4 * sigma) + 1
     out = np.empty_like(evened)
     for top in range(0, len(evened), ROWS):
         rows = slice(top, min(top + ROWS, len(evened)))
         around = slice(max(rows.start - halo, 0), min(rows.stop + halo, len(evened)))
-        page = evened[around] * _stretched(gain, around, evened.shape)
+        page = evened[around] * even.stretched(gain, around, *evened.shape[:2])
         if sigma:
             page = cv2.addWeighted(page, 1 + AMOUNT, cv2.GaussianBlur(page, (0, 0), sigma), -AMOUNT, 0)
         page = page[rows.start - around.start :][: rows.stop - rows.start]
@@ -40,12 +42,3 @@ def _paper(pixels: np.ndarray) -> np.ndarray:
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     reach = max(3, round(max(small.shape[:2]) * REACH)) | 1
     return cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8)).astype(np.float32)
-
-
-def _stretched(gain: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
-    """The gain of some rows, which begin with a cell, at the size of the page: float32, of the shape of these rows."""
-    first, last = rows.start // STEP, -(-rows.stop // STEP)
-    cells = gain[max(first - 1, 0) : last + 1]
-    above = (first - max(first - 1, 0)) * STEP
-    tall = cv2.resize(cells, (shape[1], len(cells) * STEP), interpolation=cv2.INTER_LINEAR)
-    return tall[above:][: rows.stop - rows.start]
