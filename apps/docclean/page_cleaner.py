@@ -255,9 +255,9 @@ def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:
-    """Whether a pixel in a box of two pages differs by SEEN or more."""
-    difference = cv2.absdiff(_inside(page, box), _inside(returned, box))
-    return bool(difference.size) and float(difference.max()) >= SEEN * np.iinfo(page.dtype).max
+    """Whether a pixel in a box, perhaps an empty one, of two pages differs by SEEN or more."""
+    before, after = (_inside(each, box).astype(np.int32) for each in (page, returned))
+    return bool(np.abs(after - before).max(initial=0) >= SEEN * np.iinfo(page.dtype).max)
 
 
 def _fit_beside(page: np.ndarray, enhanced: Enhanced) -> np.ndarray:

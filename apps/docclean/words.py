@@ -152,12 +152,17 @@ def is_misread(text: str) -> bool:
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
-    """The box around boxes, its sides moved by at most REACH characters to the middle of gaps between words."""
+    """The box around boxes, its sides moved by at most REACH characters to the middle of gaps between words.
+
+    The sides of a lone narrow stroke may both find the same gap: they stay.
+    """
     left, top = (max(int(min(box[axis] for box in boxes)), 0) for axis in (0, 1))
     right, bottom = (int(np.ceil(max(box[axis] for box in boxes))) for axis in (2, 3))
     width = (right - left) / max(characters, 1)
     line = page[top:bottom]
-    return _gap(line, left, width), top, _gap(line, right, width), bottom
+    moved = _gap(line, left, width), _gap(line, right, width)
+    left, right = moved if moved[0] < moved[1] else (left, right)
+    return left, top, right, bottom
 
 
 def _gap(line: np.ndarray, side: int, width: float) -> int:

@@ -84,6 +84,14 @@ def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps(
     assert boxes["total"][0] <= 100 and boxes["4,250.75"][2] >= 259
 
 
+def test_the_place_of_a_lone_thin_stroke_has_a_width() -> None:
+    page = BLANK.copy()
+    page[40:70, 47:51] = 90  # a pencilled bracket, read as a letter
+    (place,) = compare(reading(("I", 0.9, (46, 40, 52, 70))), reading(("I", 0.9, (47, 40, 53, 70))), page)
+    left, _, right, _ = place.box
+    assert left <= 47 and right >= 51
+
+
 @pytest.mark.parametrize(
     ("text", "known"),
     [("river", True), ("River,", True), ('"(river)"', True), ("of", True), ("hn", False), ("rivxrz", False)],

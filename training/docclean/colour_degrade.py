@@ -114,6 +114,16 @@ def crumple(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * degrade.crumpled(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
+def scatter_specks(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
+    """Scatters dust over a quarter of the patches: single dark grains, smaller than full stops of usual print."""
+    if rng.random() > 0.25:
+        return image
+    side = image.shape[0]
+    noise = cv2.GaussianBlur(rng.random((side, side), np.float32), (0, 0), rng.uniform(0.4, 0.9))
+    grains = noise < np.quantile(noise, 10 ** rng.uniform(-3.7, -2.3))
+    return np.where(grains[..., None], image * rng.uniform(0.2, 0.75), image)
+
+
 def add_speckle(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     return image * degrade.speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
@@ -183,12 +193,12 @@ def compress(rng: Rng, image: np.ndarray) -> np.ndarray:
 
 Step = Callable[[Rng, np.ndarray, Scene], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
-    "scan": (fade_ink, add_show_through, apply_paper, apply_light, blur, soften),
+    "scan": (fade_ink, add_show_through, apply_paper, scatter_specks, apply_light, blur, soften),
     "phone": (fade_ink, apply_paper, crumple, apply_uneven_light, blur, soften, lower_resolution),
-    "stain": (fade_ink, apply_paper, add_stains, spill, crumple, apply_light, soften),
+    "stain": (fade_ink, apply_paper, add_stains, spill, crumple, scatter_specks, apply_light, soften),
     "archive": (
-        fade_ink, add_show_through, apply_paper, add_stains, spill, crumple, apply_light, add_speckle, soften,
-        lower_resolution,
+        fade_ink, add_show_through, apply_paper, add_stains, spill, crumple, scatter_specks, apply_light, add_speckle,
+        soften, lower_resolution,
     ),
     "clean": (),
 }  # fmt: skip
