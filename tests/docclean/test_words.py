@@ -84,12 +84,13 @@ def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps(
     assert boxes["total"][0] <= 100 and boxes["4,250.75"][2] >= 259
 
 
-def test_the_place_of_a_lone_thin_stroke_has_a_width() -> None:
+def test_the_place_of_a_box_in_a_thick_stroke_has_a_width() -> None:
+    """The gap before the stroke is the nearest to both sides of the box."""
     page = BLANK.copy()
-    page[40:70, 47:51] = 90  # a pencilled bracket, read as a letter
-    (place,) = compare(reading(("I", 0.9, (46, 40, 52, 70))), reading(("I", 0.9, (47, 40, 53, 70))), page)
-    left, _, right, _ = place.box
-    assert left <= 47 and right >= 51
+    page[40:70, 48:56] = 90
+    mark = reading(("I", 0.9, (46, 40, 52, 70)))
+    (place,) = compare(mark, mark, page)
+    assert place.box == (46, 40, 52, 70)
 
 
 @pytest.mark.parametrize(
