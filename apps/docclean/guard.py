@@ -18,6 +18,7 @@ from fastdiff.apps.docclean.regions import Region, put_back
 
 STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
+ENDS, LEAST_GAP = 3, 6  # pixels from what is left of a stroke, and pixels farther away, from which a gap goes back
 CHANGED = 0.3  # share of an area that changed
 THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sharper page holds in less room
 FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
@@ -74,12 +75,24 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
 
 
 def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The strokes of content that are gone, and those that are recoloured, bool (H, W) each."""
+    """The strokes of content that are gone, or parts of them, and those that are recoloured, bool (H, W) each."""
     gone = marks.share_of(changes.gone)
     recoloured = marks.share_of(changes.recoloured & ~changes.gone)
     changed = content & (gone + recoloured > GONE)
     changed[0] = False
-    return (changed & (gone >= recoloured))[marks.labels], (changed & (gone < recoloured))[marks.labels]
+    turned = (changed & (gone < recoloured))[marks.labels]
+    strokes = content[marks.labels] & (marks.labels > 0)
+    gaps = _gaps(strokes & changes.gone, strokes & ~changes.gone) & ~turned
+    return (changed & (gone >= recoloured))[marks.labels] | gaps, turned
+
+
+def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """The parts of `gone`, all bool (H, W), around places away from what is `left` of the strokes."""
+    away = gone & ~_grown(left, ENDS)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(away.astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= LEAST_GAP
+    large[0] = False
+    return gone & _grown(large[labels], ENDS + 1)
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -156,8 +169,8 @@ def _whole_figures(lost: np.ndarray, dirt: np.ndarray) -> np.ndarray:
     return joined > 0
 
 
-def _grown(mask: np.ndarray) -> np.ndarray:
-    return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+def _grown(mask: np.ndarray, reach: int = 2) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
 
 
 def _stretched(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -115,6 +115,14 @@ def test_invented_strokes_go_and_nothing_else_changes(text) -> None:
     assert 290 < left < right < 335 and 570 < top < bottom < 610
 
 
+def test_a_gap_in_a_long_stroke_goes_back(figures) -> None:
+    broken = figures.copy()
+    broken[664:676, 200:240] = 255  # a seventh of the pencil line
+    guarded = guard(figures, broken)
+    assert put_back(guarded, figures, np.s_[664:676, 202:238]) > 0.95
+    assert {region.cause for region in guarded.regions} == {"strokes gone"}
+
+
 def test_sharper_and_darker_strokes_are_left_alone(text) -> None:
     soft = cv2.addWeighted(cv2.GaussianBlur(text, (0, 0), 1.3), 0.6, np.full_like(text, 255), 0.4, 0)
     guarded = guard(soft, text)
