@@ -17,7 +17,8 @@ DARKER = 4  # the power of its level with which ground counts there: that of a t
 FAINTEST = 0.05  # share of the light that a stroke of the cleaned page absorbs, at least
 REACH = 2  # pixels of the working copy around a stroke that are taken from the evened-out page
 LINE = 1 / 80  # of the longer side: deviation of the Gaussian over which contrast is compared
-SLOPES = 1.0, 4.0  # least and most contrast of a cleaned stroke, times that of the evened-out one
+SLOPES = 1.0, 4.0  # least and most contrast of a cleaned stroke, times that of the evened-out one, and
+ABOVE = 1.2  # the most of it, times that of the page's darkest strokes: pencil stays paler than print
 ROWS = 512  # worked on at a time
 
 
@@ -44,7 +45,10 @@ def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
     near = cv2.dilate((after > FAINTEST).astype(np.uint8), np.ones((side, side), np.uint8)).astype(np.float32)
     sigma = LINE * max(near.shape)
     shared, strength = (cv2.GaussianBlur(near * before * each, (0, 0), sigma) for each in (after, before))
-    contrast = np.clip(shared / np.maximum(strength, 1e-6), *SLOPES)[..., None]  # of least squares
+    contrast = shared / np.maximum(strength, 1e-6)  # of least squares
+    dark = near * before**3
+    most = ABOVE * float((dark * after).sum()) / max(float((dark * before).sum()), 1e-6)
+    contrast = np.clip(np.minimum(contrast, most), *SLOPES)[..., None]
     lighter = _lighter(base, target, NEARBY * width)
     soft = np.maximum(near, cv2.GaussianBlur(near, (0, 0), 1))
     return Tone(contrast * lighter, (1 - contrast) * lighter * base / 255, soft)

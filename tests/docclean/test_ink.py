@@ -45,3 +45,12 @@ def test_paper_and_dirt_away_from_strokes_are_those_of_the_cleaned_page() -> Non
 def test_strokes_are_never_paler_than_they_were() -> None:
     evened, paler = text(150, 255), text(220, 255)
     assert np.abs(ink.keep_shapes(evened, paler).astype(int) - evened).max() <= 2
+
+
+def test_pencil_stays_paler_than_print() -> None:
+    """The network turns both black."""
+    evened, cleaned = text(60, 255), text(0, 255)
+    cv2.line(evened, (60, 500), (900, 520), 180, 3, cv2.LINE_AA)
+    cv2.line(cleaned, (60, 500), (900, 520), 0, 3, cv2.LINE_AA)
+    kept = ink.keep_shapes(evened, cleaned)
+    assert 125 < kept[470:550].min() < 180 and np.quantile(kept[evened == 60], 0.9) < 20
