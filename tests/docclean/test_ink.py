@@ -54,3 +54,10 @@ def test_pencil_stays_paler_than_print() -> None:
     cv2.line(cleaned, (60, 500), (900, 520), 0, 3, cv2.LINE_AA)
     kept = ink.keep_shapes(evened, cleaned)
     assert 125 < kept[470:550].min() < 180 and np.quantile(kept[evened == 60], 0.9) < 20
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1, 3), (3, 2), (2, 3, 3)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_pages_of_a_few_pixels_and_of_one_level_come_through(shape: tuple[int, ...], level: int) -> None:
+    page = np.full(shape, level, np.uint8)
+    assert np.array_equal(ink.keep_shapes(page, page), page)
