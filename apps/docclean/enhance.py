@@ -72,7 +72,7 @@ class Enhancer:
         fewest = CALLS if self._file is None else min(self._file.recipes)
         self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
         self._device, (self._dtype, *self._wider) = precisions(device, dtype)
-        self._restorer = cache(self._load)
+        self._restorer, self._colours = cache(self._load), cache(self._load_colours)
 
     def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
         """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
@@ -103,6 +103,8 @@ class Enhancer:
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
         if task == "clean":
             clean = ink.keep_shapes(evened, clean)
+        elif task == "deblur" and colour.is_coloured(pixels):
+            clean = ink.on_ground(clean, self._in_strips(self._colours(), evened, key)[0])
         return Enhanced(clean, task, reason + note, restorer.spent, evened, blur)
 
     def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
@@ -156,6 +158,11 @@ class Enhancer:
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
         return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+
+    def _load_colours(self) -> Restorer:
+        """The bundled network that keeps the fills behind the strokes of deblurred pages."""
+        pair = read_pair(bundled("colour"))
+        return Restorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
 
 
 def _overflow(first: torch.dtype, last: torch.dtype) -> str:

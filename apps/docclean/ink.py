@@ -38,7 +38,7 @@ class Tone:
 def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
     """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
     pages = [guard_layers.working_copy(page) for page in (evened, cleaned)]
-    width = max(3, round(max(pages[0].shape[:2]) * guard_layers.STROKE)) | 1
+    width = _widest(pages[0])
     base, target = (_ground(page, width) for page in pages)
     before, after = (_absorbed(*pair) for pair in zip(pages, (base, target), strict=True))
     side = 2 * REACH + 1
@@ -59,6 +59,15 @@ def keep_shapes(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
     return apply(measure(evened, cleaned), evened, cleaned)
 
 
+def on_ground(page: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """The page with the ground of the cleaned one behind its strokes; shapes and types as for `measure`."""
+    copies = [guard_layers.working_copy(each) for each in (page, cleaned)]
+    width = _widest(copies[0])
+    base, target = (_ground(copy, width) for copy in copies)
+    lighter = _lighter(base, target, NEARBY * width)
+    return apply(Tone(lighter, np.zeros_like(lighter), np.ones(lighter.shape[:2], np.float32)), page)
+
+
 def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> np.ndarray:
     """The evened-out page with the ink and paper of the cleaned one: near its strokes, or everywhere without it."""
     height, width = evened.shape[:2]
@@ -77,6 +86,11 @@ def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> 
             page = page * share + cleaned[rows] * (1 - share)
         out[rows] = np.rint(np.clip(page, 0, white))
     return out
+
+
+def _widest(page: np.ndarray) -> int:
+    """The width of the widest strokes of a working copy, in pixels."""
+    return max(3, round(max(page.shape[:2]) * guard_layers.STROKE)) | 1
 
 
 def _ground(page: np.ndarray, width: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """What becomes of the restored luma: the page as it came stays beside a guess, and 16 bits stay 16."""
 
+import cv2
 import numpy as np
 import pytest
+from pages import text_page
 
 from fastdiff.apps.docclean.enhance import SEEN, Enhancer, beside_the_seen
 
@@ -34,3 +36,13 @@ def test_a_page_that_auto_finds_clean_comes_back_as_it_is() -> None:
     enhanced = Enhancer()(page, key=0)
     assert enhanced.pixels is page and enhanced.task == "none" and enhanced.calls == 0
     assert Enhancer(task="clean")(page, key=0).pixels.dtype == np.uint16
+
+
+def test_deblurred_pages_keep_their_highlighter_in_a_shadow() -> None:
+    page = np.repeat(text_page(26)[:, :, None], 3, axis=2)
+    page[90:130, 100:500] = np.minimum(page[90:130, 100:500], (250, 240, 120))
+    light = np.linspace(0.6, 1, page.shape[1])[:, None]
+    blurred = (cv2.GaussianBlur(page, (0, 0), 2.5) * light).astype(np.uint8)
+    deblurred = Enhancer(task="deblur", device="cpu")(blurred, 0).pixels
+    marked = np.quantile(deblurred[95:125, 110:490].reshape(-1, 3), 0.7, axis=0)  # of the paper between letters
+    assert np.abs(marked - (250, 240, 120)).max() < 30
