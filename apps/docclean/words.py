@@ -67,7 +67,7 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, .
     sides = before.words, after.words
     first, second = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in sides)
     count = len(first) + len(second)
-    one, other = np.nonzero(_share_places(first, second))
+    one, other = np.nonzero(share_places(first, second))
     links = coo_array((np.ones(len(one)), (one, other + len(first))), shape=(count, count))
     _, labels = connected_components(links, directed=False)
     groups: dict[int, tuple[list[Fragment], list[Fragment]]] = {}
@@ -77,7 +77,7 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, .
     return tuple(_place(*group, page) for group in groups.values())
 
 
-def _share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Whether boxes (N, 4) and (M, 4) lie in one place: bool (N, M)."""
     shared = np.ones((len(first), len(second)), np.bool_)
     for low, high in ((0, 2), (1, 3)):

@@ -32,6 +32,12 @@ def test_text_may_grow_but_not_be_lost(after, complaint):
     assert complaint is None or complaint in verdict.reason
 
 
+def test_text_that_is_found_only_now_may_be_unsure():
+    found = tuple(Fragment("labels", 0.1, (0, 5, 1, 6)) for _ in range(40))
+    more = Reading((*BEFORE.lines, found), 0.0)
+    assert more.confidence < 0.7 and reading_verdict(BEFORE, more).accept
+
+
 def test_a_short_page_may_lose_two_words():
     before = reading(["table"] * 30)
     assert reading_verdict(before, reading(["table"] * 28 + ["tabxe"] * 2)).accept
