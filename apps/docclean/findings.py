@@ -1,6 +1,6 @@
 """Finds the content of a page that cleaning changed and puts it back: by the guard, and word by word."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -24,6 +24,8 @@ CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word no
 # the others, read 73, 63 and 77 of the first 120.
 MILD = 0.37
 NUMBERS = 60  # of which one may read otherwise: that much engines vary by themselves
+MOST_PUT_BACK = 0.5  # share of a page's strokes, and
+MOST_COVERED = 0.75  # of the page, by areas; where more goes back, none of the cleaned page is kept
 SEEN = 0.15  # change of a pixel, white = 1, from which a word that went back is listed: its strokes were other ones
 
 
@@ -47,6 +49,13 @@ class Findings:
         sure = sum(place.number for place in self.places)
         lost = sum(place.number_lost for place in self.places)
         return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
+
+    @property
+    def content_lost(self) -> str | None:
+        """A sentence if so much of the page went back that the rest is not to be trusted either."""
+        if self.share > MOST_PUT_BACK:
+            return f"{self.share:.0%} of its strokes would have changed"
+        return f"{self.cover:.0%} of it would have changed" if self.cover > MOST_COVERED else None
 
 
 class Finder:
@@ -144,15 +153,37 @@ class Finder:
         return place.judgement in CAUSES
 
 
-def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -> tuple[np.ndarray, Region]:
-    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up.
+@dataclass(frozen=True)
+class LessCleaned:
+    """A page that was cleaned less, what was done to it, and the regions that stayed as they were but for the light."""
 
-    Their paper is not matched: rapidocr reads 0.947 of the words of a blurred sample page so, and 0.920 matched.
-    """
+    pixels: np.ndarray
+    done: str
+    regions: tuple[Region, ...]
+
+
+def less_cleaned(found: Findings, enhanced: Enhanced) -> Iterator[LessCleaned]:
+    """Versions of a page that reads worse, or whose content is lost: each one is closer to the page as it came."""
+    evened, page = enhanced.evened, found.pixels
+    if found.content_lost is None:
+        edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
+        mask = near_strokes(np.minimum(evened, page), edge_width)
+        done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *found.regions)
+        yield LessCleaned(put_back(page, ink.on_ground(evened, page), mask), done, regions)
+        yield LessCleaned(put_back(page, evened, mask), done, regions)
+    yield LessCleaned(evened, "only its light was evened out", (_whole(page, "all but the light"),))
+
+
+def _whole(page: np.ndarray, cause: str) -> Region:
+    height, width = page.shape[:2]
+    return Region((0, 0, width, height), cause, "put back")
+
+
+def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -> tuple[np.ndarray, Region]:
+    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up."""
     mask = near_strokes(np.minimum(evened, cleaned), blur.edge_width)
-    height, width = mask.shape
-    region = Region((0, 0, width, height), "blurred strokes, which the page keeps", "put back")
-    return put_back(cleaned, evened, mask), region
+    light = ink.on_ground(evened, cleaned)
+    return put_back(cleaned, light, mask), _whole(cleaned, "blurred strokes, which the page keeps")
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:

@@ -61,9 +61,9 @@ def reading_verdict(before: Reading, after: Reading) -> Verdict:
         return Verdict(False, f"characters read fell from {before.characters} to {after.characters}")
     if hits_after < min(0.98 * hits_before, hits_before - FEWER_WORDS):
         return Verdict(False, f"dictionary words fell from {hits_before} to {hits_after}")
-    confidence = _found_again(before, after).confidence
-    if cer(before.text, after.text) > SAME_TEXT and confidence < before.confidence - LESS_CONFIDENCE:
-        return Verdict(False, f"OCR confidence fell from {before.confidence:.2f} to {confidence:.2f}")
+    again = _found_again(before, after)
+    if cer(before.text, again.text) > SAME_TEXT and again.confidence < before.confidence - LESS_CONFIDENCE:
+        return Verdict(False, f"OCR confidence fell from {before.confidence:.2f} to {again.confidence:.2f}")
     return Verdict(True, f"reads as well as before: {hits_after} dictionary words, {hits_before} before")
 
 

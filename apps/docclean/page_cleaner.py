@@ -1,6 +1,6 @@
 """Cleans one page and keeps its content: the networks, the guard, the words in place and the verdict on the page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,14 @@ import cv2
 import numpy as np
 
 from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
-from fastdiff.apps.docclean.findings import Finder, Findings
+from fastdiff.apps.docclean.findings import Finder, Findings, LessCleaned, less_cleaned
 from fastdiff.apps.docclean.ocr import Engine, Reading
 from fastdiff.apps.docclean.regions import Recovered, Region
 from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.scoring import Scorer
 
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
-MOST_PUT_BACK = 0.5  # share of a page's strokes, and
-MOST_COVERED = 0.75  # of the page, by areas; where more goes back, none of the cleaned page is kept
-RELIT = 0.01  # mean change of a page, white = 1, from which even light alone is worth writing
+LEAST_CHANGE = 0.01  # mean change of a page, white = 1, from which one that was cleaned less is worth writing
 
 
 @dataclass(frozen=True)
@@ -83,32 +81,32 @@ class PageCleaner:
             found = replace(found, pixels=enhanced.pixels)
         made = self._judged(pixels, enhanced, found, (before, after), stem, page)
         if made.status == "kept":
-            made = self._with_even_light(made, enhanced.evened, before, stem, page)
+            made = self._cleaned_less(made, less_cleaned(found, enhanced), before, stem, page)
         return replace(made, restored=enhanced.pixels, evened=enhanced.evened)
 
-    def _with_even_light(
-        self, kept: CleanedPage, evened: np.ndarray, before: Reading | None, stem: str, page: int
+    def _cleaned_less(
+        self, kept: CleanedPage, versions: Iterable[LessCleaned], before: Reading | None, stem: str, page: int
     ) -> CleanedPage:
-        """The evened-out page in place of a kept one, where the light was uneven and the page reads as before.
+        """The first of the versions that reads as the page did, in place of a kept one; or the kept one.
 
         Strokes are those of the page as it came: a number that reads otherwise on it is the engine's own wavering.
         """
-        if not _differ(kept.pixels, evened):
-            return kept
-        readings = before, self._scorer.read(evened)
-        compared = self._scorer.compare(kept.pixels, evened, stem, page, readings)
-        if not compared.accept:
-            return kept
-        height, width = evened.shape[:2]
-        return replace(
-            kept,
-            pixels=evened,
-            status="partly cleaned",
-            reason=f"only its light was evened out: {kept.reason}",
-            regions=(Region((0, 0, width, height), "all but the light", "put back"),),
-            recovered=(),
-            measures=compared.measures,
-        )
+        for version in versions:
+            if not _differ(kept.pixels, version.pixels):
+                continue
+            readings = before, self._scorer.read(version.pixels)
+            compared = self._scorer.compare(kept.pixels, version.pixels, stem, page, readings)
+            if compared.accept:
+                return replace(
+                    kept,
+                    pixels=version.pixels,
+                    status="partly cleaned",
+                    reason=f"{version.done}: {kept.reason}",
+                    regions=version.regions,
+                    recovered=(),
+                    measures=compared.measures,
+                )
+        return kept
 
     def _judged(
         self,
@@ -123,17 +121,13 @@ class PageCleaner:
         compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
         status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
         reason = UNCHECKED if enhanced.task == "deblur" and readings[1] is None else None
-        numbers = None if self._trust_digits else found.numbers_lost
+        lost = (None if self._trust_digits else found.numbers_lost) or found.content_lost
         if enhanced.task == "none":
             status, reason = "kept", "already clean"
         elif not compared.accept:
             status, reason = "kept", compared.reason
-        elif numbers is not None:
-            status, reason = "kept", numbers
-        elif found.share > MOST_PUT_BACK:
-            status, reason = "kept", f"{found.share:.0%} of its strokes would have changed"
-        elif found.cover > MOST_COVERED:
-            status, reason = "kept", f"{found.cover:.0%} of it would have changed"
+        elif lost is not None:
+            status, reason = "kept", lost
         if status == "kept" and self._force_clean and enhanced.task != "none":
             status = "cleaned"
         return CleanedPage(
@@ -152,5 +146,5 @@ class PageCleaner:
 
 
 def _differ(pixels: np.ndarray, evened: np.ndarray) -> bool:
-    """Whether the mean change from one page to the other is RELIT or more."""
-    return float(cv2.absdiff(pixels, evened).mean()) >= RELIT * np.iinfo(pixels.dtype).max
+    """Whether the mean change from one page to the other is LEAST_CHANGE or more."""
+    return float(cv2.absdiff(pixels, evened).mean()) >= LEAST_CHANGE * np.iinfo(pixels.dtype).max
