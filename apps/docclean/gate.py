@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdiff.apps.docclean import strokes
 from fastdiff.apps.docclean.ocr import Reading
-from fastdiff.apps.docclean.text import cer, dictionary_hits
+from fastdiff.apps.docclean.text import dictionary_hits
 from fastdiff.apps.docclean.words import is_word, share_places
 
 FEWEST_CHARACTERS = 20  # on a page that can be read
@@ -21,7 +21,6 @@ LEAST_CONFIDENCE = 0.5  # of what can be read: easyocr is at most 0.5 sure of th
 # ones of which it reads a tenth and more wrong. easyocr is 0.76 sure and more of sharp ones, 0.41 at most of blurred.
 WELL_READ = 0.75  # confidence of a page that is read well, and
 KNOWN = 0.92  # share of the dictionary among words of letters
-SAME_TEXT = 0.01  # character error between two readings that say the same
 
 # Between the stained pages of NoisyOffice and their clean originals easyocr varies by 2 words and by 0.06, on 35 of 36.
 FEWER_WORDS = 2
@@ -53,7 +52,7 @@ def reading_verdict(before: Reading, after: Reading) -> Verdict:
 
     Words may fall by 2 % or FEWER_WORDS and confidence by LESS_CONFIDENCE, which an engine varies by itself; characters
     by 10 %, and they may rise, since a blurred page gives up more of its text once it is sharp. Confidence counts only
-    where the text changed: of one and the same text an engine may be surer on grained paper than on the clean original.
+    in words that changed: of one and the same word an engine may be surer on grained paper than on the clean original.
     Text that is found only now, of which engines are often unsure, does not count either.
     """
     hits_before, hits_after = dictionary_hits(before.text), dictionary_hits(after.text)
@@ -61,18 +60,26 @@ def reading_verdict(before: Reading, after: Reading) -> Verdict:
         return Verdict(False, f"characters read fell from {before.characters} to {after.characters}")
     if hits_after < min(0.98 * hits_before, hits_before - FEWER_WORDS):
         return Verdict(False, f"dictionary words fell from {hits_before} to {hits_after}")
-    again = _found_again(before, after)
-    if cer(before.text, again.text) > SAME_TEXT and again.confidence < before.confidence - LESS_CONFIDENCE:
-        return Verdict(False, f"OCR confidence fell from {before.confidence:.2f} to {again.confidence:.2f}")
+    confidence = _confidence_after(before, after)
+    if confidence < before.confidence - LESS_CONFIDENCE:
+        return Verdict(False, f"OCR confidence fell from {before.confidence:.2f} to {confidence:.2f}")
     return Verdict(True, f"reads as well as before: {hits_after} dictionary words, {hits_before} before")
 
 
-def _found_again(before: Reading, after: Reading) -> Reading:
-    """The part of the second reading that lies where the first one read something."""
-    old, new = ([fragment for line in reading.lines for fragment in line] for reading in (before, after))
-    boxes = (np.array([fragment.box for fragment in each], np.float32).reshape(-1, 4) for each in (new, old))
-    again = np.flatnonzero(share_places(*boxes).any(axis=1))
-    return Reading((tuple(new[index] for index in again.tolist()),), after.seconds)
+def _confidence_after(before: Reading, after: Reading) -> float:
+    """The confidence of the words that stand where something was read before; at least that of before where they stay.
+
+    It is the mean weighted by characters, as `Reading.confidence`; 1 without such words.
+    """
+    old, new = before.words, after.words
+    boxes = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in (new, old))
+    same = share_places(*boxes)
+    sums = np.zeros(2)
+    for index, word in enumerate(new):
+        here = [old[other] for other in np.flatnonzero(same[index]).tolist()]
+        stays = [each.confidence for each in here if each.text == word.text]
+        sums += len(word.text) * bool(here) * np.array([max([word.confidence, *stays]), 1])
+    return float(sums[0] / sums[1]) if sums[1] else 1.0
 
 
 LONGEST_SIDE = 2000  # larger pages are shrunk to it, about 180 dpi for A4: strokes, not pixels, are followed
