@@ -23,7 +23,7 @@ from fastdiff.solvers.solver_file import read
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
 GRAIN = 0.06  # of the paper's level: paler marks are not strokes
-STRIP, FADE = 2048, 64  # rows of a colour page that are restored at a time, and over which they fade into the next
+STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which they fade into the next
 
 
 @dataclass(frozen=True)
