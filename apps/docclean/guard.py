@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from fastdiff.apps.docclean import even, guard_changes, guard_layers, guard_marks
+from fastdiff.apps.docclean import even, guard_changes, guard_layers, guard_lines, guard_marks
 from fastdiff.apps.docclean.guard_changes import Changes
 from fastdiff.apps.docclean.guard_judge import judge
 from fastdiff.apps.docclean.guard_marks import Marks
@@ -58,7 +58,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     gone, recoloured = lost_strokes(strokes, changes, content[0])
     lost = lost_areas(areas, changes, content[1], before.depth)
     causes = {
-        "strokes gone": _grown(gone),
+        "strokes gone": _grown(gone) | guard_lines.lost_lines(before, after),
         "strokes recoloured": _grown(recoloured),
         "area changed": _stretched(_whole_figures(lost, dirt), gone.shape),
         "strokes invented": _grown(changes.new),

@@ -123,6 +123,21 @@ def test_a_gap_in_a_long_stroke_goes_back(figures) -> None:
     assert {region.cause for region in guarded.regions} == {"strokes gone"}
 
 
+@pytest.mark.parametrize("dotted", [False, True])
+def test_faint_rules_in_noise_go_back_and_a_faint_fold_does_not(text, dotted: bool) -> None:
+    """They are seven grey levels dark, in noise of four."""
+    page = text.copy()
+    page[700, 60:740 : 2 if dotted else 1] -= 14 if dotted else 7
+    page[440:690, 600] -= 7
+    cv2.line(page, (60, 450), (560, 600), (248,) * 3, 1)
+    noise = np.random.default_rng(3).normal(0, 4, (SIDE, SIDE, 1))
+    evened = np.clip(page + noise - 6, 0, 255).astype(np.uint8)
+    guarded = guard(evened, text)
+    assert put_back(guarded, evened, np.s_[700, 60:740]) > 0.9 and put_back(guarded, evened, np.s_[440:690, 600]) > 0.9
+    assert (guarded.pixels[420:690, :560] == text[420:690, :560]).mean() > 0.99
+    assert {region.cause for region in guarded.regions} == {"strokes gone"}
+
+
 def test_sharper_and_darker_strokes_are_left_alone(text) -> None:
     soft = cv2.addWeighted(cv2.GaussianBlur(text, (0, 0), 1.3), 0.6, np.full_like(text, 255), 0.4, 0)
     guarded = guard(soft, text)
