@@ -22,11 +22,11 @@ def lost_lines(before: Layers, after: Layers) -> np.ndarray:
     grey, restored = (cv2.cvtColor(layers.page, cv2.COLOR_RGB2GRAY).astype(np.float32) for layers in (before, after))
     ink = (before.strokes > INK).astype(np.float32)
     length = round(max(grey.shape) * LENGTH) | 1
-    down = _lost_along_rows(*(np.ascontiguousarray(layer.T) for layer in (grey, restored, ink)), length)
-    return _lost_along_rows(grey, restored, ink, length) | down.T
+    return _lost_along_rows(grey, restored, ink, length) | _lost_along_rows(grey.T, restored.T, ink.T, length).T
 
 
 def _lost_along_rows(before: np.ndarray, after: np.ndarray, ink: np.ndarray, length: int) -> np.ndarray:
+    before, after, ink = (np.ascontiguousarray(layer) for layer in (before, after, ink))
     was, left = _depth(before), cv2.dilate(_depth(after), np.ones((3, 1), np.uint8))
     text = cv2.dilate(cv2.boxFilter(ink, -1, (ALONG, 1)), np.ones((2 * BESIDE + 1, 1), np.uint8)) > TEXT
     faint = (was > FAINTEST) & ~text
