@@ -1,32 +1,30 @@
 """A denoiser with some of its answers known beforehand."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Denoiser, is_parallel
+from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.schedule import Level
 
 
-@dataclass(frozen=True)
-class Answered:
+@dataclass(frozen=True, eq=False)
+class Answered(DenoiserWrapper):
     """A denoiser that was asked about the very states that it will get at the levels of `estimates`."""
 
-    inner: Denoiser
     estimates: Mapping[Level, Estimate]
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         return self.estimates[level] if level in self.estimates else self.inner(x, level)
 
-    def fresh(self) -> "Answered":
-        return replace(self, inner=self.inner.fresh())
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        unknown = [i for i, level in enumerate(levels) if level not in self.estimates]
+        others = self.inner.at_levels(states[unknown], [levels[i] for i in unknown]) if unknown else []
+        known = {**self.estimates, **{levels[i]: estimate for i, estimate in zip(unknown, others, strict=True)}}
+        return [known[level] for level in levels]
 
 
 def asked_ahead(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoiser:
@@ -34,7 +32,7 @@ def asked_ahead(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoise
 
     A denoiser that takes one level at a time is returned as it is.
     """
-    if not is_parallel(f):
+    if not f.batched:
         return f
     count = max(1, rows // states.shape[1])
     parts = [(states[i : i + count], levels[i : i + count]) for i in range(0, len(levels), count)]

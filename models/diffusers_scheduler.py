@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fastdiff.models.scheduler_config import EULER, FLOW_MATCHING, MULTISTEP, ONE_STEP, scheduler_from_config
 from fastdiff.models.timesteps import Timesteps
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import Denoiser, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
 from fastdiff.solvers.grid import Grid, grid, time_uniform
@@ -219,7 +219,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Told(SingleLevel):
     """A denoiser that has been called, and is about to be asked what it said."""
 
     schedule: Schedule

@@ -6,6 +6,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
+from fastdiff.solvers.denoiser import SingleLevel
 from fastdiff.solvers.estimate import Estimate, from_eps
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
@@ -21,7 +22,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(SingleLevel):
     """Data of N(mean, variance) in every element; `carry` is the exact flow between two levels."""
 
     schedule: Schedule
@@ -47,7 +48,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(SingleLevel):
     """Two modes in every element, as MODES has them."""
 
     schedule: Schedule

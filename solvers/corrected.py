@@ -10,12 +10,12 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 from torch import Tensor
 
 from fastdiff.solvers.around import Around
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grid import Grid
 from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
 
@@ -100,20 +100,15 @@ class Corrected(Around[S]):
         return end
 
 
-@dataclass(frozen=True)
-class Listener:
+@dataclass(frozen=True, eq=False)
+class Listener(DenoiserWrapper):
     """A denoiser whose answers are kept."""
 
-    inner: Denoiser
     heard: list[Estimate]
 
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
-
-    def __call__(self, x: Tensor, level: Level) -> Estimate:
-        self.heard.append(self.inner(x, level))
-        return self.heard[-1]
+    def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
+        self.heard.append(estimate)
+        return estimate
 
     def fresh(self) -> "Listener":
         return Listener(self.inner.fresh(), [])

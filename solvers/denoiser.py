@@ -1,9 +1,9 @@
 """The contract between solvers and networks: a denoiser maps a noisy state and its level to an `Estimate`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -17,26 +17,64 @@ class Denoiser(Protocol):
 
     @property
     def schedule(self) -> Schedule: ...
+    @property
+    def batched(self) -> bool: ...  # whether `at_levels` costs one call
 
-    def __call__(self, x: Tensor, level: Level) -> Estimate: ...
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        """The estimate (B, ...) for a state x (B, ...) at one level."""
+        ...
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        """One estimate (B, ...) for each of the states (N, B, ...), each at its own level."""
+        ...
 
     def fresh(self) -> "Denoiser":
         """The same function with an empty memory; every trajectory starts with one."""
         ...
 
 
-@runtime_checkable
-class Parallel(Denoiser, Protocol):
-    """A denoiser that answers about states at different levels in one call."""
+class SingleLevel(Protocol):
+    """Base of denoisers that are called with one level at a time: N levels cost N calls."""
+
+    batched: ClassVar[bool] = False
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate: ...
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        """States (N, B, ...), each at its level, to an estimate (B, ...) of each."""
-        ...
+        return [self(x, level) for x, level in zip(states, levels, strict=True)]
 
 
-def is_parallel(f: Denoiser) -> TypeGuard[Parallel]:
-    """Whether f is that, or counts the calls of one that is."""
-    return is_parallel(f.inner) if isinstance(f, Counted) else isinstance(f, Parallel)
+@dataclass(frozen=True, eq=False)
+class DenoiserWrapper:
+    """Base of denoisers around a denoiser: forwards every evaluation, of one level or of several, to `inner`.
+
+    A subclass overrides `adjust` to change estimates. A subclass that overrides `__call__` overrides `at_levels` too:
+    callers choose either.
+    """
+
+    inner: Denoiser
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    @property
+    def batched(self) -> bool:
+        return self.inner.batched
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        return self.adjust(self.inner(x, level), x, level)
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        estimates = self.inner.at_levels(states, levels)
+        return [self.adjust(*each) for each in zip(estimates, states, levels, strict=True)]
+
+    def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
+        """The estimate to return in place of the one that `inner` gives for x (B, ...) at this level."""
+        return estimate
+
+    def fresh(self) -> Self:
+        return replace(self, inner=self.inner.fresh())
 
 
 @dataclass(frozen=True)
@@ -54,6 +92,8 @@ class Network:
     clock: Callable[[Level], float]  # level -> the label that the network was trained with
     given: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     dtype: torch.dtype = torch.float32
+
+    batched = True
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         label = torch.full((x.shape[0],), self.clock(level), dtype=self.dtype, device=x.device)
@@ -84,25 +124,17 @@ class Tally:
         self.watch(self.calls)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A denoiser that counts its calls in `tally`."""
+@dataclass(frozen=True, eq=False)
+class Counted(DenoiserWrapper):
+    """A denoiser that counts its calls in `tally`; copies by `fresh` share it."""
 
-    inner: Denoiser
     tally: Tally = field(default_factory=Tally)
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         self.tally.add()
         return self.inner(x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        assert isinstance(self.inner, Parallel)
-        self.tally.add()
+        for _ in range(1 if self.batched else len(levels)):
+            self.tally.add()
         return self.inner.at_levels(states, levels)
-
-    def fresh(self) -> "Counted":
-        return Counted(self.inner.fresh(), self.tally)

@@ -1,12 +1,13 @@
 """Denoisers around denoisers: classifier-free guidance and dynamic thresholding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate, from_x0
 from fastdiff.solvers.schedule import Level, Schedule
 
@@ -31,12 +32,30 @@ class Guided:
     def schedule(self) -> Schedule:
         return self.conditional.schedule
 
+    @property
+    def batched(self) -> bool:
+        return self.conditional.batched and self.unconditional.batched
+
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         with_condition = self.conditional(x, level)
-        low, high = self.interval
-        if self.scale == 1 or not low <= level.t <= high:
+        if not self._acts(level):
             return with_condition
-        without = self.unconditional(x, level)
+        return self._combined(with_condition, self.unconditional(x, level), x, level)
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        estimates = self.conditional.at_levels(states, levels)
+        guided = [i for i, level in enumerate(levels) if self._acts(level)]
+        if guided:
+            without = self.unconditional.at_levels(states[guided], [levels[i] for i in guided])
+            for i, other in zip(guided, without, strict=True):
+                estimates[i] = self._combined(estimates[i], other, states[i], levels[i])
+        return estimates
+
+    def _acts(self, level: Level) -> bool:
+        low, high = self.interval
+        return self.scale != 1 and low <= level.t <= high
+
+    def _combined(self, with_condition: Estimate, without: Estimate, x: Tensor, level: Level) -> Estimate:
         guided = Estimate(*(torch.lerp(a, b, self.scale) for a, b in zip(without, with_condition, strict=True)))
         if self.rescale == 0:
             return guided
@@ -47,29 +66,21 @@ class Guided:
         return replace(self, conditional=self.conditional.fresh(), unconditional=self.unconditional.fresh())
 
 
-@dataclass(frozen=True)
-class Thresholded:
+@dataclass(frozen=True, eq=False)
+class Thresholded(DenoiserWrapper):
     """Dynamic thresholding (Saharia et al. 2022, arXiv 2205.11487), for pixels in [-1, 1], never for latents.
 
     Per item of at most 2^24 elements, x0 is clamped to its `ratio` quantile of magnitude, at least 1, and divided by
     it.
     """
 
-    inner: Denoiser
     ratio: float = 0.995
 
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
-
-    def __call__(self, x: Tensor, level: Level) -> Estimate:
-        x0 = self.inner(x, level).x0
+    def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
+        x0 = estimate.x0
         bound = torch.quantile(x0.abs().flatten(1), self.ratio, dim=1).clamp(min=1)
         bound = bound.reshape(-1, *[1] * (x0.ndim - 1))
         return from_x0(x0.clamp(-bound, bound) / bound, x, level)
-
-    def fresh(self) -> "Thresholded":
-        return replace(self, inner=self.inner.fresh())
 
 
 def _deviation(x: Tensor) -> Tensor:

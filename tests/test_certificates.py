@@ -14,7 +14,7 @@ from fastdiff.solvers.about import ABOUT
 from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inverts, normal
 from fastdiff.solvers.closed_form import SCHEDULES
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Network
+from fastdiff.solvers.denoiser import Network, SingleLevel
 from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import DIFFUSION
@@ -79,7 +79,7 @@ class Broken(DDIM):
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(SingleLevel):
     schedule: Any
     estimate: Estimate
 

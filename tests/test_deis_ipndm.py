@@ -12,6 +12,7 @@ from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, M
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.deis import deis
+from fastdiff.solvers.denoiser import SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.exponential import NOISE, taylor
@@ -28,7 +29,7 @@ def polynomial(t, degree):
 
 
 @dataclass(frozen=True)
-class Noisy:
+class Noisy(SingleLevel):
     """The noise is a polynomial in time, whatever the state."""
 
     schedule: Schedule

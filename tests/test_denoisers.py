@@ -6,9 +6,11 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
 
-from fastdiff.inversion.answered import asked_ahead
+from fastdiff.apps.attack.gradient import Checkpointed
+from fastdiff.inversion.answered import Answered, asked_ahead
+from fastdiff.solvers.corrected import Listener
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.denoiser import Counted, Network, SingleLevel
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grid import grid, log_snr
@@ -18,7 +20,7 @@ from fastdiff.solvers.schedule import LinearVP
 
 
 def test_memory_of_a_denoiser_does_not_outlive_a_run():
-    class Remembering:
+    class Remembering(SingleLevel):
         schedule = LinearVP()
 
         def __init__(self):
@@ -78,10 +80,44 @@ def test_states_at_several_levels_are_answered_in_few_calls_as_one_by_one(rows):
     assert f.tally.calls == calls + 1
 
 
+LEVELS, STATES = grid(log_snr, SCHEDULES["discrete"], 4), random_state(5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Counted,
+        Checkpointed,
+        Thresholded,
+        lambda f: Listener(f, []),
+        lambda f: Answered(f, {}),
+        lambda f: Answered(f, {level: f(x, level) for x, level in zip(STATES[:2], LEVELS[:2], strict=True)}),
+        lambda f: Guided(f, f, scale=3.0, interval=(0.1, 0.6)),
+    ],
+)
+def test_every_wrapper_forwards_batched_evaluation(wrap):
+    calls = []
+
+    def net(x, label):
+        calls.append(len(x))
+        return x * label[:, None]
+
+    schedule = SCHEDULES["discrete"]
+    f = wrap(Network(net, schedule, "v", schedule.label, dtype=torch.float64))
+    alone = [f(x, level) for x, level in zip(STATES, LEVELS, strict=True)]
+    calls.clear()
+    assert f.batched and f.schedule is schedule
+    for one, other in zip(f.fresh().at_levels(STATES, LEVELS), alone, strict=True):
+        torch.testing.assert_close(torch.stack(one), torch.stack(other), rtol=0, atol=1e-12)
+    assert len(calls) == (2 if isinstance(f, Guided) else 1)
+
+
 def test_a_denoiser_that_takes_one_level_is_not_asked_ahead():
     f = Counted(Counted(MIXTURE))
     assert asked_ahead(f, random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4), 100) is f
     assert f.tally.calls == 0
+    f.at_levels(random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4))
+    assert f.tally.calls == 5
 
 
 def test_prediction_types_of_one_network_give_one_trajectory():

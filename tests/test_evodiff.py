@@ -6,7 +6,7 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, random_state
 
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import Counted, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
 from fastdiff.solvers.evodiff import EVODiff
@@ -16,7 +16,7 @@ from fastdiff.solvers.schedule import EDM, Flow, from_kappa
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(SingleLevel):
     """One picture (1, 1, 2, 2) whose pixels are Gaussian, each with a mean and a variance of its own."""
 
     schedule = EDM()

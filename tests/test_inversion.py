@@ -22,7 +22,7 @@ from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.solvers.denoiser import Counted, Denoiser, SingleLevel
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
@@ -38,7 +38,7 @@ TARGET = Clusters(LINEAR_BETAS, 0.7 * CENTRES[2:4], 0.6)
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(SingleLevel):
     """The first `count` rows under one denoiser, the others under another: a source beside its edits."""
 
     count: int

@@ -8,7 +8,7 @@ import torch
 from problems import DETERMINISTIC, MIXTURE, MIXTURE_START, SCHEDULES, STOCHASTIC, Gaussian, random_state, start
 
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Network
+from fastdiff.solvers.denoiser import Network, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM
 from fastdiff.solvers.euler_ancestral import EulerAncestral
@@ -27,7 +27,7 @@ def test_a_constant_estimate_is_solved_exactly(name):
     schedule = LinearVP()
 
     @dataclass(frozen=True)
-    class Constant:
+    class Constant(SingleLevel):
         schedule = LinearVP()
 
         def __call__(self, x, level):

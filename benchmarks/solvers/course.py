@@ -1,39 +1,34 @@
 """What ways are tried on: starts of a network with the ends that they should have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from benchmarks.solvers.ways import Way
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.solvers.denoiser import Counted, DenoiserWrapper, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.schedule import Level
 from fastdiff.training.tuning import measure
 from fastdiff.training.tuning.measure import Batch
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class Opened(DenoiserWrapper):
     """A denoiser that has answered about one state: nearly all runs from there begin with this call."""
 
-    inner: Denoiser
     x: Tensor  # (B, ...)
     level: Level
     answer: Estimate
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         same = x is self.x and abs(level.lam - self.level.lam) < 1e-9
         return self.answer if same else self.inner(x, level)
 
-    def fresh(self) -> "Opened":
-        return replace(self, inner=self.inner.fresh())
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        return self.inner.at_levels(states, levels)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.result import Section, Table
 from benchmarks.solvers.opponents import OPPONENTS, fitted
 from fastdiff.models.diffusers_scheduler import fastdiff_scheduler
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import Counted, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate, Prediction
 from fastdiff.solvers.grid import Grid, grid, log_snr, trailing
@@ -28,7 +28,7 @@ ROUNDS = 40
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(SingleLevel):
     """A network that costs nothing."""
 
     output: Tensor

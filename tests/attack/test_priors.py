@@ -4,9 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import tiny_pixart
 import tiny_unet
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -31,6 +32,8 @@ from fastdiff.apps.attack.attention import Attending, Heard, listening
 from fastdiff.apps.attack.latents import channel_weights, prepare
 from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.apps.canvas import lay
+from fastdiff.apps.edit.presets import PRESETS as EDITS
+from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.picture import as_bytes
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
@@ -287,3 +290,19 @@ def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> 
         one = space.take(torch.tensor([1]))
         alone = one.sampled(delta[[1]])[1](torch.zeros_like(latents[:1]))
     torch.testing.assert_close(alone, gradient[[1]], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("inversion", ["ledits", "edit-friendly"])
+def test_a_recorded_inversion_costs_as_many_calls_as_in_an_edit(inversion: Literal["ledits"], tmp_path: Path) -> None:
+    ours = load(str(tiny_pixart.write(tmp_path / "tiny")))
+    steps, watched = 10, []
+    canvas = lay(pictures(1), 64, ours.multiple)
+    attack = replace(PRESETS["sca-strong"], inversion=inversion, steps=steps, landing=False, guidance=1.0)
+    edit = replace(EDITS["ledits"], inversion=inversion, steps=steps, strength=attack.strength)
+    prompts = ours.read(["a fox"])
+    with torch.inference_mode():
+        latents = ours.encode(canvas.picture)
+        Edit(ours, edit, latents, canvas.scaled, prompts, prompts, seed=0).invert(watched.append)
+        space, _ = prepare(ours, attack, canvas, ["a fox"], Noise(0, (0,)))
+    assert len(watched) == 2
+    assert space.calls == len(watched) + steps
