@@ -154,7 +154,7 @@ def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, ph
     assert image["caption"] == f"a photo of a {image['true_name']}" and image["linf"] > 0
     assert "hears no words" not in (image["reason"] or "")
     if method != "diffattack":  # whose inversion is not exact
-        assert image["roundtrip_error"] <= 1e-5
+        assert image["roundtrip_error"] <= 1e-4  # rounding: states are inverted in a batch and sampled one by one
 
 
 def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
