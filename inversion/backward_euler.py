@@ -21,13 +21,13 @@ from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import Known
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.integrate import Step, integrate
+from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Level
 
 
 class Climb(NamedTuple):
-    """How far a run has come."""
+    """What a run carries."""
 
     grid: Grid  # of the whole run, from the picture up
     misses: Misses = ()
@@ -71,25 +71,23 @@ class BackwardEuler:
     def init(self, grid: Grid) -> Climb:
         return Climb(grid)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Climb) -> tuple[Tensor, Climb]:
-        steps, done = len(state.grid) - 1, len(state.misses)
-        memory = Memory(steps, steps - 1 - done)  # the sampler's when it comes down from u to t
-        above = state.grid[done + 2 :][: self.solver.span(memory) - 1]
-        guess = self._walk(f, x, t, u)
-        target = x - self._correction(f, guess, t, u, above, memory) if above else x
-        y, miss = self.search.solve(shortfall(f, self.solver, target, t, u, memory), guess)
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Climb) -> tuple[Tensor, Climb]:
+        down = step.reverse  # the sampler's
+        above = state.grid[step.index + 2 :][: self.solver.span(down) - 1]
+        guess = self._walk(f, x, step.t, step.u)
+        target = x - self._correction(f, guess, down, above) if above else x
+        y, miss = self.search.solve(shortfall(f, self.solver, target, down, ()), guess)
         return y, Climb(state.grid, (*state.misses, miss))
 
-    def _correction(self, f: Denoiser, y: Tensor, t: Level, u: Level, above: Grid, memory: Memory) -> Tensor:
-        """What the estimates at the levels above u add to the sampler's step from y (B, ...) at u down to t."""
+    def _correction(self, f: Denoiser, y: Tensor, down: Step, above: Grid) -> Tensor:
+        """What the estimates at the levels above add to the sampler's step down from y (B, ...)."""
+        u = down.t
         f = Answered(f, {u: f(y, u)})
         history, state, level = [], y, u
         for higher in above:
             state, level = self._walk(f, state, level, higher), higher
             history.append(Known(level.lam, self.solver.form.view(f(state, level))))
-        informed, plain = (
-            self.solver.step(f, y, u, t, memory._replace(history=known))[0] for known in (tuple(history), ())
-        )
+        informed, plain = (self.solver.step(f, y, down, known)[0] for known in (tuple(history), ()))
         return informed - plain
 
     def _walk(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Tensor:

@@ -34,8 +34,7 @@ from fastdiff.solvers.closed_form import MIXTURE, Gaussian
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid, grid, time_part
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import Solver, integrate
-from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.integrate import Solver, integrate, is_recordable
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import LinearVP
 
@@ -73,7 +72,7 @@ def way_back(candidate: Candidate, problem: Problem) -> Verdict:
     """How near a network's samples come back from half way to noise; by recorded noise where the solver adds some."""
     solver = candidate.make()
     inverter: Inverter
-    if isinstance(solver, Multistep) and solver.stochastic:
+    if is_recordable(solver):
         inverter = EditFriendly(solver)
     elif inverts(solver):
         inverter = Reversed(solver)
@@ -87,7 +86,7 @@ def way_back(candidate: Candidate, problem: Problem) -> Verdict:
 
 def _exact(solver: Solver) -> Inverter | None:
     if solver.stochastic:
-        return EditFriendly(solver) if isinstance(solver, Multistep) else None
+        return EditFriendly(solver) if is_recordable(solver) else None
     return FixedPoint(solver, Anderson(EXACT / 10)) if solver.one_step else None
 
 

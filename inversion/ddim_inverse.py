@@ -14,7 +14,7 @@ from fastdiff.solvers.ddim import DDIM, remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.integrate import Step
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,5 @@ class DDIMInverse:
     def init(self, grid: Grid) -> None:
         return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
-        return remix(from_eps(f(x, u).eps, x, t), u), None
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
+        return remix(from_eps(f(x, step.u).eps, x, step.t), step.u), None

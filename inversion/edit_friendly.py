@@ -6,8 +6,8 @@ are DDPM's, with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv 2311
 any network, prompt and guidance that are the same both ways.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,8 @@ from fastdiff.inversion.rows import repeated
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.integrate import RecordableSolver, Solver, Step, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource
-from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
 
 ROWS = 8  # states in one call of a network: more are hardly faster, and take more memory
@@ -44,11 +42,11 @@ class EditFriendly:
     Raises UsageError for a deterministic solver.
     """
 
-    solver: Multistep = field(default_factory=sde_dpmpp_1)
+    solver: RecordableSolver = field(default_factory=sde_dpmpp_1)
     noise: NoiseSource = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
-        if not self.solver.stochastic:
+        if not is_recordable(self.solver):
             raise UsageError("edit-friendly inversion of a solver that adds no noise: give a stochastic one")
 
     def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
@@ -56,7 +54,13 @@ class EditFriendly:
         states = torch.stack([*noisy, x0])
         f = asked_ahead(f, states[:-1], grid[:-1], ROWS)
         end = integrate(f, Recorder(self.solver, states), states[0], grid)
-        return Path(replace(self.solver, noise=Maps(torch.stack(end.state.maps))), states)
+        return Path(self.solver.with_noise(Maps(torch.stack(end.state.maps))), states)
+
+
+def recorded(solver: Solver) -> Maps | None:
+    """The noise maps that an inversion bound to this solver, if it did."""
+    noise = solver.noise if is_recordable(solver) else None
+    return noise if isinstance(noise, Maps) else None
 
 
 def ledits() -> EditFriendly:
@@ -67,7 +71,7 @@ def ledits() -> EditFriendly:
 class Recording(NamedTuple):
     """The memory of a `Recorder`."""
 
-    inner: Memory
+    inner: Any
     maps: tuple[Tensor, ...] = ()  # (B, ...) for each step done
 
 
@@ -75,7 +79,7 @@ class Recording(NamedTuple):
 class Recorder:
     """A stochastic solver whose noise is what leads to given states (N + 1, B, ...), noisiest first."""
 
-    solver: Multistep
+    solver: RecordableSolver
     states: Tensor
 
     evals = 1
@@ -89,8 +93,8 @@ class Recorder:
     def init(self, grid: Grid) -> Recording:
         return Recording(self.solver.init(grid))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Recording) -> tuple[Tensor, Recording]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Recording) -> tuple[Tensor, Recording]:
         """The step goes on from the state that the map gives back, so that rounding does not add up."""
-        mean, deviation, inner = self.solver.transition(f, x, t, u, state.inner)
-        z = (self.states[len(state.maps) + 1] - mean) / deviation
+        mean, deviation, inner = self.solver.transition(f, x, step, state.inner)
+        z = (self.states[step.index + 1] - mean) / deviation
         return mean + deviation * z, Recording(inner, (*state.maps, z))

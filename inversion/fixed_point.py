@@ -15,8 +15,7 @@ from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.integrate import Solver, Step
 
 S = TypeVar("S")
 Misses = tuple[Tensor, ...]  # (B,) for each step done, from the picture up
@@ -59,18 +58,19 @@ class FixedPoint:
     def init(self, grid: Grid) -> Misses:
         return ()
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Misses) -> tuple[Tensor, Misses]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Misses) -> tuple[Tensor, Misses]:
         """Find y at u with solver.step(y, u -> t) = x."""
-        memory = self.solver.init((u, t))
-        guess, _ = self.solver.step(f, x, t, u, memory)
-        y, miss = self.search.solve(shortfall(f, self.solver, x, t, u, memory), guess)
+        memory = self.solver.init((step.u, step.t))
+        guess, _ = self.solver.step(f, x, step, memory)
+        y, miss = self.search.solve(shortfall(f, self.solver, x, step.reverse, memory), guess)
         return y, (*state, miss)
 
 
-def shortfall(f: Denoiser, solver: Solver[S], x: Tensor, t: Level, u: Level, memory: S) -> Callable[[Tensor], Tensor]:
-    """How far the solver's step from a state y at u falls short of x at t, in the units of y."""
+def shortfall(f: Denoiser, solver: Solver[S], x: Tensor, down: Step, memory: S) -> Callable[[Tensor], Tensor]:
+    """How far the solver's step down from a state y falls short of x at its end, in the units of y."""
+    u, t = down.t, down.u
     gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact where the data have unit variance
-    return lambda y: (x - solver.step(f, y, u, t, memory)[0]) * gain
+    return lambda y: (x - solver.step(f, y, down, memory)[0]) * gain
 
 
 def solved_path(solver: Solver, states: Tensor, misses: Misses, search: Anderson) -> Path:

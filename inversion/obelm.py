@@ -16,6 +16,7 @@ from fastdiff.inversion.rows import repeated
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 
@@ -48,8 +49,9 @@ class OBELM:
     def init(self, grid: Grid) -> Neighbour | None:
         return None if self.second is None else Neighbour(grid[1], self.second)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Neighbour | None) -> tuple[Tensor, Neighbour]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Neighbour | None) -> tuple[Tensor, Neighbour]:
         """`state` is the step before, or where a run turns round, the step after."""
+        t, u = step.t, step.u
         after = Neighbour(t, x)
         if state is not None and state.level == u:
             return repeated(state.x, len(x)), after

@@ -4,7 +4,7 @@ The offset that is added to a source row after each step is the distance to its 
 """
 
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,16 +13,9 @@ from fastdiff.inversion.invert import Inversion
 from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.integrate import Step
 
 S = TypeVar("S")
-
-
-class Memory(NamedTuple, Generic[S]):
-    """The inner solver's memory, and where its run stands."""
-
-    inner: S
-    done: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +24,13 @@ class Pinned(Around[S]):
 
     trajectory: Tensor
 
-    def init(self, grid: Grid) -> Memory[S]:
-        return Memory(self.inner.init(grid))
+    def init(self, grid: Grid) -> S:
+        return self.inner.init(grid)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
-        x, inner = self.inner.step(f, x, t, u, state.inner)
-        recorded = self.trajectory[state.done + 1]
-        return torch.cat([recorded, x[len(recorded) :]]), Memory(inner, state.done + 1)
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        x, state = self.inner.step(f, x, step, state)
+        recorded = self.trajectory[step.index + 1]
+        return torch.cat([recorded, x[len(recorded) :]]), state
 
 
 def pinned(inversion: Inversion) -> Inversion:

@@ -5,7 +5,7 @@ The levels of the grid are the fingerprint of the schedule: a file is only read 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fastdiff.inversion.edit_friendly import Maps
+from fastdiff.inversion.edit_friendly import Maps, recorded
 from fastdiff.inversion.invert import Inversion
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.integrate import Solver, is_recordable
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Level, Schedule
@@ -44,9 +43,9 @@ def store(path: Path, inversion: Inversion, setting: Setting) -> None:
 
     Raises UsageError where its solver is none of SOLVERS with their default options, nor O-BELM; OSError as it comes.
     """
-    name, recorded = _named(inversion.solver)
+    name, maps = _named(inversion.solver)
     kept = {field: getattr(inversion, field) for field in OPTIONAL}
-    tensors = {"trajectory": inversion.trajectory, **recorded, **{k: v for k, v in kept.items() if v is not None}}
+    tensors = {"trajectory": inversion.trajectory, **maps, **{k: v for k, v in kept.items() if v is not None}}
     header = {**asdict(setting), "solver": name, "calls": inversion.calls, "grid": inversion.grid}
     whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     path.write_bytes(save(whole, {"inversion": json.dumps(header)}))
@@ -78,12 +77,12 @@ def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
     """The solver's name, and what was recorded for it beyond the trajectory."""
     if isinstance(solver, OBELM):
         return "o-belm", {}
-    recorded = {}
-    if isinstance(solver, Multistep) and isinstance(solver.noise, Maps):
-        recorded, solver = {"maps": solver.noise.z}, replace(solver, noise=Noise())
+    kept = {}
+    if is_recordable(solver) and (maps := recorded(solver)) is not None:
+        kept, solver = {"maps": maps.z}, solver.with_noise(Noise())
     for name, make in SOLVERS.items():
         if make() == solver:
-            return name, recorded
+            return name, kept
     raise UsageError(f"an inversion for {type(solver).__name__} with these options: only named solvers are stored")
 
 
@@ -91,7 +90,7 @@ def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver:
     if name == "o-belm":
         return OBELM(trajectory[1])
     solver = SOLVERS[name]()
-    return replace(solver, noise=Maps(maps)) if isinstance(solver, Multistep) and maps is not None else solver
+    return solver.with_noise(Maps(maps)) if is_recordable(solver) and maps is not None else solver
 
 
 def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
@@ -109,13 +108,13 @@ def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]
 
 
 def _fits(setting: Setting, grid: Grid, solver: Solver, trajectory: Tensor, maps: Tensor | None) -> bool:
-    recorded = [trajectory] if maps is None else [trajectory, maps]
+    states = [trajectory] if maps is None else [trajectory, maps]
     return (
         len(grid) == len(trajectory) >= 2
         and len(setting.prompts) == trajectory.shape[1]
         and solver.stochastic == (maps is not None)
         and (maps is None or maps.shape == trajectory[1:].shape)
-        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in recorded)
+        and all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in states)
     )
 
 

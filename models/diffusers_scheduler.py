@@ -23,7 +23,7 @@ from fastdiff.solvers.denoiser import Denoiser, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
 from fastdiff.solvers.grid import Grid, grid, time_uniform
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integrate import Solver, Step, steps_of
 from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, Level, LinearVP, Schedule
@@ -92,6 +92,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         self._levels: Grid = ()
         self._begin_index: int | None = None
         self._step_index: int | None = None
+        self._first = 0  # step of the run in which the memory begins
         self._memory: Any = None
 
     @classmethod
@@ -170,12 +171,14 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
             raise UsageError("a step of no run: call set_timesteps to begin one")
         index = self._run.position(timestep, self._following)
         if index != self._step_index:
-            self._memory = self._solver.init(self._levels[index:])
-        t, u = self._levels[index], self._levels[index + 1]
+            self._first, self._memory = index, self._solver.init(self._levels[index:])
+        total = len(self._levels) - 1 - self._first
+        step = Step(index - self._first, total, self._levels[index], self._levels[index + 1])
         x = sample.to(torch.promote_types(sample.dtype, torch.float32))
-        f = Told(self._trained.schedule, x, t, FROM[self._trained.predicts](model_output.to(x.dtype), x, t))
-        solver = replace(self._solver, noise=Drawn(generator)) if self._solver.stochastic else self._solver
-        x, self._memory = solver.step(f, x, t, u, self._memory)
+        estimate = FROM[self._trained.predicts](model_output.to(x.dtype), x, step.t)
+        f = Told(self._trained.schedule, x, step.t, estimate)
+        solver = self._solver.with_noise(Drawn(generator)) if self._solver.stochastic else self._solver
+        x, self._memory = solver.step(f, x, step, self._memory)
         self._step_index = index + 1
         return SchedulerOutput(prev_sample=x.to(sample.dtype)) if return_dict else (x.to(sample.dtype),)
 
@@ -264,9 +267,9 @@ def _asks_about_its_state(solver: Solver) -> bool:
     levels = grid(time_uniform, schedule, 4)
     memory = solver.init(levels)
     try:
-        for t, u in pairwise(levels):
-            f: Denoiser = Told(schedule, x, t, Estimate(x, x))
-            x, memory = solver.step(f, x, t, u, memory)
+        for step in steps_of(levels):
+            f: Denoiser = Told(schedule, x, step.t, Estimate(x, x))
+            x, memory = solver.step(f, x, step, memory)
     except UsageError:
         return False
     return True

@@ -14,7 +14,7 @@ from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integrate import Solver, Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
@@ -44,7 +44,6 @@ class Memory(NamedTuple, Generic[S]):
     """What a run carries."""
 
     inner: S
-    done: int = 0
     before: Stride | None = None
 
 
@@ -81,16 +80,16 @@ class Corrected(Around[S]):
         check_grid(type(self).__name__, len(self.numbers), grid)
         return Memory(self.inner.init(grid))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
-        now, after = self.stride(f, x, t, u, state)
-        return self.end(now, state.before, self.numbers[state.done]), after
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
+        now, after = self.stride(f, x, step, state)
+        return self.end(now, state.before, self.numbers[step.index]), after
 
-    def stride(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Stride, Memory[S]]:
+    def stride(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[Stride, Memory[S]]:
         """The uncorrected step, and the memory after it."""
         listener = Listener(f, [])
-        end, inner = self.inner.step(listener, x, t, u, state.inner)
-        now = Stride(t, u, x, end, tuple(listener.heard))
-        return now, Memory(inner, state.done + 1, now)
+        end, inner = self.inner.step(listener, x, step, state.inner)
+        now = Stride(step.t, step.u, x, end, tuple(listener.heard))
+        return now, Memory(inner, now)
 
     def end(self, now: Stride, before: Stride | None, numbers: Sequence[Number]) -> Tensor:
         """The end (B, ...) of a step, corrected with these numbers."""

@@ -20,6 +20,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.unipc import Arrival, UniPC
 
@@ -30,7 +31,6 @@ class Memory(NamedTuple):
     """What a run carries."""
 
     inner: unipc.Memory
-    done: int = 0
     times: tuple[float, ...] = ()  # of the estimates, newest first
     estimates: tuple[Estimate, ...] = ()  # as the steps used them
 
@@ -58,21 +58,21 @@ class DC(Around[unipc.Memory]):
         check_grid(type(self).__name__, len(self.ratios), grid)
         return Memory(self.inner.init(grid))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        return self.leave(self.arrive(f, x, t, state), t, u, state, self.ratios[state.done])
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        return self.leave(self.arrive(f, x, step.t, state), step, state, self.ratios[step.index])
 
     def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
         """The call at t, and the correction of the step that led there."""
         return self.inner.arrive(f, x, t, state.inner)
 
-    def leave(self, arrival: Arrival, t: Level, u: Level, state: Memory, ratio: Number) -> tuple[Tensor, Memory]:
-        """The predicted state (B, ...) at u, with this ratio."""
-        times = (t.t, *state.times)[:POINTS]
+    def leave(self, arrival: Arrival, step: Step, state: Memory, ratio: Number) -> tuple[Tensor, Memory]:
+        """The predicted state (B, ...) at the end of the step, with this ratio."""
+        times = (step.t.t, *state.times)[:POINTS]
         estimates = (arrival.estimate, *state.estimates)[:POINTS]
         if len(times) == POINTS:
             estimates = (interpolated(estimates, times, ratio * times[0] + (1 - ratio) * times[1]), *estimates[1:])
-        x, inner = self.inner.leave(Arrival(arrival.x, estimates[0]), t, u, state.inner)
-        return x, Memory(inner, state.done + 1, times, estimates)
+        x, inner = self.inner.leave(Arrival(arrival.x, estimates[0]), step, state.inner)
+        return x, Memory(inner, times, estimates)
 
 
 def interpolated(estimates: Sequence[Estimate], times: Sequence[float], time: Number) -> Estimate:

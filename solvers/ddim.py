@@ -11,6 +11,7 @@ from torch import Tensor
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 
@@ -31,5 +32,5 @@ class DDIM:
     def init(self, grid: Grid) -> None:
         return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
-        return remix(f(x, t), u), None
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
+        return remix(f(x, step.t), step.u), None

@@ -18,14 +18,8 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
-
-
-class Memory(NamedTuple):
-    """What a run carries."""
-
-    done: int = 0
-    heard: Tensor | None = None  # (B, ...) clean estimate of the last call
 
 
 class Half(NamedTuple):
@@ -61,23 +55,25 @@ class HeunDODE:
     def tensors(self) -> dict[str, Tensor]:
         return {"numbers": stored(self.numbers)}
 
-    def init(self, grid: Grid) -> Memory:
+    def init(self, grid: Grid) -> Tensor | None:
         check_grid(type(self).__name__, len(self.numbers), grid)
-        return Memory()
+        return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        first, second = self.numbers[state.done]
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`state` is the clean estimate (B, ...) of the last call."""
+        t, u = step.t, step.u
+        first, second = self.numbers[step.index]
         euler = self.predict(f, x, t, u, state)
         x = euler.corrected(first)
         if isinf(u.lam - t.lam):
-            return x, Memory(state.done + 1, euler.estimate.x0)
+            return x, euler.estimate.x0
         trapezoid = self.correct(f, euler, x, t, u)
-        return trapezoid.corrected(second), Memory(state.done + 1, trapezoid.estimate.x0)
+        return trapezoid.corrected(second), trapezoid.estimate.x0
 
-    def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> Half:
+    def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Tensor | None) -> Half:
         """Euler's half, from x (B, ...) at t."""
         estimate = f(x, t)
-        change = None if state.heard is None else reach(t, u) * (estimate.x0 - state.heard)
+        change = None if state is None else reach(t, u) * (estimate.x0 - state)
         return Half(remix(estimate, u), estimate, change)
 
     def correct(self, f: Denoiser, euler: Half, x: Tensor, t: Level, u: Level) -> Half:

@@ -18,6 +18,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import Known, positions
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.unipc import Memory, Origin
 from fastdiff.solvers.v3_statistics import Statistics, integrals
@@ -58,23 +59,24 @@ class DPMv3:
             raise UsageError(
                 f"a grid with lam from {min(lams):.4f} to {max(lams):.4f}: the statistics cover {low:.4f} to {high:.4f}"
             )
-        return Memory(len(grid) - 1)
+        return Memory()
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        t, u = step.t, step.u
         if not _fit(self.statistics.shape, x.shape[1:]):
             raise UsageError(f"states of {tuple(x.shape[1:])}: these statistics are of {tuple(self.statistics.shape)}")
         estimate = f(x, t)
         if isinf(t.lam):
-            return remix(estimate, u), Memory(state.left - 1)
+            return remix(estimate, u), Memory()
         arrived = Known(t.lam, self._remainder(estimate, x, t))
         if state.origin is not None:
             x = self._corrected(x, t, state.origin, state.history, arrived)
         history = (arrived, *state.history)[: self.order]
         if isinf(u.lam):
-            return remix(estimate, u), Memory(state.left - 1, history)
-        used = history[: state.left] if self.lower_final else history
+            return remix(estimate, u), Memory(history)
+        used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return self._through(used, x, t, u, self.p_pseudo), Memory(state.left - 1, history, origin)
+        return self._through(used, x, t, u, self.p_pseudo), Memory(history, origin)
 
     def _remainder(self, estimate: Estimate, x: Tensor, t: Level) -> Tensor:
         """f (B, ...). A correction of x leaves it as it is: it moves the noise estimate along with x."""

@@ -3,15 +3,15 @@
 The noise has the variance of DDPM's posterior (Ho et al. 2020, arXiv 2006.11239, eq. 7), as in the k-diffusion sampler.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
-from fastdiff.solvers.schedule import Level
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ class EulerAncestral:
     one_step = True
     stochastic = True
 
-    def init(self, grid: Grid) -> int:
-        return 0
+    def with_noise(self, noise: NoiseSource) -> "EulerAncestral":
+        return replace(self, noise=noise)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: int) -> tuple[Tensor, int]:
-        """`state` counts the steps done."""
+    def init(self, grid: Grid) -> None:
+        return None
+
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
+        t, u = step.t, step.u
         estimate = f(x, t)
         down = u.sigma * (u.kappa / t.kappa)
         up = sqrt(max(u.sigma**2 - down**2, 0.0))
         mean = estimate.x0 * u.alpha + estimate.eps * down
-        return mean + up * self.noise(x, state + 1), state + 1
+        return mean + up * self.noise(x, step.index + 1), None

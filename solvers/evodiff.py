@@ -20,6 +20,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 MANY = 20  # steps, above which the second move of a step has another length
@@ -29,7 +30,6 @@ class Memory(NamedTuple):
     """What a run carries."""
 
     grid: Grid  # its levels with noise
-    done: int = 0
     previous: Tensor | None = None  # (B, ...) estimate of x0 at the level before
     ahead: Tensor | None = None  # (B, ...) estimate of x0 at this level, from looking ahead
 
@@ -48,28 +48,29 @@ class EVODiff:
             raise UsageError("EVODiff over rising noise: it only samples and cannot invert")
         return Memory(tuple(level for level in grid if level.sigma > 0))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        grid, done, previous, ahead = state
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        t, u = step.t, step.u
+        grid, previous, ahead = state
         if isinf(u.lam - t.lam):
-            return remix(f(x, t), u), Memory(grid, done + 1)
+            return remix(f(x, t), u), Memory(grid)
         here = f(x, t).x0 if ahead is None else ahead
         base = remix(from_x0(here, x, t), u)
         if previous is None:
-            return base, Memory(grid, done + 1, here)
-        if done + 1 == len(grid) - 1:
-            return _rescaled(base, here - _kept(t, u) * previous, t, u), Memory(grid, done + 1)
-        moved, there = _corrected(f, base, here, previous, grid, done)
-        return moved, Memory(grid, done + 1, here, there)
+            return base, Memory(grid, here)
+        if u == grid[-1]:
+            return _rescaled(base, here - _kept(t, u) * previous, t, u), Memory(grid)
+        moved, there = _corrected(f, base, here, previous, grid, step.index)
+        return moved, Memory(grid, here, there)
 
 
 def _corrected(
-    f: Denoiser, base: Tensor, here: Tensor, previous: Tensor, grid: Grid, done: int
+    f: Denoiser, base: Tensor, here: Tensor, previous: Tensor, grid: Grid, index: int
 ) -> tuple[Tensor, Tensor]:
-    """The state (B, ...) at the end of step `done`, and the estimate of x0 there from looking ahead.
+    """The state (B, ...) at the end of step `index`, and the estimate of x0 there from looking ahead.
 
     base: where a step of first order ends; here, previous: estimates at the step's beginning and at the level before.
     """
-    s, t, u = grid[done - 1 : done + 2]
+    s, t, u = grid[index - 1 : index + 2]
     stride = 1 - u.kappa / t.kappa
     pace = (t.lam - s.lam) / (u.lam - t.lam)
     trust = (1 - ((u.kappa + grid[-1].kappa) / (grid[0].kappa + grid[-1].kappa)) ** 2) / 2

@@ -9,7 +9,7 @@ from torch import Tensor
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.integrate import Step
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Heun:
     def init(self, grid: Grid) -> None:
         return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
+        t, u = step.t, step.u
         first = f(x, t)
         euler = remix(first, u)
         if isinf(u.lam - t.lam):

@@ -3,16 +3,37 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
 
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run: where it stands, and which levels it leads from and to."""
+
+    index: int  # from 0
+    total: int  # steps of the run
+    t: Level  # where it starts
+    u: Level  # where it ends
+
+    @property
+    def left(self) -> int:
+        """Steps to go, this one included."""
+        return self.total - self.index
+
+    @property
+    def reverse(self) -> "Step":
+        """The step of the opposite run that leads from u to t."""
+        return Step(self.left - 1, self.total, self.u, self.t)
 
 
 class Solver(Protocol[S]):
@@ -31,19 +52,50 @@ class Solver(Protocol[S]):
         """The memory before the first step of a run over this grid."""
         ...
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: S) -> tuple[Tensor, S]:
-        """Move x (B, ...) from level t to level u."""
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        """Move x (B, ...) from level step.t to level step.u."""
         ...
+
+
+class StochasticSolver(Solver[S], Protocol[S]):
+    """A solver whose noise can be chosen."""
+
+    def with_noise(self, noise: NoiseSource) -> Self:
+        """The same solver with this noise: called with the state and the number of the step, from 1."""
+        ...
+
+
+class Transition(NamedTuple, Generic[S]):
+    """A step before its noise: the state at the end is N(mean, deviation^2)."""
+
+    mean: Tensor  # (B, ...)
+    deviation: float
+    state: S  # the memory after the step
+
+
+@runtime_checkable
+class RecordableSolver(StochasticSolver[S], Protocol[S]):
+    """A solver whose steps are a transition and independent noise, which inversion can record."""
+
+    @property
+    def noise(self) -> NoiseSource | None: ...  # None: the solver is deterministic as it is
+
+    def transition(self, f: Denoiser, x: Tensor, step: Step, state: S) -> Transition[S]:
+        """The step before its noise. The memory after it does not depend on the noise."""
+        ...
+
+
+def is_recordable(solver: Solver) -> TypeGuard[RecordableSolver]:
+    """Whether the solver adds noise that an inversion can record."""
+    return solver.stochastic and isinstance(solver, RecordableSolver)
 
 
 @dataclass(frozen=True)
 class Progress:
     """What a watcher sees after each step."""
 
-    index: int  # of the step, from 0
-    steps: int  # in the whole run
-    level: Level  # reached
-    x: Tensor  # (B, ...) state at that level
+    step: Step
+    x: Tensor  # (B, ...) state at its end
 
 
 @dataclass(frozen=True)
@@ -60,13 +112,15 @@ def integrate(
     x: Tensor,
     grid: Sequence[Level],
     *,
+    first: int = 0,
+    last: int | None = None,
     state: S | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> Trajectory[S]:
-    """Carry x (B, ...) from the first level of the grid to the last.
+    """Carry x (B, ...) from the first level of the grid to the last, or from level `first` to level `last` of it.
 
-    x keeps its dtype and device. `state` resumes a run that ended on the grid's first level. `watch` is called after
-    each step; what it raises ends the run.
+    x keeps its dtype and device. `state` is the memory with which a run reached level `first`, and resumes it. `watch`
+    is called after each step; what it raises ends the run.
 
     Raises UsageError for a grid that is not strictly monotone, starts at sigma 0, or rises under a stochastic solver.
     """
@@ -74,11 +128,16 @@ def integrate(
     _check(levels, solver)
     f = f.fresh()
     state = solver.init(levels) if state is None else state
-    for index, (t, u) in enumerate(pairwise(levels)):
-        x, state = solver.step(f, x, t, u, state)
+    for step in steps_of(levels)[first:last]:
+        x, state = solver.step(f, x, step, state)
         if watch:
-            watch(Progress(index, len(levels) - 1, u, x))
+            watch(Progress(step, x))
     return Trajectory(x, state)
+
+
+def steps_of(grid: Grid) -> list[Step]:
+    """The steps of a run over the whole grid."""
+    return [Step(index, len(grid) - 1, t, u) for index, (t, u) in enumerate(pairwise(grid))]
 
 
 def _check(levels: Grid, solver: Solver) -> None:

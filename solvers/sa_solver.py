@@ -3,7 +3,7 @@
 As in UniPC, a corrector repeats a step once the value at its end is known, and costs no call. It adds the same noise.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, isinf
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import Known, Slope, diffusion, half, through
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
 from fastdiff.solvers.schedule import Level
 
@@ -30,8 +31,6 @@ class Origin(NamedTuple):
 class Memory(NamedTuple):
     """What a run carries."""
 
-    steps: int  # of the run
-    done: int = 0
     history: tuple[Known, ...] = ()  # newest first
     origin: Origin | None = None
 
@@ -69,11 +68,14 @@ class SASolver:
     def stochastic(self) -> bool:
         return self.tau > 0
 
-    def init(self, grid: Grid) -> Memory:
-        return Memory(len(grid) - 1)
+    def with_noise(self, noise: NoiseSource) -> "SASolver":
+        return replace(self, noise=noise)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        form, left, done = diffusion(self.tau), state.steps - state.done, state.done + 1
+    def init(self, grid: Grid) -> Memory:
+        return Memory()
+
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        form, t, u = diffusion(self.tau), step.t, step.u
         estimate = f(x, t)
         arrived = Known(t.lam, form.view(estimate))
         if state.origin is not None:
@@ -81,11 +83,11 @@ class SASolver:
             x = through(form, before, level, t, (*known, arrived), self.slope) + added
         history = (arrived, *state.history)[: max(self.predictor, self.corrector - 1)]
         ends = isinf(u.lam - t.lam)
-        after = Memory(state.steps, done, history if isfinite(t.lam) else ())
+        after = Memory(history if isfinite(t.lam) else ())
         if ends and not (self.tau and u.sigma):
             return remix(estimate, u), after
-        used = history[:left] if self.lower_final else history
-        added = form.frame(t, u).noise * self.noise(x, done) if self.tau else 0.0
+        used = history[: step.left] if self.lower_final else history
+        added = form.frame(t, u).noise * self.noise(x, step.index + 1) if self.tau else 0.0
         if self.corrector and not ends:
             after = after._replace(origin=Origin(x, t, used[: self.corrector - 1], added))
         return through(form, x, t, u, used[: self.predictor], self.slope) + added, after

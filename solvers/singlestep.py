@@ -17,6 +17,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, taylor, through
 from fastdiff.solvers.grid import Grid, Spacing
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level, Schedule
 
 
@@ -65,7 +66,8 @@ class Singlestep:
     def init(self, grid: Grid) -> Memory:
         return Memory(budget(len(grid) - 1, self.order, self.lower_final))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        t, u = step.t, step.u
         order, *later = state.budget
         estimate = f(x, t)
         begun = state.begun or Begun(x, t)

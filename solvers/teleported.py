@@ -1,7 +1,7 @@
 """Analytical teleportation in front of any solver: the first steps of a run follow a Gaussian and take no call."""
 
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -9,16 +9,10 @@ from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
-
-
-class Memory(NamedTuple, Generic[S]):
-    """What a run carries."""
-
-    inner: S
-    done: int = 0
 
 
 class Carrier(Protocol):
@@ -39,15 +33,15 @@ class Teleported(Around[S]):
     teleport: Carrier
     skip: int
 
-    def init(self, grid: Grid) -> Memory[S]:
+    def init(self, grid: Grid) -> S:
         if grid[0].lam > grid[-1].lam:
             raise UsageError("teleportation from little noise to more: it stands for the noisy end of sampling")
         if not 0 <= self.skip < len(grid) - 1:
             raise UsageError(f"{self.skip} of {len(grid) - 1} steps teleported: one or more must be left")
-        return Memory(self.inner.init(grid[self.skip :]))
+        return self.inner.init(grid[self.skip :])
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
-        if state.done >= self.skip:
-            x, inner = self.inner.step(f, x, t, u, state.inner)
-            return x, Memory(inner, state.done + 1)
-        return self.teleport.carry(x, t, u), Memory(state.inner, state.done + 1)
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        if step.index < self.skip:
+            return self.teleport.carry(x, step.t, step.u), state
+        rest = replace(step, index=step.index - self.skip, total=step.total - self.skip)
+        return self.inner.step(f, x, rest, state)

@@ -17,6 +17,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, through
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 
@@ -38,7 +39,6 @@ class Origin(NamedTuple):
 class Memory(NamedTuple):
     """What a run carries."""
 
-    left: int  # steps to go
     history: tuple[Known, ...] = ()  # newest first
     origin: Origin | None = None
 
@@ -65,10 +65,10 @@ class UniPC:
             raise UsageError(f"UniPC of order {self.order}: give 1 or more")
 
     def init(self, grid: Grid) -> Memory:
-        return Memory(len(grid) - 1)
+        return Memory()
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        return self.leave(self.arrive(f, x, t, state), t, u, state)
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        return self.leave(self.arrive(f, x, step.t, state), step, state)
 
     def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
         """The call at t, and the correction of the step that led there."""
@@ -78,12 +78,13 @@ class UniPC:
         used = (*state.history[: state.origin.order], Known(t.lam, self.form.view(estimate)))
         return Arrival(through(self.form, state.origin.x, state.origin.level, t, used, self.slope), estimate)
 
-    def leave(self, arrival: Arrival, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        """The predicted state (B, ...) at u, from what is known at t."""
+    def leave(self, arrival: Arrival, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        """The predicted state (B, ...) at the end of the step, from what is known at its beginning."""
         x, estimate = arrival
+        t, u = step.t, step.u
         history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
         if isinf(u.lam - t.lam):
-            return remix(estimate, u), Memory(state.left - 1, history if isfinite(t.lam) else ())
-        used = history[: state.left] if self.lower_final else history
+            return remix(estimate, u), Memory(history if isfinite(t.lam) else ())
+        used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return through(self.form, x, t, u, used, self.slope), Memory(state.left - 1, history, origin)
+        return through(self.form, x, t, u, used, self.slope), Memory(history, origin)

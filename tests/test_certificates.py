@@ -59,7 +59,8 @@ class Broken(DDIM):
     fault: str = ""
     past: list[Any] = field(default_factory=list)
 
-    def step(self, f: Any, x: Any, t: Any, u: Any, state: None) -> Any:
+    def step(self, f: Any, x: Any, step: Any, state: None) -> Any:
+        t, u = step.t, step.u
         if self.fault == "finite" and u.sigma == 0:
             x = x / u.sigma
         if self.fault == "calls":
@@ -72,7 +73,7 @@ class Broken(DDIM):
         if self.fault == "gradient":
             estimate = f(x, t)
             f = Said(f.schedule, Estimate(estimate.x0.detach(), estimate.eps))
-        x, _ = super().step(f, x, t, u, state)
+        x, _ = super().step(f, x, step, state)
         if self.fault == "round trip":
             x = x + 1e-3
         return x.round(decimals=3) if self.fault == "exact inverse" else x, None
@@ -100,8 +101,8 @@ def test_a_certificate_fails_where_its_promise_is_broken(kind: str) -> None:
 
 def test_a_division_by_zero_is_not_finite() -> None:
     class Divides(DDIM):
-        def step(self, f: Any, x: Any, t: Any, u: Any, state: None) -> Any:
-            return super().step(f, x * (u.sigma / u.sigma), t, u, state)
+        def step(self, f: Any, x: Any, step: Any, state: None) -> Any:
+            return super().step(f, x * (step.u.sigma / step.u.sigma), step, state)
 
     verdict = CERTIFICATES["finite"](Candidate(Divides, 1))
     assert verdict.passed is False and not verdict.measured.startswith("0 ")

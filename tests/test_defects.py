@@ -16,7 +16,7 @@ from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DIFFUSION
 from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integrate import integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
@@ -64,7 +64,7 @@ def test_inversion_of_a_flow_model_adds_noise():
     levels = grid(time_uniform, f.schedule, 50)
     seen = []
     integrate(f, dpmpp_2m(), state(4), levels[::-1], watch=seen.append)
-    sigmas = [progress.level.sigma for progress in seen]
+    sigmas = [progress.step.u.sigma for progress in seen]
     assert sigmas == sorted(sigmas) and sigmas[-1] > 0.999
     assert invert(f, state(4), grid(log_snr, f.schedule, 50), Reversed(dpmpp_2m())).residual.max() < 1e-2
 
@@ -95,8 +95,8 @@ def test_two_interleaved_runs_share_a_solver(name):
     solver, levels = SOLVERS[name](), grid(log_snr, F.schedule, 5)
     alone = integrate(F, solver, state(3), levels).x
     states = [(state(3), solver.init(levels)), (state(3), solver.init(levels))]
-    for t, u in pairwise(levels):
-        states = [solver.step(F, x, t, u, memory) for x, memory in states]
+    for step in steps_of(levels):
+        states = [solver.step(F, x, step, memory) for x, memory in states]
     assert all(torch.equal(x, alone) for x, _ in states)
 
 

@@ -17,7 +17,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.exponential import NOISE, taylor
 from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integrate import integrate, steps_of
 from fastdiff.solvers.ipndm import ipndm
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import EDM, Level, LinearVP, Schedule
@@ -53,7 +53,7 @@ def last_stride(solver, f, levels):
     """What the last step adds to x / alpha, once the history is full."""
     seen = []
     integrate(f, solver, start(), levels, watch=seen.append)
-    before, after = (p.x.item() / p.level.alpha for p in seen[-2:])
+    before, after = (p.x.item() / p.step.u.alpha for p in seen[-2:])
     return after - before
 
 
@@ -118,9 +118,9 @@ def test_ipndm_reaches_its_order_over_equal_strides_once_it_has_its_values(order
         solver, levels = ipndm(order, lower_final=False), grid(time_uniform, f.schedule, steps)[::direction]
         states = [f.carry(random_state(4), levels[0], level) for level in levels]
         memory = solver.init(levels)
-        for x, t, u in zip(states[:3], levels, levels[1:], strict=False):
-            _, memory = solver.step(f, x, t, u, memory)
-        return (integrate(f, solver, states[3], levels[3:], state=memory).x - states[-1]).abs().max().item()
+        for x, step in zip(states[:3], steps_of(levels), strict=False):
+            _, memory = solver.step(f, x, step, memory)
+        return (integrate(f, solver, states[3], levels, first=3, state=memory).x - states[-1]).abs().max().item()
 
     assert log2(error(160) / error(320)) == pytest.approx(order, abs=0.2)
 

@@ -235,8 +235,8 @@ def test_one_call_a_step_and_gradients():
 
 def test_two_half_runs_with_carried_state_equal_one_run():
     solver, levels, x = DPMv3(of_mixture(480)), grid(log_snr, SCHEDULE, 8), random_state(3)
-    first = integrate(MIXTURE, solver, x, levels[:4], state=solver.init(levels))
-    second = integrate(MIXTURE, solver, first.x, levels[3:], state=first.state)
+    first = integrate(MIXTURE, solver, x, levels, last=3)
+    second = integrate(MIXTURE, solver, first.x, levels, first=3, state=first.state)
     assert torch.equal(second.x, integrate(MIXTURE, solver, x, levels).x)
 
 

@@ -82,8 +82,8 @@ def test_grids_of_another_direction_or_length_are_refused(name):
 def test_two_half_runs_with_carried_state_equal_one_run(name):
     solver, x = made(name), random_state(3)
     whole = integrate(MIXTURE, solver, x, LEVELS).x
-    half = integrate(MIXTURE, solver, x, LEVELS[:4], state=solver.init(LEVELS))
-    assert torch.equal(integrate(MIXTURE, solver, half.x, LEVELS[3:], state=half.state).x, whole)
+    half = integrate(MIXTURE, solver, x, LEVELS, last=3)
+    assert torch.equal(integrate(MIXTURE, solver, half.x, LEVELS, first=3, state=half.state).x, whole)
     assert not solver.one_step
 
 

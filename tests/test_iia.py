@@ -1,7 +1,5 @@
 """IIA: the published toy, the identity behind the form around Heun's rule, and what a fit gains."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import grid, log_snr
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA, gradients
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integrate import Step, integrate, steps_of
 from fastdiff.solvers.unipc import UniPC
 from fastdiff.training.tuning import iia
 from fastdiff.training.tuning.teacher import between, finer
@@ -88,11 +86,11 @@ def test_identity_of_heun(schedule):
     """A step of Heun's rule is its two gradients, each once."""
     f, (t, u) = Mixture(SCHEDULES[schedule]), grid(log_snr, SCHEDULES[schedule], 6)[2:4]
     x = t.sigma * random_state(9)
-    now, _ = HeunIIA(Heun(), ()).stride(f, x, t, u, Memory(None))
+    now, _ = HeunIIA(Heun(), ()).stride(f, x, Step(0, 1, t, u), Memory(None))
     first, second = gradients(now)
     torch.testing.assert_close(
         x * (u.alpha / t.alpha) + u.alpha * (u.kappa - t.kappa) * (first + second),
-        Heun().step(f, x, t, u, None)[0],
+        Heun().step(f, x, Step(0, 1, t, u), None)[0],
         rtol=1e-12,
         atol=1e-12,
     )
@@ -112,10 +110,10 @@ def test_no_step_is_worse_than_a_plain_one(name, steps):
     (kind, inner), levels, x = FORMS[name], grid(log_snr, MIXTURE.schedule, steps), random_state(40)
     found = iia.fit(kind, [(MIXTURE, x)], levels, inner)
     state = found.init(levels)
-    for t, u in pairwise(levels):
-        now, _ = found.stride(MIXTURE, x, t, u, state)
-        fine = integrate(MIXTURE, inner, x, between(MIXTURE.schedule, t, u, 10)).x
-        x, state = found.step(MIXTURE, x, t, u, state)
+    for step in steps_of(levels):
+        now, _ = found.stride(MIXTURE, x, step, state)
+        fine = integrate(MIXTURE, inner, x, between(MIXTURE.schedule, step.t, step.u, 10)).x
+        x, state = found.step(MIXTURE, x, step, state)
         assert mean_square(x - fine) <= mean_square(now.end - fine) + 1e-15
 
 

@@ -29,7 +29,7 @@ from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.grid import grid, linspace, log_snr
 from fastdiff.solvers.guidance import Guided
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integrate import Step, integrate
 from fastdiff.solvers.noise import Noise
 
 EXACT = ["edit-friendly", "ledits", "o-belm"]  # for any network, to rounding
@@ -167,7 +167,7 @@ def test_ddim_inverse_is_one_sweep_of_the_implicit_equation():
     """Asked for the noise that the true state has there, its step is the exact inverse of DDIM's."""
     t, u = LINEAR_BETAS.level(0.2), LINEAR_BETAS.level(0.5)
     y = SMOOTH.sample(2)
-    clean, _ = DDIM().step(SMOOTH, y, u, t, None)
+    clean, _ = DDIM().step(SMOOTH, y, Step(0, 1, u, t), None)
 
     @dataclass(frozen=True)
     class Oracle:
@@ -175,7 +175,7 @@ def test_ddim_inverse_is_one_sweep_of_the_implicit_equation():
             assert level == u
             return SMOOTH(y, level)
 
-    torch.testing.assert_close(DDIMInverse().step(Oracle(), clean, t, u, None)[0], y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(DDIMInverse().step(Oracle(), clean, Step(0, 1, t, u), None)[0], y, rtol=0, atol=1e-12)
 
 
 def test_what_cannot_be_inverted_is_refused():

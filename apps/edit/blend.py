@@ -17,6 +17,7 @@ from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")
@@ -35,9 +36,9 @@ class Blended(Around[S]):
     def init(self, grid: Grid) -> S:
         return self.inner.init(grid)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: S) -> tuple[Tensor, S]:
-        x, state = self.inner.step(f, x, t, u, state)
-        return (torch.lerp(x[:1], x, self.mask().to(x)) if u.lam >= self.start.lam else x), state
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        x, state = self.inner.step(f, x, step, state)
+        return (torch.lerp(x[:1], x, self.mask().to(x)) if step.u.lam >= self.start.lam else x), state
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Editor:
         expected = cost(self._preset, self._options).calls
         inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.calls
-        sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
+        sampled = begun.edit.sample(inversion, lambda now: tick((done + now.step.index + 1) / (done + now.step.total)))
         return self.finish(begun, inversion, sampled, mask)
 
     def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:

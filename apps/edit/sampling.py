@@ -26,8 +26,7 @@ from fastdiff.models.backbone import Backbone, Focus, Prompts
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, time_part
-from fastdiff.solvers.integrate import Progress, Solver, integrate
-from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.integrate import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, Thinned
 from fastdiff.solvers.registry import SOLVERS
 
@@ -105,7 +104,7 @@ class Edit:
         f = Counted(self._denoiser(beside, self._focus(controller)))
 
         def told(now: Progress) -> None:
-            controller.begin_step(now.index + 1)
+            controller.begin_step(now.step.index + 1)
             watch(now)
 
         with controlled(self._transformer, controller):
@@ -211,7 +210,7 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
     way."""
     if preset.solver is not None:
         solver = SOLVERS[preset.solver]()
-        if isinstance(solver, Multistep) and solver.stochastic:
+        if is_recordable(solver):
             return EditFriendly(solver, noise)
         return Reversed(solver)
     inverter = INVERTERS[preset.inversion]()

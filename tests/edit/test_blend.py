@@ -36,7 +36,7 @@ def test_outside_is_the_source_from_the_start_on() -> None:
     integrate(MIXTURE, SOLVERS["ddim"](), X, LEVELS, watch=plain.append)
     for now, free in zip(states, plain, strict=True):
         assert torch.equal(now.x[0], free.x[0])
-        blended = now.level.lam >= LEVELS[3].lam
+        blended = now.step.u.lam >= LEVELS[3].lam
         assert torch.equal(now.x[1:, ..., 2:], free.x[1:, ..., 2:])
         assert torch.equal(now.x[1:, ..., :2], free.x[[0, 0] if blended else [1, 2]][..., :2])
 
@@ -82,7 +82,7 @@ def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
             solver,
             randoms(1, 4, 16, 16).expand(2, -1, -1, -1),
             levels,
-            watch=lambda now: controller.begin_step(now.index + 1),
+            watch=lambda now: controller.begin_step(now.step.index + 1),
         ).x
     outside = heard()[1].expand_as(target) == 0
     assert 0 < outside.float().mean() < 1

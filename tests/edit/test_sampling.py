@@ -70,7 +70,7 @@ def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: Backbone, i
     with torch.inference_mode():
         path = mine.invert()
         end = mine.sample(path, states.append)
-    assert all(torch.equal(now.x[:1], path.trajectory[now.index + 1]) for now in states) and len(states) == 6
+    assert all(torch.equal(now.x[:1], path.trajectory[now.step.index + 1]) for now in states) and len(states) == 6
     assert end.source is not None and torch.equal(end.source, mine.latents)
     assert off(end.latents, mine.latents) > 0.01
 
@@ -88,7 +88,7 @@ def test_exactly_the_steps_asked_for_are_run(backbone: Backbone, name: str, stre
     steps: list[Progress] = []
     mine = edit(backbone, short(name, steps=5, strength=strength))
     sampled(mine, steps.append)
-    assert len(steps) == 5 and steps[-1].level == backbone.trained.schedule.level(backbone.trained.schedule.end)
+    assert len(steps) == 5 and steps[-1].step.u == backbone.trained.schedule.level(backbone.trained.schedule.end)
     assert mine.grid[0].t == pytest.approx(strength, abs=1e-3)
 
 

@@ -6,7 +6,6 @@ is one number, so its least error is found between bounds without gradients; eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from fastdiff.solvers.dc import DC, POINTS, Memory
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.integrate import Step, steps_of
 from fastdiff.solvers.unipc import Arrival, UniPC
 from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, unwatched
 
@@ -30,17 +29,17 @@ class Run:
     arrival: Arrival
     state: Memory
 
-    def error(self, solver: DC, t: Level, u: Level, ratio: float) -> float:
-        """Squared distance to the target at u, after a step with this ratio."""
-        x, state = solver.leave(self.arrival, t, u, self.state, ratio)
-        if solver.inner.corrector and state.inner.left:
-            x = solver.arrive(self.f, x, u, state).x
-        return (x - self.targets[state.done]).double().square().sum().item()
+    def error(self, solver: DC, step: Step, ratio: float) -> float:
+        """Squared distance to the target at the end of the step, with this ratio."""
+        x, state = solver.leave(self.arrival, step, self.state, ratio)
+        if solver.inner.corrector and step.left > 1:
+            x = solver.arrive(self.f, x, step.u, state).x
+        return (x - self.targets[step.index + 1]).double().square().sum().item()
 
-    def moved(self, solver: DC, t: Level, u: Level, ratio: float) -> "Run":
-        """The run at u, the denoiser called there."""
-        x, state = solver.leave(self.arrival, t, u, self.state, ratio)
-        return replace(self, arrival=solver.arrive(self.f, x, u, state), state=state)
+    def moved(self, solver: DC, step: Step, ratio: float) -> "Run":
+        """The run at the end of the step, the denoiser called there."""
+        x, state = solver.leave(self.arrival, step, self.state, ratio)
+        return replace(self, arrival=solver.arrive(self.f, x, step.u, state), state=state)
 
 
 def fit(
@@ -55,19 +54,19 @@ def fit(
     start = solver.init(levels)
     runs = [Run(f, teacher(f, x), solver.arrive(f, x, levels[0], start), start) for f, x in batches]
     ratios: list[float] = []
-    for done, (t, u) in enumerate(pairwise(levels), start=1):
-        ratios.append(_best(solver, runs, t, u) if done >= POINTS else 1.0)
-        if done < steps:
-            runs = [run.moved(solver, t, u, ratios[-1]) for run in runs]
-        watch(done, steps)
+    for step in steps_of(levels):
+        ratios.append(_best(solver, runs, step) if step.index + 1 >= POINTS else 1.0)
+        if step.left > 1:
+            runs = [run.moved(solver, step, ratios[-1]) for run in runs]
+        watch(step.index + 1, steps)
     return replace(solver, ratios=tuple(ratios))
 
 
-def _best(solver: DC, runs: Sequence[Run], t: Level, u: Level) -> float:
+def _best(solver: DC, runs: Sequence[Run], step: Step) -> float:
     """The ratio of least error that a search between bounds finds, 1 where it finds none better."""
 
     def error(ratio: float) -> float:
-        return sum(run.error(solver, t, u, ratio) for run in runs)
+        return sum(run.error(solver, step, ratio) for run in runs)
 
     found = minimize_scalar(error, bounds=BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(found.x) if found.fun < error(1.0) else 1.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dode_heun import Half, HeunDODE, Memory
+from fastdiff.solvers.dode_heun import Half, HeunDODE
 from fastdiff.solvers.grid import Grid
 from fastdiff.training.tuning.dode import RIDGE
 from fastdiff.training.tuning.least_squares import least_squares
@@ -24,7 +24,7 @@ class Run(NamedTuple):
     f: Denoiser
     targets: Sequence[Tensor]  # of all levels
     x: Tensor  # (B, ...)
-    state: Memory = Memory()
+    state: Tensor | None = None  # clean estimate (B, ...) of the last call
 
 
 def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch = unwatched) -> HeunDODE:
@@ -44,10 +44,7 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch =
             halves = [solver.correct(run.f, half, x, t, u) for run, half, x in zip(runs, halves, ends, strict=True)]
             second = _number(halves, targets)
             ends = [half.corrected(second) for half in halves]
-        runs = [
-            run._replace(x=x, state=Memory(done, half.estimate.x0))
-            for run, half, x in zip(runs, halves, ends, strict=True)
-        ]
+        runs = [run._replace(x=x, state=half.estimate.x0) for run, half, x in zip(runs, halves, ends, strict=True)]
         numbers.append((first, second))
         watch(done, steps)
     return HeunDODE(tuple(numbers))

@@ -5,7 +5,6 @@ Of each step only sums over the batches are kept, in float64, so a set may be as
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -15,6 +14,7 @@ from fastdiff.solvers.corrected import Corrected, Memory, Stride
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.integrate import steps_of
 from fastdiff.training.tuning.teacher import Batch, Teacher, Watch
 
 C = TypeVar("C", bound=Corrected)
@@ -50,8 +50,9 @@ def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, rid
     solver = replace(solver, numbers=((0.0,) * solver.count,) * steps)
     numbers: list[tuple[float, ...]] = []
     runs = [Run(f, targets(f, x), x, solver.init(levels)) for f, x in batches]
-    for done, (t, u) in enumerate(pairwise(levels), start=1):
-        strides = [solver.stride(run.f, run.x, t, u, run.state) for run in runs]
+    for step in steps_of(levels):
+        done = step.index + 1
+        strides = [solver.stride(run.f, run.x, step, run.state) for run in runs]
         equations = (
             (solver.directions(now, run.state.before), run.target(done, now) - now.end)
             for run, (now, _) in zip(runs, strides, strict=True)

@@ -42,7 +42,7 @@ def finer(levels: Grid, solver: Solver, parts: int) -> Teacher:
         visited = [x]
 
         def keep(now: Progress) -> None:
-            if now.level == levels[len(visited)]:
+            if now.step.u == levels[len(visited)]:
                 visited.append(now.x)
 
         integrate(f, solver, x, grid, watch=keep)
