@@ -11,7 +11,7 @@ from fastdiff.cli.progress import shown
 from fastdiff.cli.subject import opened, subject_options
 
 if TYPE_CHECKING:
-    from fastdiff.training.tuning.search import Ranked
+    from fastdiff.apps.tuning.search import Ranked
 
 
 @click.command(cls=Command)
@@ -40,9 +40,9 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
+    from fastdiff.apps.tuning.measure import REFERENCE, reference_recipe
+    from fastdiff.apps.tuning.search import Search, write
     from fastdiff.models.subject import RESTORERS
-    from fastdiff.training.tuning.measure import REFERENCE, reference_recipe
-    from fastdiff.training.tuning.search import Search, write
 
     search = Search(opened(model, **chosen), calls, samples, seed)
     subject = search.subject

@@ -10,7 +10,7 @@ from fastdiff.solvers.names import check_name
 
 if TYPE_CHECKING:
     from fastdiff.solvers.certificates import Problem
-    from fastdiff.solvers.integrate import Solver
+    from fastdiff.solvers.integration import Solver
 
 SOME_FAILED = 4
 STEPS = 4  # of a run of a network
@@ -118,7 +118,7 @@ def _problem(model: str) -> "Problem":
     from fastdiff.apps.device import place
     from fastdiff.models.subject import subject
     from fastdiff.solvers.certificates import Problem
-    from fastdiff.solvers.grid import grid, time_uniform
+    from fastdiff.solvers.grids import grid, time_uniform
 
     told = subject(model, device=place("auto", "float32")[0])
     with torch.inference_mode():

@@ -13,7 +13,7 @@ from fastdiff.cli.subject import opened, subject_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastdiff.training.tuning.tune import Result
+    from fastdiff.apps.tuning.tune import Result
 
 
 @click.command(cls=Command)
@@ -68,7 +68,7 @@ def command(
       fastdiff tune scenes --solver dc --guidance 4.5 --nfe 5,6,8,10
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
     """
-    from fastdiff.training.tuning.tune import Tuning, run
+    from fastdiff.apps.tuning.tune import Tuning, run
 
     subject = opened(model, **chosen)
     target = out or Path(f"{Path(model).stem}-{solver}.safetensors")

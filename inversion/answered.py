@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.schedule import Level
 
 

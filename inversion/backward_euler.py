@@ -13,15 +13,15 @@ from torch import Tensor
 from fastdiff.inversion.anderson import Anderson
 from fastdiff.inversion.answered import Answered
 from fastdiff.inversion.fixed_point import Misses, shortfall, solved_path
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.inversion.reversed import climb
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import Known
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step, integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step, integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Level
 

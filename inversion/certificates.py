@@ -9,7 +9,7 @@ from torch import Tensor
 from fastdiff.inversion.anderson import Anderson
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import Inverter, invert
+from fastdiff.inversion.inversion import Inverter, invert
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.about import ABOUT
 from fastdiff.solvers.certificates import (
@@ -32,9 +32,9 @@ from fastdiff.solvers.certificates import (
 )
 from fastdiff.solvers.closed_form import MIXTURE, Gaussian
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid, grid, time_part
+from fastdiff.solvers.grids import Grid, grid, time_part
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import Solver, integrate, is_recordable
+from fastdiff.solvers.integration import Solver, integrate, is_recordable
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import LinearVP
 

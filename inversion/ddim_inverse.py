@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.inversion.reversed import climb
 from fastdiff.solvers.ddim import DDIM, remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import from_eps
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 
 
 @dataclass(frozen=True)

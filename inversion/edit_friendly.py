@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.answered import asked_ahead
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.inversion.rows import repeated
 from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import RecordableSolver, Solver, Step, integrate, is_recordable
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import RecordableSolver, Solver, Step, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
 
 ROWS = 8  # states in one call of a network: more are hardly faster, and take more memory
 

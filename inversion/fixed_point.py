@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.anderson import Anderson
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.inversion.reversed import climb
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, Step
 
 S = TypeVar("S")
 Misses = tuple[Tensor, ...]  # (B,) for each step done, from the picture up

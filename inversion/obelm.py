@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.inversion.reversed import climb
 from fastdiff.inversion.rows import repeated
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 
 S = TypeVar("S")
 

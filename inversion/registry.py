@@ -6,7 +6,7 @@ from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.ddim_inverse import DDIMInverse
 from fastdiff.inversion.edit_friendly import EditFriendly, ledits
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import Inverter
+from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.inversion.reversed import Reversed
 

@@ -6,12 +6,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.invert import Path
+from fastdiff.inversion.inversion import Path
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, integrate
 
 S = TypeVar("S")
 

@@ -16,11 +16,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fastdiff.inversion.edit_friendly import Maps, recorded
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, is_recordable
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, is_recordable
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Level, Schedule

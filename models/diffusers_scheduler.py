@@ -22,8 +22,8 @@ from fastdiff.models.timesteps import Timesteps
 from fastdiff.solvers.denoiser import Denoiser, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import Grid, grid, time_uniform
-from fastdiff.solvers.integrate import Solver, Step, steps_of
+from fastdiff.solvers.grids import Grid, grid, time_uniform
+from fastdiff.solvers.integration import Solver, Step, steps_of
 from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, Level, LinearVP, Schedule

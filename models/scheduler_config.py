@@ -12,7 +12,7 @@ import numpy as np
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
-from fastdiff.solvers.grid import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.grids import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule
 from fastdiff.solvers.shared_time import SharedLabels
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integration import Solver
 
 S = TypeVar("S")
 

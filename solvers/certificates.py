@@ -19,8 +19,8 @@ from torch import Tensor
 from fastdiff.solvers.closed_form import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian
 from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import Progress, Solver, integrate
+from fastdiff.solvers.grids import Grid, grid, log_snr, time_uniform
+from fastdiff.solvers.integration import Progress, Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Flow, LinearVP, Schedule
 from fastdiff.solvers.spacings import SPACINGS

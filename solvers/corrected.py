@@ -1,6 +1,6 @@
 """Solvers with a fitted correction: to the end of every step some known directions are added, each with its own number.
 
-A subclass names the directions; `fastdiff.training.tuning` fits the numbers.
+A subclass names the directions; `fastdiff.solvers.tuning` fits the numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")

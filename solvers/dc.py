@@ -2,7 +2,7 @@
 
 The corrector moves a state after the denoiser was called on it. Before each step, the newest estimate is therefore put
 where the polynomial in time through the last three estimates lies at ratio t_i + (1 - ratio) t_(i - 1); the step, its
-correction and all later steps see that one. One ratio a step, found by `fastdiff.training.tuning.dc`.
+correction and all later steps see that one. One ratio a step, found by `fastdiff.solvers.tuning.dc`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.unipc import Arrival, UniPC
 

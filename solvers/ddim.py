@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 
@@ -34,3 +34,12 @@ class DDIM:
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
         return remix(f(x, step.t), step.u), None
+
+
+Euler = DDIM
+"""Euler's rule in sigma / alpha (Karras et al. 2022, arXiv 2206.00364, algorithm 1 without its second order).
+
+d(x / alpha) / d(sigma / alpha) is the noise estimate itself, so one Euler step from t to u is
+x_u = alpha_u (x_t / alpha_t + (kappa_u - kappa_t) eps), which is alpha_u x0 + sigma_u eps: DDIM's update to the letter.
+On the straight paths of a flow, Euler's rule in time is the same again.
+"""

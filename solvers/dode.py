@@ -17,7 +17,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, eq=False)
 class DODE(Corrected[S]):
-    """One number a step, found by `fastdiff.training.tuning.dode`; the authors' own is this times `reach`."""
+    """One number a step, found by `fastdiff.solvers.tuning.dode`; the authors' own is this times `reach`."""
 
     count = 1
 

@@ -17,8 +17,8 @@ from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.fitted import Number, check_grid, restored, stored
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 
@@ -35,7 +35,7 @@ class Half(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HeunDODE:
-    """Two calls a step, one where a level has no noise or no signal; numbers from `fastdiff.training.tuning.dode_heun`.
+    """Two calls a step, one where a level has no noise or no signal; numbers from `fastdiff.solvers.tuning.dode_heun`.
 
     For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
     """

@@ -1,7 +1,7 @@
 """DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, algorithms 1 and 2): steps along what a network does on average.
 
 What the statistics predict of the remainder f is integrated as it stands. The rest of it, g, hardly varies along a run:
-a polynomial goes through its last values. `fastdiff.training.tuning.v3` estimates the statistics of a network.
+a polynomial goes through its last values. `fastdiff.solvers.tuning.v3` estimates the statistics of a network.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import Known, positions
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.unipc import Memory, Origin
 from fastdiff.solvers.v3_statistics import Statistics, integrals

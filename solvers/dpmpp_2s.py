@@ -8,8 +8,8 @@ from torch import Tensor
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.exponential import DATA, advance, midpoint, weights
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 
 
 @dataclass(frozen=True)

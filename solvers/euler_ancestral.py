@@ -9,8 +9,8 @@ from math import sqrt
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
 
 

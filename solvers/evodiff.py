@@ -19,8 +19,8 @@ from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 MANY = 20  # steps, above which the second move of a step has another length

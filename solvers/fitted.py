@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 
 Number = float | Tensor  # a tensor () where its gradient is asked for
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step, Transition
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step, Transition
 from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level, Schedule
 

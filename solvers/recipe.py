@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, grid
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.grids import Grid, grid
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Schedule

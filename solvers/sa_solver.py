@@ -13,8 +13,8 @@ from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import Known, Slope, diffusion, half, through
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
 from fastdiff.solvers.schedule import Level
 

@@ -16,8 +16,8 @@ from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, taylor, through
-from fastdiff.solvers.grid import Grid, Spacing
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid, Spacing
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level, Schedule
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")

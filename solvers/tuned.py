@@ -12,7 +12,7 @@ from fastdiff.solvers.dode_heun import HeunDODE
 from fastdiff.solvers.dpm_v3 import DPMv3
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.iia import IIA, HeunIIA
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.teleport import Teleport

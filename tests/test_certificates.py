@@ -15,10 +15,10 @@ from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inver
 from fastdiff.solvers.closed_form import SCHEDULES
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network, SingleLevel
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
+from fastdiff.solvers.dpm_solver import dpmpp_3m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import DIFFUSION
-from fastdiff.solvers.grid import grid, time_uniform
+from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 

@@ -8,13 +8,11 @@ from problems import DETERMINISTIC, MIXTURE, SCHEDULES, Gaussian, random_state, 
 
 from fastdiff.solvers.certificates import Candidate, order
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpm_2m import dpm_2m
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.exponential import DATA, NOISE, half, midpoint, moments, taylor, weights
-from fastdiff.solvers.grid import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP

@@ -9,11 +9,11 @@ from fastdiff.solvers.dc_cascade import Cascade
 from fastdiff.solvers.denoiser import Counted
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.exponential import NOISE, half
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.tuning import dc, dc_cascade
+from fastdiff.solvers.tuning.teacher import finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dc, dc_cascade
-from fastdiff.training.tuning.teacher import finer
 
 START = torch.linspace(-2, 2, 10, dtype=torch.float64)
 FINE = UniPC(3, lower_final=False)

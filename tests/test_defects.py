@@ -6,17 +6,16 @@ import pytest
 import torch
 from problems import SCHEDULES, Gaussian, Mixture
 
-from fastdiff.inversion.invert import invert
+from fastdiff.inversion.inversion import invert
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
+from fastdiff.solvers.dpm_solver import dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DIFFUSION
-from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate, steps_of
+from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS

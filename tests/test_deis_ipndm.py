@@ -10,15 +10,14 @@ import torch
 from diffusers import IPNDMScheduler
 from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture, random_state, start
 
+from fastdiff.solvers.adams_bashforth import deis, ipndm
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.deis import deis
 from fastdiff.solvers.denoiser import SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.exponential import NOISE, taylor
-from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate, steps_of
-from fastdiff.solvers.ipndm import ipndm
+from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import EDM, Level, LinearVP, Schedule
 from fastdiff.solvers.unipc import UniPC

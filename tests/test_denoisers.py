@@ -11,11 +11,11 @@ from fastdiff.inversion.answered import Answered, asked_ahead
 from fastdiff.solvers.corrected import Listener
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted, Network, SingleLevel
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.grid import grid, log_snr
+from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.guidance import Guided, Thresholded
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import LinearVP
 
 

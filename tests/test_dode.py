@@ -8,20 +8,20 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, Mixture, random_state
 
+from fastdiff.solvers.adams_bashforth import deis
 from fastdiff.solvers.corrected import reach
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.deis import deis
 from fastdiff.solvers.dode import DODE
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
+from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import EDM, Flow, LinearVP
+from fastdiff.solvers.tuning import dode, dode_heun
+from fastdiff.solvers.tuning.least_squares import least_squares
+from fastdiff.solvers.tuning.teacher import between, finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dode, dode_heun
-from fastdiff.training.tuning.least_squares import least_squares
-from fastdiff.training.tuning.teacher import between, finer
 
 INNER = {"ddim": DDIM(), "dpmpp-2m": dpmpp_2m(), "deis": deis(2)}
 FINE = UniPC(3, lower_final=False)

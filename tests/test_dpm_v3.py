@@ -9,17 +9,16 @@ from torch.func import jvp
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.dpm_solver import dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpm_v3 import DPMv3
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DATA, NOISE, taylor
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Flow, LinearVP
+from fastdiff.solvers.tuning import v3
 from fastdiff.solvers.v3_statistics import Statistics
-from fastdiff.training.tuning import v3
 
 SCHEDULE = LinearVP()
 

@@ -10,8 +10,8 @@ from fastdiff.solvers.denoiser import Counted, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
 from fastdiff.solvers.evodiff import EVODiff
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import EDM, Flow, from_kappa
 
 

@@ -9,17 +9,16 @@ import torch
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, SMOOTH, STIFF, Gaussian, start
 
 from fastdiff.inversion.edit_friendly import EditFriendly, ledits
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m, sde_dpmpp_1
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, linspace, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Flow
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1
 
 
 def maps(inversion):

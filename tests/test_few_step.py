@@ -4,8 +4,8 @@ import pytest
 from problems import SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.few_step import few_step
-from fastdiff.solvers.grid import grid
+from fastdiff.solvers.few_step_grids import few_step
+from fastdiff.solvers.grids import grid
 
 PUBLISHED = {  # steps: labels, sigma / alpha
     5: (

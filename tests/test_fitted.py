@@ -10,13 +10,13 @@ from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted
 from fastdiff.solvers.dode import DODE
 from fastdiff.solvers.dode_heun import HeunDODE
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import NOISE
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import Flow
 from fastdiff.solvers.unipc import UniPC
 

@@ -7,15 +7,15 @@ from problems import MIXTURE, SCHEDULES, Gaussian, Mixture, random_state
 
 from fastdiff.solvers.corrected import Memory
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
+from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA, gradients
-from fastdiff.solvers.integrate import Step, integrate, steps_of
+from fastdiff.solvers.integration import Step, integrate, steps_of
+from fastdiff.solvers.tuning import iia
+from fastdiff.solvers.tuning.teacher import between, finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import iia
-from fastdiff.training.tuning.teacher import between, finer
 
 FORMS = {
     "ddim": (IIA, DDIM()),

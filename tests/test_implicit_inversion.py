@@ -9,22 +9,19 @@ from problems import LINEAR_BETAS, MIXTURE, SCHEDULES, SMOOTH, STIFF, Gaussian, 
 from fastdiff.inversion.anderson import Anderson, anderson_step
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpm_2m import dpm_2m
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m, sde_dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, linspace, log_snr, time_uniform
+from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
 from fastdiff.solvers.guidance import Guided
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
 
 
 def images(*shape):

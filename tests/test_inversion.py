@@ -17,19 +17,19 @@ from problems import (
 
 from fastdiff.inversion.ddim_inverse import DDIMInverse
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted, Denoiser, SingleLevel
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, linspace, log_snr
+from fastdiff.solvers.grids import grid, linspace, log_snr
 from fastdiff.solvers.guidance import Guided
-from fastdiff.solvers.integrate import Step, integrate
+from fastdiff.solvers.integration import Step, integrate
 from fastdiff.solvers.noise import Noise
 
 EXACT = ["edit-friendly", "ledits", "o-belm"]  # for any network, to rounding

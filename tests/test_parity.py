@@ -17,14 +17,14 @@ from problems import Gaussian, Mixture
 
 from fastdiff.models.scheduler_config import read_scheduler_config, scheduler_from_config
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.exponential import DATA, DIFFUSION, NOISE, half, midpoint, taylor
-from fastdiff.solvers.grid import time_uniform
+from fastdiff.solvers.grids import time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, from_kappa
 from fastdiff.solvers.unipc import UniPC

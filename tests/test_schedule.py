@@ -6,13 +6,12 @@ from math import inf
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from problems import BETAS, SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.grids import grid, karras, leading, linspace, log_snr, time_uniform, trailing
 from fastdiff.solvers.schedule import CLEAN, EDM, CosineVP, DiscreteVP, Flow, LinearVP, from_kappa
 from fastdiff.solvers.spacings import SPACINGS
 

@@ -32,7 +32,7 @@ from fastdiff.models.registry import load_prior
 from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.spacings import SPACINGS
 

@@ -29,8 +29,8 @@ from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_sche
 from fastdiff.models.registry import load_prior
 from fastdiff.models.scheduler_config import SHARED_LABELS, scheduler_from_config
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.registry import SOLVERS
 
 STEPS = 10  # divides the trained steps, so that diffusers rounds none where they are equally far apart

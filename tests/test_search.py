@@ -6,16 +6,16 @@ from problems import MIXTURE
 from subjects import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.tuning import measure, search
+from fastdiff.apps.tuning.measure import errors, reference
+from fastdiff.apps.tuning.search import Ranked, Search, grids, recipes, write
 from fastdiff.cli.main import main
 from fastdiff.cli.subject import Calls
 from fastdiff.solvers.denoiser import Counted
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.solver_file import read
-from fastdiff.training.tuning import measure, search
-from fastdiff.training.tuning.measure import errors, reference
-from fastdiff.training.tuning.search import Ranked, Search, grids, recipes, write
 
 
 def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):

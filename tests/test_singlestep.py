@@ -10,16 +10,12 @@ from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, Mixture,
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpm_1 import dpm_1
-from fastdiff.solvers.dpm_2 import dpm_2
-from fastdiff.solvers.dpm_3 import dpm_3
-from fastdiff.solvers.dpm_3m import dpm_3m
+from fastdiff.solvers.dpm_solver import dpm_1, dpm_2, dpm_3, dpm_3m, dpmpp_3s
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3s import dpmpp_3s
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import DATA, NOISE, midpoint, taylor
-from fastdiff.solvers.grid import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import CLEAN, from_kappa
 from fastdiff.solvers.singlestep import Singlestep, budget, budgeted
 

@@ -14,18 +14,18 @@ from torch import nn
 from fastdiff.models.fingerprint import of_network
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, karras, log_snr
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, karras, log_snr
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.recipe import Recipe, placement
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CLEAN, CosineVP, LinearVP
 from fastdiff.solvers.solver_file import SolverFile, read
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.teleported import Teleported
+from fastdiff.solvers.tuning import dc_cascade
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dc_cascade
 
 SCHEDULE = MIXTURE.schedule
 RATIOS = {5: (1.0, 1.0, 0.97, 1.13, 1.38), 6: (1.0, 1.0, 0.95, 1.0, 1.1, 1.3), 8: (1.0, 1.0, 0.93, *(1.0,) * 5)}

@@ -19,16 +19,16 @@ from problems import (
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network, SingleLevel
+from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate, is_recordable, steps_of
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate, is_recordable, steps_of
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.sa_solver import SASolver
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)

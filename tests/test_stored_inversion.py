@@ -8,15 +8,15 @@ from problems import LINEAR_BETAS, SCHEDULES, SMOOTH, Gaussian
 from safetensors.torch import save_file
 
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.inversion.stored import Setting, load, store
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, linspace, log_snr, time_uniform
+from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.schedule import Flow
 

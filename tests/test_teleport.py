@@ -7,12 +7,12 @@ from problems import SCHEDULES, random_state
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import EDM
 from fastdiff.solvers.teleport import Teleport
+from fastdiff.solvers.tuning import teleport as tuning
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import teleport as tuning
 
 SHAPE = (2, 2, 3)
 BASIS = torch.linalg.qr(random_state(12, 12)).Q

@@ -15,6 +15,8 @@ from subjects import oracle
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.teleport import TiledTeleport
+from fastdiff.apps.tuning import fits, measure
+from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main
 from fastdiff.models.subject import subject
 from fastdiff.solvers.dc import DC
@@ -24,8 +26,6 @@ from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.solver_file import read
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.tuned import TUNED
-from fastdiff.training.tuning import fits, measure
-from fastdiff.training.tuning.tune import Result, Tuning, run
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +82,8 @@ def test_scouts_look_for_the_grid_first_and_then_for_the_skip():
 
 @pytest.mark.parametrize("solver", sorted(TUNED))
 def test_the_file_holds_what_was_measured(tmp_path, solver):
-    from fastdiff.solvers.integrate import integrate
-    from fastdiff.training.tuning.measure import errors, reference
+    from fastdiff.apps.tuning.measure import errors, reference
+    from fastdiff.solvers.integration import integrate
 
     (result,) = tuned(tmp_path, solver, Gaussian(LinearVP()), samples=8)
     held = list(oracle(Gaussian(LinearVP()), tmp_path / "model").batches(8, held=True))

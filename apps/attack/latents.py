@@ -18,12 +18,12 @@ from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.canvas import Canvas
 from fastdiff.apps.precision import check_finite
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import Inverter, invert
+from fastdiff.inversion.inversion import Inverter, invert
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.backbone import Prior, Prompts
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, time_part
+from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Schedule
 

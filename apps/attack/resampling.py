@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.edit_friendly import Maps, recorded
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.integrate import Solver, Trajectory, integrate, is_recordable
+from fastdiff.solvers.integration import Solver, Trajectory, integrate, is_recordable
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from fastdiff.apps.precision import check_finite
 from fastdiff.models.fingerprint import of_network
 from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import Pair
-from fastdiff.solvers.grid import Grid, grid, time_uniform
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid, grid, time_uniform
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.solver_file import SolverFile
 from fastdiff.solvers.teleport import Teleport

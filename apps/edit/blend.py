@@ -16,8 +16,8 @@ from fastdiff.apps.edit.control import Controller
 from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 S = TypeVar("S")

@@ -23,7 +23,7 @@ from fastdiff.apps.edit.soundness import Sound, check_colours
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fastdiff.apps.edit.control import Controller
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 
 SHAPED = 0.8  # time from which on down guidance has a shape: before, the words alone decide
 

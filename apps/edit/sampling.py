@@ -18,15 +18,15 @@ from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
+from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.backbone import Backbone, Focus, Prompts
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, time_part
-from fastdiff.solvers.integrate import Progress, Solver, integrate, is_recordable
+from fastdiff.solvers.grids import Grid, time_part
+from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, Thinned
 from fastdiff.solvers.registry import SOLVERS
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastdiff.apps.precision import check_finite
 from fastdiff.inversion.edit_friendly import recorded
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.models.backbone import Prompts
 from fastdiff.solvers.errors import UsageError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models import fingerprint
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.solver_file import read
 

@@ -17,9 +17,9 @@ from fastdiff.apps.edit.wish import Wish
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.grid import grid, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.dpm_solver import dpmpp_2m
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 
 PLAIN = Preset("ddim", steps=50, guidance=4.5, pinned=False)  # DDIM inversion, and nothing that ties the edit to it

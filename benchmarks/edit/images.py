@@ -8,8 +8,8 @@ import torch
 from benchmarks.edit.cases import as_picture, judge
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.models.registry import load
-from fastdiff.solvers.grid import grid, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.training.edit.dataset import as_tensor

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.solvers.ways import Way
+from fastdiff.apps.tuning import measure
+from fastdiff.apps.tuning.measure import Batch
 from fastdiff.solvers.denoiser import Counted, DenoiserWrapper, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.schedule import Level
-from fastdiff.training.tuning import measure
-from fastdiff.training.tuning.measure import Batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from benchmarks.solvers import theirs
 from benchmarks.solvers.course import Course
 from benchmarks.solvers.theirs import Theirs
 from benchmarks.solvers.ways import FewStep, Ours, Way
+from fastdiff.apps.tuning.search import grids, recipes
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Schedule
-from fastdiff.training.tuning.search import grids, recipes
 
 BASELINES = ("dpmpp-2m", "unipc", "diffusers DPMSolverMultistep 2", "diffusers UniPC 2")
 NOISELESS = {"sa-solver": {"tau": 0.0}}  # options with which stochastic solvers are deterministic

@@ -18,8 +18,8 @@ from fastdiff.models.diffusers_scheduler import fastdiff_scheduler
 from fastdiff.solvers.denoiser import Counted, SingleLevel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate, Prediction
-from fastdiff.solvers.grid import Grid, grid, log_snr, trailing
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid, grid, log_snr, trailing
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule, from_kappa
 

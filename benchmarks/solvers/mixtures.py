@@ -15,10 +15,10 @@ from benchmarks.result import Section
 from benchmarks.solvers.course import course
 from benchmarks.solvers.networks import joined, limited, told
 from benchmarks.solvers.race import Plan, rows
+from fastdiff.apps.tuning.measure import Batch
 from fastdiff.solvers.closed_form import MODES, SCHEDULES, Mixture
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import CLEAN, Level
-from fastdiff.training.tuning.measure import Batch
 
 PROBLEMS = {
     "mixture, scaled linear levels": "discrete",

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.dode import DODE
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.dpm_v3 import DPMv3
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.iia import IIA
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.teleported import Teleported
 from fastdiff.solvers.unipc import UniPC

@@ -11,8 +11,8 @@ from benchmarks.solvers import field
 from benchmarks.solvers.course import Course, course
 from benchmarks.solvers.field import BASELINES, Entrant
 from benchmarks.solvers.tuned import NAMES, tuner
+from fastdiff.apps.tuning.measure import Batch
 from fastdiff.models.subject import Subject
-from fastdiff.training.tuning.measure import Batch
 
 SEEDS = 32  # held out
 CALLS = (4, 5, 6, 8, 10, 12, 16, 20)

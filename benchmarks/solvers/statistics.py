@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.result import Section, Table
 from benchmarks.solvers.networks import GUIDANCES
+from fastdiff.apps.tuning.fits import FITS, NODES
 from fastdiff.models.subject import subject
-from fastdiff.training.tuning.fits import FITS, NODES
 
 SAMPLES = 8
 ROWS = 4

@@ -12,15 +12,15 @@ from torch import Tensor
 from benchmarks.solvers.course import Course
 from benchmarks.solvers.field import Entrant, mean
 from benchmarks.solvers.ways import Fitted
+from fastdiff.apps.tuning.fits import FITS, finest, scouted
+from fastdiff.apps.tuning.measure import Batch
+from fastdiff.apps.tuning.search import grids
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import TUNED
-from fastdiff.training.tuning.fits import FITS, finest, scouted
-from fastdiff.training.tuning.measure import Batch
-from fastdiff.training.tuning.search import grids
-from fastdiff.training.tuning.teacher import Teacher
+from fastdiff.solvers.tuning.teacher import Teacher
 
 Teachers = Callable[[Grid], Teacher]  # the fits on one grid share the runs of its teacher
 NAMES = ("v3", "dc", "dode", "iia", "teleport", "teleport-iia")

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.few_step import few_step
-from fastdiff.solvers.grid import grid
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.dpm_solver import dpmpp_2m
+from fastdiff.solvers.few_step_grids import few_step
+from fastdiff.solvers.grids import grid
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import TUNED
 

@@ -16,11 +16,11 @@ from fastdiff.apps.attack.resampling import Resampling
 from fastdiff.apps.attack.search import Found, search
 from fastdiff.apps.attack.space import Pixels, eight_bits
 from fastdiff.inversion.edit_friendly import EditFriendly, Maps
-from fastdiff.inversion.invert import invert
+from fastdiff.inversion.inversion import invert
 from fastdiff.models.classifier import ClassifierTarget, View, numbered
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.dpm_solver import sde_dpmpp_2m
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
 
 HEAD = torch.randn(64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) / 8
 SAMPLES = 32

@@ -11,8 +11,8 @@ from fastdiff.apps.edit.control import Control, Controller, Watched
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
-from fastdiff.solvers.integrate import Progress, integrate
+from fastdiff.solvers.grids import grid, log_snr
+from fastdiff.solvers.integration import Progress, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CosineVP
 

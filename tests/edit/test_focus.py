@@ -9,7 +9,7 @@ from fastdiff.apps.edit.control import Control, Controller
 from fastdiff.apps.edit.focus import SHAPED, WordsAndGuidance
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.conditioned import Conditioned, Guidance
-from fastdiff.solvers.grid import grid, linspace
+from fastdiff.solvers.grids import grid, linspace
 
 LEVELS = grid(linspace, LINEAR_BETAS, 10)
 SHAPELESS, SHAPELY = 0, 9  # steps

@@ -11,9 +11,9 @@ from torch import Tensor
 from fastdiff.inversion.answered import asked_ahead
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 
 STYLES = {
     "alpha-256": (PixArtAlphaPipeline, {"sample_size": 32, "interpolation_scale": 0.5}),

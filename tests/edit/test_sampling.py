@@ -18,7 +18,7 @@ from fastdiff.apps.edit.wish import Wish
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
-from fastdiff.solvers.integrate import Progress
+from fastdiff.solvers.integration import Progress
 
 BOUNDS = {"ddim": 1.0, "reversed": 1.0, "fixed-point": 1e-4, "backward-euler": 0.3}  # of a round trip in 6 steps
 BOUNDS |= dict.fromkeys(EXACT := ("edit-friendly", "ledits", "o-belm"), 1e-5)

@@ -18,11 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastdiff.solvers.ddim import remix
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.tuning.teacher import Watch, unwatched
 from fastdiff.solvers.v3_statistics import Statistics
-from fastdiff.training.tuning.teacher import Watch, unwatched
 
 Batch = tuple[Denoiser, Tensor]  # with the conditioning of its rows bound; clean data (B, ...)
 STRIDE = 0.02  # to either side, in lam: the error of a derivative falls with its square, rounding grows as it shrinks
@@ -30,7 +30,6 @@ FLAT = 1e-3  # deviation of f, relative to that of the data, about which its slo
 ROUNDING = 1e-12  # deviation of f, relative to that of x / alpha, that is none
 
 
-@torch.no_grad()
 def fit(
     batches: Sequence[Batch], nodes: Grid, seed: int = 0, watch: Watch = unwatched, *, pooled: bool = False
 ) -> Statistics:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fastdiff.apps import batch
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.recipe import CLEAN, Recipe
 from fastdiff.solvers.schedule import Schedule
 

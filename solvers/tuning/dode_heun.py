@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dode_heun import Half, HeunDODE
-from fastdiff.solvers.grid import Grid
-from fastdiff.training.tuning.dode import RIDGE
-from fastdiff.training.tuning.least_squares import least_squares
-from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, unwatched
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.tuning.dode import RIDGE
+from fastdiff.solvers.tuning.least_squares import least_squares
+from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, unwatched
 
 
 class Run(NamedTuple):

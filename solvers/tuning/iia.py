@@ -10,10 +10,10 @@ from torch import Tensor
 
 from fastdiff.solvers.corrected import Corrected
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver, integrate
-from fastdiff.training.tuning import least_squares
-from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, between, unwatched
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, integrate
+from fastdiff.solvers.tuning import least_squares
+from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, between, unwatched
 
 C = TypeVar("C", bound=Corrected)
 

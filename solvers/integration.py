@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level
 

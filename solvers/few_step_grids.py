@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, karras
+from fastdiff.solvers.grids import Grid, karras
 from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule, from_kappa
 
 RHO = 1.2  # of the labels

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from fastdiff.solvers.dode import DODE
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
-from fastdiff.training.tuning import least_squares
-from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, unwatched
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver
+from fastdiff.solvers.tuning import least_squares
+from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, unwatched
 
 RIDGE = 1e-12  # keeps a number small where the output does not change between two steps
 

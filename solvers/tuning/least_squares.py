@@ -13,9 +13,9 @@ from torch import Tensor
 from fastdiff.solvers.corrected import Corrected, Memory, Stride
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import steps_of
-from fastdiff.training.tuning.teacher import Batch, Teacher, Watch
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import steps_of
+from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch
 
 C = TypeVar("C", bound=Corrected)
 Target = Callable[[int, Stride], Tensor]  # number of the step, from 1, and the step -> where it should end, (B, ...)

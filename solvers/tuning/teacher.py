@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Progress, Solver, integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Progress, Solver, integrate
 from fastdiff.solvers.schedule import Level, Schedule
 
 Batch = tuple[Denoiser, Tensor]  # a denoiser with its conditioning, and the start (B, ...) at the first level

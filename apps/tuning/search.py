@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps import atomic, batch
+from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_recipe, seconds_a_row
 from fastdiff.models.subject import Subject
 from fastdiff.solvers import solver_file
 from fastdiff.solvers.denoiser import Counted, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.recipe import PLACEMENTS, Recipe
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.solver_file import SolverFile
-from fastdiff.training.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_recipe, seconds_a_row
 
 PROBES: tuple[tuple[str, dict[str, int]], ...] = (("dpmpp-2m", {}), ("unipc", {"order": 2}))  # that try all grids
 ORDERS = (1, 2, 3)

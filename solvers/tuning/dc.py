@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fastdiff.solvers.dc import DC, POINTS, Memory
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Step, steps_of
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step, steps_of
+from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, unwatched
 from fastdiff.solvers.unipc import Arrival, UniPC
-from fastdiff.training.tuning.teacher import Batch, Teacher, Watch, unwatched
 
 BOUNDS = (0.0, 2.0)  # of a ratio
 

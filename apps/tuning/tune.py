@@ -15,16 +15,8 @@ from torch import Tensor
 
 from fastdiff.apps import atomic, batch, ledger
 from fastdiff.apps.ledger import Ledger
-from fastdiff.models.subject import Subject
-from fastdiff.solvers.dc import DC
-from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import log_snr
-from fastdiff.solvers.recipe import PLACEMENTS, Recipe
-from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
-from fastdiff.solvers.tuned import TUNED, Tensors
-from fastdiff.training.tuning import dc_cascade
-from fastdiff.training.tuning.fits import FITS, finest, scouted
-from fastdiff.training.tuning.measure import (
+from fastdiff.apps.tuning.fits import FITS, finest, scouted
+from fastdiff.apps.tuning.measure import (
     REFERENCE,
     Batch,
     Meter,
@@ -34,7 +26,15 @@ from fastdiff.training.tuning.measure import (
     reference_recipe,
     seconds_a_row,
 )
-from fastdiff.training.tuning.search import FEW, ROUNDING, grids
+from fastdiff.apps.tuning.search import FEW, ROUNDING, grids
+from fastdiff.models.subject import Subject
+from fastdiff.solvers.dc import DC
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grids import log_snr
+from fastdiff.solvers.recipe import PLACEMENTS, Recipe
+from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
+from fastdiff.solvers.tuned import TUNED, Tensors
+from fastdiff.solvers.tuning import dc_cascade
 
 AUTO = "auto"  # the grid on which the untuned solver does best
 REFERENCES, GRIDS, SHARED_PART = 0, 1001, 1002  # indices of parts; those of results are their numbers of calls

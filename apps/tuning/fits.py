@@ -6,16 +6,17 @@ from itertools import product
 from math import ceil
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from fastdiff.solvers.grid import Grid, log_snr
+from fastdiff.apps.tuning.measure import Batch, ends, reference_recipe
+from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.tuned import Tensors, around, compensated, gaussian
+from fastdiff.solvers.tuning import dc, dode, dode_heun, iia, teleport, v3
+from fastdiff.solvers.tuning.teacher import Teacher, finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dc, dode, dode_heun, iia, teleport, v3
-from fastdiff.training.tuning.measure import Batch, ends, reference_recipe
-from fastdiff.training.tuning.teacher import Teacher, finer
 
 TEACHER = 100  # calls at least
 TRIALS = 20  # of a ratio in the search of DC-Solver, about
@@ -104,6 +105,7 @@ def _samples(batches: Sequence[Batch]) -> list[Tensor]:
     return ends(batches, recipe.make(), recipe.levels(schedule, SAMPLING))
 
 
+@torch.no_grad()
 def _statistics(batches: Sequence[Batch]) -> Tensors:
     pairs = [(f, clean) for (f, _), clean in zip(batches, _samples(batches), strict=True)]
     made = v3.fit(pairs, log_snr(batches[0][0].schedule, NODES + 1), pooled=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 from fastdiff.inversion.rows import norm, repeated
 from fastdiff.solvers.denoiser import Counted, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Progress, Solver, integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Progress, Solver, integrate
 
 
 class Path(NamedTuple):
