@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fastdiff.solvers.dc_cascade import Cascade
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.tuned import TUNED, compensated
@@ -51,6 +49,8 @@ class SolverFile:
 
     def save(self, path: Path) -> None:
         """Write the file. The same content gives the same bytes."""
+        from safetensors.torch import save_file
+
         told = {
             "format": FORMAT,
             "model": self.model,
@@ -109,6 +109,8 @@ class SolverFile:
 
 def read(path: Path) -> SolverFile:
     """The solver file at `path`. Raises UsageError for anything else, and for a file of a later format."""
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a solver file of at most {LARGEST // 2**20} MiB")
     try:
