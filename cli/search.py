@@ -40,7 +40,7 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
-    from fastdiff.apps.tuning.measure import REFERENCE, reference_recipe
+    from fastdiff.apps.tuning.measure import REFERENCE, reference_config
     from fastdiff.apps.tuning.search import Search, write
     from fastdiff.models.subject import RESTORERS
 
@@ -50,7 +50,7 @@ def command(
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.told}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         ranking = search.run(watch)
-    told = f"{REFERENCE} calls of {reference_recipe(subject.schedule)}"
+    told = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
     click.echo(
         f"mean distance of {samples} held-out samples to {told}, relative to its length; = is even with the best"
     )

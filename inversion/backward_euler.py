@@ -11,26 +11,26 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastdiff.inversion.anderson import Anderson
-from fastdiff.inversion.answered import Answered
-from fastdiff.inversion.fixed_point import Misses, shortfall, solved_path
-from fastdiff.inversion.inversion import Path
-from fastdiff.inversion.reversed import climb
+from fastdiff.inversion.fixed_point import StepResiduals, solved_path, step_residual
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.precomputed import PrecomputedDenoiser
+from fastdiff.inversion.reversed import integrate_upwards
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import Known
+from fastdiff.solvers.exponential import KnownPrediction
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step, integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Level
 
 
-class Climb(NamedTuple):
+class UpwardMemory(NamedTuple):
     """What a run carries."""
 
     grid: Grid  # of the whole run, from the picture up
-    misses: Misses = ()
+    step_residuals: StepResiduals = ()
 
 
 @dataclass(frozen=True)
@@ -61,32 +61,32 @@ class BackwardEuler:
         return self.solver.order
 
     @property
-    def evals(self) -> int:
+    def nfe_per_step(self) -> int:
         return self.solver.order * (self.fine_substeps + 1) + self.search.iterations
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        states, end = climb(f, self, x0, grid)
-        return solved_path(self.solver, states, end.misses, self.search)
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        states, end = integrate_upwards(f, self, x0, grid)
+        return solved_path(self.solver, states, end.step_residuals, self.search)
 
-    def init(self, grid: Grid) -> Climb:
-        return Climb(grid)
+    def init(self, grid: Grid) -> UpwardMemory:
+        return UpwardMemory(grid)
 
-    def step(self, f: Denoiser, x: Tensor, step: Step, state: Climb) -> tuple[Tensor, Climb]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: UpwardMemory) -> tuple[Tensor, UpwardMemory]:
         down = step.reverse  # the sampler's
         above = state.grid[step.index + 2 :][: self.solver.span(down) - 1]
         guess = self._walk(f, x, step.t, step.u)
         target = x - self._correction(f, guess, down, above) if above else x
-        y, miss = self.search.solve(shortfall(f, self.solver, target, down, ()), guess)
-        return y, Climb(state.grid, (*state.misses, miss))
+        y, miss = self.search.solve(step_residual(f, self.solver, target, down, ()), guess)
+        return y, UpwardMemory(state.grid, (*state.step_residuals, miss))
 
     def _correction(self, f: Denoiser, y: Tensor, down: Step, above: Grid) -> Tensor:
         """What the estimates at the levels above add to the sampler's step down from y (B, ...)."""
         u = down.t
-        f = Answered(f, {u: f(y, u)})
+        f = PrecomputedDenoiser(f, {u: f(y, u)})
         history, state, level = [], y, u
         for higher in above:
             state, level = self._walk(f, state, level, higher), higher
-            history.append(Known(level.lam, self.solver.form.view(f(state, level))))
+            history.append(KnownPrediction(level.lam, self.solver.parameterization.prediction(f(state, level))))
         informed, plain = (self.solver.step(f, y, down, known)[0] for known in (tuple(history), ()))
         return informed - plain
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastdiff.inversion.inversion import Path
-from fastdiff.inversion.reversed import climb
-from fastdiff.solvers.ddim import DDIM, remix
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.reversed import integrate_upwards
+from fastdiff.solvers.ddim import DDIM, renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.grids import Grid
@@ -22,15 +22,15 @@ class DDIMInverse:
     """The inverse of DDIM as a solver; called, it inverts pictures."""
 
     order = 1
-    evals = 1
+    nfe_per_step = 1
     one_step = True
     stochastic = False
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        return Path(DDIM(), climb(f, self, x0, grid)[0])
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        return InversionPath(DDIM(), integrate_upwards(f, self, x0, grid)[0])
 
     def init(self, grid: Grid) -> None:
         return None
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
-        return remix(from_eps(f(x, step.u).eps, x, step.t), step.u), None
+        return renoise(from_eps(f(x, step.u).eps, x, step.t), step.u), None

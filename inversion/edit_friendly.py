@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.answered import asked_ahead
-from fastdiff.inversion.inversion import Path
-from fastdiff.inversion.rows import repeated
+from fastdiff.inversion.batching import repeat_rows
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.precomputed import precompute
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
@@ -26,13 +26,13 @@ ROWS = 8  # states in one call of a network: more are hardly faster, and take mo
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
+class RecordedNoise:
     """Recorded noise as the noise source of a solver; each picture's map goes to all of its rows."""
 
     z: Tensor  # (N, B, ...), one for each step
 
     def __call__(self, like: Tensor, step: int) -> Tensor:
-        return repeated(self.z[step - 1], len(like))
+        return repeat_rows(self.z[step - 1], len(like))
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class EditFriendly:
         if not is_recordable(self.solver):
             raise UsageError("edit-friendly inversion of a solver that adds no noise: give a stochastic one")
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
         noisy = (level.alpha * x0 + level.sigma * self.noise(x0, i) for i, level in enumerate(grid[:-1]))
         states = torch.stack([*noisy, x0])
-        f = asked_ahead(f, states[:-1], grid[:-1], ROWS)
-        end = integrate(f, Recorder(self.solver, states), states[0], grid)
-        return Path(self.solver.with_noise(Maps(torch.stack(end.state.maps))), states)
+        f = precompute(f, states[:-1], grid[:-1], ROWS)
+        end = integrate(f, NoiseRecorder(self.solver, states), states[0], grid)
+        return InversionPath(self.solver.with_noise(RecordedNoise(torch.stack(end.state.maps))), states)
 
 
-def recorded(solver: Solver) -> Maps | None:
+def recorded_noise(solver: Solver) -> RecordedNoise | None:
     """The noise maps that an inversion bound to this solver, if it did."""
     noise = solver.noise if is_recordable(solver) else None
-    return noise if isinstance(noise, Maps) else None
+    return noise if isinstance(noise, RecordedNoise) else None
 
 
 def ledits() -> EditFriendly:
@@ -68,21 +68,21 @@ def ledits() -> EditFriendly:
     return EditFriendly(sde_dpmpp_2m())
 
 
-class Recording(NamedTuple):
-    """The memory of a `Recorder`."""
+class RecorderMemory(NamedTuple):
+    """The memory of a `NoiseRecorder`."""
 
     inner: Any
     maps: tuple[Tensor, ...] = ()  # (B, ...) for each step done
 
 
 @dataclass(frozen=True)
-class Recorder:
+class NoiseRecorder:
     """A stochastic solver whose noise is what leads to given states (N + 1, B, ...), noisiest first."""
 
     solver: RecordableSolver
     states: Tensor
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = True
 
@@ -90,11 +90,11 @@ class Recorder:
     def order(self) -> int:
         return self.solver.order
 
-    def init(self, grid: Grid) -> Recording:
-        return Recording(self.solver.init(grid))
+    def init(self, grid: Grid) -> RecorderMemory:
+        return RecorderMemory(self.solver.init(grid))
 
-    def step(self, f: Denoiser, x: Tensor, step: Step, state: Recording) -> tuple[Tensor, Recording]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: RecorderMemory) -> tuple[Tensor, RecorderMemory]:
         """The step goes on from the state that the map gives back, so that rounding does not add up."""
         mean, deviation, inner = self.solver.transition(f, x, step, state.inner)
         z = (self.states[step.index + 1] - mean) / deviation
-        return mean + deviation * z, Recording(inner, (*state.maps, z))
+        return mean + deviation * z, RecorderMemory(inner, (*state.maps, z))

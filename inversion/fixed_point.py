@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.anderson import Anderson
-from fastdiff.inversion.inversion import Path
-from fastdiff.inversion.reversed import climb
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.reversed import integrate_upwards
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
@@ -18,7 +18,7 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
 
 S = TypeVar("S")
-Misses = tuple[Tensor, ...]  # (B,) for each step done, from the picture up
+StepResiduals = tuple[Tensor, ...]  # (B,) for each step done, from the picture up
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,32 @@ class FixedPoint:
         return self.solver.order
 
     @property
-    def evals(self) -> int:
-        return self.solver.evals * (self.search.iterations + 2)
+    def nfe_per_step(self) -> int:
+        return self.solver.nfe_per_step * (self.search.iterations + 2)
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        states, misses = climb(f, self, x0, grid)
-        return solved_path(self.solver, states, misses, self.search)
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        states, step_residuals = integrate_upwards(f, self, x0, grid)
+        return solved_path(self.solver, states, step_residuals, self.search)
 
-    def init(self, grid: Grid) -> Misses:
+    def init(self, grid: Grid) -> StepResiduals:
         return ()
 
-    def step(self, f: Denoiser, x: Tensor, step: Step, state: Misses) -> tuple[Tensor, Misses]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: StepResiduals) -> tuple[Tensor, StepResiduals]:
         """Find y at u with solver.step(y, u -> t) = x."""
         memory = self.solver.init((step.u, step.t))
         guess, _ = self.solver.step(f, x, step, memory)
-        y, miss = self.search.solve(shortfall(f, self.solver, x, step.reverse, memory), guess)
+        y, miss = self.search.solve(step_residual(f, self.solver, x, step.reverse, memory), guess)
         return y, (*state, miss)
 
 
-def shortfall(f: Denoiser, solver: Solver[S], x: Tensor, down: Step, memory: S) -> Callable[[Tensor], Tensor]:
+def step_residual(f: Denoiser, solver: Solver[S], x: Tensor, down: Step, memory: S) -> Callable[[Tensor], Tensor]:
     """How far the solver's step down from a state y falls short of x at its end, in the units of y."""
     u, t = down.t, down.u
     gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact where the data have unit variance
     return lambda y: (x - solver.step(f, y, down, memory)[0]) * gain
 
 
-def solved_path(solver: Solver, states: Tensor, misses: Misses, search: Anderson) -> Path:
+def solved_path(solver: Solver, states: Tensor, step_residuals: StepResiduals, search: Anderson) -> InversionPath:
     """The path through these states (N + 1, B, ...), each step solved up to its miss."""
-    table = torch.stack(misses[::-1])  # (N, B)
-    return Path(solver, states, table, (table <= search.bound(table.dtype)).all(0))
+    table = torch.stack(step_residuals[::-1])  # (N, B)
+    return InversionPath(solver, states, table, (table <= search.bound(table.dtype)).all(0))

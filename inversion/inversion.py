@@ -7,26 +7,28 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from fastdiff.inversion.rows import norm, repeated
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.inversion.batching import repeat_rows, row_norms
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, integrate
 
 
-class Path(NamedTuple):
+class InversionPath(NamedTuple):
     """What a method finds."""
 
     solver: Solver  # samples the pictures from states[0], with what was recorded bound to it
     states: Tensor  # (N + 1, B, ...) at every level of the grid, noisiest first, the given pictures last
-    misses: Tensor | None = None  # (N, B) error of each step that was solved for, relative to the state, noisiest first
+    step_residuals: Tensor | None = (
+        None  # (N, B) error of each step that was solved for, relative to the state, noisiest first
+    )
     converged: Tensor | None = None  # (B,) bool: every step was solved to the method's tolerance
 
 
 class Inverter(Protocol):
     """A method: from pictures x0 (B, ...) and a sampling grid of N steps that ends above sigma 0 to their path."""
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path: ...
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath: ...
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,11 @@ class Inversion:
 
     solver: Solver
     grid: Grid  # of N steps, noisiest level first
-    trajectory: Tensor  # (N + 1, B, ...), the states of Path
-    calls: int  # of the denoiser, without those of the round trip
+    trajectory: Tensor  # (N + 1, B, ...), the states of InversionPath
+    nfe: int  # of the denoiser, without those of the round trip
     residual: Tensor | None = None  # (B,) distance of the regenerated picture, relative to the given one's norm
-    misses: Tensor | None = None  # as in Path
-    converged: Tensor | None = None  # as in Path
+    step_residuals: Tensor | None = None  # as in InversionPath
+    converged: Tensor | None = None  # as in InversionPath
 
     @property
     def x(self) -> Tensor:
@@ -62,25 +64,25 @@ def invert(f: Denoiser, x0: Tensor, grid: Grid, inverter: Inverter, measure: boo
         raise UsageError("the noise of the grid rises: give the grid in the order of sampling, noisiest level first")
     if grid[-1].sigma == 0:
         raise UsageError("the grid ends at sigma 0, where noise leaves no trace: end it at a sigma above 0")
-    counted = Counted(f)
+    counted = CountingDenoiser(f)
     path = inverter(counted, x0, grid)
     if path.converged is not None and not path.converged.all():
         left = len(x0) - int(path.converged.sum())
         warnings.warn(f"{left} of {len(x0)} pictures were not inverted to the tolerance of the method", stacklevel=2)
     inversion = Inversion(
-        path.solver, grid, path.states, counted.tally.calls, misses=path.misses, converged=path.converged
+        path.solver, grid, path.states, counted.tally.nfe, step_residuals=path.step_residuals, converged=path.converged
     )
     if not measure:
         return inversion
-    return replace(inversion, residual=norm(regenerate(f, inversion) - x0) / norm(x0))
+    return replace(inversion, residual=row_norms(regenerate(f, inversion) - x0) / row_norms(x0))
 
 
 def regenerate(
     f: Denoiser, inversion: Inversion, copies: int = 1, watch: Callable[[Progress], None] | None = None
 ) -> Tensor:
-    """Sample the B pictures of the inversion `copies` times in one batch (copies * B, ...), as `repeated` orders them.
+    """Sample the B pictures of the inversion `copies` times in one batch (copies * B, ...), as by `repeat_rows`.
 
     Another prompt in the rows of `f` is the edit; with the prompt and guidance of the inversion the pictures return.
     """
-    x = repeated(inversion.x, copies * len(inversion.x))
+    x = repeat_rows(inversion.x, copies * len(inversion.x))
     return integrate(f, inversion.solver, x, inversion.grid, watch=watch).x

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.inversion.inversion import Path
-from fastdiff.inversion.reversed import climb
-from fastdiff.inversion.rows import repeated
-from fastdiff.solvers.ddim import remix
+from fastdiff.inversion.batching import repeat_rows
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.reversed import integrate_upwards
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
@@ -38,13 +38,13 @@ class OBELM:
     second: Tensor | None = None
 
     order = 2
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        states, _ = climb(f, self, x0, grid)
-        return Path(replace(self, second=states[1]), states)
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        states, _ = integrate_upwards(f, self, x0, grid)
+        return InversionPath(replace(self, second=states[1]), states)
 
     def init(self, grid: Grid) -> Neighbour | None:
         return None if self.second is None else Neighbour(grid[1], self.second)
@@ -54,11 +54,11 @@ class OBELM:
         t, u = step.t, step.u
         after = Neighbour(t, x)
         if state is not None and state.level == u:
-            return repeated(state.x, len(x)), after
+            return repeat_rows(state.x, len(x)), after
         estimate = f(x, t)
-        if state is None or not all(isfinite(level.kappa) for level in (state.level, t, u)):
-            return remix(estimate, u), after
+        if state is None or not all(isfinite(level.edm_sigma) for level in (state.level, t, u)):
+            return renoise(estimate, u), after
         s = state.level
-        ratio = (u.kappa - t.kappa) / (t.kappa - s.kappa)
+        ratio = (u.edm_sigma - t.edm_sigma) / (t.edm_sigma - s.edm_sigma)
         rest = (1 - ratio) * (1 + ratio) / t.alpha * x + ratio**2 / s.alpha * state.x
-        return u.alpha * (rest + (u.kappa - t.kappa) * (1 + ratio) * estimate.eps), after
+        return u.alpha * (rest + (u.edm_sigma - t.edm_sigma) * (1 + ratio) * estimate.eps), after

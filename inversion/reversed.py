@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.inversion import Path
+from fastdiff.inversion.inversion import InversionPath
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
@@ -29,11 +29,11 @@ class Reversed:
         if self.solver.stochastic:
             raise UsageError(f"inversion by {type(self.solver).__name__}, which adds noise: give a deterministic one")
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        return Path(self.solver, climb(f, self.solver, x0, grid)[0])
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        return InversionPath(self.solver, integrate_upwards(f, self.solver, x0, grid)[0])
 
 
-def climb(f: Denoiser, solver: Solver[S], x0: Tensor, grid: Grid) -> tuple[Tensor, S]:
+def integrate_upwards(f: Denoiser, solver: Solver[S], x0: Tensor, grid: Grid) -> tuple[Tensor, S]:
     """States (N + 1, B, ...) of a run from x0 (B, ...) up the sampling grid, noisiest first, and its last memory."""
     states = [x0]
     end = integrate(f, solver, x0, grid[::-1], watch=lambda progress: states.append(progress.x))

@@ -92,7 +92,7 @@ class Hearing(Latent):
     ) -> Denoiser:
         bound = guided(prompts, guidance, lambda: against or self._nothing, self.device)
         net = Conditioned(self.network, bound, self._frame(bound.prompts, size), self.masked, focus)
-        return Network(net, self.trained.schedule, self.trained.predicts, self.trained.clock)
+        return Network(net, self.trained.schedule, self.trained.predicts, self.trained.timestep)
 
     @cached_property
     def _nothing(self) -> Prompts:

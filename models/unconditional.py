@@ -35,7 +35,7 @@ class Unconditional(Latent):
         against: Prompts | None = None,
         focus: Focus | None = None,
     ) -> Denoiser:
-        return Network(self._predict, self.trained.schedule, self.trained.predicts, self.trained.clock)
+        return Network(self._predict, self.trained.schedule, self.trained.predicts, self.trained.timestep)
 
     def _predict(self, x: Tensor, label: Tensor) -> Tensor:
         return self.network(x.to(self.network.dtype), label, return_dict=False)[0].float()

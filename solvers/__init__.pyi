@@ -1,17 +1,15 @@
 from fastdiff.solvers.adams_bashforth import deis as deis, ipndm as ipndm
 from fastdiff.solvers.adaptive import Adapted as Adapted, Adaptive as Adaptive
-from fastdiff.solvers.around import Around as Around
 from fastdiff.solvers.closed_form import Gaussian as Gaussian, Mixture as Mixture
-from fastdiff.solvers.corrected import Corrected as Corrected
 from fastdiff.solvers.dc import DC as DC
 from fastdiff.solvers.dc_cascade import Cascade as Cascade
 from fastdiff.solvers.ddim import DDIM as DDIM, Euler as Euler
 from fastdiff.solvers.denoiser import (
-    Counted as Counted,
+    CountingDenoiser as CountingDenoiser,
     Denoiser as Denoiser,
     DenoiserWrapper as DenoiserWrapper,
     Network as Network,
-    SingleLevel as SingleLevel,
+    SingleLevelDenoiser as SingleLevelDenoiser,
     Tally as Tally,
 )
 from fastdiff.solvers.dode import DODE as DODE
@@ -77,13 +75,14 @@ from fastdiff.solvers.integration import (
     integrate as integrate,
     is_recordable as is_recordable,
 )
+from fastdiff.solvers.learned_correction import LearnedCorrection as LearnedCorrection
 from fastdiff.solvers.multistep import Multistep as Multistep
-from fastdiff.solvers.noise import Noise as Noise, NoiseSource as NoiseSource, Thinned as Thinned
-from fastdiff.solvers.recipe import Recipe as Recipe
+from fastdiff.solvers.noise import Noise as Noise, NoiseSource as NoiseSource, StridedNoise as StridedNoise
 from fastdiff.solvers.registry import SOLVERS as SOLVERS
 from fastdiff.solvers.sa_solver import SASolver as SASolver
+from fastdiff.solvers.sampler_config import SamplerConfig as SamplerConfig
 from fastdiff.solvers.schedule import (
-    CLEAN as CLEAN,
+    CLEAN_LEVEL as CLEAN_LEVEL,
     EDM as EDM,
     CosineVP as CosineVP,
     DiscreteVP as DiscreteVP,
@@ -91,14 +90,15 @@ from fastdiff.solvers.schedule import (
     Level as Level,
     LinearVP as LinearVP,
     Schedule as Schedule,
-    from_kappa as from_kappa,
+    from_edm_sigma as from_edm_sigma,
 )
-from fastdiff.solvers.shared_time import SharedLabels as SharedLabels
+from fastdiff.solvers.shared_timesteps import SharedTimesteps as SharedTimesteps
 from fastdiff.solvers.singlestep import Singlestep as Singlestep, budgeted as budgeted
 from fastdiff.solvers.solver_file import SolverFile as SolverFile
+from fastdiff.solvers.solver_wrapper import SolverWrapper as SolverWrapper
 from fastdiff.solvers.spacings import SPACINGS as SPACINGS
 from fastdiff.solvers.teleport import Teleport as Teleport
-from fastdiff.solvers.teleported import Teleported as Teleported
 from fastdiff.solvers.tuned import TUNED as TUNED
 from fastdiff.solvers.unipc import UniPC as UniPC
 from fastdiff.solvers.v3_statistics import Statistics as Statistics
+from fastdiff.solvers.with_teleport import WithTeleport as WithTeleport

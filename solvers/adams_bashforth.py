@@ -16,7 +16,7 @@ from math import exp, expm1
 import numpy as np
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import NOISE, Known, polynomial_weights
+from fastdiff.solvers.exponential import EPS, KnownPrediction, polynomial_weights
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Level, Schedule
 
@@ -32,7 +32,7 @@ ADAMS_BASHFORTH = (
 class TimePolynomial(Multistep):
     """`slope` and `curvature` play no part."""
 
-    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[Known]) -> list[float]:
+    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
         h = u.lam - t.lam
         begin, end = (schedule.at(level.lam).t for level in (t, u))
 
@@ -52,13 +52,13 @@ def deis(order: int = 3, lower_final: bool = True) -> Multistep:
     """
     if order not in (1, 2, 3):
         raise UsageError(f"DEIS of order {order}: give 1, 2 or 3")
-    return TimePolynomial(order, NOISE, lower_final=lower_final)
+    return TimePolynomial(order, EPS, lower_final=lower_final)
 
 
 class EqualStrides(Multistep):
     """`slope` and `curvature` play no part."""
 
-    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[Known]) -> list[float]:
+    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
         whole = expm1(u.lam - t.lam)
         return [whole * share for share in ADAMS_BASHFORTH[len(used) - 1]]
 
@@ -67,4 +67,4 @@ def ipndm(order: int = 4, lower_final: bool = True) -> Multistep:
     """From 1 to 4 estimates, as many as `order`; `lower_final` as in Multistep. Raises UsageError for another order."""
     if not 1 <= order <= len(ADAMS_BASHFORTH):
         raise UsageError(f"iPNDM of order {order}: give 1 to {len(ADAMS_BASHFORTH)}")
-    return EqualStrides(order, NOISE, lower_final=lower_final)
+    return EqualStrides(order, EPS, lower_final=lower_final)

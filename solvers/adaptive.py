@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, Form, Known, midpoint
+from fastdiff.solvers.exponential import X0, KnownPrediction, Parameterization, midpoint
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.singlestep import Begun, stage
 
@@ -26,7 +26,7 @@ class Adapted(NamedTuple):
     """The ends of adaptive runs, one for each of B items."""
 
     x: Tensor  # (B, ...)
-    calls: tuple[int, ...]  # of the denoiser
+    nfe: tuple[int, ...]  # of the denoiser
     rejected: tuple[int, ...]  # steps that were tried again, shorter
 
 
@@ -41,7 +41,7 @@ class Adaptive:
     """
 
     order: int = 3
-    form: Form = DATA  # DATA or NOISE
+    parameterization: Parameterization = X0  # X0 or EPS
     absolute: float = 0.0078  # one of 256 greys of a picture in [-1, 1]
     relative: float = 0.05
 
@@ -60,10 +60,12 @@ class Adaptive:
         """
         if t.lam == u.lam or not (isfinite(t.lam) and isfinite(u.lam)):
             raise UsageError(f"adaptive steps from t = {t.t:g} to {u.t:g}: give two levels with both noise and signal")
-        ends, calls, rejected = zip(*(self._solve(Counted(f.fresh()), row, t, u) for row in x.split(1)), strict=True)
-        return Adapted(torch.cat(ends), calls, rejected)
+        ends, nfe, rejected = zip(
+            *(self._solve(CountingDenoiser(f.fresh()), row, t, u) for row in x.split(1)), strict=True
+        )
+        return Adapted(torch.cat(ends), nfe, rejected)
 
-    def _solve(self, f: Counted, x: Tensor, t: Level, u: Level) -> tuple[Tensor, int, int]:
+    def _solve(self, f: CountingDenoiser, x: Tensor, t: Level, u: Level) -> tuple[Tensor, int, int]:
         h, before, rejected = copysign(FIRST, u.lam - t.lam), x, 0
         begun = self._begin(f, x, t)
         while True:
@@ -76,23 +78,25 @@ class Adaptive:
             if error > 1:
                 rejected += 1
             elif v == u:
-                return high, f.tally.calls, rejected
+                return high, f.tally.nfe, rejected
             else:
                 before, begun = low, self._begin(f, high, v)
             h *= CAUTION * max(error, NEGLIGIBLE) ** (-1 / self.order)
 
     def _begin(self, f: Denoiser, x: Tensor, t: Level) -> Begun:
-        return Begun(x, t, (Known(t.lam, self.form.view(f(x, t))),))
+        return Begun(x, t, (KnownPrediction(t.lam, self.parameterization.prediction(f(x, t))),))
 
     def _pair(self, f: Denoiser, begun: Begun, v: Level) -> tuple[Tensor, Tensor]:
         """The states at v by a step of one order less and by one of this order."""
         h = v.lam - begun.level.lam
         for i in range(1, self.order):
             node = f.schedule.at(begun.level.lam + h * i / self.order)
-            estimate = f(stage(self.form, midpoint, begun, node, self.order), node)
-            begun = begun._replace(known=(*begun.known, Known(node.lam, self.form.view(estimate))))
-        low = stage(self.form, midpoint, begun._replace(known=begun.known[:-1]), v, self.order - 1)
-        return low, stage(self.form, midpoint, begun, v, self.order)
+            estimate = f(stage(self.parameterization, midpoint, begun, node, self.order), node)
+            begun = begun._replace(
+                known=(*begun.known, KnownPrediction(node.lam, self.parameterization.prediction(estimate)))
+            )
+        low = stage(self.parameterization, midpoint, begun._replace(known=begun.known[:-1]), v, self.order - 1)
+        return low, stage(self.parameterization, midpoint, begun, v, self.order)
 
     def _error(self, low: Tensor, high: Tensor, before: Tensor) -> float:
         allowed = (torch.maximum(low.abs(), before.abs()) * self.relative).clamp(min=self.absolute)

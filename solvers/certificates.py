@@ -1,4 +1,4 @@
-"""Certificates: what a solver promises, measured, and whether it is what was asked.
+"""Certificates: what a solver promises, measured, and whether it is what was expected.
 
 Those that need an answer in closed form are measured on one; the others on any denoiser, a network of one's own too.
 Problems, states and noise are the same at every run, so that a certificate is as well.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.solvers.closed_form import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, grid, log_snr, time_uniform
 from fastdiff.solvers.integration import Progress, Solver, integrate
@@ -30,12 +30,12 @@ FINE = (320, 640)  # steps between which the order is measured
 CLOSE = 0.15  # between a measured order and the claimed one
 
 
-class Verdict(NamedTuple):
+class CheckResult(NamedTuple):
     """The outcome of a certificate."""
 
     passed: bool | None  # None: the figure is only told, or there is none
     measured: str
-    asked: str
+    expected: str
 
 
 class Candidate(NamedTuple):
@@ -61,12 +61,14 @@ class Problem:
     def run_alone(self, solver: Solver, i: int) -> Tensor:
         return integrate(self.items[i] if self.items else self.f, solver, self.x[i : i + 1], self.grid).x
 
-    def agreement(self, pairs: list[tuple[Tensor, Tensor]]) -> Verdict:
+    def agreement(self, pairs: list[tuple[Tensor, Tensor]]) -> CheckResult:
         """Whether the first of each pair is the second."""
         worst = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
         same = all(torch.equal(a, b) for a, b in pairs)
-        asked = f"at most {self.tolerance:.0e}" if self.tolerance else "the same bits"
-        return Verdict(same or worst <= self.tolerance > 0, "the same bits" if same else f"{worst:.1e} off", asked)
+        expected = f"at most {self.tolerance:.0e}" if self.tolerance else "the same bits"
+        return CheckResult(
+            same or worst <= self.tolerance > 0, "the same bits" if same else f"{worst:.1e} off", expected
+        )
 
 
 def inverts(solver: Solver) -> bool:
@@ -98,7 +100,7 @@ def eased(schedule: Schedule, count: int) -> Grid:
     return tuple(schedule.at(top + (bottom - top) * s * s * (3 - 2 * s)) for s in shares)
 
 
-def order(candidate: Candidate) -> Verdict:
+def order(candidate: Candidate) -> CheckResult:
     """The order of convergence to the exact flow of a mixture, both ways where the solver inverts; of the mean and the
     variance of the end where it adds noise.
 
@@ -106,7 +108,7 @@ def order(candidate: Candidate) -> Verdict:
     at a time, each in a row of its own.
     """
     if not candidate.order:
-        return Verdict(None, "not made to converge", "")
+        return CheckResult(None, "not made to converge", "")
     if candidate.make().stochastic:
         ways = [[_moment_error(candidate, steps) for steps in FINE]]
     else:
@@ -114,7 +116,7 @@ def order(candidate: Candidate) -> Verdict:
         ways = [[_error(candidate, steps, *run) for steps in FINE] for run in runs]
     slopes = [log2(coarse / fine) if fine else 0.0 for coarse, fine in ways]
     passed = all(abs(slope - candidate.order) <= CLOSE for slope in slopes)
-    return Verdict(passed, " and ".join(f"{slope:.2f}" for slope in slopes), f"{candidate.order} within {CLOSE}")
+    return CheckResult(passed, " and ".join(f"{slope:.2f}" for slope in slopes), f"{candidate.order} within {CLOSE}")
 
 
 def _error(candidate: Candidate, steps: int, first: float, last: float, direction: int) -> float:
@@ -134,7 +136,7 @@ def _moment_error(candidate: Candidate, steps: int) -> float:
     return abs(mean - levels[-1].alpha * f.mean) + abs(variance - f.total(levels[-1]))
 
 
-def finite(candidate: Candidate) -> Verdict:
+def finite(candidate: Candidate) -> CheckResult:
     """Runs of few and many steps over every spacing and schedule, to sigma 0 as well, in single precision.
 
     Solvers that invert go both ways, and reach levels without signal.
@@ -147,7 +149,7 @@ def finite(candidate: Candidate) -> Verdict:
         noise = Flow(start=1.0)
         grids += [(noise, grid(time_uniform, noise, steps)[::-1]) for steps in STEPS]
     bad = sum(not _ends_finite(candidate.make(), schedule, levels) for schedule, levels in grids)
-    return Verdict(not bad, f"{bad} of {len(grids)} runs not finite", "none")
+    return CheckResult(not bad, f"{bad} of {len(grids)} runs not finite", "none")
 
 
 def _grids(schedule: Schedule) -> list[Grid]:
@@ -166,7 +168,7 @@ def _ends_finite(solver: Solver, schedule: Schedule, levels: Grid) -> bool:
         return False
 
 
-def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
+def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
     """The derivative of the end by the start, along one direction, by autograd and by central differences."""
     solver, stride = candidate.make(), 1e-6
     x, direction, weight = problem.x, normal(*problem.x.shape).flip(0), normal(*problem.x.shape).flip(1)
@@ -175,21 +177,21 @@ def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
     ahead, behind = (problem.run(solver, x + side * stride * direction) for side in (1, -1))
     told, measured = slope * direction, weight * (ahead - behind) / (2 * stride)
     off = ((told.sum() - measured.sum()).abs() / told.abs().sum()).item()
-    return Verdict(off <= 1e-6, f"{off:.1e} off", "at most 1e-06")
+    return CheckResult(off <= 1e-6, f"{off:.1e} off", "at most 1e-06")
 
 
-def calls(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
+def nfe(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
     """Calls of the denoiser in a run; a step to a level without noise may save some."""
-    solver, counted = candidate.make(), Counted(problem.f)
+    solver, counted = candidate.make(), CountingDenoiser(problem.f)
     replace(problem, f=counted).run(solver, problem.x)
     steps = len(problem.grid) - 1
-    saving = 0 if problem.grid[-1].sigma else solver.evals - 1
-    low, high = steps * solver.evals - saving, steps * solver.evals
-    asked = f"{high}" if low == high else f"{low} to {high}"
-    return Verdict(low <= counted.tally.calls <= high, f"{counted.tally.calls} for {steps} steps", asked)
+    saving = 0 if problem.grid[-1].sigma else solver.nfe_per_step - 1
+    low, high = steps * solver.nfe_per_step - saving, steps * solver.nfe_per_step
+    expected = f"{high}" if low == high else f"{low} to {high}"
+    return CheckResult(low <= counted.tally.nfe <= high, f"{counted.tally.nfe} for {steps} steps", expected)
 
 
-def batches(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
+def batches(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
     """Items solved together and one at a time, each with its own noise."""
     together = problem.run(candidate.make(), problem.x)
     alone = [problem.run_alone(_for_item(candidate, i), i) for i in range(len(problem.x))]
@@ -200,7 +202,7 @@ def _for_item(candidate: Candidate, i: int) -> Solver:
     return candidate.make(noise=Noise(0, (i,))) if candidate.make().stochastic else candidate.make()
 
 
-def threads(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
+def threads(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
     """Two runs of one solver object, in threads that wait for each other after every step."""
     solver, starts = candidate.make(), [problem.x, -problem.x]
     alone = [problem.run(solver, x) for x in starts]
@@ -221,7 +223,7 @@ def threads(candidate: Candidate, problem: Problem = CLOSED_FORM) -> Verdict:
     return problem.agreement(list(zip(together, alone, strict=True)))
 
 
-def ends(candidate: Candidate, problem: Problem) -> Verdict:
+def ends(candidate: Candidate, problem: Problem) -> CheckResult:
     """One run of a network: whether it ends on finite numbers, and their deviation."""
     x = problem.run(candidate.make(), problem.x)
-    return Verdict(bool(x.isfinite().all()), f"deviation {x.std().item():.3g}", "finite")
+    return CheckResult(bool(x.isfinite().all()), f"deviation {x.std().item():.3g}", "finite")

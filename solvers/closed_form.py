@@ -6,7 +6,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import SingleLevel
+from fastdiff.solvers.denoiser import SingleLevelDenoiser
 from fastdiff.solvers.estimate import Estimate, from_eps
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
@@ -22,7 +22,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 @dataclass(frozen=True)
-class Gaussian(SingleLevel):
+class Gaussian(SingleLevelDenoiser):
     """Data of N(mean, variance) in every element; `carry` is the exact flow between two levels."""
 
     schedule: Schedule
@@ -48,7 +48,7 @@ class Gaussian(SingleLevel):
 
 
 @dataclass(frozen=True)
-class Mixture(SingleLevel):
+class Mixture(SingleLevelDenoiser):
     """Two modes in every element, as MODES has them."""
 
     schedule: Schedule

@@ -15,13 +15,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastdiff.solvers import unipc
-from fastdiff.solvers.around import Around
+from fastdiff.solvers.coefficients import Coefficient, check_grid, from_tensor, to_tensor
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.unipc import Arrival, UniPC
 
 POINTS = 3  # estimates that a compensation needs
@@ -36,7 +36,7 @@ class Memory(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class DC(Around[unipc.Memory]):
+class DC(SolverWrapper[unipc.Memory]):
     """`inner` with a compensation in each step but the first two; ratio 1 leaves an estimate as it is.
 
     DPM-Solver++(2M) is UniPC(2, corrector=False), DDIM is UniPC(1, corrector=False). For the grid of the search only:
@@ -44,15 +44,15 @@ class DC(Around[unipc.Memory]):
     """
 
     inner: UniPC
-    ratios: tuple[Number, ...]  # N, the first two unused
+    ratios: tuple[Coefficient, ...]  # N, the first two unused
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], inner: UniPC | None = None) -> "DC":
         """What `tensors` returned, around the solver of the search. Raises UsageError for damaged numbers."""
-        return cls(inner or UniPC(), tuple(restored(cls.__name__, tensors, "ratios")))
+        return cls(inner or UniPC(), tuple(from_tensor(cls.__name__, tensors, "ratios")))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"ratios": stored(self.ratios)}
+        return {"ratios": to_tensor(self.ratios)}
 
     def init(self, grid: Grid) -> Memory:
         check_grid(type(self).__name__, len(self.ratios), grid)
@@ -65,7 +65,7 @@ class DC(Around[unipc.Memory]):
         """The call at t, and the correction of the step that led there."""
         return self.inner.arrive(f, x, t, state.inner)
 
-    def leave(self, arrival: Arrival, step: Step, state: Memory, ratio: Number) -> tuple[Tensor, Memory]:
+    def leave(self, arrival: Arrival, step: Step, state: Memory, ratio: Coefficient) -> tuple[Tensor, Memory]:
         """The predicted state (B, ...) at the end of the step, with this ratio."""
         times = (step.t.t, *state.times)[:POINTS]
         estimates = (arrival.estimate, *state.estimates)[:POINTS]
@@ -75,7 +75,7 @@ class DC(Around[unipc.Memory]):
         return x, Memory(inner, times, estimates)
 
 
-def interpolated(estimates: Sequence[Estimate], times: Sequence[float], time: Number) -> Estimate:
+def interpolated(estimates: Sequence[Estimate], times: Sequence[float], time: Coefficient) -> Estimate:
     """The value at `time` of the polynomial through estimates at distinct times."""
     weights = [
         prod((time - other) / (own - other) for j, other in enumerate(times) if j != i) for i, own in enumerate(times)

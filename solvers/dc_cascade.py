@@ -10,8 +10,8 @@ from itertools import product
 
 from torch import Tensor
 
+from fastdiff.solvers.coefficients import from_tensor, to_tensor
 from fastdiff.solvers.dc import DC, POINTS
-from fastdiff.solvers.fitted import restored, stored
 from fastdiff.solvers.unipc import UniPC
 
 SIZE = 36  # terms of the polynomial
@@ -26,10 +26,10 @@ class Cascade:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Cascade":
         """What `tensors` returned. Raises UsageError for damaged numbers."""
-        return cls(tuple(restored(cls.__name__, tensors, "coefficients", columns=SIZE)[0]))
+        return cls(tuple(from_tensor(cls.__name__, tensors, "coefficients", columns=SIZE)[0]))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"coefficients": stored([self.coefficients])}
+        return {"coefficients": to_tensor([self.coefficients])}
 
     def ratios(self, guidance: float, steps: int) -> tuple[float, ...]:
         """One ratio a step, 1 for the first two."""

@@ -33,7 +33,7 @@ class Denoiser(Protocol):
         ...
 
 
-class SingleLevel(Protocol):
+class SingleLevelDenoiser(Protocol):
     """Base of denoisers that are called with one level at a time: N levels cost N calls."""
 
     batched: ClassVar[bool] = False
@@ -81,7 +81,7 @@ class DenoiserWrapper:
 class Network:
     """A module as a denoiser.
 
-    The module is called as `net(x, label, **given)`, with x (B, ...) and label (B,) = clock(level), both in `dtype`.
+    The module is called as `net(x, timestep, **given)`, with x (B, ...) and timestep (B,), both in `dtype`.
     Its output has the shape of x and comes back in the dtype of the state. Asked about N levels at once, it is called
     with N B rows, all B of a level before those of the next, and `given` N times over.
     """
@@ -89,22 +89,22 @@ class Network:
     net: Callable[..., Tensor]
     schedule: Schedule
     predicts: Prediction
-    clock: Callable[[Level], float]  # level -> the label that the network was trained with
+    timestep: Callable[[Level], float]  # level -> the timestep that the network was trained with
     given: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     dtype: torch.dtype = torch.float32
 
     batched = True
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        label = torch.full((x.shape[0],), self.clock(level), dtype=self.dtype, device=x.device)
-        out = self.net(x.to(self.dtype), label, **self.given).to(x.dtype)
+        timestep = torch.full((x.shape[0],), self.timestep(level), dtype=self.dtype, device=x.device)
+        out = self.net(x.to(self.dtype), timestep, **self.given).to(x.dtype)
         return FROM[self.predicts](out, x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
         count, rows = states.shape[:2]
-        labels = torch.tensor([self.clock(level) for level in levels], dtype=self.dtype, device=states.device)
+        timesteps = torch.tensor([self.timestep(level) for level in levels], dtype=self.dtype, device=states.device)
         given = {name: value.repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
-        out = self.net(states.flatten(0, 1).to(self.dtype), labels.repeat_interleave(rows), **given).to(states.dtype)
+        out = self.net(states.flatten(0, 1).to(self.dtype), timesteps.repeat_interleave(rows), **given).to(states.dtype)
         parts = zip(out.unflatten(0, (count, rows)), states, levels, strict=True)
         return [FROM[self.predicts](*part) for part in parts]
 
@@ -114,18 +114,18 @@ class Network:
 
 @dataclass
 class Tally:
-    """A count of calls, shared by the copies of one `Counted` denoiser; `watch` is told every new one."""
+    """A count of calls, shared by the copies of one `CountingDenoiser` denoiser; `watch` is told every new one."""
 
-    calls: int = 0
-    watch: Callable[[int], None] = lambda calls: None
+    nfe: int = 0
+    watch: Callable[[int], None] = lambda nfe: None
 
     def add(self) -> None:
-        self.calls += 1
-        self.watch(self.calls)
+        self.nfe += 1
+        self.watch(self.nfe)
 
 
 @dataclass(frozen=True, eq=False)
-class Counted(DenoiserWrapper):
+class CountingDenoiser(DenoiserWrapper):
     """A denoiser that counts its calls in `tally`; copies by `fresh` share it."""
 
     tally: Tally = field(default_factory=Tally)

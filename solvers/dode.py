@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from fastdiff.solvers.corrected import Corrected, Stride, reach
+from fastdiff.solvers.learned_correction import LearnedCorrection, UncorrectedStep, reach
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class DODE(Corrected[S]):
+class DODE(LearnedCorrection[S]):
     """One number a step, found by `fastdiff.solvers.tuning.dode`; the authors' own is this times `reach`."""
 
     count = 1
 
-    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
+    def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
         return () if before is None else (reach(now.t, now.u) * (now.x0 - before.x0),)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.corrected import reach
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.coefficients import Coefficient, check_grid, from_tensor, to_tensor
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
+from fastdiff.solvers.learned_correction import reach
 from fastdiff.solvers.schedule import Level
 
 
@@ -29,7 +29,7 @@ class Half(NamedTuple):
     estimate: Estimate  # of the call that it began with
     change: Tensor | None  # (B, ...) what is added to the end, times a number
 
-    def corrected(self, number: Number) -> Tensor:
+    def corrected(self, number: Coefficient) -> Tensor:
         return self.end if self.change is None else self.end + number * self.change
 
 
@@ -40,29 +40,29 @@ class HeunDODE:
     For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
     """
 
-    numbers: tuple[tuple[Number, Number], ...]  # N; the very first is unused
+    coefficients: tuple[tuple[Coefficient, Coefficient], ...]  # N; the very first is unused
 
     order = 2
-    evals = 2
+    nfe_per_step = 2
     one_step = False
     stochastic = False
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "HeunDODE":
         """What `tensors` returned. Raises UsageError for damaged numbers."""
-        return cls(tuple((first, second) for first, second in restored(cls.__name__, tensors, "numbers", 2)))
+        return cls(tuple((first, second) for first, second in from_tensor(cls.__name__, tensors, "numbers", 2)))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"numbers": stored(self.numbers)}
+        return {"numbers": to_tensor(self.coefficients)}
 
     def init(self, grid: Grid) -> Tensor | None:
-        check_grid(type(self).__name__, len(self.numbers), grid)
+        check_grid(type(self).__name__, len(self.coefficients), grid)
         return None
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """`state` is the clean estimate (B, ...) of the last call."""
         t, u = step.t, step.u
-        first, second = self.numbers[step.index]
+        first, second = self.coefficients[step.index]
         euler = self.predict(f, x, t, u, state)
         x = euler.corrected(first)
         if isinf(u.lam - t.lam):
@@ -74,11 +74,11 @@ class HeunDODE:
         """Euler's half, from x (B, ...) at t."""
         estimate = f(x, t)
         change = None if state is None else reach(t, u) * (estimate.x0 - state)
-        return Half(remix(estimate, u), estimate, change)
+        return Half(renoise(estimate, u), estimate, change)
 
     def correct(self, f: Denoiser, euler: Half, x: Tensor, t: Level, u: Level) -> Half:
         """The half that takes the slope at u as well; x (B, ...) is the corrected end of Euler's."""
         estimate, before = f(x, u), euler.estimate
-        stride = u.alpha * (u.kappa - t.kappa)
+        stride = u.alpha * (u.edm_sigma - t.edm_sigma)
         end = torch.add(euler.end, estimate.eps - before.eps, alpha=stride / 2)
         return Half(end, estimate, reach(t, u) * (estimate.x0 - before.x0))

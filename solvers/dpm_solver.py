@@ -4,7 +4,7 @@ DPM-Solver (Lu et al. 2022, arXiv 2206.00927) is in the noise view, DPM-Solver++
 the data view, SDE-DPM-Solver++ in the data view along the reverse-time SDE. S is singlestep, M multistep.
 """
 
-from fastdiff.solvers.exponential import DATA, DIFFUSION, NOISE, Slope, midpoint
+from fastdiff.solvers.exponential import EPS, X0, X0_SDE, Slope, midpoint
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise, NoiseSource
 from fastdiff.solvers.singlestep import Singlestep
@@ -12,17 +12,17 @@ from fastdiff.solvers.singlestep import Singlestep
 
 def dpm_1() -> Singlestep:
     """DPM-Solver-1: first order in the noise view. Its step is DDIM's."""
-    return Singlestep(1, NOISE)
+    return Singlestep(1, EPS)
 
 
 def dpm_2(slope: Slope = midpoint) -> Singlestep:
     """DPM-Solver-2 (algorithm 1): singlestep, second order. `slope` tells the published variant from the Taylor one."""
-    return Singlestep(2, NOISE, slope)
+    return Singlestep(2, EPS, slope)
 
 
 def dpm_3(slope: Slope = midpoint, lower_final: bool = True) -> Singlestep:
     """DPM-Solver-3 (algorithm 2): singlestep, third order. `slope` and `lower_final` as in Singlestep."""
-    return Singlestep(3, NOISE, slope, lower_final)
+    return Singlestep(3, EPS, slope, lower_final)
 
 
 def dpm_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
@@ -30,7 +30,7 @@ def dpm_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
 
     `slope` tells the midpoint variant from the Taylor one; `lower_final` as in Multistep.
     """
-    return Multistep(2, NOISE, slope, lower_final=lower_final)
+    return Multistep(2, EPS, slope, lower_final=lower_final)
 
 
 def dpm_3m(published: bool = False, lower_final: bool = True) -> Multistep:
@@ -38,12 +38,12 @@ def dpm_3m(published: bool = False, lower_final: bool = True) -> Multistep:
 
     `published` halves the second derivative, as the authors' code and diffusers do, which makes it second order.
     """
-    return Multistep(3, NOISE, curvature=0.5 if published else 1.0, lower_final=lower_final)
+    return Multistep(3, EPS, curvature=0.5 if published else 1.0, lower_final=lower_final)
 
 
 def dpmpp_3s(slope: Slope = midpoint, lower_final: bool = True) -> Singlestep:
     """DPM-Solver++(3S): singlestep, third order. `slope` and `lower_final` as in Singlestep."""
-    return Singlestep(3, DATA, slope, lower_final)
+    return Singlestep(3, X0, slope, lower_final)
 
 
 def dpmpp_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
@@ -51,7 +51,7 @@ def dpmpp_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
 
     `slope` tells the midpoint variant from the Taylor one; `lower_final` as in Multistep.
     """
-    return Multistep(2, DATA, slope, lower_final=lower_final)
+    return Multistep(2, X0, slope, lower_final=lower_final)
 
 
 def dpmpp_3m(published: bool = False, lower_final: bool = True) -> Multistep:
@@ -59,17 +59,17 @@ def dpmpp_3m(published: bool = False, lower_final: bool = True) -> Multistep:
 
     `published` halves the second derivative, as the authors' code and diffusers do, which makes it second order.
     """
-    return Multistep(3, DATA, curvature=0.5 if published else 1.0, lower_final=lower_final)
+    return Multistep(3, X0, curvature=0.5 if published else 1.0, lower_final=lower_final)
 
 
 def sde_dpmpp_1(noise: NoiseSource | None = None) -> Multistep:
     """SDE-DPM-Solver++(1): the exact posterior step of DDPM (Ho et al. 2020, arXiv 2006.11239) over any stride."""
-    return Multistep(1, DIFFUSION, noise=noise or Noise())
+    return Multistep(1, X0_SDE, noise=noise or Noise())
 
 
 def sde_dpmpp_2m(slope: Slope = midpoint, noise: NoiseSource | None = None) -> Multistep:
     """SDE-DPM-Solver++(2M): weak second order, from one earlier value."""
-    return Multistep(2, DIFFUSION, slope, noise=noise or Noise())
+    return Multistep(2, X0_SDE, slope, noise=noise or Noise())
 
 
 def flow_dpm(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:

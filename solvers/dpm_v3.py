@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import Known, positions
+from fastdiff.solvers.exponential import KnownPrediction, positions
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
@@ -44,7 +44,7 @@ class DPMv3:
     c_pseudo: bool = False
     lower_final: bool = True
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -67,13 +67,13 @@ class DPMv3:
             raise UsageError(f"states of {tuple(x.shape[1:])}: these statistics are of {tuple(self.statistics.shape)}")
         estimate = f(x, t)
         if isinf(t.lam):
-            return remix(estimate, u), Memory()
-        arrived = Known(t.lam, self._remainder(estimate, x, t))
+            return renoise(estimate, u), Memory()
+        arrived = KnownPrediction(t.lam, self._remainder(estimate, x, t))
         if state.origin is not None:
             x = self._corrected(x, t, state.origin, state.history, arrived)
         history = (arrived, *state.history)[: self.order]
         if isinf(u.lam):
-            return remix(estimate, u), Memory(history)
+            return renoise(estimate, u), Memory(history)
         used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
         return self._through(used, x, t, u, self.p_pseudo), Memory(history, origin)
@@ -83,7 +83,9 @@ class DPMv3:
         linear, _, _ = self.statistics.at(t.lam)
         return ((1 - linear) / t.alpha).to(x) * x - estimate.x0
 
-    def _corrected(self, x: Tensor, t: Level, origin: Origin, history: Sequence[Known], arrived: Known) -> Tensor:
+    def _corrected(
+        self, x: Tensor, t: Level, origin: Origin, history: Sequence[KnownPrediction], arrived: KnownPrediction
+    ) -> Tensor:
         """The state at t once the value there is known: after a step of order 1 the same, but with `c_pseudo`."""
         order = origin.order + self.c_pseudo
         if order == 1:
@@ -91,7 +93,7 @@ class DPMv3:
         used = (history[0], arrived, *history[1:])[:order]
         return self._through(used, origin.x, origin.level, t, self.c_pseudo)
 
-    def _through(self, used: Sequence[Known], x: Tensor, t: Level, u: Level, pseudo: bool) -> Tensor:
+    def _through(self, used: Sequence[KnownPrediction], x: Tensor, t: Level, u: Level, pseudo: bool) -> Tensor:
         """The step from t to u with g interpolated through `used`, whose first value lies at t."""
         whole = integrals(self.statistics, t.lam, u.lam, powers=len(used))
         shares = _derivatives([0.0, *positions(used[1:], t, u)], pseudo)

@@ -21,7 +21,7 @@ class EulerAncestral:
     noise: NoiseSource = field(default_factory=Noise)
 
     order = 1
-    evals = 1
+    nfe_per_step = 1
     one_step = True
     stochastic = True
 
@@ -34,7 +34,7 @@ class EulerAncestral:
     def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
         t, u = step.t, step.u
         estimate = f(x, t)
-        down = u.sigma * (u.kappa / t.kappa)
+        down = u.sigma * (u.edm_sigma / t.edm_sigma)
         up = sqrt(max(u.sigma**2 - down**2, 0.0))
         mean = estimate.x0 * u.alpha + estimate.eps * down
         return mean + up * self.noise(x, step.index + 1), None

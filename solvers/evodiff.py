@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
@@ -39,7 +39,7 @@ class EVODiff:
     """One call a step. It does not converge, hence order 0. Its init raises UsageError for a grid of rising noise."""
 
     order = 0
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -52,9 +52,9 @@ class EVODiff:
         t, u = step.t, step.u
         grid, previous, ahead = state
         if isinf(u.lam - t.lam):
-            return remix(f(x, t), u), Memory(grid)
+            return renoise(f(x, t), u), Memory(grid)
         here = f(x, t).x0 if ahead is None else ahead
-        base = remix(from_x0(here, x, t), u)
+        base = renoise(from_x0(here, x, t), u)
         if previous is None:
             return base, Memory(grid, here)
         if u == grid[-1]:
@@ -71,10 +71,10 @@ def _corrected(
     base: where a step of first order ends; here, previous: estimates at the step's beginning and at the level before.
     """
     s, t, u = grid[index - 1 : index + 2]
-    stride = 1 - u.kappa / t.kappa
+    stride = 1 - u.edm_sigma / t.edm_sigma
     pace = (t.lam - s.lam) / (u.lam - t.lam)
-    trust = (1 - ((u.kappa + grid[-1].kappa) / (grid[0].kappa + grid[-1].kappa)) ** 2) / 2
-    habit = sqrt(u.kappa * s.kappa) / t.kappa
+    trust = (1 - ((u.edm_sigma + grid[-1].edm_sigma) / (grid[0].edm_sigma + grid[-1].edm_sigma)) ** 2) / 2
+    habit = sqrt(u.edm_sigma * s.edm_sigma) / t.edm_sigma
 
     def share(new: Tensor, old: Tensor) -> Tensor:
         return (1 - trust) * habit + trust * _projection(new, old)
@@ -89,19 +89,19 @@ def _corrected(
     turn = (_projection(reach * (last - mixed), last) / stride).abs()
     excess = turn.clamp(max=2) - 0.5  # cut again, as it has no bound where hardly a difference is left
     if len(grid) - 1 > MANY:
-        rate = (here - previous) / (1 / u.kappa - 1 / t.kappa)
-        excess = -excess * torch.sigmoid(_projection(here, rate) * (2 - (u.kappa / t.kappa) ** 2))
+        rate = (here - previous) / (1 / u.edm_sigma - 1 / t.edm_sigma)
+        excess = -excess * torch.sigmoid(_projection(here, rate) * (2 - (u.edm_sigma / t.edm_sigma) ** 2))
     return base + u.alpha * stride / (2 * torch.sigmoid(excess)) * mixed, there
 
 
 def _rescaled(base: Tensor, difference: Tensor, t: Level, u: Level) -> Tensor:
     """The end (B, ...) of the last step, from where a step of first order ends."""
-    return (1 - sqrt(u.kappa * t.kappa)) * base + u.alpha * (1 - u.kappa / t.kappa) / 2 * difference
+    return (1 - sqrt(u.edm_sigma * t.edm_sigma)) * base + u.alpha * (1 - u.edm_sigma / t.edm_sigma) / 2 * difference
 
 
 def _kept(t: Level, u: Level) -> float:
     """The share of the estimate before the last that the last step's difference takes away."""
-    ratio = u.kappa / t.kappa
+    ratio = u.edm_sigma / t.edm_sigma
     return 1 - sqrt(ratio if ratio < 0.5 else ratio - 0.5) / 2
 
 

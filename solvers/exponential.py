@@ -18,7 +18,7 @@ from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.schedule import Level
 
 
-class Frame(NamedTuple):
+class StepCoefficients(NamedTuple):
     """The scalars of one step."""
 
     scale: float
@@ -27,45 +27,47 @@ class Frame(NamedTuple):
     noise: float = 0.0  # standard deviation of what a stochastic step adds
 
 
-class Form(NamedTuple):
+class Parameterization(NamedTuple):
     """Which view is integrated, and with what scalars."""
 
-    view: Callable[[Estimate], Tensor]
-    frame: Callable[[Level, Level], Frame]
+    prediction: Callable[[Estimate], Tensor]
+    coefficients: Callable[[Level, Level], StepCoefficients]
 
 
-class Known(NamedTuple):
+class KnownPrediction(NamedTuple):
     """A value of the view at a level visited before."""
 
     lam: float
     value: Tensor  # (B, ...)
 
 
-def _data(t: Level, u: Level) -> Frame:
-    return Frame(u.sigma / t.sigma, u.alpha, t.lam - u.lam)
+def _data(t: Level, u: Level) -> StepCoefficients:
+    return StepCoefficients(u.sigma / t.sigma, u.alpha, t.lam - u.lam)
 
 
-def _noise(t: Level, u: Level) -> Frame:
-    return Frame(u.alpha / t.alpha if t.alpha else inf, u.sigma, u.lam - t.lam)
+def _noise(t: Level, u: Level) -> StepCoefficients:
+    return StepCoefficients(u.alpha / t.alpha if t.alpha else inf, u.sigma, u.lam - t.lam)
 
 
-def diffusion(tau: float) -> Form:
+def x0_sde(tau: float) -> Parameterization:
     """The data view along the reverse-time SDE that adds tau times the noise of the usual one (arXiv 2309.05019).
 
-    At tau 0 it is DATA.
+    At tau 0 it is X0.
     """
 
-    def frame(t: Level, u: Level) -> Frame:
+    def coefficients(t: Level, u: Level) -> StepCoefficients:
         h = u.lam - t.lam
         faded = tau * tau * h if tau else 0.0
-        return Frame(u.sigma / t.sigma * exp(-faded), u.alpha, -h - faded, u.sigma * sqrt(-expm1(-2 * faded)))
+        return StepCoefficients(
+            u.sigma / t.sigma * exp(-faded), u.alpha, -h - faded, u.sigma * sqrt(-expm1(-2 * faded))
+        )
 
-    return Form(attrgetter("x0"), frame)
+    return Parameterization(attrgetter("x0"), coefficients)
 
 
-DATA = Form(attrgetter("x0"), _data)
-NOISE = Form(attrgetter("eps"), _noise)
-DIFFUSION = diffusion(1.0)  # the reverse-time SDE, solved in the data view
+X0 = Parameterization(attrgetter("x0"), _data)
+EPS = Parameterization(attrgetter("eps"), _noise)
+X0_SDE = x0_sde(1.0)  # the reverse-time SDE, solved in the data view
 
 
 def moments(hh: float, count: int) -> list[float]:
@@ -146,22 +148,29 @@ def _lagrange(points: Sequence[float], j: int) -> list[float]:
     return coefficients
 
 
-def positions(history: Sequence[Known], t: Level, u: Level) -> list[float]:
+def positions(history: Sequence[KnownPrediction], t: Level, u: Level) -> list[float]:
     """Positions of earlier values in units of the step from t to u."""
     h = u.lam - t.lam
     return [(known.lam - t.lam) / h for known in history]
 
 
-def advance(frame: Frame, x: Tensor, terms: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+def advance(coefficients: StepCoefficients, x: Tensor, terms: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     """scale x - weight * the sum of `terms`, from `weights`, times `values` (B, ...)."""
-    out = x * frame.scale
+    out = x * coefficients.scale
     for term, value in zip(terms, values, strict=True):
-        out = torch.add(out, value, alpha=-frame.weight * term)
+        out = torch.add(out, value, alpha=-coefficients.weight * term)
     return out
 
 
-def through(form: Form, x: Tensor, t: Level, u: Level, known: Sequence[Known], slope: Slope = midpoint) -> Tensor:
+def through(
+    parameterization: Parameterization,
+    x: Tensor,
+    t: Level,
+    u: Level,
+    known: Sequence[KnownPrediction],
+    slope: Slope = midpoint,
+) -> Tensor:
     """The state at u from x (B, ...) at t, with the view interpolated through `known`, whose first value lies at t."""
-    frame = form.frame(t, u)
-    terms = weights(frame.hh, positions(known[1:], t, u), slope)
-    return advance(frame, x, terms, [value for _, value in known])
+    coefficients = parameterization.coefficients(t, u)
+    terms = weights(coefficients.hh, positions(known[1:], t, u), slope)
+    return advance(coefficients, x, terms, [value for _, value in known])

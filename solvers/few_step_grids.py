@@ -1,7 +1,7 @@
 """Grids of five, six and eight steps whose last level keeps much of its noise (Li 2025, arXiv 2510.02390).
 
-For Stable Diffusion and its like: equal strides of a root of the label, from the noisiest trained level down to one of
-a Karras grid. The end is decoded as it is: a step to sigma 0 is no part of the method. DDIM goes with five and six
+For Stable Diffusion and its like: equal strides of a root of the timestep, from the noisiest trained level down to one
+of a Karras grid. The end is decoded as it is: a step to sigma 0 is no part of the method. DDIM goes with five and six
 steps, DPM-Solver++(2M) without lower_final with eight. Levels between trained ones are found as in the authors' code.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, karras
-from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule, from_kappa
+from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule, from_edm_sigma
 
-RHO = 1.2  # of the labels
+RHO = 1.2  # of the timesteps
 
 
 class End(NamedTuple):
@@ -29,25 +29,25 @@ ENDS = {5: End(8, 5.0, 6), 6: End(8, 5.0, 6), 8: End(12, 7.0, 9)}  # by the numb
 
 
 def few_step(schedule: Schedule, count: int) -> Grid:
-    """A spacing of `count` levels, 6, 7 or 9. Raises UsageError for another count and without trained labels."""
+    """A spacing of `count` levels, 6, 7 or 9. Raises UsageError for another count and without trained timesteps."""
     if not isinstance(schedule, DiscreteVP):
-        raise UsageError(f"few-step labels on {type(schedule).__name__}: only a DiscreteVP schedule has them")
+        raise UsageError(f"few-step timesteps on {type(schedule).__name__}: only a DiscreteVP schedule has them")
     if count - 1 not in ENDS:
         raise UsageError(f"a few-step grid of {count - 1} steps: give {', '.join(map(str, ENDS))}")
     end = ENDS[count - 1]
-    first = schedule.label(schedule.level(schedule.start))
-    last = _label(schedule, karras(schedule, end.nodes, end.rho)[end.node])
+    first = schedule.timestep(schedule.level(schedule.start))
+    last = _timestep(schedule, karras(schedule, end.nodes, end.rho)[end.node])
     roots = np.linspace(first ** (1 / RHO), last ** (1 / RHO), count)
     return tuple(_level(schedule, float(root**RHO)) for root in roots)
 
 
-def _label(schedule: DiscreteVP, level: Level) -> float:
+def _timestep(schedule: DiscreteVP, level: Level) -> float:
     """Between the trained levels linear in log(sigma / alpha)."""
-    labels = range(len(schedule.alphas_cumprod))
-    return float(np.interp(-level.lam, [-schedule.knot(label).lam for label in labels], labels))
+    timesteps = range(len(schedule.alphas_cumprod))
+    return float(np.interp(-level.lam, [-schedule.at_timestep(timestep).lam for timestep in timesteps], timesteps))
 
 
-def _level(schedule: DiscreteVP, label: float) -> Level:
+def _level(schedule: DiscreteVP, timestep: float) -> Level:
     """Between the trained levels linear in alpha squared."""
-    squared = float(np.interp(label, range(len(schedule.alphas_cumprod)), schedule.alphas_cumprod))
-    return from_kappa(schedule, sqrt((1 - squared) / squared))
+    squared = float(np.interp(timestep, range(len(schedule.alphas_cumprod)), schedule.alphas_cumprod))
+    return from_edm_sigma(schedule, sqrt((1 - squared) / squared))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Level, Schedule, from_kappa
+from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Level, Schedule, from_edm_sigma
 
 Grid = tuple[Level, ...]
 Spacing = Callable[[Schedule, int], Grid]
@@ -22,7 +22,7 @@ def grid(spacing: Spacing, schedule: Schedule, steps: int, clean: bool = False) 
     """
     if steps < 1:
         raise UsageError(f"{steps} steps: give one or more")
-    return (*spacing(schedule, steps), CLEAN) if clean else spacing(schedule, steps + 1)
+    return (*spacing(schedule, steps), CLEAN_LEVEL) if clean else spacing(schedule, steps + 1)
 
 
 def time_uniform(schedule: Schedule, count: int) -> Grid:
@@ -50,8 +50,8 @@ def log_snr(schedule: Schedule, count: int) -> Grid:
 def karras(schedule: Schedule, count: int, rho: float = 7.0) -> Grid:
     """Equal strides of (sigma / alpha)^(1 / rho) (Karras et al. 2022, arXiv 2206.00364, eq. 5)."""
     top, bottom = _noisy_ends(schedule)
-    roots = _linspace(top.kappa ** (1 / rho), bottom.kappa ** (1 / rho), count)
-    return tuple(from_kappa(schedule, root**rho) for root in roots)
+    roots = _linspace(top.edm_sigma ** (1 / rho), bottom.edm_sigma ** (1 / rho), count)
+    return tuple(from_edm_sigma(schedule, root**rho) for root in roots)
 
 
 def beta(schedule: Schedule, count: int, a: float = 0.6, b: float = 0.6) -> Grid:
@@ -60,25 +60,27 @@ def beta(schedule: Schedule, count: int, a: float = 0.6, b: float = 0.6) -> Grid
 
     top, bottom = _noisy_ends(schedule)
     shares = distribution.ppf(np.linspace(1, 0, count), a, b)
-    return tuple(from_kappa(schedule, bottom.kappa + float(s) * (top.kappa - bottom.kappa)) for s in shares)
+    return tuple(
+        from_edm_sigma(schedule, bottom.edm_sigma + float(s) * (top.edm_sigma - bottom.edm_sigma)) for s in shares
+    )
 
 
 def trailing(schedule: Schedule, count: int) -> Grid:
-    """Equal strides of the label from the noisiest trained level; the last one lies one stride above no noise."""
+    """Equal strides of the timestep from the noisiest trained level; the last one lies one stride above no noise."""
     table = _trained(schedule)
-    top = table.label(table.level(table.start))
-    return tuple(table.knot(top - i * (top + 1) / count) for i in range(count))
+    top = table.timestep(table.level(table.start))
+    return tuple(table.at_timestep(top - i * (top + 1) / count) for i in range(count))
 
 
 def leading(schedule: Schedule, count: int, offset: float = 0.0) -> Grid:
-    """Equal strides of the label up from `offset`; the noisiest trained level is not reached."""
+    """Equal strides of the timestep up from `offset`; the noisiest trained level is not reached."""
     table = _trained(schedule)
-    stride = (table.label(table.level(table.start)) + 1) / count
-    return tuple(table.knot(i * stride + offset) for i in reversed(range(count)))
+    stride = (table.timestep(table.level(table.start)) + 1) / count
+    return tuple(table.at_timestep(i * stride + offset) for i in reversed(range(count)))
 
 
 def linspace(schedule: Schedule, count: int) -> Grid:
-    """Equal strides of the label from the noisiest trained level to the cleanest."""
+    """Equal strides of the timestep from the noisiest trained level to the cleanest."""
     return time_uniform(_trained(schedule), count)
 
 

@@ -6,7 +6,7 @@ from math import isinf
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
@@ -17,7 +17,7 @@ class Heun:
     """Two calls a step, second order; one call and first order where a level has no noise or no signal."""
 
     order = 2
-    evals = 2
+    nfe_per_step = 2
     one_step = True
     stochastic = False
 
@@ -27,9 +27,9 @@ class Heun:
     def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
         t, u = step.t, step.u
         first = f(x, t)
-        euler = remix(first, u)
+        euler = renoise(first, u)
         if isinf(u.lam - t.lam):
             return euler, None
         second = f(euler, u)
-        stride = u.alpha * (u.kappa - t.kappa)
+        stride = u.alpha * (u.edm_sigma - t.edm_sigma)
         return torch.add(euler, second.eps - first.eps, alpha=stride / 2), None

@@ -42,7 +42,7 @@ class Solver(Protocol[S]):
     @property
     def order(self) -> int: ...  # of convergence, in the length of a step in lam
     @property
-    def evals(self) -> int: ...  # denoiser calls a step, at most
+    def nfe_per_step(self) -> int: ...  # denoiser calls a step, at most
     @property
     def one_step(self) -> bool: ...  # whether a step needs nothing from those before it
     @property

@@ -11,15 +11,24 @@ from typing import Self
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
+from fastdiff.solvers.exponential import (
+    X0,
+    KnownPrediction,
+    Parameterization,
+    Slope,
+    advance,
+    midpoint,
+    positions,
+    weights,
+)
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step, Transition
 from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level, Schedule
 
-History = tuple[Known, ...]  # what a multistep run carries, newest first
+History = tuple[KnownPrediction, ...]  # what a multistep run carries, newest first
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,13 @@ class Multistep:
     """
 
     order: int
-    form: Form = DATA
+    parameterization: Parameterization = X0
     slope: Slope = midpoint
     curvature: float = 1.0
     lower_final: bool = True
     noise: NoiseSource | None = None
 
-    evals = 1
+    nfe_per_step = 1
 
     @property
     def one_step(self) -> bool:
@@ -62,18 +71,20 @@ class Multistep:
     def transition(self, f: Denoiser, x: Tensor, step: Step, state: History) -> Transition[History]:
         t, u = step.t, step.u
         estimate = f(x, t)
-        history = (Known(t.lam, self.form.view(estimate)), *state)[: self.order]
+        history = (KnownPrediction(t.lam, self.parameterization.prediction(estimate)), *state)[: self.order]
         after = history if isfinite(t.lam) else ()
-        frame = self.form.frame(t, u)
-        if isinf(frame.hh) and not frame.noise:
-            return Transition(remix(estimate, u), 0.0, after)
+        coefficients = self.parameterization.coefficients(t, u)
+        if isinf(coefficients.hh) and not coefficients.noise:
+            return Transition(renoise(estimate, u), 0.0, after)
         used = history[: self.span(step)]
         terms = self.terms(f.schedule, t, u, used)
-        return Transition(advance(frame, x, terms, [known.value for known in used]), frame.noise, after)
+        return Transition(advance(coefficients, x, terms, [known.value for known in used]), coefficients.noise, after)
 
-    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[Known]) -> list[float]:
+    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
         """What `advance` multiplies the `used` values with, newest first, over the step from t to u."""
-        return weights(self.form.frame(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature)
+        return weights(
+            self.parameterization.coefficients(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature
+        )
 
     def span(self, step: Step) -> int:
         """The number of values that the step uses at most, its own included."""

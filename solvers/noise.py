@@ -13,7 +13,7 @@ NoiseSource = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Thinned:
+class StridedNoise:
     """The noise of a run that visits some levels of a longer one: its step i is the step `steps[i]` there."""
 
     inner: NoiseSource

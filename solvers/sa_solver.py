@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import Known, Slope, diffusion, half, through
+from fastdiff.solvers.exponential import KnownPrediction, Slope, half, through, x0_sde
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
@@ -24,14 +24,14 @@ class Origin(NamedTuple):
 
     x: Tensor  # (B, ...) corrected state at its beginning
     level: Level
-    known: tuple[Known, ...]  # values that the correction uses besides the one at the end
+    known: tuple[KnownPrediction, ...]  # values that the correction uses besides the one at the end
     added: Tensor | float  # noise (B, ...)
 
 
 class Memory(NamedTuple):
     """What a run carries."""
 
-    history: tuple[Known, ...] = ()  # newest first
+    history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
 
 
@@ -52,7 +52,7 @@ class SASolver:
     lower_final: bool = True
     noise: NoiseSource = field(default_factory=Noise)
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
 
     def __post_init__(self) -> None:
@@ -75,19 +75,19 @@ class SASolver:
         return Memory()
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
-        form, t, u = diffusion(self.tau), step.t, step.u
+        parameterization, t, u = x0_sde(self.tau), step.t, step.u
         estimate = f(x, t)
-        arrived = Known(t.lam, form.view(estimate))
+        arrived = KnownPrediction(t.lam, parameterization.prediction(estimate))
         if state.origin is not None:
             before, level, known, added = state.origin
-            x = through(form, before, level, t, (*known, arrived), self.slope) + added
+            x = through(parameterization, before, level, t, (*known, arrived), self.slope) + added
         history = (arrived, *state.history)[: max(self.predictor, self.corrector - 1)]
         ends = isinf(u.lam - t.lam)
         after = Memory(history if isfinite(t.lam) else ())
         if ends and not (self.tau and u.sigma):
-            return remix(estimate, u), after
+            return renoise(estimate, u), after
         used = history[: step.left] if self.lower_final else history
-        added = form.frame(t, u).noise * self.noise(x, step.index + 1) if self.tau else 0.0
+        added = parameterization.coefficients(t, u).noise * self.noise(x, step.index + 1) if self.tau else 0.0
         if self.corrector and not ends:
             after = after._replace(origin=Origin(x, t, used[: self.corrector - 1], added))
-        return through(form, x, t, u, used[: self.predictor], self.slope) + added, after
+        return through(parameterization, x, t, u, used[: self.predictor], self.slope) + added, after

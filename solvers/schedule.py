@@ -24,12 +24,12 @@ class Level(NamedTuple):
     lam: float  # log(alpha / sigma): inf where there is no noise, -inf where there is no signal
 
     @property
-    def kappa(self) -> float:
+    def edm_sigma(self) -> float:
         """Noise relative to signal, sigma / alpha: the "sigma" of EDM and of diffusers."""
         return self.sigma / self.alpha if self.alpha else inf
 
 
-CLEAN = Level(t=0.0, alpha=1.0, sigma=0.0, lam=inf)
+CLEAN_LEVEL = Level(t=0.0, alpha=1.0, sigma=0.0, lam=inf)
 
 
 class Schedule(Protocol):
@@ -59,7 +59,7 @@ class VariancePreserving(Schedule, Protocol):
     def level(self, t: float) -> Level:
         log_alpha = self.log_alpha(t)
         if log_alpha >= 0:
-            return CLEAN
+            return CLEAN_LEVEL
         sigma = sqrt(-expm1(2 * log_alpha))
         return Level(t, exp(log_alpha), sigma, log_alpha - log(sigma))
 
@@ -109,8 +109,8 @@ class DiscreteVP(VariancePreserving):
     """A trained table of N levels, made continuous by linear interpolation of log(alpha).
 
     Knot n = 0..N-1 of `alphas_cumprod` (alpha squared, strictly falling, in (0, 1)) lies at t = (n + 1) / N. Outside
-    the knots the end segments go on, down to no noise at all. `label` is the knot number as a float: what the network
-    was trained with (Lu et al. 2022, arXiv 2206.00927, section 3.4).
+    the knots the end segments go on, down to no noise at all. `timestep` is the knot number as a float: what the
+    network was trained with (Lu et al. 2022, arXiv 2206.00927, section 3.4).
 
     Raises UsageError where the table is shorter than two, not strictly falling or leaves (0, 1).
     """
@@ -137,13 +137,13 @@ class DiscreteVP(VariancePreserving):
     def end(self) -> float:
         return 1 / len(self.alphas_cumprod)
 
-    def label(self, level: Level) -> float:
+    def timestep(self, level: Level) -> float:
         """Knot number of a level, from 0 to N - 1, between the knots a fraction."""
         return level.t * len(self.alphas_cumprod) - 1
 
-    def knot(self, label: float) -> Level:
-        """The level with this label."""
-        return self.level((label + 1) / len(self.alphas_cumprod))
+    def at_timestep(self, timestep: float) -> Level:
+        """The level with this timestep."""
+        return self.level((timestep + 1) / len(self.alphas_cumprod))
 
     def log_alpha(self, t: float) -> float:
         position = t * len(self._knots) - 1
@@ -197,11 +197,11 @@ class EDM:
         return Level(sigma, 1.0, sigma, lam)
 
 
-def from_kappa(schedule: Schedule, kappa: float) -> Level:
-    """The level where sigma / alpha is kappa >= 0: how EDM and diffusers state a level."""
-    if not (isfinite(kappa) and kappa >= 0):
-        raise UsageError(f"sigma / alpha of {kappa}: give a finite number of 0 or more")
-    return schedule.at(-log(kappa)) if kappa else CLEAN
+def from_edm_sigma(schedule: Schedule, edm_sigma: float) -> Level:
+    """The level where sigma / alpha is edm_sigma >= 0: how EDM and diffusers state a level."""
+    if not (isfinite(edm_sigma) and edm_sigma >= 0):
+        raise UsageError(f"sigma / alpha of {edm_sigma}: give a finite number of 0 or more")
+    return schedule.at(-log(edm_sigma)) if edm_sigma else CLEAN_LEVEL
 
 
 def _log_ratio(alpha: float, sigma: float) -> float:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, taylor, through
+from fastdiff.solvers.exponential import X0, KnownPrediction, Parameterization, Slope, midpoint, taylor, through
 from fastdiff.solvers.grids import Grid, Spacing
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level, Schedule
@@ -26,7 +26,7 @@ class Begun(NamedTuple):
 
     x: Tensor  # (B, ...) state at its beginning
     level: Level
-    known: tuple[Known, ...] = ()  # oldest first
+    known: tuple[KnownPrediction, ...] = ()  # oldest first
 
 
 class Memory(NamedTuple):
@@ -48,11 +48,11 @@ class Singlestep:
     """
 
     order: int
-    form: Form = DATA
+    parameterization: Parameterization = X0
     slope: Slope = midpoint
     lower_final: bool = True  # as in `budget`
 
-    evals = 1
+    nfe_per_step = 1
     stochastic = False
 
     def __post_init__(self) -> None:
@@ -71,35 +71,35 @@ class Singlestep:
         order, *later = state.budget
         estimate = f(x, t)
         begun = state.begun or Begun(x, t)
-        begun = begun._replace(known=(*begun.known, Known(t.lam, self.form.view(estimate))))
+        begun = begun._replace(known=(*begun.known, KnownPrediction(t.lam, self.parameterization.prediction(estimate))))
         after = Memory(state.budget, begun) if len(begun.known) < order else Memory(tuple(later))
         if isinf(u.lam - begun.level.lam):
-            return remix(estimate, u), after
-        return stage(self.form, self.slope, begun, u, order), after
+            return renoise(estimate, u), after
+        return stage(self.parameterization, self.slope, begun, u, order), after
 
 
-def stage(form: Form, slope: Slope, begun: Begun, u: Level, order: int) -> Tensor:
+def stage(parameterization: Parameterization, slope: Slope, begun: Begun, u: Level, order: int) -> Tensor:
     """The state at u, the next node of a step of this order or its end, from all the values before it."""
     known = begun.known
     if order < 3:
-        return through(form, begun.x, begun.level, u, known, slope)
+        return through(parameterization, begun.x, begun.level, u, known, slope)
     if len(known) == 3 and slope is not taylor:
         known = (known[0], known[2])
-    return through(form, begun.x, begun.level, u, known, taylor)
+    return through(parameterization, begun.x, begun.level, u, known, taylor)
 
 
-def budget(calls: int, order: int, lower_final: bool = True) -> tuple[int, ...]:
+def budget(nfe: int, order: int, lower_final: bool = True) -> tuple[int, ...]:
     """Orders, at most `order`, of the steps that `calls` calls are spent on.
 
     With `lower_final` those of "DPM-Solver-fast" (arXiv 2206.00927), whose last steps have a lower order:
     a single one of order 1 makes the whole run second order. Without, the orders are as even as they can be.
     """
-    full, rest = divmod(calls, order)
+    full, rest = divmod(nfe, order)
     if lower_final:
         orders = (3,) * (full - 1) + (2, 1) if order == 3 and not rest else (order,) * full + (rest,)
         return tuple(o for o in orders if o)
-    steps = -(-calls // order)
-    lower, higher = divmod(calls, steps)
+    steps = -(-nfe // order)
+    lower, higher = divmod(nfe, steps)
     return (lower + 1,) * higher + (lower,) * (steps - higher)
 
 

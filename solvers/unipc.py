@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, through
+from fastdiff.solvers.exponential import X0, KnownPrediction, Parameterization, Slope, midpoint, through
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
 class Memory(NamedTuple):
     """What a run carries."""
 
-    history: tuple[Known, ...] = ()  # newest first
+    history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
 
 
@@ -51,12 +51,12 @@ class UniPC:
     """
 
     order: int = 2
-    form: Form = DATA
+    parameterization: Parameterization = X0
     slope: Slope = midpoint
     lower_final: bool = True
     corrector: bool = True
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -75,16 +75,21 @@ class UniPC:
         estimate = f(x, t)
         if state.origin is None:
             return Arrival(x, estimate)
-        used = (*state.history[: state.origin.order], Known(t.lam, self.form.view(estimate)))
-        return Arrival(through(self.form, state.origin.x, state.origin.level, t, used, self.slope), estimate)
+        used = (
+            *state.history[: state.origin.order],
+            KnownPrediction(t.lam, self.parameterization.prediction(estimate)),
+        )
+        return Arrival(
+            through(self.parameterization, state.origin.x, state.origin.level, t, used, self.slope), estimate
+        )
 
     def leave(self, arrival: Arrival, step: Step, state: Memory) -> tuple[Tensor, Memory]:
         """The predicted state (B, ...) at the end of the step, from what is known at its beginning."""
         x, estimate = arrival
         t, u = step.t, step.u
-        history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
+        history = (KnownPrediction(t.lam, self.parameterization.prediction(estimate)), *state.history)[: self.order]
         if isinf(u.lam - t.lam):
-            return remix(estimate, u), Memory(history if isfinite(t.lam) else ())
+            return renoise(estimate, u), Memory(history if isfinite(t.lam) else ())
         used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return through(self.form, x, t, u, used, self.slope), Memory(history, origin)
+        return through(self.parameterization, x, t, u, used, self.slope), Memory(history, origin)

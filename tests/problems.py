@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastdiff.solvers.certificates import inverts
 from fastdiff.solvers.closed_form import BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture
-from fastdiff.solvers.denoiser import SingleLevel
+from fastdiff.solvers.denoiser import SingleLevelDenoiser
 from fastdiff.solvers.estimate import Estimate, from_x0
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule
@@ -19,7 +19,7 @@ DETERMINISTIC = sorted(name for name, make in SOLVERS.items() if inverts(make())
 
 
 @dataclass(frozen=True)
-class Clusters(SingleLevel):
+class Clusters(SingleLevelDenoiser):
     """Data of equal shares of N(mean, variance I) around the rows of `means` (K, d); fewer rows are a prompt."""
 
     schedule: Schedule

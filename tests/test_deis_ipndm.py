@@ -12,10 +12,10 @@ from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, M
 
 from fastdiff.solvers.adams_bashforth import deis, ipndm
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import SingleLevel
+from fastdiff.solvers.denoiser import SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_eps
-from fastdiff.solvers.exponential import NOISE, taylor
+from fastdiff.solvers.exponential import EPS, taylor
 from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
 from fastdiff.solvers.integration import integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
@@ -28,7 +28,7 @@ def polynomial(t, degree):
 
 
 @dataclass(frozen=True)
-class Noisy(SingleLevel):
+class Noisy(SingleLevelDenoiser):
     """The noise is a polynomial in time, whatever the state."""
 
     schedule: Schedule
@@ -44,8 +44,8 @@ class Noisy(SingleLevel):
 def integral(schedule, t, u, degree):
     """Of the polynomial over sigma / alpha, by the trapezoidal rule in time."""
     times = np.linspace(t.t, u.t, 20_001)
-    kappas = [schedule.level(float(time)).kappa for time in times]
-    return float(np.trapezoid(polynomial(times, degree), kappas))
+    edm_sigmas = [schedule.level(float(time)).edm_sigma for time in times]
+    return float(np.trapezoid(polynomial(times, degree), edm_sigmas))
 
 
 def last_stride(solver, f, levels):
@@ -126,7 +126,7 @@ def test_ipndm_reaches_its_order_over_equal_strides_once_it_has_its_values(order
 
 def test_time_is_another_variable_than_lam():
     levels = grid(log_snr, MIXTURE.schedule, 8)
-    ours, lam = (integrate(MIXTURE, s, start(), levels).x for s in (deis(2), Multistep(2, NOISE, taylor)))
+    ours, lam = (integrate(MIXTURE, s, start(), levels).x for s in (deis(2), Multistep(2, EPS, taylor)))
     assert abs(ours - lam).item() > 1e-3
 
 

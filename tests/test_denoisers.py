@@ -7,20 +7,20 @@ import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
 
 from fastdiff.apps.attack.gradient import Checkpointed
-from fastdiff.inversion.answered import Answered, asked_ahead
-from fastdiff.solvers.corrected import Listener
+from fastdiff.inversion.precomputed import PrecomputedDenoiser, precompute
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted, Network, SingleLevel
+from fastdiff.solvers.denoiser import CountingDenoiser, Network, SingleLevelDenoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.guidance import Guided, Thresholded
 from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.learned_correction import RecordingDenoiser
 from fastdiff.solvers.schedule import LinearVP
 
 
 def test_memory_of_a_denoiser_does_not_outlive_a_run():
-    class Remembering(SingleLevel):
+    class Remembering(SingleLevelDenoiser):
         schedule = LinearVP()
 
         def __init__(self):
@@ -47,13 +47,13 @@ def test_network_binds_conditioning_label_and_dtype():
 
     schedule = SCHEDULES["discrete"]
     text = torch.ones(2)
-    f = Network(net, schedule, "eps", schedule.label, {"text": text}, torch.bfloat16)
-    estimate = f(random_state(2, 3, dtype=torch.float32), schedule.knot(12))
+    f = Network(net, schedule, "eps", schedule.timestep, {"text": text}, torch.bfloat16)
+    estimate = f(random_state(2, 3, dtype=torch.float32), schedule.at_timestep(12))
     assert seen["x"].dtype == torch.bfloat16 and seen["text"] is text
     assert seen["label"].tolist() == [12, 12]
     assert estimate.x0.dtype == torch.float32
     replaced = replace(f, given={"text": torch.zeros(2)})
-    replaced(random_state(2, 3), schedule.knot(0))
+    replaced(random_state(2, 3), schedule.at_timestep(0))
     assert seen["text"].sum() == 0
 
 
@@ -66,18 +66,18 @@ def test_states_at_several_levels_are_answered_in_few_calls_as_one_by_one(rows):
         labels.append(label.tolist())
         return x * label[:, None] + text
 
-    f = Counted(Counted(Network(net, schedule, "v", schedule.label, given, torch.float64)))
+    f = CountingDenoiser(CountingDenoiser(Network(net, schedule, "v", schedule.timestep, given, torch.float64)))
     levels, states = grid(log_snr, schedule, 4), random_state(5, 2, 3)
-    answered = asked_ahead(f, states, levels, rows)
+    answered = precompute(f, states, levels, rows)
     count = max(1, rows // 2)
-    assert f.tally.calls == f.inner.tally.calls == len(labels) == -(-5 // count)
-    assert labels[0] == [schedule.label(level) for level in levels[:count] for _ in range(2)]
+    assert f.tally.nfe == f.inner.tally.nfe == len(labels) == -(-5 // count)
+    assert labels[0] == [schedule.timestep(level) for level in levels[:count] for _ in range(2)]
     for x, level in zip(states, levels, strict=True):
         for told, alone in zip(answered(x, level), f.inner.inner(x, level), strict=True):
             torch.testing.assert_close(told, alone, rtol=0, atol=1e-12)
-    calls = f.tally.calls
+    calls = f.tally.nfe
     answered(states[0], schedule.level(0.5))
-    assert f.tally.calls == calls + 1
+    assert f.tally.nfe == calls + 1
 
 
 LEVELS, STATES = grid(log_snr, SCHEDULES["discrete"], 4), random_state(5, 2, 3)
@@ -86,12 +86,12 @@ LEVELS, STATES = grid(log_snr, SCHEDULES["discrete"], 4), random_state(5, 2, 3)
 @pytest.mark.parametrize(
     "wrap",
     [
-        Counted,
+        CountingDenoiser,
         Checkpointed,
         Thresholded,
-        lambda f: Listener(f, []),
-        lambda f: Answered(f, {}),
-        lambda f: Answered(f, {level: f(x, level) for x, level in zip(STATES[:2], LEVELS[:2], strict=True)}),
+        lambda f: RecordingDenoiser(f, []),
+        lambda f: PrecomputedDenoiser(f, {}),
+        lambda f: PrecomputedDenoiser(f, {level: f(x, level) for x, level in zip(STATES[:2], LEVELS[:2], strict=True)}),
         lambda f: Guided(f, f, scale=3.0, interval=(0.1, 0.6)),
     ],
 )
@@ -103,7 +103,7 @@ def test_every_wrapper_forwards_batched_evaluation(wrap):
         return x * label[:, None]
 
     schedule = SCHEDULES["discrete"]
-    f = wrap(Network(net, schedule, "v", schedule.label, dtype=torch.float64))
+    f = wrap(Network(net, schedule, "v", schedule.timestep, dtype=torch.float64))
     alone = [f(x, level) for x, level in zip(STATES, LEVELS, strict=True)]
     calls.clear()
     assert f.batched and f.schedule is schedule
@@ -113,11 +113,11 @@ def test_every_wrapper_forwards_batched_evaluation(wrap):
 
 
 def test_a_denoiser_that_takes_one_level_is_not_asked_ahead():
-    f = Counted(Counted(MIXTURE))
-    assert asked_ahead(f, random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4), 100) is f
-    assert f.tally.calls == 0
+    f = CountingDenoiser(CountingDenoiser(MIXTURE))
+    assert precompute(f, random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4), 100) is f
+    assert f.tally.nfe == 0
     f.at_levels(random_state(5, 2, 3), grid(log_snr, MIXTURE.schedule, 4))
-    assert f.tally.calls == 5
+    assert f.tally.nfe == 5
 
 
 def test_prediction_types_of_one_network_give_one_trajectory():
@@ -141,16 +141,16 @@ def test_prediction_types_of_one_network_give_one_trajectory():
 
 def test_guidance_extrapolates_inside_its_interval_only():
     schedule = LinearVP()
-    conditional, unconditional = (Counted(Gaussian(schedule, mean=m)) for m in (1.0, -0.5))
+    conditional, unconditional = (CountingDenoiser(Gaussian(schedule, mean=m)) for m in (1.0, -0.5))
     x, inside, outside = random_state(1, 2), schedule.level(0.5), schedule.level(0.05)
     f = Guided(conditional, unconditional, scale=3.0, interval=(0.1, 0.9))
     a, b = unconditional.inner(x, inside), conditional.inner(x, inside)
     torch.testing.assert_close(f(x, inside).eps, a.eps + 3 * (b.eps - a.eps))
     torch.testing.assert_close(f(x, inside).x0, a.x0 + 3 * (b.x0 - a.x0))
-    calls = unconditional.tally.calls
+    calls = unconditional.tally.nfe
     assert torch.equal(f(x, outside).x0, conditional.inner(x, outside).x0)
     assert torch.equal(replace(f, scale=1.0)(x, inside).x0, b.x0)
-    assert unconditional.tally.calls == calls
+    assert unconditional.tally.nfe == calls
 
 
 def test_rescaled_guidance_has_the_deviation_of_the_conditional_estimate():

@@ -8,11 +8,11 @@ from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, M
 from torch.func import jvp
 from torch.nn.functional import scaled_dot_product_attention
 
-from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.denoiser import CountingDenoiser, Network
 from fastdiff.solvers.dpm_solver import dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpm_v3 import DPMv3
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, NOISE, taylor
+from fastdiff.solvers.exponential import EPS, X0, taylor
 from fastdiff.solvers.grids import grid, log_snr, time_uniform
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
@@ -118,7 +118,7 @@ def test_golden_values_of_noise_and_data_prediction(coefficients, intervals, exp
     assert end(MIXTURE, solver, 10).item() == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize(("coefficients", "form"), [((0.0, -1.0, 0.0), NOISE), ((1.0, 0.0, 0.0), DATA)])
+@pytest.mark.parametrize(("coefficients", "form"), [((0.0, -1.0, 0.0), EPS), ((1.0, 0.0, 0.0), X0)])
 @pytest.mark.parametrize("lower_final", [False, True])
 def test_noise_and_data_prediction_are_exponential_multistep(coefficients, form, lower_final):
     for order in (1, 2, 3):
@@ -226,9 +226,9 @@ def test_single_precision_is_enough(steps):
 
 
 def test_one_call_a_step_and_gradients():
-    f, solver = Counted(MIXTURE), DPMv3(constant(60, 0.5, -0.5, 0.1))
+    f, solver = CountingDenoiser(MIXTURE), DPMv3(constant(60, 0.5, -0.5, 0.1))
     end(f, solver, 7)
-    assert f.tally.calls == 7
+    assert f.tally.nfe == 7
     assert torch.autograd.gradcheck(lambda x: end(MIXTURE, solver, 4, x), random_state(3).requires_grad_())
 
 

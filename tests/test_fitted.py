@@ -7,12 +7,12 @@ from problems import MIXTURE, Gaussian, random_state, start
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.dc_cascade import Cascade
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.dode import DODE
 from fastdiff.solvers.dode_heun import HeunDODE
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import NOISE
+from fastdiff.solvers.exponential import EPS
 from fastdiff.solvers.grids import grid, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA
@@ -30,7 +30,7 @@ def numbers(columns):
 
 MAKE = {  # name -> (the solver of some numbers, numbers a step, the plain solver)
     "dc": (lambda n: DC(UniPC(3), tuple(1 + row[0] for row in n)), 1, UniPC(3)),
-    "dc noise": (lambda n: DC(UniPC(2, NOISE), tuple(1 + row[0] for row in n)), 1, UniPC(2, NOISE)),
+    "dc noise": (lambda n: DC(UniPC(2, EPS), tuple(1 + row[0] for row in n)), 1, UniPC(2, EPS)),
     "dc 2m": (
         lambda n: DC(UniPC(2, corrector=False), tuple(1 + row[0] for row in n)),
         1,
@@ -108,9 +108,9 @@ def test_calls_are_those_of_the_plain_solver(name):
     for levels in (LEVELS, grid(log_snr, MIXTURE.schedule, STEPS, clean=True)):
         counts = []
         for solver in (made(name), MAKE[name][2]):
-            f = Counted(MIXTURE)
+            f = CountingDenoiser(MIXTURE)
             integrate(f, solver, start(), levels)
-            counts.append(f.tally.calls)
+            counts.append(f.tally.nfe)
         assert counts[0] == counts[1]
 
 

@@ -12,7 +12,7 @@ from fastdiff.inversion.fixed_point import FixedPoint
 from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m, sde_dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
@@ -40,7 +40,7 @@ def test_the_fixed_point_is_exact(schedule, solver):
     f = Mixture(SCHEDULES[schedule])
     inversion = invert(f, images(3, 8), grid(log_snr, f.schedule, 20), FixedPoint(solver))
     assert inversion.residual.max() < 1e-10
-    assert inversion.converged.all() and inversion.misses.max() <= 1e-12
+    assert inversion.converged.all() and inversion.step_residuals.max() <= 1e-12
 
 
 @pytest.mark.parametrize("steps", [20, 30, 50])
@@ -69,22 +69,22 @@ def test_a_step_that_is_not_solved_is_told():
     levels = grid(linspace, LINEAR_BETAS, 2)
     with pytest.warns(UserWarning, match="not inverted to the tolerance"):
         inversion = invert(STIFF, STIFF.sample(4), levels, FixedPoint())
-    assert inversion.misses.shape == (2, 4)
-    assert torch.equal(inversion.converged, (inversion.misses <= 1e-12).all(0))
+    assert inversion.step_residuals.shape == (2, 4)
+    assert torch.equal(inversion.converged, (inversion.step_residuals <= 1e-12).all(0))
     assert not inversion.converged.all()
 
 
 def test_acceleration_saves_calls():
     """Plain iteration needs tens of calls a step where Anderson acceleration needs a few."""
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
+    f, levels = CountingDenoiser(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
     plain, accelerated = (_calls(f, FixedPoint(search=Anderson(1e-12, 400, window)), levels) for window in (1, 5))
     assert accelerated < 0.7 * plain
 
 
 def _calls(f, solver, levels):
-    before = f.tally.calls
+    before = f.tally.nfe
     integrate(f, solver, images(1, 64), levels[::-1])
-    return f.tally.calls - before
+    return f.tally.nfe - before
 
 
 def test_anderson_step_solves_a_linear_problem_in_as_many_steps_as_it_has_dimensions():
@@ -106,11 +106,11 @@ def test_the_best_state_is_kept_where_the_search_runs_away():
 
 
 def test_single_precision_stops_at_rounding():
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 20)
+    f, levels = CountingDenoiser(MIXTURE), grid(log_snr, MIXTURE.schedule, 20)
     inversion = invert(f, images(2, 8).float(), levels, FixedPoint())
     assert inversion.residual.max() < 1e-4
     assert inversion.converged.all()
-    assert inversion.calls < 20 * 12
+    assert inversion.nfe < 20 * 12
 
 
 def test_backward_euler_beats_a_first_order_guess_and_gains_from_finer_estimates():
@@ -146,7 +146,7 @@ def test_backward_euler_spends_two_calls_on_an_estimate_of_second_order():
     f = Gaussian(LinearVP(), variance=0.0)
     inversion = invert(f, images(1, 4), grid(log_snr, f.schedule, 10), BackwardEuler())
     guesses, checks, second_order = 10, 10, 8
-    assert inversion.calls == guesses + checks + 2 * second_order
+    assert inversion.nfe == guesses + checks + 2 * second_order
 
 
 @pytest.mark.parametrize("solver", [dpmpp_2m(), EulerAncestral()], ids=["2m", "ancestral"])

@@ -137,7 +137,7 @@ def test_a_flow_pipeline_samples_as_our_own_loop_does(solver: str, flow: str) ->
         lambda x, label: net(x, words, whole, label, return_dict=False)[0],
         trained.schedule,
         trained.predicts,
-        trained.clock,
+        trained.timestep,
     )
     assert_close(run(trained, f, SOLVERS[solver](), None, x), theirs)
 
@@ -166,7 +166,7 @@ def test_parity_with_diffusers_on_equal_sigmas(
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(steps)
     levels = scheduler_from_config({**theirs.config, "_class_name": type(theirs).__name__}).grid(steps)
-    assert [level.kappa for level in levels] == pytest.approx(theirs.sigmas.tolist(), rel=2e-4)
+    assert [level.edm_sigma for level in levels] == pytest.approx(theirs.sigmas.tolist(), rel=2e-4)
     f = Mixture(scheduler_from_config({**theirs.config}).schedule)
     x = noise(2, 3, 5)
     torch.testing.assert_close(stepped(ours, levels, f, x), stepped(theirs, levels, f, x), rtol=0, atol=3e-4)
@@ -207,7 +207,7 @@ def test_a_config_is_copied_kept_and_given_back(like: SchedulerMixin, tmp_path: 
     ]
     first.set_timesteps(7)
     expected = scheduler_from_config({**like.config, "_class_name": type(like).__name__})
-    assert first.timesteps.tolist() == pytest.approx([expected.clock(level) for level in expected.grid(7)[:-1]])
+    assert first.timesteps.tolist() == pytest.approx([expected.timestep(level) for level in expected.grid(7)[:-1]])
     for other in others:
         other.set_timesteps(7)
         assert torch.equal(other.timesteps, first.timesteps)

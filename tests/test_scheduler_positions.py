@@ -230,7 +230,7 @@ def test_custom_timesteps_are_those_of_diffusers(kind: dict[str, str]) -> None:
         assert scheduler.timesteps.tolist() == pytest.approx(chosen)
         x = random_state(2, 3, dtype=torch.float32)
         for label, timestep in zip(chosen, scheduler.timesteps, strict=True):
-            eps = Mixture(schedule)(x.double(), schedule.knot(label)).eps.float()
+            eps = Mixture(schedule)(x.double(), schedule.at_timestep(label)).eps.float()
             x = scheduler.step(eps, timestep, x).prev_sample
         ends.append(x)
     torch.testing.assert_close(*ends, rtol=0, atol=5e-3)

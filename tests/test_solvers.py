@@ -18,7 +18,7 @@ from problems import (
 )
 
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Network, SingleLevel
+from fastdiff.solvers.denoiser import Network, SingleLevelDenoiser
 from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM
@@ -37,7 +37,7 @@ def test_a_constant_estimate_is_solved_exactly(name):
     schedule = LinearVP()
 
     @dataclass(frozen=True)
-    class Constant(SingleLevel):
+    class Constant(SingleLevelDenoiser):
         schedule = LinearVP()
 
         def __call__(self, x, level):
@@ -117,7 +117,7 @@ def test_a_first_stochastic_step_is_the_posterior_of_ddpm(make):
     clean = torch.tensor([0.4], dtype=torch.float64)
 
     def step(noise):
-        f = Network(lambda x, _: clean, schedule, "x0", clock=lambda level: 0.0, dtype=torch.float64)
+        f = Network(lambda x, _: clean, schedule, "x0", timestep=lambda level: 0.0, dtype=torch.float64)
         return integrate(f, make(noise=lambda x, _: torch.full_like(x, noise)), start(), (t, u)).x.item()
 
     forward = t.alpha / u.alpha

@@ -7,20 +7,20 @@ import torch
 from problems import LINEAR_BETAS, SCHEDULES, SMOOTH, Gaussian
 from safetensors.torch import save_file
 
+from fastdiff.inversion.direct_inversion import apply_direct_inversion
 from fastdiff.inversion.fixed_point import FixedPoint
 from fastdiff.inversion.inversion import invert, regenerate
+from fastdiff.inversion.inversion_file import InversionSettings, load_inversion, save_inversion
 from fastdiff.inversion.obelm import OBELM
-from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
-from fastdiff.inversion.stored import Setting, load, store
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.schedule import Flow
 
-SETTING = Setting("edit-friendly", ('a fox, "red"', "ein Bär"), 3.5)
+SETTING = InversionSettings("edit-friendly", ('a fox, "red"', "ein Bär"), 3.5)
 
 
 def inverted(inverter, dtype=torch.float32):
@@ -31,11 +31,11 @@ def inverted(inverter, dtype=torch.float32):
 @pytest.mark.parametrize("name", INVERTERS)
 def test_an_inversion_comes_back_exactly(tmp_path, name, dtype):
     inversion = inverted(INVERTERS[name](), dtype)
-    store(tmp_path / "it", inversion, SETTING)
-    again, setting = load(tmp_path / "it", LINEAR_BETAS)
+    save_inversion(tmp_path / "it", inversion, SETTING)
+    again, setting = load_inversion(tmp_path / "it", LINEAR_BETAS)
     assert setting == SETTING
-    assert (again.grid, again.calls) == (inversion.grid, inversion.calls)
-    for field in ("trajectory", "residual", "misses", "converged"):
+    assert (again.grid, again.nfe) == (inversion.grid, inversion.nfe)
+    for field in ("trajectory", "residual", "step_residuals", "converged"):
         expected, got = getattr(inversion, field), getattr(again, field)
         assert got is None if expected is None else torch.equal(got, expected)
     assert torch.equal(regenerate(SMOOTH, again, copies=2), regenerate(SMOOTH, inversion, copies=2))
@@ -43,30 +43,30 @@ def test_an_inversion_comes_back_exactly(tmp_path, name, dtype):
 
 def test_the_solver_that_was_inverted_comes_back(tmp_path):
     for inverter in (Reversed(dpmpp_2m()), FixedPoint(Heun())):
-        store(tmp_path / "it", inverted(inverter), SETTING)
-        assert load(tmp_path / "it", LINEAR_BETAS)[0].solver == inverter.solver
+        save_inversion(tmp_path / "it", inverted(inverter), SETTING)
+        assert load_inversion(tmp_path / "it", LINEAR_BETAS)[0].solver == inverter.solver
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_knows_its_own(tmp_path, schedule):
     f = Gaussian(SCHEDULES[schedule])
-    store(tmp_path / "it", invert(f, SMOOTH.sample(2), grid(log_snr, f.schedule, 9), OBELM()), SETTING)
-    assert load(tmp_path / "it", f.schedule)[0].residual.max() < 1e-6
+    save_inversion(tmp_path / "it", invert(f, SMOOTH.sample(2), grid(log_snr, f.schedule, 9), OBELM()), SETTING)
+    assert load_inversion(tmp_path / "it", f.schedule)[0].residual.max() < 1e-6
     for name in SCHEDULES.keys() - {schedule}:
         with pytest.raises(UsageError, match="another noise schedule"):
-            load(tmp_path / "it", SCHEDULES[name])
+            load_inversion(tmp_path / "it", SCHEDULES[name])
 
 
 def test_a_grid_from_pure_noise_is_kept(tmp_path):
     f = Gaussian(Flow(start=1.0))
-    store(tmp_path / "it", invert(f, SMOOTH.sample(2), grid(time_uniform, f.schedule, 5), Reversed()), SETTING)
-    assert load(tmp_path / "it", f.schedule)[0].grid[0].alpha == 0
+    save_inversion(tmp_path / "it", invert(f, SMOOTH.sample(2), grid(time_uniform, f.schedule, 5), Reversed()), SETTING)
+    assert load_inversion(tmp_path / "it", f.schedule)[0].grid[0].alpha == 0
 
 
 def test_only_named_solvers_without_offsets_are_stored(tmp_path):
-    for inversion in (pinned(inverted(Reversed())), inverted(Reversed(dpmpp_2m(lower_final=False)))):
+    for inversion in (apply_direct_inversion(inverted(Reversed())), inverted(Reversed(dpmpp_2m(lower_final=False)))):
         with pytest.raises(UsageError, match="only named solvers"):
-            store(tmp_path / "it", inversion, SETTING)
+            save_inversion(tmp_path / "it", inversion, SETTING)
     assert not (tmp_path / "it").exists()
 
 
@@ -88,7 +88,7 @@ def damaged(tmp_path, header=None, **tensors):
 
 
 def test_the_undamaged_file_of_these_tests_is_read(tmp_path):
-    assert load(damaged(tmp_path), LINEAR_BETAS)[0].calls == 6
+    assert load_inversion(damaged(tmp_path), LINEAR_BETAS)[0].nfe == 6
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_undamaged_file_of_these_tests_is_read(tmp_path):
 )
 def test_a_damaged_header_is_refused(tmp_path, header):
     with pytest.raises(UsageError, match="invert the picture again"):
-        load(damaged(tmp_path, header), LINEAR_BETAS)
+        load_inversion(damaged(tmp_path, header), LINEAR_BETAS)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_a_damaged_header_is_refused(tmp_path, header):
 )
 def test_damaged_tensors_are_refused(tmp_path, tensors):
     with pytest.raises(UsageError, match="invert the picture again"):
-        load(damaged(tmp_path, **tensors), LINEAR_BETAS)
+        load_inversion(damaged(tmp_path, **tensors), LINEAR_BETAS)
 
 
 def test_maps_that_are_lost_are_missed(tmp_path):
     with pytest.raises(UsageError, match="invert the picture again"):
-        load(damaged(tmp_path, {"solver": "sde-dpmpp-2m"}, maps=torch.zeros(0)), LINEAR_BETAS)
+        load_inversion(damaged(tmp_path, {"solver": "sde-dpmpp-2m"}, maps=torch.zeros(0)), LINEAR_BETAS)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -143,4 +143,4 @@ def test_other_files_are_refused(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "weights")
     for name in ("cut", "text", "weights", "absent"):
         with pytest.raises(UsageError, match=name):
-            load(tmp_path / name, LINEAR_BETAS)
+            load_inversion(tmp_path / name, LINEAR_BETAS)

@@ -25,12 +25,12 @@ def posterior(schedule):
     """The exact denoiser of the same Gaussian, from its whole covariance."""
     covariance = BASIS * VALUES @ BASIS.mT
 
-    def x0(x, kappa):
-        gain = covariance @ torch.linalg.inv(covariance + kappa[0] ** 2 * torch.eye(12))
-        alpha = schedule.at(-kappa[0].log().item()).alpha
+    def x0(x, edm_sigma):
+        gain = covariance @ torch.linalg.inv(covariance + edm_sigma[0] ** 2 * torch.eye(12))
+        alpha = schedule.at(-edm_sigma[0].log().item()).alpha
         return MEAN + ((x / alpha - MEAN).flatten(1) @ gain.mT).reshape(x.shape)
 
-    return Network(x0, schedule, "x0", lambda level: level.kappa, dtype=torch.float64)
+    return Network(x0, schedule, "x0", lambda level: level.edm_sigma, dtype=torch.float64)
 
 
 def test_golden_value():

@@ -21,9 +21,9 @@ from fastdiff.cli.main import main
 from fastdiff.models.subject import subject
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import OutputError, UsageError
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.tuned import TUNED
 
@@ -87,7 +87,7 @@ def test_the_file_holds_what_was_measured(tmp_path, solver):
 
     (result,) = tuned(tmp_path, solver, Gaussian(LinearVP()), samples=8)
     held = list(oracle(Gaussian(LinearVP()), tmp_path / "model").batches(8, held=True))
-    made, levels = read(tmp_path / "tuned.safetensors").sampler(LinearVP(), 5)
+    made, levels = read_solver_file(tmp_path / "tuned.safetensors").sampler(LinearVP(), 5)
     again = errors([integrate(f, made, x, levels).x for f, x in held], reference(held))
     assert result.tuned == pytest.approx(again.tolist(), rel=1e-3, abs=1e-6)
 
@@ -104,7 +104,7 @@ def test_the_grid_is_the_one_on_which_the_base_does_best(tmp_path):
 )  # fmt: skip
 def test_verdicts_are_paired(gaps, verdict):
     base = (0.2, 3.0, 40.0, 500.0)
-    result = Result(5, Recipe("dc", "karras"), base, tuple(a - gap for a, gap in zip(base, gaps, strict=True)))
+    result = Result(5, SamplerConfig("dc", "karras"), base, tuple(a - gap for a, gap in zip(base, gaps, strict=True)))
     assert result.verdict == verdict
 
 
@@ -141,7 +141,7 @@ def test_files_of_others_stay(tmp_path):
     with pytest.raises(OutputError, match="give --force"):
         tuned(tmp_path, "dode")
     tuned(tmp_path, "dode", force=True)
-    assert read(tmp_path / "tuned.safetensors").model == "oracle"
+    assert read_solver_file(tmp_path / "tuned.safetensors").model == "oracle"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
     with safe_open(out, "pt") as file:
         card = json.loads(file.metadata()["fastdiff"])["card"]
     assert card["seed"] == 0 and card["held_out"] == 4 and set(card["errors"]) == {"3", "4"}
-    assert isinstance(read(out).sampler(LinearVP(), 4)[0], DC)
+    assert isinstance(read_solver_file(out).sampler(LinearVP(), 4)[0], DC)
 
     page = np.full((64, 80), 220, np.uint8)
     page[20:30, 10:60] = 40
@@ -277,8 +277,8 @@ def test_the_command_tunes_a_folder_with_prompts(tmp_path, capsys):
     ]
     assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt"), "--guidance", "2"]) == 0
     assert "guidance 2, on 2 prompts" in capsys.readouterr().err
-    file = read(out)
-    assert file.for_model(subject(str(folder), size=64).fingerprint, 2.0).recipes[3].solver == "dode"
+    file = read_solver_file(out)
+    assert file.for_model(subject(str(folder), size=64).fingerprint, 2.0).configs[3].solver == "dode"
     with pytest.raises(UsageError, match="tune this one"):
         file.for_model(subject("scenes").fingerprint, 2.0)
     (tmp_path / "prompts.txt").write_text("\n")

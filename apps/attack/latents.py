@@ -21,7 +21,7 @@ from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inverter, invert
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.backbone import Prior, Prompts
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.noise import Noise
@@ -55,7 +55,7 @@ class Latents:
 
     @property
     def calls(self) -> int:
-        return self.tally.calls
+        return self.tally.nfe
 
     def take(self, rows: Tensor) -> "Latents":
         if len(rows) == len(self.again):
@@ -165,7 +165,7 @@ def _check(latents: Tensor, prior: Prior) -> None:
 
 
 def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:
-    return Checkpointed(Counted(prior.denoiser(prompts, preset.guidance, canvas.scaled), tally))
+    return Checkpointed(CountingDenoiser(prior.denoiser(prompts, preset.guidance, canvas.scaled), tally))
 
 
 def _inverter(preset: Preset, noise: Noise) -> Inverter:

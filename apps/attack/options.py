@@ -18,7 +18,7 @@ from fastdiff.apps.attack.presets import (
     Preset,
 )
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 FROM_TABLE = "csv"  # the target that stands for the column of the labels
 LONGEST_CAPTION = 2000  # characters

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.edit_friendly import Maps, recorded
+from fastdiff.inversion.edit_friendly import RecordedNoise, recorded_noise
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.integration import Solver, Trajectory, integrate, is_recordable
@@ -44,8 +44,8 @@ class Resampling:
     def take(self, f: Denoiser, rows: Tensor) -> "Resampling":
         """The same for some rows, with a denoiser that has the prompts of those."""
         solver = self.inversion.solver
-        if is_recordable(solver) and (maps := recorded(solver)) is not None:
-            solver = solver.with_noise(Maps(maps.z[:, rows]))
+        if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
+            solver = solver.with_noise(RecordedNoise(maps.z[:, rows]))
         part = replace(self.inversion, solver=solver, trajectory=self.inversion.trajectory[:, rows])
         return replace(self, f=f, inversion=part)
 
@@ -76,6 +76,6 @@ class Resampling:
         solver = self.inversion.solver
         if not self.maps:
             return solver
-        maps = recorded(solver)
+        maps = recorded_noise(solver)
         assert is_recordable(solver) and maps is not None
-        return solver.with_noise(Maps(maps.z + delta.transpose(0, 1)))
+        return solver.with_noise(RecordedNoise(maps.z + delta.transpose(0, 1)))

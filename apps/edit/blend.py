@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from fastdiff.apps.edit.control import Controller
-from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class Blended(Around[S]):
+class Blended(SolverWrapper[S]):
     """A solver whose steps to `start` and cleaner levels end with x = source + mask (x - source).
 
     Row 0 is the source. `mask` is asked after every such step: (1 or rows, 1, h, w) in [0, 1], 1 where an edit is seen.

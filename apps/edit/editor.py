@@ -29,9 +29,9 @@ from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.validation import check_name
 
 SEEN = 0.5  # probability from which on what was wished is there
 APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
@@ -127,7 +127,7 @@ class Editor:
         """The edit from one noise."""
         expected = cost(self._preset, self._options).calls
         inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
-        done = inversion.calls
+        done = inversion.nfe
         sampled = begun.edit.sample(inversion, lambda now: tick((done + now.step.index + 1) / (done + now.step.total)))
         return self.finish(begun, inversion, sampled, mask)
 
@@ -197,7 +197,7 @@ class Editor:
             model=self._options.model,
             preset=self._name,
             inversion=self._inversion,
-            calls=inversion.calls + sampled.calls,
+            calls=inversion.nfe + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
             psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
             codec_ceiling=psnr(begun.again.clamp(-1, 1), canvas.picture),

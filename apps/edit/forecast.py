@@ -27,11 +27,11 @@ def cost(preset: Preset, options: Options) -> Cost:
     guided = 1 if preset.source_guidance == 1 else 2
     solver = SOLVERS[preset.solver]() if preset.solver else None
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)
-    evals = solver.evals if solver else 1
-    inverting = steps * (evals if solver else SEARCHING.get(preset.inversion, 1))
+    nfe_per_step = solver.nfe_per_step if solver else 1
+    inverting = steps * (nfe_per_step if solver else SEARCHING.get(preset.inversion, 1))
     asks = (preset.cross, preset.own, preset.focus, options.mask, options.blend, options.emphasize, options.release)
     rows = (2 if any(asks) else 1) * (1 if preset.source_guidance == preset.guidance == 1 else 2)
-    sampling, inverted_in = steps * evals, -(-steps // ROWS) if at_once else inverting
+    sampling, inverted_in = steps * nfe_per_step, -(-steps // ROWS) if at_once else inverting
     return Cost(inverted_in + sampling, inverting * guided + sampling * rows)
 
 

@@ -18,8 +18,8 @@ from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.lock import FolderLocks
 from fastdiff.apps.run import item_request, request_of
-from fastdiff.inversion import stored
-from fastdiff.inversion.stored import Setting
+from fastdiff.inversion import inversion_file
+from fastdiff.inversion.inversion_file import InversionSettings
 from fastdiff.solvers.errors import OutputError, UsageError
 
 VERB, SUFFIX = "invert", ".safetensors"
@@ -85,17 +85,21 @@ def _inverted(editor: Editor, original: Tensor, options: Options, book: Ledger) 
     begun = editor.begin(original, Wish(options.source or "", options.source), options.seed)
     edit, now = begun.edit, begun.canvas.picture
     inversion = editor.invert(begun)
-    setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
+    setting = InversionSettings(
+        edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance
+    )
     with book.drafts([book.output]) as drafts:
-        stored.store(drafts[book.output], inversion, setting)
-        again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
+        inversion_file.save_inversion(drafts[book.output], inversion, setting)
+        again, _ = inversion_file.load_inversion(
+            drafts[book.output], edit.backbone.trained.schedule, edit.latents.device
+        )
         latents = editor.regenerate(begun, again)
         after = editor.decode(latents)
         inverted = Inverted(
             str(book.output),
             begun.source,
             setting.method,
-            inversion.calls,
+            inversion.nfe,
             distance(latents, edit.latents),
             psnr(after.clamp(-1, 1), now),
             psnr(begun.again.clamp(-1, 1), now),

@@ -17,17 +17,17 @@ from fastdiff.apps.edit.merging import Matching, destinations, match
 from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.inversion.backward_euler import BackwardEuler
+from fastdiff.inversion.direct_inversion import apply_direct_inversion
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
-from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.backbone import Backbone, Focus, Prompts
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
-from fastdiff.solvers.noise import Noise, NoiseSource, Thinned
+from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -81,10 +81,10 @@ class Edit:
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
-        noise = Thinned(Noise(self.seed), self._visited)
+        noise = StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
         with self._alone() as f:
-            return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
+            return invert(CountingDenoiser(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back, without pins."""
@@ -101,7 +101,7 @@ class Edit:
         """The edit from the source's path. Raises UsageError for words that no prompt has."""
         controller = Controller(self._control)
         beside = controller.control.rows > 1
-        f = Counted(self._denoiser(beside, self._focus(controller)))
+        f = CountingDenoiser(self._denoiser(beside, self._focus(controller)))
 
         def told(now: Progress) -> None:
             controller.begin_step(now.step.index + 1)
@@ -110,7 +110,7 @@ class Edit:
         with controlled(self._transformer, controller):
             x = inversion.x.repeat(controller.control.rows, 1, 1, 1)
             x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=told).x
-        return Sampled(x[-1:], x[:1] if beside else None, f.tally.calls)
+        return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
 
     def _denoiser(self, beside: bool, focus: Focus | None) -> Denoiser:
         """Of the edit, or of source and edit."""
@@ -124,7 +124,7 @@ class Edit:
         """That of the inversion; beside the edit, the source is put back on its path, and the edit where they agree."""
         if controller.control.rows == 1:
             return inversion.solver
-        solver = (pinned(inversion) if self.preset.pinned else inversion).solver
+        solver = (apply_direct_inversion(inversion) if self.preset.pinned else inversion).solver
         region = self._region(controller)
         return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.precision import check_finite
-from fastdiff.inversion.edit_friendly import recorded
+from fastdiff.inversion.edit_friendly import recorded_noise
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.models.backbone import Prompts
 from fastdiff.solvers.errors import UsageError
@@ -35,7 +35,7 @@ class Sound:
     def inverted(self, inversion: Inversion) -> Inversion:
         """The states of the inversion, and the noise maps if it recorded any."""
         self._checked(inversion.trajectory, "the inversion")
-        if (maps := recorded(inversion.solver)) is not None:
+        if (maps := recorded_noise(inversion.solver)) is not None:
             self._checked(maps.z, "the inversion")
         return inversion
 

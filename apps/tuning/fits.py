@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.apps.tuning.measure import Batch, ends, reference_recipe
+from fastdiff.apps.tuning.measure import Batch, ends, reference_config
 from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
-from fastdiff.solvers.recipe import Recipe
-from fastdiff.solvers.tuned import Tensors, around, compensated, gaussian
+from fastdiff.solvers.sampler_config import SamplerConfig
+from fastdiff.solvers.tuned import Tensors, base_solver, base_unipc, gaussian
 from fastdiff.solvers.tuning import dc, dode, dode_heun, iia, teleport, v3
 from fastdiff.solvers.tuning.teacher import Teacher, finer
 from fastdiff.solvers.unipc import UniPC
@@ -51,7 +51,7 @@ class Fit:
 
 
 def scouted(
-    grids: Iterable[str], calls: int, options: Options, error: Callable[[Recipe], float]
+    grids: Iterable[str], calls: int, options: Options, error: Callable[[SamplerConfig], float]
 ) -> tuple[str, Options]:
     """Where teleportation alone has the least error: its grid with half as many steps skipped as calls made, then how
     many steps are skipped there.
@@ -60,7 +60,7 @@ def scouted(
     """
 
     def found(grid: str, skip: int) -> float:
-        return error(Recipe("teleport", grid, {**options, "skip": skip}))
+        return error(SamplerConfig("teleport", grid, {**options, "skip": skip}))
 
     grid = min(grids, key=lambda each: found(each, max(calls // 2, 1)))
     skip = min(range(1, max(calls, 2)), key=lambda each: found(grid, each))
@@ -73,18 +73,18 @@ def finest(levels: Grid) -> Teacher:
 
 
 def _dc(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
-    return dc.fit(batches, levels, teacher, compensated(**options)).tensors()
+    return dc.fit(batches, levels, teacher, base_unipc(**options)).tensors()
 
 
 def _dode(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
     if options["base"] == "heun":
         return dode_heun.fit(batches, levels, teacher).tensors()
-    return dode.fit(batches, levels, teacher, around(**options)).tensors()
+    return dode.fit(batches, levels, teacher, base_solver(**options)).tensors()
 
 
 def _iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher) -> Tensors:
     kind = HeunIIA if options["base"] == "heun" else IIA
-    return iia.fit(kind, batches, levels, around(**options), teacher=teacher).tensors()
+    return iia.fit(kind, batches, levels, base_solver(**options), teacher=teacher).tensors()
 
 
 def _teleported_iia(
@@ -101,7 +101,7 @@ def _teleported_iia(
 def _samples(batches: Sequence[Batch]) -> list[Tensor]:
     """Clean data (B, ...) of every batch, as the network makes them."""
     schedule = batches[0][0].schedule
-    recipe = reference_recipe(schedule)
+    recipe = reference_config(schedule)
     return ends(batches, recipe.make(), recipe.levels(schedule, SAMPLING))
 
 

@@ -8,31 +8,31 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps import batch
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
-from fastdiff.solvers.recipe import CLEAN, Recipe
+from fastdiff.solvers.sampler_config import CLEAN_SUFFIX, SamplerConfig
 from fastdiff.solvers.schedule import Schedule
 
 Batch = tuple[Denoiser, Tensor]  # with its conditions bound; states (B, ...) at the noisiest level
 REFERENCE = 200  # calls
 
 
-def reference_recipe(schedule: Schedule) -> Recipe:
+def reference_config(schedule: Schedule) -> SamplerConfig:
     """UniPC of order 3 in equal strides of lam, or of time where the schedule starts without signal."""
     spacing = "log-snr" if schedule.level(schedule.start).alpha > 0 else "time-uniform"
-    return Recipe("unipc", spacing + CLEAN, {"order": 3})
+    return SamplerConfig("unipc", spacing + CLEAN_SUFFIX, {"order": 3})
 
 
 def reference_grid(schedule: Schedule) -> Grid:
     """The levels of the reference run."""
-    return reference_recipe(schedule).levels(schedule, REFERENCE)
+    return reference_config(schedule).levels(schedule, REFERENCE)
 
 
 def reference(batches: Sequence[Batch]) -> list[Tensor]:
     """The ends (B, ...), at sigma 0, of the reference runs of the batches."""
     schedule = batches[0][0].schedule
-    return ends(batches, reference_recipe(schedule).make(), reference_grid(schedule))
+    return ends(batches, reference_config(schedule).make(), reference_grid(schedule))
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ class Meter:
 
     def counted(self, batches: Sequence[Batch]) -> list[Batch]:
         """The same batches, whose denoisers tell of every call."""
-        return [(Counted(f, Tally(watch=self._after(len(x)))), x) for f, x in batches]
+        return [(CountingDenoiser(f, Tally(watch=self._after(len(x)))), x) for f, x in batches]
 
     def _after(self, rows: int) -> Callable[[int], None]:
         def add(calls: int) -> None:

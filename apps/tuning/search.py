@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps import atomic, batch
-from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_recipe, seconds_a_row
+from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_config, seconds_a_row
 from fastdiff.models.subject import Subject
 from fastdiff.solvers import solver_file
-from fastdiff.solvers.denoiser import Counted, Tally
+from fastdiff.solvers.denoiser import CountingDenoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Solver, integrate
-from fastdiff.solvers.recipe import PLACEMENTS, Recipe
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sampler_config import GRID_NAMES, SamplerConfig
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.solver_file import SolverFile
 
@@ -38,7 +38,7 @@ EVEN = 2.0  # standard errors of the difference within which two recipes are tol
 class Ranked:
     """A recipe with the distances of held-out samples to the reference, (K,), relative to its length."""
 
-    recipe: Recipe
+    recipe: SamplerConfig
     calls: int
     errors: Tensor
 
@@ -88,7 +88,9 @@ class Search:
         for calls in self.calls:
             meter.name = f"{calls} calls"
             probes = [
-                Recipe(solver, name, options) for name in grids(self.subject.schedule) for solver, options in PROBES
+                SamplerConfig(solver, name, options)
+                for name in grids(self.subject.schedule)
+                for solver, options in PROBES
             ]
             best = list(dict.fromkeys(each.recipe.grid for each in _tried(probes, calls, chosen_on, exact)))[:GRIDS]
             entrants = [recipe for name in best for recipe in recipes(name)]
@@ -106,7 +108,7 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
     Raises UsageError where `out` is there and no solver file, OutputError where it cannot be written.
     """
     if out.exists():
-        solver_file.read(out)
+        solver_file.read_solver_file(out)
     subject = search.subject
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),
@@ -114,7 +116,7 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
         "shape": list(subject.shape),
         "held_out": search.samples,
         "seed": search.seed,
-        "reference": f"{REFERENCE} calls of {reference_recipe(subject.schedule)}",
+        "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
         "errors": {str(calls): {"best": ranked[0].mean} for calls, ranked in ranking.items()},
     }
     best = {calls: ranked[0].recipe for calls, ranked in ranking.items()}
@@ -124,13 +126,13 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
         atomic.publish(path, out)
 
 
-def recipes(grid: str) -> list[Recipe]:
+def recipes(grid: str) -> list[SamplerConfig]:
     """Every deterministic solver of the registry on this grid, in every order that it takes, each once."""
-    made: list[tuple[Solver, Recipe]] = []
+    made: list[tuple[Solver, SamplerConfig]] = []
     for name, factory in SOLVERS.items():
         ordered = "order" in inspect.signature(factory).parameters
         for options in [{"order": order} for order in ORDERS] if ordered else [{}]:
-            recipe = Recipe(name, grid, options)
+            recipe = SamplerConfig(name, grid, options)
             with contextlib.suppress(UsageError):  # of orders that the solver does not have
                 solver = recipe.make()
                 if not solver.stochastic and all(solver != other for other, _ in made):
@@ -141,9 +143,9 @@ def recipes(grid: str) -> list[Recipe]:
 def grids(schedule: Schedule) -> list[str]:
     """The names of all grids that begin where the schedule does, each once."""
     different: dict[tuple[tuple[float, float], ...], str] = {}
-    for name in PLACEMENTS:
+    for name in GRID_NAMES:
         try:
-            levels = Recipe("ddim", name).levels(schedule, 8)
+            levels = SamplerConfig("ddim", name).levels(schedule, 8)
         except UsageError:
             continue
         if abs(levels[0].t - schedule.start) <= ROUNDING:
@@ -151,23 +153,25 @@ def grids(schedule: Schedule) -> list[str]:
     return list(different.values())
 
 
-def _tried(tried: Sequence[Recipe], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> list[Ranked]:
+def _tried(
+    tried: Sequence[SamplerConfig], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
+) -> list[Ranked]:
     """Those that run within so many calls, the best one first."""
     runs = [run for recipe in tried if (run := _run(recipe, calls, batches, exact)) is not None]
     return sorted(runs, key=lambda run: run.mean)
 
 
 @torch.no_grad()
-def _run(recipe: Recipe, calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Ranked | None:
+def _run(recipe: SamplerConfig, calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Ranked | None:
     """None where the calls pay for no step, the grid does not fit, or the result is no number."""
     made = []
     try:
         solver = recipe.make()
-        levels = recipe.levels(batches[0][0].schedule, calls, solver.evals)
+        levels = recipe.levels(batches[0][0].schedule, calls, solver.nfe_per_step)
         for f, x in batches:
-            counted = Counted(f, Tally())
+            counted = CountingDenoiser(f, Tally())
             made.append(integrate(counted, solver, x, levels).x)
-            if counted.tally.calls > calls:
+            if counted.tally.nfe > calls:
                 return None
     except UsageError:
         return None

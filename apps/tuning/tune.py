@@ -23,7 +23,7 @@ from fastdiff.apps.tuning.measure import (
     ends,
     errors,
     reference,
-    reference_recipe,
+    reference_config,
     seconds_a_row,
 )
 from fastdiff.apps.tuning.search import FEW, ROUNDING, grids
@@ -31,7 +31,7 @@ from fastdiff.models.subject import Subject
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import log_snr
-from fastdiff.solvers.recipe import PLACEMENTS, Recipe
+from fastdiff.solvers.sampler_config import GRID_NAMES, SamplerConfig
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
 from fastdiff.solvers.tuning import dc_cascade
@@ -47,7 +47,7 @@ class Result:
     """A tuned solver, and how far held-out samples end from the reference, relative to its length."""
 
     calls: int
-    recipe: Recipe
+    recipe: SamplerConfig
     base: tuple[float, ...]  # of the solver that was tuned, on the grid where it did best
     tuned: tuple[float, ...]
 
@@ -65,8 +65,8 @@ class Tuning:
     """What is tuned. `samples` are fitted to, statistics are taken on as many others, and as many again, held out,
     measure the result.
 
-    `solver` is a name of `TUNED`, `base` what it is built around (by default its own), `grid` a name of `placement` or
-    AUTO. `force` replaces files that tuning did not make.
+    `solver` is a name of `TUNED`, `base` what it is built around, `grid` one of GRID_NAMES or AUTO.
+    `force` replaces files that tuning did not make.
 
     Raises UsageError for what does not fit together.
     """
@@ -84,13 +84,13 @@ class Tuning:
     def __post_init__(self) -> None:
         if self.solver not in TUNED:
             raise UsageError(f"{self.solver!r} is not tuned: one of {', '.join(TUNED)}")
-        if self.grid not in (AUTO, *PLACEMENTS):
-            raise UsageError(f"unknown grid {self.grid!r}: {AUTO}, or one of {', '.join(PLACEMENTS)}")
+        if self.grid not in (AUTO, *GRID_NAMES):
+            raise UsageError(f"unknown grid {self.grid!r}: {AUTO}, or one of {', '.join(GRID_NAMES)}")
         if self.samples < FEW:
             raise UsageError(f"{self.samples} samples: {FEW} or more are needed")
         inner, schedule = TUNED[self.solver].inner(**self.options), self.subject.schedule
         for calls in self.calls if self.grid != AUTO else ():
-            top = Recipe(self.solver, self.grid).levels(schedule, calls, inner.evals)[0]
+            top = SamplerConfig(self.solver, self.grid).levels(schedule, calls, inner.nfe_per_step)[0]
             if abs(top.t - schedule.start) > ROUNDING:
                 raise UsageError(f"grid {self.grid} begins at t = {top.t:.3f}, below the noise of {schedule.start:.3f}")
         if self.solver == "v3":
@@ -211,7 +211,9 @@ class _Run:
 
     def _base(self, calls: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
         inner = TUNED[self._tuning.solver].inner(**self._tuning.options)
-        levels = Recipe(self._tuning.solver, name).levels(self._tuning.subject.schedule, calls, inner.evals)
+        levels = SamplerConfig(self._tuning.solver, name).levels(
+            self._tuning.subject.schedule, calls, inner.nfe_per_step
+        )
         return errors(ends(batches, inner, levels), exact)
 
     def _once(self) -> dict[str, Tensor]:
@@ -245,29 +247,31 @@ class _Run:
         self._book.keep(calls, asdict(result))
         return result
 
-    def _recipes(self, calls: int, name: str, exact: Sequence[Tensor]) -> list[Recipe]:
+    def _recipes(self, calls: int, name: str, exact: Sequence[Tensor]) -> list[SamplerConfig]:
         """To fit and choose from: `name` is the grid of the untuned solver."""
         tuning, fit = self._tuning, FITS[self._tuning.solver]
         if not fit.scouted:
-            return [Recipe(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
+            return [SamplerConfig(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
 
-        def error(recipe: Recipe) -> float:
+        def error(recipe: SamplerConfig) -> float:
             return _mean(lambda: self._tuned((recipe, {}), calls, self._fitted[:1], exact[:1]))
 
-        return [Recipe(tuning.solver, *scouted(tuning.placed, calls, tuning.options, error))]
+        return [SamplerConfig(tuning.solver, *scouted(tuning.placed, calls, tuning.options, error))]
 
-    def _fit(self, recipe: Recipe, calls: int) -> Tensors:
+    def _fit(self, recipe: SamplerConfig, calls: int) -> Tensors:
         """What a recipe has beyond the shared tensors."""
-        evals = TUNED[recipe.solver].inner(**self._tuning.options).evals
-        levels = recipe.levels(self._tuning.subject.schedule, calls, evals)
+        nfe_per_step = TUNED[recipe.solver].inner(**self._tuning.options).nfe_per_step
+        levels = recipe.levels(self._tuning.subject.schedule, calls, nfe_per_step)
         return FITS[recipe.solver].each(self._fitted, levels, recipe.options, self._shared, finest(levels))
 
     def _tuned(
-        self, fit: tuple[Recipe, Tensors], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
+        self, fit: tuple[SamplerConfig, Tensors], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
     ) -> Tensor:
         recipe, tensors = fit
         solver = TUNED[recipe.solver].restore({**self._shared, **tensors}, **recipe.options)
-        return errors(ends(batches, solver, recipe.levels(self._tuning.subject.schedule, calls, solver.evals)), exact)
+        return errors(
+            ends(batches, solver, recipe.levels(self._tuning.subject.schedule, calls, solver.nfe_per_step)), exact
+        )
 
     def _save(self, tensors: Mapping[str, Tensor], index: int) -> None:
         with atomic.writing(self._tuning.out):
@@ -298,7 +302,7 @@ def _mean(distances: Callable[[], Tensor]) -> float:
 
 
 def _result(record: dict[str, Any]) -> Result:
-    return Result(record["calls"], Recipe(**record["recipe"]), tuple(record["base"]), tuple(record["tuned"]))
+    return Result(record["calls"], SamplerConfig(**record["recipe"]), tuple(record["base"]), tuple(record["tuned"]))
 
 
 def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
@@ -311,7 +315,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "samples": tuning.samples,
         "held_out": tuning.samples,
         "seed": tuning.seed,
-        "reference": f"{REFERENCE} calls of {reference_recipe(subject.schedule)}",
+        "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
         "errors": {
             str(result.calls): {
                 "base": sum(result.base) / len(result.base),

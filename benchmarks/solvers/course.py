@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.solvers.ways import Way
 from fastdiff.apps.tuning import measure
 from fastdiff.apps.tuning.measure import Batch
-from fastdiff.solvers.denoiser import Counted, DenoiserWrapper, Tally
+from fastdiff.solvers.denoiser import CountingDenoiser, DenoiserWrapper, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.schedule import Level
@@ -45,12 +45,12 @@ class Course:
         """
         made = []
         for f, x in self.batches[:batches]:
-            counted = Counted(f, Tally())
+            counted = CountingDenoiser(f, Tally())
             try:
                 made.append(way.end(counted, x, calls))
             except UsageError:
                 return None
-            if counted.tally.calls > calls:
+            if counted.tally.nfe > calls:
                 return None
         return measure.errors(made, self.exact[:batches])
 

@@ -9,8 +9,8 @@ from benchmarks.solvers.course import Course
 from benchmarks.solvers.theirs import Theirs
 from benchmarks.solvers.ways import FewStep, Ours, Way
 from fastdiff.apps.tuning.search import grids, recipes
-from fastdiff.solvers.recipe import Recipe
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import DiscreteVP, Schedule
 
 BASELINES = ("dpmpp-2m", "unipc", "diffusers DPMSolverMultistep 2", "diffusers UniPC 2")
@@ -64,7 +64,7 @@ def ours(schedule: Schedule) -> Field:
             ways.setdefault(recipe.solver, []).append(Ours(recipe))
         for name, options in NOISELESS.items():
             if name in SOLVERS:
-                ways.setdefault(name, []).append(Ours(Recipe(name, placed, options)))
+                ways.setdefault(name, []).append(Ours(SamplerConfig(name, placed, options)))
     if isinstance(schedule, DiscreteVP):
         ways["few-step"] = [FewStep()]
     return Field(ways, BASELINES[:2])

@@ -33,7 +33,7 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch =
     solver = HeunDODE(((0.0, 0.0),) * steps)
     solver.init(levels)
     runs = [Run(f, teacher(f, x), x) for f, x in batches]
-    numbers = []
+    coefficients = []
     for done, (t, u) in enumerate(pairwise(levels), start=1):
         targets = [run.targets[done] for run in runs]
         halves = [solver.predict(run.f, run.x, t, u, run.state) for run in runs]
@@ -45,9 +45,9 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch =
             second = _number(halves, targets)
             ends = [half.corrected(second) for half in halves]
         runs = [run._replace(x=x, state=half.estimate.x0) for run, half, x in zip(runs, halves, ends, strict=True)]
-        numbers.append((first, second))
+        coefficients.append((first, second))
         watch(done, steps)
-    return HeunDODE(tuple(numbers))
+    return HeunDODE(tuple(coefficients))
 
 
 def _number(halves: Iterable[Half], targets: Iterable[Tensor]) -> float:

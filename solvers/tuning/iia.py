@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from fastdiff.solvers.corrected import Corrected
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
+from fastdiff.solvers.learned_correction import LearnedCorrection
 from fastdiff.solvers.tuning import least_squares
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, between, unwatched
 
-C = TypeVar("C", bound=Corrected)
+C = TypeVar("C", bound=LearnedCorrection)
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""Numbers of a `Corrected` solver, found step by step: each step's are the least squares to a target at its end.
+"""The coefficients of a `LearnedCorrection`, fitted step by step by least squares to a target at the end of the step.
 
 Of each step only sums over the batches are kept, in float64, so a set may be as large as its states allow.
 """
@@ -10,15 +10,17 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.corrected import Corrected, Memory, Stride
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import steps_of
+from fastdiff.solvers.learned_correction import LearnedCorrection, Memory, UncorrectedStep
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch
 
-C = TypeVar("C", bound=Corrected)
-Target = Callable[[int, Stride], Tensor]  # number of the step, from 1, and the step -> where it should end, (B, ...)
+C = TypeVar("C", bound=LearnedCorrection)
+Target = Callable[
+    [int, UncorrectedStep], Tensor
+]  # number of the step, from 1, and the step -> where it should end, (B, ...)
 Targets = Callable[[Denoiser, Tensor], Target]  # one for each batch
 
 
@@ -47,8 +49,8 @@ def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, rid
     `ridge` as in `least_squares`; `watch` is told the steps done, and of how many.
     """
     steps = len(levels) - 1
-    solver = replace(solver, numbers=((0.0,) * solver.count,) * steps)
-    numbers: list[tuple[float, ...]] = []
+    solver = replace(solver, coefficients=((0.0,) * solver.count,) * steps)
+    coefficients: list[tuple[float, ...]] = []
     runs = [Run(f, targets(f, x), x, solver.init(levels)) for f, x in batches]
     for step in steps_of(levels):
         done = step.index + 1
@@ -58,13 +60,13 @@ def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, rid
             for run, (now, _) in zip(runs, strides, strict=True)
         )
         found = least_squares(equations, ridge)
-        numbers.append((*found, *(0.0,) * (solver.count - len(found))))
+        coefficients.append((*found, *(0.0,) * (solver.count - len(found))))
         runs = [
             run._replace(x=solver.end(now, run.state.before, found), state=after)
             for run, (now, after) in zip(runs, strides, strict=True)
         ]
         watch(done, steps)
-    return replace(solver, numbers=tuple(numbers))
+    return replace(solver, coefficients=tuple(coefficients))
 
 
 def least_squares(equations: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float) -> tuple[float, ...]:

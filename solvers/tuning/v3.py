@@ -2,7 +2,7 @@
 
 l is the mean diagonal of sigma d eps / dx, by forward-mode products with random signs. s and b are the least-squares
 line through the pairs (f, f'), where f' is the derivative of f along the sampling equation. Its part l' comes from the
-nodes beside, that of x0 from two calls a short first-order step to either side: a label is a plain number, which has
+nodes beside, that of x0 from two calls a short first-order step to either side: a timestep is a plain number, which has
 no derivative.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.noise import Noise
@@ -53,7 +53,7 @@ def fit(
     (change,) = torch.gradient(torch.stack(linear), spacing=(lam,), dim=0, edge_order=2)
     for level, *coefficients in zip(nodes, linear, change, strict=True):
         moments = _moments(batches, seed, level, (nodes[0].lam, nodes[-1].lam), pooled, *coefficients)
-        lines.append(moments.line(max(FLAT * data, ROUNDING * hypot(1, level.kappa))))
+        lines.append(moments.line(max(FLAT * data, ROUNDING * hypot(1, level.edm_sigma))))
         watch(len(nodes) + len(lines), 2 * len(nodes))
     slope, offset = map(torch.stack, zip(*lines, strict=True))
     return Statistics(lam, torch.stack(linear), slope, offset)
@@ -133,9 +133,9 @@ def _pair(
     """f and f' (B, ...) of states (B, ...); no level beyond `span`, in lam, is asked for."""
     here = f(x, level)
     below, above = (f.schedule.at(lam) for lam in (max(level.lam - STRIDE, span[0]), min(level.lam + STRIDE, span[1])))
-    moved = (f(remix(here, above), above).x0 - f(remix(here, below), below).x0) / (above.lam - below.lam)
+    moved = (f(renoise(here, above), above).x0 - f(renoise(here, below), below).x0) / (above.lam - below.lam)
     signal = x / level.alpha
-    return (1 - linear) * signal - here.x0, (linear - 1) * level.kappa * here.eps - slope * signal - moved
+    return (1 - linear) * signal - here.x0, (linear - 1) * level.edm_sigma * here.eps - slope * signal - moved
 
 
 def _deviation(batches: Sequence[Batch]) -> float:

@@ -64,7 +64,7 @@ def test_unconditional_priors_are_those_of_diffusers(prior: Path) -> None:
     latents = ours.encode(pictures())
     at = level(prior)
     with torch.no_grad():
-        v = pipeline.unet(latents, torch.tensor([ours.trained.clock(at)])).sample
+        v = pipeline.unet(latents, torch.tensor([ours.trained.timestep(at)])).sample
         estimate = ours.denoiser(ours.read([""]), 4.5, (64, 64))(latents, at)
     torch.testing.assert_close(estimate.x0, at.alpha * latents - at.sigma * v)
     assert load_prior(str(prior), dtype=torch.bfloat16).encode(pictures()).dtype == torch.float32
@@ -95,7 +95,7 @@ def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> 
 
 def compare(ours: Any, unet: nn.Module, given: Any, nothing: Any, guidance: float, frame: Any) -> None:
     latents, at = ours.encode(pictures()), ours.trained.schedule.level(0.5)
-    label = torch.tensor([ours.trained.clock(at)])
+    label = torch.tensor([ours.trained.timestep(at)])
     with torch.no_grad():
         with_words = unet(latents, label, given, added_cond_kwargs=frame(False)).sample
         without = unet(latents, label, nothing, added_cond_kwargs=frame(True)).sample

@@ -15,7 +15,7 @@ from fastdiff.apps.attack.presets import PRESETS, Preset
 from fastdiff.apps.attack.resampling import Resampling
 from fastdiff.apps.attack.search import Found, search
 from fastdiff.apps.attack.space import Pixels, eight_bits
-from fastdiff.inversion.edit_friendly import EditFriendly, Maps
+from fastdiff.inversion.edit_friendly import EditFriendly, RecordedNoise
 from fastdiff.inversion.inversion import invert
 from fastdiff.models.classifier import ClassifierTarget, View, numbered
 from fastdiff.solvers.dpm_solver import sde_dpmpp_2m
@@ -203,7 +203,7 @@ def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> 
     clean = SMOOTH.sample(SAMPLES)
     assert (sample(sample.unperturbed) - clean).abs().max() < 1e-12
     noise = sample.inversion.solver.noise
-    assert isinstance(noise, Maps)
+    assert isinstance(noise, RecordedNoise)
     recorded = EditFriendly(replace(sde_dpmpp_2m(), lower_final=False), Noise(1))
     upper = invert(SMOOTH, clean, sample.inversion.grid, recorded, measure=False)
     mixed = replace(upper.solver, lower_final=True)
@@ -213,7 +213,7 @@ def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> 
 
 
 def test_the_grid_of_the_official_code() -> None:
-    labels = [SMOOTH.schedule.label(level) for level in grid(SMOOTH.schedule, PRESETS["sca-official"])]
+    labels = [SMOOTH.schedule.timestep(level) for level in grid(SMOOTH.schedule, PRESETS["sca-official"])]
     assert labels == pytest.approx([899, 799, 699, 599, 499, 400, 300, 200, 100, 1, 0], abs=1)  # it rounds them down
 
 

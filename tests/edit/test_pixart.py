@@ -8,7 +8,7 @@ from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
 from tiny_pixart import write
 from torch import Tensor
 
-from fastdiff.inversion.answered import asked_ahead
+from fastdiff.inversion.precomputed import precompute
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.registry import load
 from fastdiff.solvers.dpm_solver import dpmpp_2m
@@ -109,7 +109,7 @@ def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: 
     f = backbone.denoiser(backbone.read(PROMPTS), guidance, (64, 96))
     levels = backbone.trained.grid(STEPS)[:3]
     states = torch.stack([noise(), noise().flip(0), noise().flip(-1)])
-    answered = asked_ahead(f, states, levels, 100)
+    answered = precompute(f, states, levels, 100)
     for x, level in zip(states, levels, strict=True):
         assert_close(answered(x, level).x0, f(x, level).x0)
     assert answered is not f and (states[0] - states[1]).abs().max() > 1

@@ -144,7 +144,11 @@ def test_shared_labels_are_trained_with_and_remembered(pictures: Tensor, tmp_pat
     trained = read_scheduler_config(tmp_path / "scheduler")
     table = trained.schedule
     assert isinstance(table, DiscreteVP)
-    assert [trained.clock(table.knot(label)) for label in (200.5, 899.5, 950.5)] == [180, 720, pytest.approx(950.5)]
+    assert [trained.timestep(table.at_timestep(label)) for label in (200.5, 899.5, 950.5)] == [
+        180,
+        720,
+        pytest.approx(950.5),
+    ]
 
 
 def test_an_untrained_backbone_predicts_nothing_and_hears_every_word() -> None:

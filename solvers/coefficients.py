@@ -8,7 +8,7 @@ from torch import Tensor
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 
-Number = float | Tensor  # a tensor () where its gradient is asked for
+Coefficient = float | Tensor  # a tensor () where its gradient is asked for
 
 
 def check_grid(name: str, steps: int, grid: Grid) -> None:
@@ -19,12 +19,12 @@ def check_grid(name: str, steps: int, grid: Grid) -> None:
         raise UsageError(f"{name} fitted to {steps} steps on a grid of {len(grid) - 1}: fit it to that grid")
 
 
-def stored(numbers: Sequence) -> Tensor:
+def to_tensor(numbers: Sequence) -> Tensor:
     """Numbers, or rows of as many each, as a float64 tensor of one or two dimensions."""
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def restored(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list:
+def from_tensor(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list:
     """The finite numbers under `key`: (N,), or (N, columns) as rows. Raises UsageError for anything else."""
     tensor, row = tensors.get(key), () if columns is None else (columns,)
     if (

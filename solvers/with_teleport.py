@@ -5,12 +5,12 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 S = TypeVar("S")
 
@@ -24,7 +24,7 @@ class Carrier(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Teleported(Around[S]):
+class WithTeleport(SolverWrapper[S]):
     """`inner` from the level after `skip` steps of a falling grid on.
 
     Raises UsageError, in init, for a grid that rises or has no step left.

@@ -9,7 +9,7 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class Around(Generic[S]):
+class SolverWrapper(Generic[S]):
     """The properties of `inner`; a subclass says what its steps are."""
 
     inner: Solver[S]
@@ -19,8 +19,8 @@ class Around(Generic[S]):
         return self.inner.order
 
     @property
-    def evals(self) -> int:
-        return self.inner.evals
+    def nfe_per_step(self) -> int:
+        return self.inner.nfe_per_step
 
     @property
     def one_step(self) -> bool:

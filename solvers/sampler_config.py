@@ -7,29 +7,31 @@ from typing import Any
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, grid
 from fastdiff.solvers.integration import Solver
-from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.spacings import SPACINGS
+from fastdiff.solvers.validation import check_name
 
-CLEAN = "+clean"  # after the name of a spacing: the last step goes on to sigma 0
-PLACEMENTS = tuple(name + end for name in SPACINGS for end in ("", CLEAN))
+CLEAN_SUFFIX = "+clean"  # after the name of a spacing: the last step goes on to sigma 0
+GRID_NAMES = tuple(name + end for name in SPACINGS for end in ("", CLEAN_SUFFIX))
 
 
-def placement(name: str) -> Callable[[Schedule, int], Grid]:
-    """From a schedule and a number of steps to a grid: a name of SPACINGS, with CLEAN after it or not.
+def grid_by_name(name: str) -> Callable[[Schedule, int], Grid]:
+    """From a schedule and a number of steps to a grid: a name of SPACINGS, with CLEAN_SUFFIX after it or not.
 
     Raises UsageError for another name.
     """
-    if name not in PLACEMENTS:
-        raise UsageError(f"unknown grid {name!r}: one of {', '.join(SPACINGS)}, each perhaps followed by {CLEAN}")
-    spacing = SPACINGS[name.removesuffix(CLEAN)]
-    return lambda schedule, steps: grid(spacing, schedule, steps, name.endswith(CLEAN))
+    if name not in GRID_NAMES:
+        raise UsageError(
+            f"unknown grid {name!r}: one of {', '.join(SPACINGS)}, each perhaps followed by {CLEAN_SUFFIX}"
+        )
+    spacing = SPACINGS[name.removesuffix(CLEAN_SUFFIX)]
+    return lambda schedule, steps: grid(spacing, schedule, steps, name.endswith(CLEAN_SUFFIX))
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """`solver` is a name of the registry, `options` are arguments of it, `grid` a name that `placement` takes."""
+class SamplerConfig:
+    """`solver` is a name of the registry, `options` are arguments of it, `grid` a name that `grid_by_name` takes."""
 
     solver: str
     grid: str
@@ -44,15 +46,15 @@ class Recipe:
             given = ", ".join(f"{name} {value!r}" for name, value in self.options.items())
             raise UsageError(f"{self.solver} with {given or 'no options'}: it does not take that") from error
 
-    def levels(self, schedule: Schedule, calls: int, evals: int = 1) -> Grid:
-        """The most steps that `calls` of the network pay for, at `evals` a step; a step to sigma 0 takes one.
+    def levels(self, schedule: Schedule, nfe: int, nfe_per_step: int = 1) -> Grid:
+        """The most steps that `calls` of the network pay for, at `nfe_per_step` a step; a step to sigma 0 takes one.
 
         Steps that the options say are skipped come for nothing.
 
         Raises UsageError where they pay for none, and where the grid does not fit the schedule.
         """
-        steps = 1 + (calls - 1) // evals if self.grid.endswith(CLEAN) else calls // evals
-        return placement(self.grid)(schedule, steps + self.options.get("skip", 0))
+        steps = 1 + (nfe - 1) // nfe_per_step if self.grid.endswith(CLEAN_SUFFIX) else nfe // nfe_per_step
+        return grid_by_name(self.grid)(schedule, steps + self.options.get("skip", 0))
 
     def __str__(self) -> str:
         """Such as `unipc, order 3, on karras+clean`."""

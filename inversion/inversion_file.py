@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fastdiff.inversion.edit_friendly import Maps, recorded
+from fastdiff.inversion.edit_friendly import RecordedNoise, recorded_noise
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.errors import UsageError
@@ -26,11 +26,11 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Level, Schedule
 
 LARGEST = 2**31  # bytes of a file that is read at all
-OPTIONAL = ("residual", "misses", "converged")  # fields of Inversion that are tensors where they are there
+OPTIONAL = {"residual": "residual", "misses": "step_residuals", "converged": "converged"}  # tensors -> fields
 
 
 @dataclass(frozen=True)
-class Setting:
+class InversionSettings:
     """What an inversion was made with, and only returns its pictures with."""
 
     method: str  # the inverter's name
@@ -38,29 +38,33 @@ class Setting:
     guidance: float
 
 
-def store(path: Path, inversion: Inversion, setting: Setting) -> None:
+def save_inversion(path: Path, inversion: Inversion, setting: InversionSettings) -> None:
     """Write the inversion, before any offsets are put on it, to `path`.
 
     Raises UsageError where its solver is none of SOLVERS with their default options, nor O-BELM; OSError as it comes.
     """
     name, maps = _named(inversion.solver)
-    kept = {field: getattr(inversion, field) for field in OPTIONAL}
+    kept = {name: getattr(inversion, field) for name, field in OPTIONAL.items()}
     tensors = {"trajectory": inversion.trajectory, **maps, **{k: v for k, v in kept.items() if v is not None}}
-    header = {**asdict(setting), "solver": name, "calls": inversion.calls, "grid": inversion.grid}
+    header = {**asdict(setting), "solver": name, "calls": inversion.nfe, "grid": inversion.grid}
     whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     path.write_bytes(save(whole, {"inversion": json.dumps(header)}))
 
 
-def load(path: Path, schedule: Schedule, device: str | torch.device = "cpu") -> tuple[Inversion, Setting]:
+def load_inversion(
+    path: Path, schedule: Schedule, device: str | torch.device = "cpu"
+) -> tuple[Inversion, InversionSettings]:
     """Read an inversion to go on with under this schedule, on this device.
 
     Raises UsageError for a file that is too large, damaged or no inversion, and for one made on another schedule.
     """
     header, tensors = _read(path, str(device))
     try:
-        setting = Setting(str(header["method"]), tuple(map(str, header["prompts"])), float(header["guidance"]))
+        setting = InversionSettings(
+            str(header["method"]), tuple(map(str, header["prompts"])), float(header["guidance"])
+        )
         grid = tuple(Level(*map(float, level)) for level in header["grid"])
-        calls = int(header["calls"])
+        nfe = int(header["calls"])
         trajectory, maps = tensors["trajectory"], tensors.get("maps")
         solver = _solver(header["solver"], trajectory, maps)
         whole = _fits(setting, grid, solver, trajectory, maps)
@@ -70,7 +74,7 @@ def load(path: Path, schedule: Schedule, device: str | torch.device = "cpu") -> 
         raise UsageError(f"{path} is damaged, its parts disagree: invert the picture again")
     if not all(_belongs(level, schedule) for level in grid):
         raise UsageError(f"{path} was made on another noise schedule than this model's: invert the picture again")
-    return Inversion(solver, grid, trajectory, calls, *map(tensors.get, OPTIONAL)), setting
+    return Inversion(solver, grid, trajectory, nfe, *map(tensors.get, OPTIONAL)), setting
 
 
 def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
@@ -78,7 +82,7 @@ def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
     if isinstance(solver, OBELM):
         return "o-belm", {}
     kept = {}
-    if is_recordable(solver) and (maps := recorded(solver)) is not None:
+    if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
         kept, solver = {"maps": maps.z}, solver.with_noise(Noise())
     for name, make in SOLVERS.items():
         if make() == solver:
@@ -90,7 +94,7 @@ def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver:
     if name == "o-belm":
         return OBELM(trajectory[1])
     solver = SOLVERS[name]()
-    return solver.with_noise(Maps(maps)) if is_recordable(solver) and maps is not None else solver
+    return solver.with_noise(RecordedNoise(maps)) if is_recordable(solver) and maps is not None else solver
 
 
 def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
@@ -107,7 +111,7 @@ def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]
     return header, tensors
 
 
-def _fits(setting: Setting, grid: Grid, solver: Solver, trajectory: Tensor, maps: Tensor | None) -> bool:
+def _fits(setting: InversionSettings, grid: Grid, solver: Solver, trajectory: Tensor, maps: Tensor | None) -> bool:
     states = [trajectory] if maps is None else [trajectory, maps]
     return (
         len(grid) == len(trajectory) >= 2

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.inversion import Inversion
-from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class Pinned(Around[S]):
+class DirectInversion(SolverWrapper[S]):
     """A solver whose first B rows are put on `trajectory` (N + 1, B, ...) after each of its N steps."""
 
     trajectory: Tensor
@@ -33,6 +33,6 @@ class Pinned(Around[S]):
         return torch.cat([recorded, x[len(recorded) :]]), state
 
 
-def pinned(inversion: Inversion) -> Inversion:
+def apply_direct_inversion(inversion: Inversion) -> Inversion:
     """The same inversion with offsets: its first B rows are exact at every level. The figures stay the method's own."""
-    return replace(inversion, solver=Pinned(inversion.solver, inversion.trajectory))
+    return replace(inversion, solver=DirectInversion(inversion.solver, inversion.trajectory))

@@ -12,7 +12,7 @@ from fastdiff.solvers.schedule import Level
 
 
 @dataclass(frozen=True, eq=False)
-class Answered(DenoiserWrapper):
+class PrecomputedDenoiser(DenoiserWrapper):
     """A denoiser that was asked about the very states that it will get at the levels of `estimates`."""
 
     estimates: Mapping[Level, Estimate]
@@ -27,7 +27,7 @@ class Answered(DenoiserWrapper):
         return [known[level] for level in levels]
 
 
-def asked_ahead(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoiser:
+def precompute(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoiser:
     """f, asked about states (N, B, ...), each at its level, with up to `rows` rows in a call.
 
     A denoiser that takes one level at a time is returned as it is.
@@ -37,4 +37,4 @@ def asked_ahead(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoise
     count = max(1, rows // states.shape[1])
     parts = [(states[i : i + count], levels[i : i + count]) for i in range(0, len(levels), count)]
     told = [estimate for part in parts for estimate in f.at_levels(*part)]
-    return Answered(f, dict(zip(levels, told, strict=True)))
+    return PrecomputedDenoiser(f, dict(zip(levels, told, strict=True)))

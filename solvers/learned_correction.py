@@ -9,25 +9,25 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from torch import Tensor
 
-from fastdiff.solvers.around import Around
+from fastdiff.solvers.coefficients import Coefficient, check_grid, from_tensor, to_tensor
 from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.fitted import Number, check_grid, restored, stored
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 S = TypeVar("S")
 
 
-class Stride(NamedTuple):
+class UncorrectedStep(NamedTuple):
     """One uncorrected step."""
 
     t: Level
     u: Level
     x: Tensor  # (B, ...) state at t
     end: Tensor  # (B, ...) state at u
-    heard: tuple[Estimate, ...]  # what the denoiser answered, in the order of its calls
+    estimates: tuple[Estimate, ...]  # what the denoiser answered, in the order of its calls
 
     @property
     def x0(self) -> Tensor:
@@ -44,11 +44,11 @@ class Memory(NamedTuple, Generic[S]):
     """What a run carries."""
 
     inner: S
-    before: Stride | None = None
+    before: UncorrectedStep | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Corrected(Around[S]):
+class LearnedCorrection(SolverWrapper[S]):
     """`inner`, with directions added after each of N steps. UniPC's corrector would take them away again.
 
     `numbers` holds for each step as many numbers as there are directions; where a step has fewer, the last are unused.
@@ -56,7 +56,7 @@ class Corrected(Around[S]):
     """
 
     inner: Solver[S]
-    numbers: tuple[tuple[Number, ...], ...]
+    coefficients: tuple[tuple[Coefficient, ...], ...]
 
     count: ClassVar[int]  # of directions
 
@@ -67,47 +67,47 @@ class Corrected(Around[S]):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], inner: Solver[S]) -> Self:
         """What `tensors` returned, around the solver of the fit. Raises UsageError for damaged numbers."""
-        return cls(inner, tuple(map(tuple, restored(cls.__name__, tensors, "numbers", cls.count))))
+        return cls(inner, tuple(map(tuple, from_tensor(cls.__name__, tensors, "numbers", cls.count))))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"numbers": stored(self.numbers)}
+        return {"numbers": to_tensor(self.coefficients)}
 
-    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
+    def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
         """The directions (B, ...), at most `count`; `before` is the step that led here, if any did."""
         raise NotImplementedError
 
     def init(self, grid: Grid) -> Memory[S]:
-        check_grid(type(self).__name__, len(self.numbers), grid)
+        check_grid(type(self).__name__, len(self.coefficients), grid)
         return Memory(self.inner.init(grid))
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
         now, after = self.stride(f, x, step, state)
-        return self.end(now, state.before, self.numbers[step.index]), after
+        return self.end(now, state.before, self.coefficients[step.index]), after
 
-    def stride(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[Stride, Memory[S]]:
+    def stride(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[UncorrectedStep, Memory[S]]:
         """The uncorrected step, and the memory after it."""
-        listener = Listener(f, [])
+        listener = RecordingDenoiser(f, [])
         end, inner = self.inner.step(listener, x, step, state.inner)
-        now = Stride(step.t, step.u, x, end, tuple(listener.heard))
+        now = UncorrectedStep(step.t, step.u, x, end, tuple(listener.estimates))
         return now, Memory(inner, now)
 
-    def end(self, now: Stride, before: Stride | None, numbers: Sequence[Number]) -> Tensor:
+    def end(self, now: UncorrectedStep, before: UncorrectedStep | None, coefficients: Sequence[Coefficient]) -> Tensor:
         """The end (B, ...) of a step, corrected with these numbers."""
         end = now.end
-        for number, direction in zip(numbers, self.directions(now, before), strict=False):
-            end = end + number * direction
+        for coefficient, direction in zip(coefficients, self.directions(now, before), strict=False):
+            end = end + coefficient * direction
         return end
 
 
 @dataclass(frozen=True, eq=False)
-class Listener(DenoiserWrapper):
+class RecordingDenoiser(DenoiserWrapper):
     """A denoiser whose answers are kept."""
 
-    heard: list[Estimate]
+    estimates: list[Estimate]
 
     def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
-        self.heard.append(estimate)
+        self.estimates.append(estimate)
         return estimate
 
-    def fresh(self) -> "Listener":
-        return Listener(self.inner.fresh(), [])
+    def fresh(self) -> "RecordingDenoiser":
+        return RecordingDenoiser(self.inner.fresh(), [])
