@@ -1,13 +1,12 @@
-"""Exponential Adams-Bashforth methods in the noise view: DEIS and iPNDM (Zhang and Chen 2022, arXiv 2204.13902).
+"""Exponential Adams-Bashforth methods for the eps prediction: DEIS and iPNDM (Zhang and Chen 2022, arXiv 2204.13902).
 
-DEIS, tAB: the noise view as a polynomial in the schedule's time. A multistep exponential integrator is its logrho
-variant, a polynomial in lam; its rho variant is this one on the EDM schedule, where time is sigma / alpha. In a time
-that may be any function of lam the integrals have no closed form. They are done by quadrature, to rounding error for
-steps of up to 5 in lam.
+DEIS, tAB, interpolates eps by a polynomial in the schedule's time. Its logrho variant, a polynomial in lam, is a
+multistep exponential integrator; its rho variant is tAB on the EDM schedule, where time is sigma / alpha. The integrals
+have no closed form for time as an arbitrary function of lam; quadrature computes them to rounding error for steps of up
+to 5 in lam.
 
-iPNDM: DDIM's step with an extrapolated noise estimate. The weights are those of Adams and Bashforth for equal strides,
-whatever the strides are. The step reaches its full order where they are equal in sigma / alpha, and second order on
-other smooth grids.
+iPNDM is DDIM's step with an extrapolated eps. Its weights are those of Adams and Bashforth for equal strides, on every
+grid. The full order needs equal strides of sigma / alpha; other smooth grids give second order.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ ADAMS_BASHFORTH = (
 
 
 class TimePolynomial(Multistep):
-    """`slope` and `curvature` play no part."""
+    """The multistep rule of DEIS. Ignores `slope` and `curvature`."""
 
     def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
         h = u.lam - t.lam
@@ -46,7 +45,7 @@ class TimePolynomial(Multistep):
 
 
 def deis(order: int = 3, lower_final: bool = True) -> Multistep:
-    """tAB of order 1 to 3, the first of which is DDIM; `lower_final` as in Multistep.
+    """DEIS tAB of order 1 to 3. Order 1 is DDIM. `lower_final` as in Multistep.
 
     Raises UsageError for another order.
     """
@@ -56,7 +55,7 @@ def deis(order: int = 3, lower_final: bool = True) -> Multistep:
 
 
 class EqualStrides(Multistep):
-    """`slope` and `curvature` play no part."""
+    """The multistep rule of iPNDM. Ignores `slope` and `curvature`."""
 
     def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
         whole = expm1(u.lam - t.lam)
@@ -64,7 +63,10 @@ class EqualStrides(Multistep):
 
 
 def ipndm(order: int = 4, lower_final: bool = True) -> Multistep:
-    """From 1 to 4 estimates, as many as `order`; `lower_final` as in Multistep. Raises UsageError for another order."""
+    """iPNDM with up to `order` predictions, 1 to 4.
+
+    `lower_final` as in Multistep. Raises UsageError for another order.
+    """
     if not 1 <= order <= len(ADAMS_BASHFORTH):
         raise UsageError(f"iPNDM of order {order}: give 1 to {len(ADAMS_BASHFORTH)}")
     return EqualStrides(order, EPS, lower_final=lower_final)

@@ -1,7 +1,7 @@
-"""DPM-Solver-12 and -23 (Lu et al. 2022, arXiv 2206.00927, appendix C): levels chosen by the error of each step.
+"""DPM-Solver-12 and -23 (Lu et al. 2022, arXiv 2206.00927, appendix C): the error of each step chooses the next level.
 
-The error is told by a solution one order lower that costs no further call. Items differ in the levels they need, and a
-denoiser is asked about one level at a time, so they are solved one after another: no item changes another's result.
+A solution one order lower, which costs no further evaluation, estimates the error. Items need different levels, and a
+denoiser evaluates one level at a time, so items are solved one after another. No item changes another item's result.
 """
 
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.singlestep import Begun, stage
 
 FIRST = 0.05  # length of the first step in lam
-CAUTION = 0.9  # share of the step that the last error would allow
-NEGLIGIBLE = 1e-12  # error, in units of what is allowed
+CAUTION = 0.9  # safety factor of the step length that the last error allows
+NEGLIGIBLE = 1e-12  # least error, in units of the tolerance
 
 
 class Adapted(NamedTuple):
-    """The ends of adaptive runs, one for each of B items."""
+    """Result of adaptive runs, one per item of the batch of B."""
 
     x: Tensor  # (B, ...)
-    nfe: tuple[int, ...]  # of the denoiser
-    rejected: tuple[int, ...]  # steps that were tried again, shorter
+    nfe: tuple[int, ...]  # network evaluations
+    rejected: tuple[int, ...]  # number of rejected steps
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Steps of `order` 2 or 3 that change an element by no more than an allowance from those of one order less.
+    """An adaptive run of order 2 or 3, started by a call.
 
-    The allowance is the larger of `absolute` and `relative` times the element; the root mean square over an item
-    counts. Called, it is a run.
+    A step is accepted if it differs from the step one order lower by at most the tolerance, as root mean square over an
+    item. The tolerance of an element is the larger of `absolute` and `relative` times its value.
 
-    Raises UsageError for another order and for an allowance of 0.
+    Raises UsageError for another order, and for tolerances outside `absolute` > 0 and `relative` >= 0.
     """
 
     order: int = 3
@@ -52,11 +52,11 @@ class Adaptive:
             raise UsageError(f"tolerances of {self.absolute} and {self.relative}: give more than 0, and 0 or more")
 
     def __call__(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Adapted:
-        """Carry x (B, ...) from level t to u, either of which may be the noisier. f sees one row at a time.
+        """Solve x (B, ...) from level t to level u, in either direction. f gets one row at a time.
 
-        A step that is tried again keeps its first call, which the count of the authors' code does not.
+        A rejected step keeps its first evaluation, which the authors' code counts again.
 
-        Raises UsageError where the levels are the same or lack noise or signal, and where no step is short enough.
+        Raises UsageError for equal levels, for levels without noise or signal, and if no step is short enough.
         """
         if t.lam == u.lam or not (isfinite(t.lam) and isfinite(u.lam)):
             raise UsageError(f"adaptive steps from t = {t.t:g} to {u.t:g}: give two levels with both noise and signal")
@@ -87,7 +87,7 @@ class Adaptive:
         return Begun(x, t, (KnownPrediction(t.lam, self.parameterization.prediction(f(x, t))),))
 
     def _pair(self, f: Denoiser, begun: Begun, v: Level) -> tuple[Tensor, Tensor]:
-        """The states at v by a step of one order less and by one of this order."""
+        """Return the states at v by a step one order lower, and by a step of this order."""
         h = v.lam - begun.level.lam
         for i in range(1, self.order):
             node = f.schedule.at(begun.level.lam + h * i / self.order)

@@ -1,7 +1,7 @@
-"""Certificates: what a solver promises, measured, and whether it is what was expected.
+"""Certificates: measurements of what a solver promises, and whether they agree with the promise.
 
-Those that need an answer in closed form are measured on one; the others on any denoiser, a network of one's own too.
-Problems, states and noise are the same at every run, so that a certificate is as well.
+Certificates that need a closed-form answer run on closed-form problems; the others run on any denoiser, including a
+network. Problems, states and noise are fixed, so a certificate is the same in every run.
 """
 
 from collections.abc import Callable
@@ -31,29 +31,29 @@ CLOSE = 0.15  # between a measured order and the claimed one
 
 
 class CheckResult(NamedTuple):
-    """The outcome of a certificate."""
+    """Result of a certificate. `passed` is None for a measurement without a requirement, and if nothing applies."""
 
-    passed: bool | None  # None: the figure is only told, or there is none
+    passed: bool | None
     measured: str
     expected: str
 
 
 class Candidate(NamedTuple):
-    """A solver to certify."""
+    """A solver to certify, with the order of convergence to expect (weak order if stochastic; 0: none)."""
 
-    make: Callable[..., Solver]  # takes `noise` where the solver is stochastic
-    order: int  # of convergence, weak where the solver is stochastic; 0: it is not made to converge
+    make: Callable[..., Solver]  # takes `noise` if the solver is stochastic
+    order: int
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A run to try a solver on."""
+    """A run to certify solvers on."""
 
     f: Denoiser
     x: Tensor  # (B, ...) at the first level of the grid, B of 2 or more
     grid: Grid
-    tolerance: float = 0.0  # between runs that should agree, relative to their largest element; 0: to the bit
-    items: tuple[Denoiser, ...] = ()  # the denoiser of each item alone, where f takes B rows only
+    tolerance: float = 0.0  # of runs that should agree, relative to the largest element; 0: bitwise
+    items: tuple[Denoiser, ...] = ()  # denoiser of each single item, if f takes B rows only
 
     def run(self, solver: Solver, x: Tensor, watch: Callable[[Progress], None] | None = None) -> Tensor:
         return integrate(self.f, solver, x, self.grid, watch=watch).x
@@ -62,7 +62,7 @@ class Problem:
         return integrate(self.items[i] if self.items else self.f, solver, self.x[i : i + 1], self.grid).x
 
     def agreement(self, pairs: list[tuple[Tensor, Tensor]]) -> CheckResult:
-        """Whether the first of each pair is the second."""
+        """Check that both tensors of each pair agree."""
         worst = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
         same = all(torch.equal(a, b) for a, b in pairs)
         expected = f"at most {self.tolerance:.0e}" if self.tolerance else "the same bits"
@@ -72,7 +72,7 @@ class Problem:
 
 
 def inverts(solver: Solver) -> bool:
-    """Whether it goes over rising noise."""
+    """True if the solver runs over rising noise."""
     if solver.stochastic:
         return False
     try:
@@ -91,9 +91,10 @@ CLOSED_FORM = Problem(MIXTURE, normal(4, 64), grid(log_snr, MIXTURE.schedule, 8)
 
 
 def eased(schedule: Schedule, count: int) -> Grid:
-    """Levels whose strides of lam grow from nothing and shrink to nothing, by s^2 (3 - 2 s).
+    """Return levels whose strides of lam rise from zero and fall to zero, by s^2 (3 - 2 s).
 
-    What the first steps lack for want of memory, and the last ones where they lower the order, is of fourth order here.
+    The errors of the first steps, which lack history, and of the last steps, which lower the order, are then of fourth
+    order.
     """
     top, bottom = schedule.level(schedule.start).lam, schedule.level(schedule.end).lam
     shares = (i / (count - 1) for i in range(count))
@@ -101,11 +102,10 @@ def eased(schedule: Schedule, count: int) -> Grid:
 
 
 def order(candidate: Candidate) -> CheckResult:
-    """The order of convergence to the exact flow of a mixture, both ways where the solver inverts; of the mean and the
-    variance of the end where it adds noise.
+    """Measure the order of convergence on a mixture with known flow; of mean and variance on a Gaussian if stochastic.
 
-    Those are exact too: on Gaussian data the steps are affine in the state and in the noises, which are thus given one
-    at a time, each in a row of its own.
+    Deterministic solvers run in both directions if they invert. The moments are exact too: on Gaussian data the steps
+    are affine in the state and in the noises, so each noise gets a row of its own.
     """
     if not candidate.order:
         return CheckResult(None, "not made to converge", "")
@@ -137,9 +137,9 @@ def _moment_error(candidate: Candidate, steps: int) -> float:
 
 
 def finite(candidate: Candidate) -> CheckResult:
-    """Runs of few and many steps over every spacing and schedule, to sigma 0 as well, in single precision.
+    """Check that runs of few and many steps over every spacing and schedule are finite in single precision.
 
-    Solvers that invert go both ways, and reach levels without signal.
+    Runs include the step to sigma 0. Solvers that invert run in both directions, and reach levels without signal.
     """
     grids = [(schedule, levels) for schedule in SCHEDULES.values() for levels in _grids(schedule)]
     whole = Flow(start=1.0, end=0.0)
@@ -169,7 +169,7 @@ def _ends_finite(solver: Solver, schedule: Schedule, levels: Grid) -> bool:
 
 
 def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
-    """The derivative of the end by the start, along one direction, by autograd and by central differences."""
+    """Compare the directional derivative of the end by the start: autograd against central differences."""
     solver, stride = candidate.make(), 1e-6
     x, direction, weight = problem.x, normal(*problem.x.shape).flip(0), normal(*problem.x.shape).flip(1)
     leaf = x.clone().requires_grad_()
@@ -181,7 +181,7 @@ def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResul
 
 
 def nfe(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
-    """Calls of the denoiser in a run; a step to a level without noise may save some."""
+    """Count network evaluations of a run. A step to a level without noise may cost less."""
     solver, counted = candidate.make(), CountingDenoiser(problem.f)
     replace(problem, f=counted).run(solver, problem.x)
     steps = len(problem.grid) - 1
@@ -192,7 +192,7 @@ def nfe(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
 
 
 def batches(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
-    """Items solved together and one at a time, each with its own noise."""
+    """Compare items solved together with items solved one at a time, each with its own noise."""
     together = problem.run(candidate.make(), problem.x)
     alone = [problem.run_alone(_for_item(candidate, i), i) for i in range(len(problem.x))]
     return problem.agreement([(torch.cat(alone), together)])
@@ -203,7 +203,7 @@ def _for_item(candidate: Candidate, i: int) -> Solver:
 
 
 def threads(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult:
-    """Two runs of one solver object, in threads that wait for each other after every step."""
+    """Compare two concurrent runs of one solver object, synchronized after every step, with single runs."""
     solver, starts = candidate.make(), [problem.x, -problem.x]
     alone = [problem.run(solver, x) for x in starts]
     barrier = Barrier(len(starts))
@@ -224,6 +224,6 @@ def threads(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult
 
 
 def ends(candidate: Candidate, problem: Problem) -> CheckResult:
-    """One run of a network: whether it ends on finite numbers, and their deviation."""
+    """Check that a run on a network ends finite, and report its standard deviation."""
     x = problem.run(candidate.make(), problem.x)
     return CheckResult(bool(x.isfinite().all()), f"deviation {x.std().item():.3g}", "finite")

@@ -1,4 +1,4 @@
-"""What solvers with fitted numbers share: the check of the grid that they were fitted to, and of stored numbers."""
+"""Coefficients of tuned solvers: check of the grid that they were fitted to, and conversion to stored tensors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 
-Coefficient = float | Tensor  # a tensor () where its gradient is asked for
+Coefficient = float | Tensor  # a tensor () for gradients by the coefficient
 
 
 def check_grid(name: str, steps: int, grid: Grid) -> None:
-    """Raises UsageError for a grid that rises, or has another number of steps than were fitted."""
+    """Raise UsageError for a rising grid, and for a grid with another number of steps than were fitted."""
     if grid[0].lam > grid[-1].lam:
         raise UsageError(f"{name} from little noise to more: its numbers were fitted for sampling, and cannot invert")
     if len(grid) - 1 != steps:
@@ -20,12 +20,15 @@ def check_grid(name: str, steps: int, grid: Grid) -> None:
 
 
 def to_tensor(numbers: Sequence) -> Tensor:
-    """Numbers, or rows of as many each, as a float64 tensor of one or two dimensions."""
+    """Return coefficients, (N,) or rows of equal length, as a float64 tensor."""
     return torch.tensor(numbers, dtype=torch.float64)
 
 
 def from_tensor(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list:
-    """The finite numbers under `key`: (N,), or (N, columns) as rows. Raises UsageError for anything else."""
+    """Return the coefficients stored under `key`: (N,), or (N, columns) as rows.
+
+    Raises UsageError if they are missing, misshapen or not finite.
+    """
     tensor, row = tensors.get(key), () if columns is None else (columns,)
     if (
         tensor is None

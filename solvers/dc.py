@@ -1,8 +1,9 @@
-"""DC-Solver (Zhao et al. 2024, arXiv 2409.03755): UniPC with a dynamic compensation of what its corrector leaves.
+"""DC-Solver (Zhao et al. 2024, arXiv 2409.03755): UniPC with dynamic compensation of its corrector's misalignment.
 
-The corrector moves a state after the denoiser was called on it. Before each step, the newest estimate is therefore put
-where the polynomial in time through the last three estimates lies at ratio t_i + (1 - ratio) t_(i - 1); the step, its
-correction and all later steps see that one. One ratio a step, found by `fastdiff.solvers.tuning.dc`.
+The corrector moves a state after the denoiser was evaluated at it. Before each step, DC-Solver therefore replaces the
+newest estimate by the value at time ratio t_i + (1 - ratio) t_(i - 1) of the polynomial through the last three
+estimates. This step, its correction and all later steps use the compensated estimate. `fastdiff.solvers.tuning.dc`
+searches one ratio per step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,23 +25,23 @@ from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.unipc import Arrival, UniPC
 
-POINTS = 3  # estimates that a compensation needs
+POINTS = 3  # number of estimates in the polynomial
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
     inner: unipc.Memory
     times: tuple[float, ...] = ()  # of the estimates, newest first
-    estimates: tuple[Estimate, ...] = ()  # as the steps used them
+    estimates: tuple[Estimate, ...] = ()  # compensated, newest first
 
 
 @dataclass(frozen=True, eq=False)
 class DC(SolverWrapper[unipc.Memory]):
-    """`inner` with a compensation in each step but the first two; ratio 1 leaves an estimate as it is.
+    """`inner` with compensation in every step but the first two. Ratio 1 changes nothing.
 
-    DPM-Solver++(2M) is UniPC(2, corrector=False), DDIM is UniPC(1, corrector=False). For the grid of the search only:
-    init raises UsageError for one that rises or has another number of steps.
+    DPM-Solver++(2M) is UniPC(2, corrector=False), DDIM is UniPC(1, corrector=False). The solver fits the grid of the
+    search only: init raises UsageError for a rising grid and for another number of steps.
     """
 
     inner: UniPC
@@ -48,7 +49,7 @@ class DC(SolverWrapper[unipc.Memory]):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], inner: UniPC | None = None) -> "DC":
-        """What `tensors` returned, around the solver of the search. Raises UsageError for damaged numbers."""
+        """Restore the solver from `tensors()` around the solver of the search. Raises UsageError for damaged ratios."""
         return cls(inner or UniPC(), tuple(from_tensor(cls.__name__, tensors, "ratios")))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -62,11 +63,11 @@ class DC(SolverWrapper[unipc.Memory]):
         return self.leave(self.arrive(f, x, step.t, state), step, state, self.ratios[step.index])
 
     def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
-        """The call at t, and the correction of the step that led there."""
+        """Evaluate the denoiser at t, and correct the step that led there."""
         return self.inner.arrive(f, x, t, state.inner)
 
     def leave(self, arrival: Arrival, step: Step, state: Memory, ratio: Coefficient) -> tuple[Tensor, Memory]:
-        """The predicted state (B, ...) at the end of the step, with this ratio."""
+        """Return the predicted state (B, ...) at the end of the step, with this ratio."""
         times = (step.t.t, *state.times)[:POINTS]
         estimates = (arrival.estimate, *state.estimates)[:POINTS]
         if len(times) == POINTS:
@@ -76,7 +77,7 @@ class DC(SolverWrapper[unipc.Memory]):
 
 
 def interpolated(estimates: Sequence[Estimate], times: Sequence[float], time: Coefficient) -> Estimate:
-    """The value at `time` of the polynomial through estimates at distinct times."""
+    """Return the value at `time` of the polynomial through estimates at distinct times."""
     weights = [
         prod((time - other) / (own - other) for j, other in enumerate(times) if j != i) for i, own in enumerate(times)
     ]

@@ -1,4 +1,4 @@
-"""The contract between solvers and networks: a denoiser maps a noisy state and its level to an `Estimate`."""
+"""The contract between solvers and networks: a denoiser maps a noisy state and its noise level to an `Estimate`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,28 +13,31 @@ from fastdiff.solvers.schedule import Level, Schedule
 
 
 class Denoiser(Protocol):
-    """A network with its schedule and its conditioning already bound."""
+    """A network with its noise schedule and its conditioning bound.
+
+    `batched` is True if `at_levels` costs one network evaluation (NFE), and False if it costs one per level.
+    """
 
     @property
     def schedule(self) -> Schedule: ...
     @property
-    def batched(self) -> bool: ...  # whether `at_levels` costs one call
+    def batched(self) -> bool: ...
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        """The estimate (B, ...) for a state x (B, ...) at one level."""
+        """Return the estimate (B, ...) for the state x (B, ...) at one noise level."""
         ...
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        """One estimate (B, ...) for each of the states (N, B, ...), each at its own level."""
+        """Return N estimates (B, ...) for the states (N, B, ...), each at its own noise level."""
         ...
 
     def fresh(self) -> "Denoiser":
-        """The same function with an empty memory; every trajectory starts with one."""
+        """Return the same function without memory of earlier calls. `integrate` calls it once per trajectory."""
         ...
 
 
 class SingleLevelDenoiser(Protocol):
-    """Base of denoisers that are called with one level at a time: N levels cost N calls."""
+    """Base of denoisers that evaluate one noise level per call: N levels cost N calls."""
 
     batched: ClassVar[bool] = False
 
@@ -46,10 +49,10 @@ class SingleLevelDenoiser(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DenoiserWrapper:
-    """Base of denoisers around a denoiser: forwards every evaluation, of one level or of several, to `inner`.
+    """Base of denoisers around a denoiser. Forwards single and batched evaluation to `inner`.
 
-    A subclass overrides `adjust` to change estimates. A subclass that overrides `__call__` overrides `at_levels` too:
-    callers choose either.
+    A subclass overrides `adjust` to change estimates. A subclass that overrides `__call__` must override `at_levels`
+    too, because callers use either.
     """
 
     inner: Denoiser
@@ -70,7 +73,7 @@ class DenoiserWrapper:
         return [self.adjust(*each) for each in zip(estimates, states, levels, strict=True)]
 
     def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
-        """The estimate to return in place of the one that `inner` gives for x (B, ...) at this level."""
+        """Return the estimate to use in place of `inner`'s estimate for x (B, ...) at this level."""
         return estimate
 
     def fresh(self) -> Self:
@@ -81,15 +84,15 @@ class DenoiserWrapper:
 class Network:
     """A module as a denoiser.
 
-    The module is called as `net(x, timestep, **given)`, with x (B, ...) and timestep (B,), both in `dtype`.
-    Its output has the shape of x and comes back in the dtype of the state. Asked about N levels at once, it is called
-    with N B rows, all B of a level before those of the next, and `given` N times over.
+    Calls `net(x, timestep, **given)` with x (B, ...) and timestep (B,), both in `dtype`. The output must have the shape
+    of x; the estimate has the dtype of the state. Batched evaluation of N levels calls the network once with N B rows:
+    all B rows of a level before those of the next level, and `given` repeated N times.
     """
 
     net: Callable[..., Tensor]
     schedule: Schedule
     predicts: Prediction
-    timestep: Callable[[Level], float]  # level -> the timestep that the network was trained with
+    timestep: Callable[[Level], float]  # noise level -> timestep that the network was trained with
     given: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     dtype: torch.dtype = torch.float32
 
@@ -114,7 +117,10 @@ class Network:
 
 @dataclass
 class Tally:
-    """A count of calls, shared by the copies of one `CountingDenoiser` denoiser; `watch` is told every new one."""
+    """Counts network evaluations (NFE).
+
+    All copies of one `CountingDenoiser` share it. Calls `watch` with each new count.
+    """
 
     nfe: int = 0
     watch: Callable[[int], None] = lambda nfe: None
@@ -126,7 +132,7 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class CountingDenoiser(DenoiserWrapper):
-    """A denoiser that counts its calls in `tally`; copies by `fresh` share it."""
+    """Counts the network evaluations of `inner` in `tally`. Copies made by `fresh` share the tally."""
 
     tally: Tally = field(default_factory=Tally)
 

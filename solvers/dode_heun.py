@@ -1,7 +1,7 @@
-"""D-ODE around Heun's rule (Kim et al. 2024, arXiv 2309.16421): a number after each half of a step.
+"""D-ODE around Heun's rule (Kim et al. 2024, arXiv 2309.16421): one coefficient after each half of a step.
 
-After Euler's half the clean estimate's change since the last call is added, and after the second its change within the
-step. Both are scaled as the estimate is in an Euler step; the authors' own numbers are these times `reach`.
+Euler's half is corrected by the change of the clean estimate since the last evaluation, the second half by its change
+within the step. Both are scaled as the estimate in an Euler step; the authors' coefficients are these times `reach`.
 """
 
 from collections.abc import Mapping
@@ -23,24 +23,24 @@ from fastdiff.solvers.schedule import Level
 
 
 class Half(NamedTuple):
-    """Half a step."""
+    """Half of a step."""
 
     end: Tensor  # (B, ...) uncorrected state at u
-    estimate: Estimate  # of the call that it began with
-    change: Tensor | None  # (B, ...) what is added to the end, times a number
+    estimate: Estimate  # at its start
+    change: Tensor | None  # (B, ...) direction of the correction
 
-    def corrected(self, number: Coefficient) -> Tensor:
-        return self.end if self.change is None else self.end + number * self.change
+    def corrected(self, coefficient: Coefficient) -> Tensor:
+        return self.end if self.change is None else self.end + coefficient * self.change
 
 
 @dataclass(frozen=True, eq=False)
 class HeunDODE:
-    """Two calls a step, one where a level has no noise or no signal; numbers from `fastdiff.solvers.tuning.dode_heun`.
+    """Two evaluations per step, one at a level without noise or signal. `fastdiff.solvers.tuning.dode_heun` fits it.
 
-    For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
+    The solver fits the grid of the fit only: init raises UsageError for a rising grid and for another number of steps.
     """
 
-    coefficients: tuple[tuple[Coefficient, Coefficient], ...]  # N; the very first is unused
+    coefficients: tuple[tuple[Coefficient, Coefficient], ...]  # (N, 2); the first one is unused
 
     order = 2
     nfe_per_step = 2
@@ -49,10 +49,11 @@ class HeunDODE:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "HeunDODE":
-        """What `tensors` returned. Raises UsageError for damaged numbers."""
+        """Restore the solver from `tensors()`. Raises UsageError for damaged coefficients."""
         return cls(tuple((first, second) for first, second in from_tensor(cls.__name__, tensors, "numbers", 2)))
 
     def tensors(self) -> dict[str, Tensor]:
+        """Return the coefficients as solver files store them, under the name "numbers"."""
         return {"numbers": to_tensor(self.coefficients)}
 
     def init(self, grid: Grid) -> Tensor | None:
@@ -60,7 +61,7 @@ class HeunDODE:
         return None
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`state` is the clean estimate (B, ...) of the last call."""
+        """`state` is the clean estimate (B, ...) of the last evaluation."""
         t, u = step.t, step.u
         first, second = self.coefficients[step.index]
         euler = self.predict(f, x, t, u, state)
@@ -71,13 +72,13 @@ class HeunDODE:
         return trapezoid.corrected(second), trapezoid.estimate.x0
 
     def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Tensor | None) -> Half:
-        """Euler's half, from x (B, ...) at t."""
+        """Return Euler's half, from x (B, ...) at t."""
         estimate = f(x, t)
         change = None if state is None else reach(t, u) * (estimate.x0 - state)
         return Half(renoise(estimate, u), estimate, change)
 
     def correct(self, f: Denoiser, euler: Half, x: Tensor, t: Level, u: Level) -> Half:
-        """The half that takes the slope at u as well; x (B, ...) is the corrected end of Euler's."""
+        """Return the half that uses the slope at u too. x (B, ...) is the corrected end of Euler's half."""
         estimate, before = f(x, u), euler.estimate
         stride = u.alpha * (u.edm_sigma - t.edm_sigma)
         end = torch.add(euler.end, estimate.eps - before.eps, alpha=stride / 2)

@@ -1,7 +1,7 @@
-"""The DPM-Solver family by name: exponential integrators that differ in view, order and memory.
+"""The DPM-Solver family by name: exponential integrators that differ in parameterization, order and memory.
 
-DPM-Solver (Lu et al. 2022, arXiv 2206.00927) is in the noise view, DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) in
-the data view, SDE-DPM-Solver++ in the data view along the reverse-time SDE. S is singlestep, M multistep.
+DPM-Solver (Lu et al. 2022, arXiv 2206.00927) predicts eps, DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) x0, and
+SDE-DPM-Solver++ x0 along the reverse-time SDE. S stands for singlestep, M for multistep.
 """
 
 from fastdiff.solvers.exponential import EPS, X0, X0_SDE, Slope, midpoint
@@ -11,12 +11,15 @@ from fastdiff.solvers.singlestep import Singlestep
 
 
 def dpm_1() -> Singlestep:
-    """DPM-Solver-1: first order in the noise view. Its step is DDIM's."""
+    """DPM-Solver-1: first order. Its step is DDIM's."""
     return Singlestep(1, EPS)
 
 
 def dpm_2(slope: Slope = midpoint) -> Singlestep:
-    """DPM-Solver-2 (algorithm 1): singlestep, second order. `slope` tells the published variant from the Taylor one."""
+    """DPM-Solver-2 (algorithm 1): singlestep, second order.
+
+    `slope`: midpoint is published, taylor the Taylor variant.
+    """
     return Singlestep(2, EPS, slope)
 
 
@@ -26,15 +29,12 @@ def dpm_3(slope: Slope = midpoint, lower_final: bool = True) -> Singlestep:
 
 
 def dpm_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
-    """DPM-Solver 2M: multistep, second order in the noise view.
-
-    `slope` tells the midpoint variant from the Taylor one; `lower_final` as in Multistep.
-    """
+    """DPM-Solver 2M: second order. `slope`: the midpoint or the Taylor variant; `lower_final` as in Multistep."""
     return Multistep(2, EPS, slope, lower_final=lower_final)
 
 
 def dpm_3m(published: bool = False, lower_final: bool = True) -> Multistep:
-    """DPM-Solver 3M: multistep, third order in the noise view.
+    """DPM-Solver 3M: third order.
 
     `published` halves the second derivative, as the authors' code and diffusers do, which makes it second order.
     """
@@ -47,15 +47,15 @@ def dpmpp_3s(slope: Slope = midpoint, lower_final: bool = True) -> Singlestep:
 
 
 def dpmpp_2m(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
-    """DPM-Solver++(2M) (algorithm 2): multistep, second order.
+    """DPM-Solver++(2M) (algorithm 2): second order.
 
-    `slope` tells the midpoint variant from the Taylor one; `lower_final` as in Multistep.
+    `slope`: the midpoint or the Taylor variant; `lower_final` as in Multistep.
     """
     return Multistep(2, X0, slope, lower_final=lower_final)
 
 
 def dpmpp_3m(published: bool = False, lower_final: bool = True) -> Multistep:
-    """DPM-Solver++(3M): multistep, third order.
+    """DPM-Solver++(3M): third order.
 
     `published` halves the second derivative, as the authors' code and diffusers do, which makes it second order.
     """
@@ -68,13 +68,13 @@ def sde_dpmpp_1(noise: NoiseSource | None = None) -> Multistep:
 
 
 def sde_dpmpp_2m(slope: Slope = midpoint, noise: NoiseSource | None = None) -> Multistep:
-    """SDE-DPM-Solver++(2M): weak second order, from one earlier value."""
+    """SDE-DPM-Solver++(2M): weak second order, from one earlier prediction."""
     return Multistep(2, X0_SDE, slope, noise=noise or Noise())
 
 
 def flow_dpm(slope: Slope = midpoint, lower_final: bool = True) -> Multistep:
     """Flow-DPM-Solver (Xie et al. 2024, SANA, arXiv 2410.10629): DPM-Solver++(2M) on a shifted `Flow` schedule.
 
-    The schedule supplies alpha = 1 - t and sigma = t, and `Estimate` the data view of a velocity.
+    The schedule supplies alpha = 1 - t and sigma = t, and `Estimate` the x0 prediction of a velocity.
     """
     return dpmpp_2m(slope, lower_final)

@@ -1,4 +1,4 @@
-"""DPM-Solver++(2S), algorithm 1 of Lu et al. 2022 (arXiv 2211.01095): a step with a second look half way in lam."""
+"""DPM-Solver++(2S), algorithm 1 of Lu et al. 2022 (arXiv 2211.01095): a second evaluation half way in lam."""
 
 from dataclasses import dataclass
 from math import isinf
@@ -14,7 +14,10 @@ from fastdiff.solvers.integration import Step
 
 @dataclass(frozen=True)
 class DPMpp2S:
-    """Two calls a step, second order; one call and first order where a level has no noise or no signal."""
+    """Two evaluations per step, second order.
+
+    One evaluation and first order at a level without noise or without signal.
+    """
 
     order = 2
     nfe_per_step = 2

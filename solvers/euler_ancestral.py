@@ -1,6 +1,6 @@
-"""Ancestral sampling with Euler's rule: a step below the next level, then noise up to it.
+"""Ancestral sampling with Euler's rule: a step below the next noise level, then noise up to it.
 
-The noise has the variance of DDPM's posterior (Ho et al. 2020, arXiv 2006.11239, eq. 7), as in the k-diffusion sampler.
+The noise has the variance of DDPM's posterior (Ho et al. 2020, arXiv 2006.11239, eq. 7), as in k-diffusion's sampler.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from fastdiff.solvers.noise import Noise, NoiseSource
 
 @dataclass(frozen=True)
 class EulerAncestral:
-    """One call a step, weak first order."""
+    """One evaluation per step, weak first order."""
 
     noise: NoiseSource = field(default_factory=Noise)
 

@@ -1,11 +1,11 @@
 """EVODiff (Li, Chen and Zeng 2025, arXiv 2509.26096), as in the authors' code: steps that reduce conditional variance.
 
-A step in the data view looks ahead along the last difference of the estimates, then mixes that difference with the new
-one. Inner products of recent estimates, per sample and channel, say how. All is stated relative to the signal, so that
-the constants, which were set for EDM models, mean the same on every schedule.
+A step predicts x0, looks ahead along the last difference of x0 estimates, then mixes this difference with the new one.
+Inner products of recent estimates, per sample and channel, give the weights. All quantities are relative to the signal,
+so that the constants, which the authors set for EDM models, apply on every schedule.
 
-It is tuned for the quality of pictures and not for the path: its last step rescales the state, so the error does not
-vanish as the steps shrink.
+The method is tuned for image quality: its last step rescales the state, so the error does not vanish with the step
+size.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
-MANY = 20  # steps, above which the second move of a step has another length
+MANY = 20  # steps above which the second move of a step has another length
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
     grid: Grid  # its levels with noise
     previous: Tensor | None = None  # (B, ...) estimate of x0 at the level before
@@ -36,7 +36,10 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class EVODiff:
-    """One call a step. It does not converge, hence order 0. Its init raises UsageError for a grid of rising noise."""
+    """One evaluation per step. Order 0, because it does not converge.
+
+    Its init raises UsageError for a grid of rising noise.
+    """
 
     order = 0
     nfe_per_step = 1
@@ -66,9 +69,9 @@ class EVODiff:
 def _corrected(
     f: Denoiser, base: Tensor, here: Tensor, previous: Tensor, grid: Grid, index: int
 ) -> tuple[Tensor, Tensor]:
-    """The state (B, ...) at the end of step `index`, and the estimate of x0 there from looking ahead.
+    """Return the state (B, ...) at the end of step `index`, and the x0 estimate there from looking ahead.
 
-    base: where a step of first order ends; here, previous: estimates at the step's beginning and at the level before.
+    base: end of a first-order step. here, previous: x0 estimates at the start of the step and at the level before.
     """
     s, t, u = grid[index - 1 : index + 2]
     stride = 1 - u.edm_sigma / t.edm_sigma
@@ -95,18 +98,21 @@ def _corrected(
 
 
 def _rescaled(base: Tensor, difference: Tensor, t: Level, u: Level) -> Tensor:
-    """The end (B, ...) of the last step, from where a step of first order ends."""
+    """Return the end (B, ...) of the last step, from the end of a first-order step."""
     return (1 - sqrt(u.edm_sigma * t.edm_sigma)) * base + u.alpha * (1 - u.edm_sigma / t.edm_sigma) / 2 * difference
 
 
 def _kept(t: Level, u: Level) -> float:
-    """The share of the estimate before the last that the last step's difference takes away."""
+    """The share of the second-last estimate that the last step's difference subtracts."""
     ratio = u.edm_sigma / t.edm_sigma
     return 1 - sqrt(ratio if ratio < 0.5 else ratio - 0.5) / 2
 
 
 def _projection(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> / <b, b> per sample and channel of (B, C, ...), per sample of (B, n), cut to [-2, 2]; 0 where b is 0."""
+    """Return <a, b> / <b, b>, clamped to [-2, 2], and 0 where b is 0.
+
+    The inner products are per sample and channel of (B, C, ...), and per sample of (B, n).
+    """
     inner, square = _inner(a, b), _inner(b, b)
     return (inner / square.clamp(min=torch.finfo(b.dtype).tiny)).clamp(-2, 2)
 

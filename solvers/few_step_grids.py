@@ -1,8 +1,8 @@
 """Grids of five, six and eight steps whose last level keeps much of its noise (Li 2025, arXiv 2510.02390).
 
-For Stable Diffusion and its like: equal strides of a root of the timestep, from the noisiest trained level down to one
-of a Karras grid. The end is decoded as it is: a step to sigma 0 is no part of the method. DDIM goes with five and six
-steps, DPM-Solver++(2M) without lower_final with eight. Levels between trained ones are found as in the authors' code.
+For Stable Diffusion and similar models: equal strides of a root of the timestep, from the noisiest trained level down
+to a level of a Karras grid. The final state is decoded without a step to sigma 0. The authors use DDIM with five and
+six steps, and DPM-Solver++(2M) without lower_final with eight. Levels between trained ones follow the authors' code.
 """
 
 from math import sqrt
@@ -14,7 +14,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, karras
 from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule, from_edm_sigma
 
-RHO = 1.2  # of the timesteps
+RHO = 1.2  # root of the timestep whose strides are equal
 
 
 class End(NamedTuple):
@@ -29,7 +29,7 @@ ENDS = {5: End(8, 5.0, 6), 6: End(8, 5.0, 6), 8: End(12, 7.0, 9)}  # by the numb
 
 
 def few_step(schedule: Schedule, count: int) -> Grid:
-    """A spacing of `count` levels, 6, 7 or 9. Raises UsageError for another count and without trained timesteps."""
+    """Return `count` levels: 6, 7 or 9. Raises UsageError for another count, and for a schedule without timesteps."""
     if not isinstance(schedule, DiscreteVP):
         raise UsageError(f"few-step timesteps on {type(schedule).__name__}: only a DiscreteVP schedule has them")
     if count - 1 not in ENDS:
@@ -42,12 +42,12 @@ def few_step(schedule: Schedule, count: int) -> Grid:
 
 
 def _timestep(schedule: DiscreteVP, level: Level) -> float:
-    """Between the trained levels linear in log(sigma / alpha)."""
+    """Linear in log(sigma / alpha) between the trained levels."""
     timesteps = range(len(schedule.alphas_cumprod))
     return float(np.interp(-level.lam, [-schedule.at_timestep(timestep).lam for timestep in timesteps], timesteps))
 
 
 def _level(schedule: DiscreteVP, timestep: float) -> Level:
-    """Between the trained levels linear in alpha squared."""
+    """Linear in alpha squared between the trained levels."""
     squared = float(np.interp(timestep, range(len(schedule.alphas_cumprod)), schedule.alphas_cumprod))
     return from_edm_sigma(schedule, sqrt((1 - squared) / squared))

@@ -1,7 +1,8 @@
-"""Time grids: which noise levels a run visits.
+"""Time grids: the noise levels that a run visits.
 
-A grid is a tuple of levels, noisiest first; reversed, it is a grid for inversion. A spacing puts `count` levels between
-`schedule.start` and `schedule.end`, both included unless it says otherwise. Times are never rounded to trained ones.
+A grid is a tuple of levels, noisiest first; reversed, it is a grid for inversion. A spacing places `count` levels from
+`schedule.start` to `schedule.end`, both included unless documented otherwise. Times are never rounded to trained
+timesteps.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,9 @@ Spacing = Callable[[Schedule, int], Grid]
 
 
 def grid(spacing: Spacing, schedule: Schedule, steps: int, clean: bool = False) -> Grid:
-    """`steps` steps, so steps + 1 levels. With `clean` the last step goes from the spacing's last level to sigma 0.
+    """Return the grid of `steps` steps, so steps + 1 levels. With `clean` the last step leads to sigma 0.
 
-    Raises UsageError for fewer than one step, and where the spacing does not fit the schedule.
+    Raises UsageError for fewer than one step, and for a spacing that does not fit the schedule.
     """
     if steps < 1:
         raise UsageError(f"{steps} steps: give one or more")
@@ -31,7 +32,7 @@ def time_uniform(schedule: Schedule, count: int) -> Grid:
 
 
 def time_part(schedule: Schedule, strength: float, steps: int) -> Grid:
-    """`steps` equal strides of time to the schedule's end, from where `strength` (0 to 1) of its time is left."""
+    """`steps` equal strides of time to the schedule's end, from the fraction `strength` (0 to 1) of its range."""
     top = schedule.end + strength * (schedule.start - schedule.end)
     return tuple(schedule.level(t) for t in _linspace(top, schedule.end, steps + 1))
 
@@ -42,7 +43,7 @@ def time_quadratic(schedule: Schedule, count: int) -> Grid:
 
 
 def log_snr(schedule: Schedule, count: int) -> Grid:
-    """Equal strides of lam (Lu et al. 2022, arXiv 2206.00927), which is a geometric series of sigma / alpha."""
+    """Equal strides of lam (Lu et al. 2022, arXiv 2206.00927): a geometric series of sigma / alpha."""
     top, bottom = _noisy_ends(schedule)
     return tuple(schedule.at(lam) for lam in _linspace(top.lam, bottom.lam, count))
 
@@ -55,7 +56,10 @@ def karras(schedule: Schedule, count: int, rho: float = 7.0) -> Grid:
 
 
 def beta(schedule: Schedule, count: int, a: float = 0.6, b: float = 0.6) -> Grid:
-    """sigma / alpha at equal probabilities of a beta distribution, dense at both ends (Lee et al. 2024, 2407.12173)."""
+    """sigma / alpha at equal quantiles of a beta distribution, dense at both ends (Lee et al. 2024, 2407.12173).
+
+    Needs scipy.
+    """
     from scipy.stats import beta as distribution
 
     top, bottom = _noisy_ends(schedule)
@@ -66,14 +70,14 @@ def beta(schedule: Schedule, count: int, a: float = 0.6, b: float = 0.6) -> Grid
 
 
 def trailing(schedule: Schedule, count: int) -> Grid:
-    """Equal strides of the timestep from the noisiest trained level; the last one lies one stride above no noise."""
+    """Equal strides of the timestep from the noisiest trained level. The last level lies one stride above no noise."""
     table = _trained(schedule)
     top = table.timestep(table.level(table.start))
     return tuple(table.at_timestep(top - i * (top + 1) / count) for i in range(count))
 
 
 def leading(schedule: Schedule, count: int, offset: float = 0.0) -> Grid:
-    """Equal strides of the timestep up from `offset`; the noisiest trained level is not reached."""
+    """Equal strides of the timestep upwards from `offset`. Excludes the noisiest trained level."""
     table = _trained(schedule)
     stride = (table.timestep(table.level(table.start)) + 1) / count
     return tuple(table.at_timestep(i * stride + offset) for i in reversed(range(count)))

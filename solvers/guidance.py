@@ -1,4 +1,4 @@
-"""Denoisers around denoisers: classifier-free guidance and dynamic thresholding."""
+"""Wrappers of denoisers: classifier-free guidance and dynamic thresholding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ from fastdiff.solvers.schedule import Level, Schedule
 class Guided:
     """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): unconditional + scale * difference.
 
-    Guidance acts where low <= t <= high for `interval` = (low, high), in the schedule's time (Kynkäänniemi et al. 2024,
-    arXiv 2404.07724); elsewhere, and at scale 1, the conditional denoiser alone is called. `rescale` in [0, 1] moves
-    the deviation of the guided x0 towards that of the conditional one, per item (Lin et al. 2024, arXiv 2305.08891,
-    section 3.4).
+    Guidance acts for low <= t <= high of `interval` = (low, high), in the schedule's time (Kynkäänniemi et al. 2024,
+    arXiv 2404.07724). Elsewhere, and at scale 1, only the conditional denoiser is evaluated. `rescale` in [0, 1] moves
+    the standard deviation of the guided x0 towards that of the conditional x0, per item (Lin et al. 2024, arXiv
+    2305.08891, section 3.4).
     """
 
     conditional: Denoiser
@@ -70,8 +70,7 @@ class Guided:
 class Thresholded(DenoiserWrapper):
     """Dynamic thresholding (Saharia et al. 2022, arXiv 2205.11487), for pixels in [-1, 1], never for latents.
 
-    Per item of at most 2^24 elements, x0 is clamped to its `ratio` quantile of magnitude, at least 1, and divided by
-    it.
+    Per item of at most 2^24 elements, clamps x0 to its `ratio` quantile of magnitude, at least 1, and divides by it.
     """
 
     ratio: float = 0.995

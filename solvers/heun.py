@@ -1,4 +1,4 @@
-"""Heun's rule in sigma / alpha, algorithm 1 of Karras et al. 2022 (arXiv 2206.00364) without churn."""
+"""Heun's rule in sigma / alpha: algorithm 1 of Karras et al. 2022 (arXiv 2206.00364) without churn."""
 
 from dataclasses import dataclass
 from math import isinf
@@ -14,7 +14,10 @@ from fastdiff.solvers.integration import Step
 
 @dataclass(frozen=True)
 class Heun:
-    """Two calls a step, second order; one call and first order where a level has no noise or no signal."""
+    """Two evaluations per step, second order.
+
+    One evaluation and first order at a level without noise or without signal.
+    """
 
     order = 2
     nfe_per_step = 2

@@ -1,7 +1,7 @@
-"""Improved integration approximation (Zhang et al. 2024, arXiv 2304.11328): a coarse step fitted to fine ones.
+"""Improved integration approximation (Zhang et al. 2024, arXiv 2304.11328): coarse steps fitted to fine steps.
 
-The authors published no code. The forms around DDIM follow reproductions by others. Those around Heun's rule and
-DPM-Solver++(2M) are reconstructed: that the same directions serve there as in the paper is unconfirmed.
+The authors published no code. The forms around DDIM follow reproductions by others. The forms around Heun's rule and
+DPM-Solver++(2M) are reconstructions: nobody has confirmed that the paper uses the same directions.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, eq=False)
 class IIA(LearnedCorrection[S]):
-    """Around DDIM or DPM-Solver++(2M): the changes of both views of the answer since the step before."""
+    """Around DDIM or DPM-Solver++(2M): the changes of x0 and eps since the previous step."""
 
     count = 2
 
@@ -29,7 +29,7 @@ class IIA(LearnedCorrection[S]):
 
 @dataclass(frozen=True, eq=False)
 class NoiseIIA(LearnedCorrection[S]):
-    """Around DDIM under guidance: the noise estimate alone, from the first step on."""
+    """Around DDIM under guidance: eps alone, from the first step on."""
 
     count = 1
 
@@ -39,10 +39,11 @@ class NoiseIIA(LearnedCorrection[S]):
 
 @dataclass(frozen=True, eq=False)
 class HeunIIA(LearnedCorrection[None]):
-    """Around `Heun`: its two gradients, of this step and of the one before.
+    """Around `Heun`: the two gradients of this step and of the previous one.
 
-    In z = x / alpha, Heun's slope is (z - x0) / edm_sigma_t + (x0 - x0') / (2 edm_sigma_u), with x0' the second answer.
-    The first term is the noise estimate, the second half of its change on the way. A step of one call stays as it is.
+    In z = x / alpha, Heun's slope is (z - x0) / s_t + (x0 - x0') / (2 s_u), with s = sigma / alpha and x0' the second
+    estimate. The first term is eps; the second is half of its change within the step. A step of one evaluation is
+    unchanged.
     """
 
     count = 4
@@ -55,7 +56,7 @@ class HeunIIA(LearnedCorrection[None]):
 
 
 def gradients(step: UncorrectedStep | None) -> tuple[Tensor, ...]:
-    """The first and second gradient (B, ...) of a step of Heun's rule, none where it was of one call."""
+    """Return the first and second gradient (B, ...) of a step of Heun's rule; none for a step of one evaluation."""
     if step is None or len(step.estimates) < 2:
         return ()
     first, second = step.estimates

@@ -1,4 +1,4 @@
-"""The one loop: a solver's step, repeated over a grid. Falling noise samples, rising noise inverts."""
+"""The sampling loop and the solver protocol. Falling noise samples; rising noise inverts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,92 +18,100 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: where it stands, and which levels it leads from and to."""
+    """One step of a run: its position in the run, and its two noise levels."""
 
     index: int  # from 0
     total: int  # steps of the run
-    t: Level  # where it starts
-    u: Level  # where it ends
+    t: Level  # noise level at the start
+    u: Level  # noise level at the end
 
     @property
     def left(self) -> int:
-        """Steps to go, this one included."""
+        """Number of remaining steps, including this one."""
         return self.total - self.index
 
     @property
     def reverse(self) -> "Step":
-        """The step of the opposite run that leads from u to t."""
+        """The step from u to t in the run over the reversed grid."""
         return Step(self.left - 1, self.total, self.u, self.t)
 
 
 class Solver(Protocol[S]):
-    """A rule for one step, with its memory passed in and out."""
+    """A rule for one step. Its state between steps (history of estimates) is passed in and returned.
+
+    `order`: order of convergence in the step length in lam. `nfe_per_step`: network evaluations per step, at most.
+    `one_step`: True if a step needs nothing from earlier steps. `stochastic`: True if steps add noise; such a solver
+    cannot invert.
+    """
 
     @property
-    def order(self) -> int: ...  # of convergence, in the length of a step in lam
+    def order(self) -> int: ...
     @property
-    def nfe_per_step(self) -> int: ...  # denoiser calls a step, at most
+    def nfe_per_step(self) -> int: ...
     @property
-    def one_step(self) -> bool: ...  # whether a step needs nothing from those before it
+    def one_step(self) -> bool: ...
     @property
-    def stochastic(self) -> bool: ...  # whether it adds noise, and so cannot invert
+    def stochastic(self) -> bool: ...
 
     def init(self, grid: Grid) -> S:
-        """The memory before the first step of a run over this grid."""
+        """Return the solver state before the first step of a run over this grid."""
         ...
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
-        """Move x (B, ...) from level step.t to level step.u."""
+        """Advance x (B, ...) from noise level step.t to noise level step.u. Return the new x and solver state."""
         ...
 
 
 class StochasticSolver(Solver[S], Protocol[S]):
-    """A solver whose noise can be chosen."""
+    """A solver whose noise source can be replaced."""
 
     def with_noise(self, noise: NoiseSource) -> Self:
-        """The same solver with this noise: called with the state and the number of the step, from 1."""
+        """Return the same solver with this noise source, which is called with (x, step number from 1)."""
         ...
 
 
 class Transition(NamedTuple, Generic[S]):
-    """A step before its noise: the state at the end is N(mean, deviation^2)."""
+    """Distribution of the state at the end of a stochastic step: N(mean, deviation^2)."""
 
     mean: Tensor  # (B, ...)
     deviation: float
-    state: S  # the memory after the step
+    state: S  # solver state after the step
 
 
 @runtime_checkable
 class RecordableSolver(StochasticSolver[S], Protocol[S]):
-    """A solver whose steps are a transition and independent noise, which inversion can record."""
+    """A stochastic solver whose step is a transition plus independent noise, so inversion can record the noise.
+
+    `noise` is None if the solver is deterministic as configured.
+    """
 
     @property
-    def noise(self) -> NoiseSource | None: ...  # None: the solver is deterministic as it is
+    def noise(self) -> NoiseSource | None: ...
 
     def transition(self, f: Denoiser, x: Tensor, step: Step, state: S) -> Transition[S]:
-        """The step before its noise. The memory after it does not depend on the noise."""
+        """Return the step's transition. The solver state after the step must not depend on the noise."""
         ...
 
 
 def is_recordable(solver: Solver) -> TypeGuard[RecordableSolver]:
-    """Whether the solver adds noise that an inversion can record."""
+    """True if the solver adds noise and inversion can record this noise."""
     return solver.stochastic and isinstance(solver, RecordableSolver)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher sees after each step."""
+    """Argument of `watch`: the finished step and the state after it."""
 
     step: Step
-    x: Tensor  # (B, ...) state at its end
+    x: Tensor  # (B, ...) state at step.u
 
 
 @dataclass(frozen=True)
 class Trajectory(Generic[S]):
-    """The end of a run."""
+    """Result of a run: the final state, and the solver state that resumes the run."""
 
-    x: Tensor  # (B, ...) state at the grid's last level
-    state: S  # the solver's memory, with which a run goes on
+    x: Tensor  # (B, ...) state at the last noise level
+    state: S  # solver state
 
 
 def integrate(
@@ -117,12 +125,14 @@ def integrate(
     state: S | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> Trajectory[S]:
-    """Carry x (B, ...) from the first level of the grid to the last, or from level `first` to level `last` of it.
+    """Run the solver over the grid, from x (B, ...) at its first noise level to its last.
 
-    x keeps its dtype and device. `state` is the memory with which a run reached level `first`, and resumes it. `watch`
-    is called after each step; what it raises ends the run.
+    x keeps dtype and device. `first` and `last` select steps first..last-1 of the run over this grid; x is then the
+    state at level `first`, and `state` the solver state with which an earlier run reached this level. Calls `watch`
+    after each step; an exception from `watch` ends the run.
 
-    Raises UsageError for a grid that is not strictly monotone, starts at sigma 0, or rises under a stochastic solver.
+    Raises UsageError for a grid that is not strictly monotone or starts at sigma 0, and for a rising grid with a
+    stochastic solver.
     """
     levels = tuple(grid)
     _check(levels, solver)
@@ -136,7 +146,7 @@ def integrate(
 
 
 def steps_of(grid: Grid) -> list[Step]:
-    """The steps of a run over the whole grid."""
+    """Return the steps of a run over the whole grid."""
     return [Step(index, len(grid) - 1, t, u) for index, (t, u) in enumerate(pairwise(grid))]
 
 

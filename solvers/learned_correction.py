@@ -1,6 +1,6 @@
-"""Solvers with a fitted correction: to the end of every step some known directions are added, each with its own number.
+"""Solvers with a learned correction: after every step, fitted multiples of known directions are added to the state.
 
-A subclass names the directions; `fastdiff.solvers.tuning` fits the numbers.
+A subclass defines the directions. `fastdiff.solvers.tuning` fits the coefficients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,27 +21,27 @@ S = TypeVar("S")
 
 
 class UncorrectedStep(NamedTuple):
-    """One uncorrected step."""
+    """A step before its correction."""
 
     t: Level
     u: Level
     x: Tensor  # (B, ...) state at t
     end: Tensor  # (B, ...) state at u
-    estimates: tuple[Estimate, ...]  # what the denoiser answered, in the order of its calls
+    estimates: tuple[Estimate, ...]  # of the denoiser, in call order
 
     @property
     def x0(self) -> Tensor:
-        """The clean estimate (B, ...) with which a DDIM step has this end."""
+        """The clean estimate (B, ...) with which a DDIM step has the same end."""
         return (self.end - self.x * (self.u.sigma / self.t.sigma)) / reach(self.t, self.u)
 
 
 def reach(t: Level, u: Level) -> float:
-    """How far the end of a DDIM step from t to u moves with its clean estimate."""
+    """Return the derivative of the end of a DDIM step from t to u by its clean estimate."""
     return u.alpha - t.alpha * (u.sigma / t.sigma)
 
 
 class Memory(NamedTuple, Generic[S]):
-    """What a run carries."""
+    """Solver state."""
 
     inner: S
     before: UncorrectedStep | None = None
@@ -49,10 +49,11 @@ class Memory(NamedTuple, Generic[S]):
 
 @dataclass(frozen=True, eq=False)
 class LearnedCorrection(SolverWrapper[S]):
-    """`inner`, with directions added after each of N steps. UniPC's corrector would take them away again.
+    """`inner` with a correction after each of N steps. Do not use it around UniPC, whose corrector removes corrections.
 
-    `numbers` holds for each step as many numbers as there are directions; where a step has fewer, the last are unused.
-    For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
+    `coefficients` holds one coefficient per step and direction. A step with fewer directions ignores its last
+    coefficients. The solver fits the grid of the fit only: init raises UsageError for a rising grid and for another
+    number of steps.
     """
 
     inner: Solver[S]
@@ -66,14 +67,18 @@ class LearnedCorrection(SolverWrapper[S]):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], inner: Solver[S]) -> Self:
-        """What `tensors` returned, around the solver of the fit. Raises UsageError for damaged numbers."""
+        """Restore the solver from `tensors()` around the solver of the fit.
+
+        Raises UsageError for damaged coefficients.
+        """
         return cls(inner, tuple(map(tuple, from_tensor(cls.__name__, tensors, "numbers", cls.count))))
 
     def tensors(self) -> dict[str, Tensor]:
+        """Return the coefficients as solver files store them, under the name "numbers"."""
         return {"numbers": to_tensor(self.coefficients)}
 
     def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
-        """The directions (B, ...), at most `count`; `before` is the step that led here, if any did."""
+        """Return at most `count` directions (B, ...). `before` is the previous step, None in the first step."""
         raise NotImplementedError
 
     def init(self, grid: Grid) -> Memory[S]:
@@ -85,14 +90,14 @@ class LearnedCorrection(SolverWrapper[S]):
         return self.end(now, state.before, self.coefficients[step.index]), after
 
     def stride(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[UncorrectedStep, Memory[S]]:
-        """The uncorrected step, and the memory after it."""
-        listener = RecordingDenoiser(f, [])
-        end, inner = self.inner.step(listener, x, step, state.inner)
-        now = UncorrectedStep(step.t, step.u, x, end, tuple(listener.estimates))
+        """Return the uncorrected step, and the solver state after it."""
+        recording = RecordingDenoiser(f, [])
+        end, inner = self.inner.step(recording, x, step, state.inner)
+        now = UncorrectedStep(step.t, step.u, x, end, tuple(recording.estimates))
         return now, Memory(inner, now)
 
     def end(self, now: UncorrectedStep, before: UncorrectedStep | None, coefficients: Sequence[Coefficient]) -> Tensor:
-        """The end (B, ...) of a step, corrected with these numbers."""
+        """Return the end (B, ...) of a step, corrected with these coefficients."""
         end = now.end
         for coefficient, direction in zip(coefficients, self.directions(now, before), strict=False):
             end = end + coefficient * direction
@@ -101,7 +106,7 @@ class LearnedCorrection(SolverWrapper[S]):
 
 @dataclass(frozen=True, eq=False)
 class RecordingDenoiser(DenoiserWrapper):
-    """A denoiser whose answers are kept."""
+    """Records the estimates of `inner` in `estimates`."""
 
     estimates: list[Estimate]
 

@@ -1,4 +1,4 @@
-"""What a solver does not know of itself: who published it, and what other tools call it."""
+"""Metadata of the solvers: the paper of each, and its names in other tools."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ EDM = ("Karras et al. 2022", "2206.00364")
 
 @dataclass(frozen=True)
 class SolverMetadata:
-    """Facts about one registered solver."""
+    """Metadata of one registered solver."""
 
     paper: tuple[str, str]  # authors with year, arXiv number
-    aliases: tuple[str, ...] = ()  # its names in web interfaces, in diffusers, in k-diffusion or ComfyUI
-    convergence_order: int | None = None  # order of convergence on smooth grids, where it is not the solver's `order`
+    aliases: tuple[str, ...] = ()  # names in web interfaces, in diffusers, in k-diffusion or ComfyUI
+    convergence_order: int | None = None  # on smooth grids, if it differs from the solver's `order`
 
 
 METADATA: dict[str, SolverMetadata] = {
@@ -76,4 +76,4 @@ TUNED_PAPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "iia": (IIA,),
     "teleport": (TELEPORT,),
     "teleport-iia": (TELEPORT, IIA),
-}  # the papers of tuned solvers, as those of SolverMetadata
+}  # papers of tuned solvers, in the form of SolverMetadata.paper

@@ -1,7 +1,7 @@
-"""Multistep exponential integrators: one call a step, the order from values of earlier steps.
+"""Multistep exponential integrators: one evaluation per step; the order comes from predictions of earlier steps.
 
-The solvers of the DPM family that remember are this step with other data: the view that is integrated, the order, the
-treatment of the slope. Each has a file of its own that says which (dpmpp_2m.py and its neighbours).
+The multistep solvers of the DPM family are this step with another parameterization, order or treatment of the slope:
+see dpm_solver.py.
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ from fastdiff.solvers.integration import Step, Transition
 from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level, Schedule
 
-History = tuple[KnownPrediction, ...]  # what a multistep run carries, newest first
+History = tuple[KnownPrediction, ...]  # solver state: earlier predictions, newest first
 
 
 @dataclass(frozen=True)
 class Multistep:
-    """Interpolates the last `order` values of the view.
+    """Interpolates the last `order` predictions.
 
-    With `lower_final` the last steps lower the order towards 1, which few steps need for stability and a measured order
-    of convergence must not have. A step to or from a level without noise or without signal has order 1 in any case.
+    With `lower_final` the last steps lower the order towards 1. Runs of few steps need this for stability; it hides the
+    order of convergence. A step to or from a level without noise or without signal always has order 1.
     """
 
     order: int
@@ -81,11 +81,11 @@ class Multistep:
         return Transition(advance(coefficients, x, terms, [known.value for known in used]), coefficients.noise, after)
 
     def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
-        """What `advance` multiplies the `used` values with, newest first, over the step from t to u."""
+        """Return the factors of the `used` predictions in `advance`, newest first, for the step from t to u."""
         return weights(
             self.parameterization.coefficients(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature
         )
 
     def span(self, step: Step) -> int:
-        """The number of values that the step uses at most, its own included."""
+        """Return the largest number of predictions that the step uses, including its own."""
         return min(self.order, step.left) if self.lower_final else self.order

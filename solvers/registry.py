@@ -1,4 +1,4 @@
-"""The solvers by name. Those that add noise take it as their argument `noise`."""
+"""The solvers by name. Stochastic solvers take an argument `noise`."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,7 @@
-"""SA-Solver (Xue et al. 2023, arXiv 2309.05019): Adams steps along a reverse-time SDE with as much noise as wanted.
+"""SA-Solver (Xue et al. 2023, arXiv 2309.05019): Adams steps along a reverse-time SDE with adjustable noise.
 
-As in UniPC, a corrector repeats a step once the value at its end is known, and costs no call. It adds the same noise.
+As in UniPC, a corrector repeats a step with the prediction at its end, without extra evaluations and with the same
+noise.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,16 +21,16 @@ from fastdiff.solvers.schedule import Level
 
 
 class Origin(NamedTuple):
-    """The step that led here, for its correction."""
+    """The step that led to the current level, for its correction."""
 
-    x: Tensor  # (B, ...) corrected state at its beginning
+    x: Tensor  # (B, ...) corrected state at its start
     level: Level
-    known: tuple[KnownPrediction, ...]  # values that the correction uses besides the one at the end
+    known: tuple[KnownPrediction, ...]  # predictions that the correction uses besides the one at the end
     added: Tensor | float  # noise (B, ...)
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
     history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
@@ -37,12 +38,12 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class SASolver:
-    """Predictor through `predictor` values, 1 or more; corrector through `corrector`, 0 for none.
+    """Predictor through `predictor` predictions, 1 or more; corrector through `corrector`, 0 for none.
 
-    The SDE has `tau` times the noise of the usual one: 0 is the ODE, and only that inverts. Two values take their
-    weights from `slope`: `half` is the authors' code, `taylor` the paper. `lower_final` as in Multistep.
+    The SDE has `tau` times the usual noise: tau 0 is the ODE, which alone inverts. With two predictions `slope` selects
+    the weights: `half` is the authors' code, `taylor` the paper. `lower_final` as in Multistep.
 
-    Raises UsageError for fewer values and for a negative tau.
+    Raises UsageError for fewer predictions, and for a negative tau.
     """
 
     predictor: int = 2

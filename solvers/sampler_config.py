@@ -1,4 +1,4 @@
-"""A way to sample as plain words: which solver, with which options, and where its steps lie."""
+"""Sampler configurations in plain words: a solver, its options, and the placement of its steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.spacings import SPACINGS
 from fastdiff.solvers.validation import check_name
 
-CLEAN_SUFFIX = "+clean"  # after the name of a spacing: the last step goes on to sigma 0
+CLEAN_SUFFIX = "+clean"  # after the name of a spacing: the last step leads to sigma 0
 GRID_NAMES = tuple(name + end for name in SPACINGS for end in ("", CLEAN_SUFFIX))
 
 
 def grid_by_name(name: str) -> Callable[[Schedule, int], Grid]:
-    """From a schedule and a number of steps to a grid: a name of SPACINGS, with CLEAN_SUFFIX after it or not.
+    """Return the function from a schedule and a number of steps to a grid.
 
-    Raises UsageError for another name.
+    The name is one of SPACINGS, with or without CLEAN_SUFFIX. Raises UsageError for another name.
     """
     if name not in GRID_NAMES:
         raise UsageError(
@@ -31,14 +31,14 @@ def grid_by_name(name: str) -> Callable[[Schedule, int], Grid]:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """`solver` is a name of the registry, `options` are arguments of it, `grid` a name that `grid_by_name` takes."""
+    """A solver by its name in SOLVERS, a grid by its name in GRID_NAMES, and options of the solver."""
 
     solver: str
     grid: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self) -> Solver:
-        """Raises UsageError for an unknown solver or option."""
+        """Return the solver. Raises UsageError for an unknown solver or option."""
         check_name("solver", self.solver, SOLVERS)
         try:
             return SOLVERS[self.solver](**self.options)
@@ -47,16 +47,16 @@ class SamplerConfig:
             raise UsageError(f"{self.solver} with {given or 'no options'}: it does not take that") from error
 
     def levels(self, schedule: Schedule, nfe: int, nfe_per_step: int = 1) -> Grid:
-        """The most steps that `calls` of the network pay for, at `nfe_per_step` a step; a step to sigma 0 takes one.
+        """Return the longest grid that fits in `nfe` network evaluations at `nfe_per_step` per step.
 
-        Steps that the options say are skipped come for nothing.
+        The final step to sigma 0 costs one evaluation; teleported steps (option `skip`) cost none.
 
-        Raises UsageError where they pay for none, and where the grid does not fit the schedule.
+        Raises UsageError if no step fits, and for a grid that does not fit the schedule.
         """
         steps = 1 + (nfe - 1) // nfe_per_step if self.grid.endswith(CLEAN_SUFFIX) else nfe // nfe_per_step
         return grid_by_name(self.grid)(schedule, steps + self.options.get("skip", 0))
 
     def __str__(self) -> str:
-        """Such as `unipc, order 3, on karras+clean`."""
+        """Return the configuration in words, such as `unipc, order 3, on karras+clean`."""
         named = "".join(f", {name} {value}" for name, value in self.options.items())
         return f"{self.solver}{named}, on {self.grid}"

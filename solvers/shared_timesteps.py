@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.schedule import Level
 
-TimestepFunction = Callable[[Level], float]  # level -> the timestep that the network was trained with
+TimestepFunction = Callable[[Level], float]  # noise level -> timestep that the network was trained with
 
 
 @dataclass(frozen=True)
 class SharedTimesteps:
-    """Called with a timestep, the lower edge of its part: timesteps from 0 to `threshold` fall in `parts` equal ones.
+    """Maps a timestep to the lower edge of its part. `parts` equal parts divide the range from 0 to `threshold`.
 
-    Others stay as they are. Raises UsageError for a negative threshold and for less than one part.
+    Timesteps outside the range are unchanged. Raises UsageError for a negative threshold, and for less than one part.
     """
 
-    threshold: float = 100.0  # in the units of the timestep
+    threshold: float = 100.0  # timestep
     parts: int = 5
 
     def __post_init__(self) -> None:
@@ -38,5 +38,8 @@ class SharedTimesteps:
         return edges[bisect_right(edges, timestep) - 1]
 
     def wrap(self, inner: TimestepFunction) -> TimestepFunction:
-        """`inner` with shared timesteps: replace(network, timestep=SharedTimesteps().wrap(network.timestep))."""
+        """Return `inner` with shared timesteps.
+
+        Use: replace(network, timestep=SharedTimesteps().wrap(network.timestep)).
+        """
         return lambda level: self(inner(level))

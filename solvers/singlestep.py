@@ -1,8 +1,8 @@
-"""Singlestep exponential integrators: steps that look ahead of themselves and remember nothing afterwards.
+"""Singlestep exponential integrators: steps with inner nodes and no memory of earlier steps.
 
-A step of order o spans o steps of the grid, so the levels between are its inner nodes and every call has a level of its
-own: n steps of the grid are n calls. How they are shared out among steps of at most the solver's order is the budget.
-(Lu et al. 2022, arXiv 2206.00927 and 2211.01095.)
+A step of order o spans o steps of the grid: the levels between are its inner nodes, and every evaluation has a level of
+its own. A grid of n steps costs n evaluations. `budget` distributes them over steps of at most the solver's order. (Lu
+et al. 2022, arXiv 2206.00927 and 2211.01095.)
 """
 
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from fastdiff.solvers.schedule import Level, Schedule
 
 
 class Begun(NamedTuple):
-    """A step that is under way."""
+    """An unfinished step."""
 
-    x: Tensor  # (B, ...) state at its beginning
+    x: Tensor  # (B, ...) state at its start
     level: Level
     known: tuple[KnownPrediction, ...] = ()  # oldest first
 
 
 class Memory(NamedTuple):
-    """What a singlestep run carries."""
+    """Solver state of a singlestep run."""
 
     budget: tuple[int, ...]  # orders of the steps to come, the present one first
     begun: Begun | None = None
@@ -38,11 +38,11 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Singlestep:
-    """Steps of order 1 to 3, one call for each step of the grid.
+    """Steps of order 1 to 3, one evaluation per step of the grid.
 
-    The states after the inner nodes are right to a lower order. An order-3 step ends with the polynomial through its
-    three values for `taylor`, for another slope with the line through the first and the last, which is of order 3 where
-    its nodes tend to thirds. A step to or from a level without noise or without signal has order 1 throughout.
+    States at inner nodes have a lower order. An order-3 step ends with the polynomial through its three predictions for
+    the slope `taylor`; for another slope with the line through the first and the last, which has order 3 where the
+    nodes tend to thirds. A step to or from a level without noise or without signal has order 1 throughout.
 
     Raises UsageError for another order.
     """
@@ -79,7 +79,7 @@ class Singlestep:
 
 
 def stage(parameterization: Parameterization, slope: Slope, begun: Begun, u: Level, order: int) -> Tensor:
-    """The state at u, the next node of a step of this order or its end, from all the values before it."""
+    """Return the state at u, the next node or the end of a step of this order, from all predictions so far."""
     known = begun.known
     if order < 3:
         return through(parameterization, begun.x, begun.level, u, known, slope)
@@ -89,10 +89,10 @@ def stage(parameterization: Parameterization, slope: Slope, begun: Begun, u: Lev
 
 
 def budget(nfe: int, order: int, lower_final: bool = True) -> tuple[int, ...]:
-    """Orders, at most `order`, of the steps that `calls` calls are spent on.
+    """Return the orders, at most `order`, of the steps that `nfe` network evaluations are spent on.
 
-    With `lower_final` those of "DPM-Solver-fast" (arXiv 2206.00927), whose last steps have a lower order:
-    a single one of order 1 makes the whole run second order. Without, the orders are as even as they can be.
+    With `lower_final` the orders of "DPM-Solver-fast" (arXiv 2206.00927), whose last steps have a lower order: a single
+    step of order 1 makes the whole run second order. Otherwise the orders are as equal as possible.
     """
     full, rest = divmod(nfe, order)
     if lower_final:
@@ -104,10 +104,10 @@ def budget(nfe: int, order: int, lower_final: bool = True) -> tuple[int, ...]:
 
 
 def budgeted(spacing: Spacing, solver: Singlestep) -> Spacing:
-    """A spacing for runs of this solver, `spacing` placing its steps and equal strides of lam their inner nodes.
+    """Return a spacing for runs of this solver: `spacing` places its steps, equal strides of lam their inner nodes.
 
-    The levels of `spacing` itself, one for every call, let the lengths of the steps follow their orders instead. This
-    one is for runs that end above sigma 0, and is what "DPM-Solver-fast" does with equal strides of lam.
+    Plain `spacing` gives every evaluation a level, so that step lengths follow their orders. The returned spacing is
+    for runs that end above sigma 0; with equal strides of lam it is that of "DPM-Solver-fast".
     """
 
     def levels(schedule: Schedule, count: int) -> Grid:

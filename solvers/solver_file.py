@@ -1,6 +1,7 @@
-"""Solver files: for one model and some numbers of nfe, the recipes that sample it best, with their fitted numbers.
+"""Solver files: the best sampler configurations for one model, by number of network evaluations, with coefficients.
 
-A file is safetensors with a card in its metadata. Anyone may have made it: reading checks everything and runs nothing.
+A file is safetensors with a card in its metadata. Files may come from strangers: reading validates everything and runs
+nothing.
 """
 
 import json
@@ -20,7 +21,7 @@ from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.tuned import TUNED, base_unipc
 
 FORMAT = 1
-LARGEST = 2**29  # bytes of a file that is read at all
+LARGEST = 2**29  # bytes of a file that is read
 LARGEST_NFE = 1000
 OPTIONS = {
     "base": str,
@@ -31,21 +32,21 @@ OPTIONS = {
     "c_pseudo": bool,
     "lower_final": bool,
     "published": bool,
-}  # of recipes in files, by name
-SHARED = "all"  # in place of a number of nfe, before the names of tensors that all of them use
+}  # options that a file may give a solver, with their types
+SHARED = "all"  # prefix of tensors that every number of evaluations uses
 CASCADE = "cascade"
 
 
 @dataclass(frozen=True)
 class SolverFile:
-    """What a file holds. Tensors are named `CALLS.NAME`, `all.NAME` or `cascade.NAME`."""
+    """Content of a solver file. Tensors are named `NFE.NAME`, `all.NAME` or `cascade.NAME`."""
 
-    model: str  # as the person who made it named it
+    model: str  # name of the model when the file was made
     fingerprint: str  # of the network, `fastdiff.models.fingerprint`
     guidance: float
-    configs: Mapping[int, SamplerConfig]  # by number of calls
+    configs: Mapping[int, SamplerConfig]  # by number of network evaluations
     tensors: Mapping[str, Tensor]
-    card: Mapping[str, Any]  # how it was made, and what it measured
+    card: Mapping[str, Any]  # how the file was made, and its measured errors
 
     def save(self, path: Path) -> None:
         """Write the file. The same content gives the same bytes."""
@@ -63,7 +64,7 @@ class SolverFile:
         save_file(tensors, path, {"fastdiff": json.dumps(header, sort_keys=True)})
 
     def for_model(self, fingerprint: str, guidance: float = 1.0) -> "SolverFile":
-        """This file. Raises UsageError where it was made for another network or another guidance."""
+        """Return this file. Raises UsageError if it was made for another network or another guidance scale."""
         if fingerprint != self.fingerprint:
             raise UsageError(
                 f"the solver file was made for {self.model} (network {self.fingerprint[:12]}), and this network is "
@@ -74,9 +75,9 @@ class SolverFile:
         return self
 
     def sampler(self, schedule: Schedule, nfe: int) -> tuple[Solver, Grid]:
-        """The solver for so many nfe, and the levels that it was fitted to.
+        """Return the solver for `nfe` network evaluations, and the grid that it was fitted to.
 
-        Raises UsageError where the file has no such number, and no regression over it, and for a damaged file.
+        Raises UsageError if the file has neither this number nor a regression over it, and for a damaged file.
         """
         known = sorted(self.configs)
         if nfe in self.configs:
@@ -108,7 +109,7 @@ class SolverFile:
 
 
 def read_solver_file(path: Path) -> SolverFile:
-    """The solver file at `path`. Raises UsageError for anything else, and for a file of a later format."""
+    """Read the solver file at `path`. Raises UsageError for any other file, and for a newer format."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file() or path.stat().st_size > LARGEST:

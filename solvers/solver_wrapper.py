@@ -1,4 +1,7 @@
-"""Solvers around solvers: what acts on the state after a step is a solver too, and `integrate` stays the only loop."""
+"""Base of solvers around solvers.
+
+Changes of the state after a step are solvers too, so `integrate` is the only loop.
+"""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,7 +13,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, eq=False)
 class SolverWrapper(Generic[S]):
-    """The properties of `inner`; a subclass says what its steps are."""
+    """Has the properties of `inner`. A subclass defines `init` and `step`."""
 
     inner: Solver[S]
 

@@ -1,4 +1,4 @@
-"""The spacings by name."""
+"""The grid spacings by name."""
 
 from fastdiff.solvers.few_step_grids import few_step
 from fastdiff.solvers.grids import (

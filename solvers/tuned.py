@@ -1,4 +1,4 @@
-"""Solvers with fitted numbers by name: what each is built around, and how it is made again from stored tensors."""
+"""Tuned solvers by name: the base solver of each, and how it is restored from stored tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,15 +25,18 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class TunedSolver:
-    """`inner` makes what is tuned, `restore` the tuned solver from the tensors of its fit; both take options."""
+    """`inner` makes the base solver; `restore` makes the tuned solver from the tensors of its fit.
+
+    Both take options.
+    """
 
     inner: Callable[..., Solver]
     restore: Callable[..., Solver]
-    options: Mapping[str, Any]  # of `inner`, by default
+    options: Mapping[str, Any]  # default options of `inner`
 
 
 def base_solver(base: str, **options: Any) -> Solver:
-    """The solver `base` of the registry. Raises UsageError where there is none, or it adds noise."""
+    """Return the registered solver `base`. Raises UsageError if it does not exist or is stochastic."""
     check_name("solver", base, SOLVERS)
     solver = SOLVERS[base](**options)
     if solver.stochastic:
@@ -42,7 +45,7 @@ def base_solver(base: str, **options: Any) -> Solver:
 
 
 def base_unipc(base: str, **options: Any) -> UniPC:
-    """As `around`, of what DC-Solver compensates."""
+    """Return the UniPC solver that DC-Solver compensates. Raises UsageError as `base_solver`, and for other solvers."""
     inner = base_solver(base, **options)
     if not isinstance(inner, UniPC):
         raise UsageError(f"DC-Solver around {base}: it compensates unipc")
@@ -68,7 +71,7 @@ def _v3(tensors: Tensors, **options: Any) -> Solver:
 
 
 def gaussian(tensors: Tensors) -> Teleport:
-    """The Gaussian that teleportation follows."""
+    """Return the Gaussian of teleportation."""
     return Teleport(*(tensors[name] for name in ("mean", "basis", "eigenvalues")))
 
 

@@ -1,8 +1,8 @@
-"""UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor, and a corrector that costs no call.
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor, and a corrector without extra evaluations.
 
-The corrector repeats a step once the value at its end is known, which is when the next step begins; the last step of a
-run is not corrected. With more than one node the coefficients of B1, B2 and vary-coeff agree: only `slope` tells them
-apart (`half`, `midpoint`, `taylor`), and vary-coeff is the paper's, not the first-order one of the authors' code.
+The corrector repeats a step with the prediction at its end, which the next step evaluates. The last step of a run is
+not corrected. With more than one node the coefficients of B1, B2 and vary-coeff agree; with one node `slope` selects
+them (`half`, `midpoint`, `taylor`). vary-coeff is the paper's, not the first-order one of the authors' code.
 """
 
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ from fastdiff.solvers.schedule import Level
 
 
 class Arrival(NamedTuple):
-    """What is known at a level once the denoiser was called there."""
+    """The corrected state and the estimate at a level after the evaluation there."""
 
     x: Tensor  # (B, ...) corrected state
     estimate: Estimate  # of the state before its correction
 
 
 class Origin(NamedTuple):
-    """The step that led here, for its correction."""
+    """The step that led to the current level, for its correction."""
 
-    x: Tensor  # (B, ...) corrected state at its beginning
+    x: Tensor  # (B, ...) corrected state at its start
     level: Level
     order: int
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
     history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
@@ -45,9 +45,11 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class UniPC:
-    """UniP-p with UniC-p, p = `order` of 1 or more; the observed order of convergence is p + 1.
+    """UniP-p with UniC-p, p = `order` of 1 or more. The observed order of convergence is p + 1.
 
-    `lower_final` as in Multistep. `corrector` False leaves UniP-p, of order p.
+    `lower_final` as in Multistep. `corrector` False is UniP-p alone, of order p.
+
+    Raises UsageError for an order below 1.
     """
 
     order: int = 2
@@ -71,7 +73,7 @@ class UniPC:
         return self.leave(self.arrive(f, x, step.t, state), step, state)
 
     def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
-        """The call at t, and the correction of the step that led there."""
+        """Evaluate the denoiser at t, and correct the step that led there."""
         estimate = f(x, t)
         if state.origin is None:
             return Arrival(x, estimate)
@@ -84,7 +86,7 @@ class UniPC:
         )
 
     def leave(self, arrival: Arrival, step: Step, state: Memory) -> tuple[Tensor, Memory]:
-        """The predicted state (B, ...) at the end of the step, from what is known at its beginning."""
+        """Return the predicted state (B, ...) at the end of the step, from the arrival at its start."""
         x, estimate = arrival
         t, u = step.t, step.u
         history = (KnownPrediction(t.lam, self.parameterization.prediction(estimate)), *state.history)[: self.order]

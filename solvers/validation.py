@@ -1,15 +1,15 @@
-"""Names that people type."""
+"""Validation of names that users type."""
 
 import difflib
 from collections.abc import Collection
 
 from fastdiff.solvers.errors import UsageError
 
-ALIKE = 0.75  # share of letters in common from which a name may have been meant
+ALIKE = 0.75  # least similarity of a suggested name
 
 
 def check_name(what: str, given: str, known: Collection[str]) -> None:
-    """Raises UsageError, with the nearest of the `known` names of `what` and all of them, where `given` is none."""
+    """Raise UsageError if `given` is none of the `known` names of `what`. The message suggests the nearest name."""
     if given in known:
         return
     near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=ALIKE)

@@ -1,4 +1,4 @@
-"""Analytical teleportation in front of any solver: the first steps of a run follow a Gaussian and take no call."""
+"""Analytical teleportation before any solver: the first steps of a run follow a Gaussian and cost no evaluation."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -16,18 +16,18 @@ S = TypeVar("S")
 
 
 class Carrier(Protocol):
-    """What knows the flow at high noise without a call, such as `fastdiff.solvers.teleport.Teleport`."""
+    """A known flow at high noise, such as `fastdiff.solvers.teleport.Teleport`."""
 
     def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
-        """The state (B, ...) at level u of the flow through x (B, ...) at level t."""
+        """Return the state (B, ...) at level u of the trajectory through x (B, ...) at level t."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class WithTeleport(SolverWrapper[S]):
-    """`inner` from the level after `skip` steps of a falling grid on.
+    """`inner` after teleportation over the first `skip` steps of a falling grid.
 
-    Raises UsageError, in init, for a grid that rises or has no step left.
+    init raises UsageError for a rising grid, and if no step is left.
     """
 
     teleport: Carrier
