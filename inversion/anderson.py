@@ -11,19 +11,21 @@ from fastdiff.inversion.batching import row_norms
 
 @dataclass(frozen=True)
 class Anderson:
-    """Finds where a function of the state vanishes, each row of the batch on its own.
+    """Root finder for a function of the state. Each row of the batch is solved separately.
 
-    A row is solved where its residual, relative to its state, is at most `tolerance`, or the rounding of a network.
+    A row is solved if its residual, relative to its state, is at most `tolerance`, or at the rounding error of a
+    network.
     """
 
     tolerance: float = 1e-12
     iterations: int = 50
-    window: int = 5  # differences that the acceleration looks back on
+    window: int = 5  # number of earlier differences in the acceleration
 
     def solve(self, residual: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of the visited states (B, ...) from y on, and its relative residual (B,).
+        """Return the best visited state (B, ...), starting from y, and its relative residual (B,).
 
-        residual: maps a state (B, ...) to what it lacks (B, ...), which added to the state is the plain iteration.
+        residual: maps a state (B, ...) to its residual (B, ...); adding it to the state is the plain fixed-point
+        iteration.
         """
         states, residuals = [y], [residual(y)]
         best, least = y, row_norms(residuals[0]) / row_norms(y)
@@ -39,12 +41,12 @@ class Anderson:
         return best, least
 
     def bound(self, dtype: torch.dtype) -> float:
-        """The relative residual at which a row of this dtype is solved."""
+        """Return the relative residual at which a row of this dtype is solved."""
         return max(self.tolerance, 64 * torch.finfo(dtype).eps)
 
 
 def anderson_step(states: list[Tensor], residuals: list[Tensor]) -> Tensor:
-    """The change (B, ...) of the newest state, from the last states (B, ...) and what each missed, oldest first."""
+    """Return the change (B, ...) of the newest state. States and residuals (B, ...) come oldest first."""
     newest = residuals[-1]
     if len(states) == 1:
         return newest

@@ -1,8 +1,8 @@
 """Backward-Euler inversion of multistep solvers, DPM-Solver++(2M) first (Hong et al. 2024, arXiv 2311.18387).
 
-A step of the sampler is implicit in the state that is sought, and uses the estimate of the step before it, which
-inversion has yet to reach. First-order steps reach up there and give the correction that this estimate makes; with the
-correction held fixed, the first-order part of the step is solved for the state.
+A step of the sampler is implicit in the unknown state and uses the estimate of the previous step, which inversion has
+not reached. First-order steps upwards approximate this estimate and give its correction. With the correction fixed, the
+first-order part of the step is solved for the state.
 """
 
 from dataclasses import dataclass, field
@@ -27,20 +27,20 @@ from fastdiff.solvers.schedule import Level
 
 
 class UpwardMemory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
-    grid: Grid  # of the whole run, from the picture up
+    grid: Grid  # of the whole run, cleanest level first
     step_residuals: StepResiduals = ()
 
 
 @dataclass(frozen=True)
 class BackwardEuler:
-    """The inverse of a multistep solver, as a solver; called, it inverts pictures.
+    """The inverse of a multistep solver, as a solver. A call inverts pictures.
 
-    Each step of the grid is cut in `fine_substeps` to estimate what lies above: 1 is the fast choice of DiT4Edit, 5 to
-    10 those of the source. The order of every step is the sampler's, so also at both ends of the grid.
+    `fine_substeps` divides each step of the grid to estimate the states above: 1 is the fast choice of DiT4Edit, 5 to
+    10 are those of the source. Every step has the sampler's order, including both ends of the grid.
 
-    Raises UsageError for a stochastic solver and for less than one substep.
+    Raises UsageError for a stochastic solver, and for less than one substep.
     """
 
     solver: Multistep = field(default_factory=dpmpp_2m)
@@ -72,7 +72,7 @@ class BackwardEuler:
         return UpwardMemory(grid)
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: UpwardMemory) -> tuple[Tensor, UpwardMemory]:
-        down = step.reverse  # the sampler's
+        down = step.reverse  # the step of the sampler
         above = state.grid[step.index + 2 :][: self.solver.span(down) - 1]
         guess = self._walk(f, x, step.t, step.u)
         target = x - self._correction(f, guess, down, above) if above else x
@@ -80,7 +80,7 @@ class BackwardEuler:
         return y, UpwardMemory(state.grid, (*state.step_residuals, miss))
 
     def _correction(self, f: Denoiser, y: Tensor, down: Step, above: Grid) -> Tensor:
-        """What the estimates at the levels above add to the sampler's step down from y (B, ...)."""
+        """Return what the estimates at the levels above add to the sampler's step down from y (B, ...)."""
         u = down.t
         f = PrecomputedDenoiser(f, {u: f(y, u)})
         history, state, level = [], y, u

@@ -1,4 +1,4 @@
-"""Certificates of the way back, and which certificates a solver gets: on closed forms, and on a network."""
+"""Certificates of inversion, and the list of certificates: on closed-form problems, and on a network."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -38,17 +38,17 @@ from fastdiff.solvers.metadata import METADATA
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import LinearVP
 
-EXACT = 1e-10  # relative distance of pictures that came back, in double precision
+EXACT = 1e-10  # largest relative reconstruction error in double precision
 
 
 def candidate(name: str) -> Candidate:
-    """The registered solver with this name, held to what `METADATA` says of it."""
-    told = METADATA[name].convergence_order
-    return Candidate(SOLVERS[name], SOLVERS[name]().order if told is None else told)
+    """Return the registered solver with this name, and its order of convergence."""
+    claimed = METADATA[name].convergence_order
+    return Candidate(SOLVERS[name], SOLVERS[name]().order if claimed is None else claimed)
 
 
 def round_trip(candidate: Candidate) -> CheckResult:
-    """Pictures inverted by the solver itself and sampled again come nearer as steps get shorter, on Gaussian data."""
+    """Check that the error of inversion by the solver itself falls with the step size, on Gaussian data."""
     if not inverts(candidate.make()):
         return CheckResult(None, "it only samples", "")
     f = Gaussian(LinearVP())
@@ -59,7 +59,7 @@ def round_trip(candidate: Candidate) -> CheckResult:
 
 
 def exact_inverse(candidate: Candidate) -> CheckResult:
-    """Where a method inverts the solver's own steps exactly, the pictures come back from a few of them."""
+    """Check that few steps reconstruct pictures, if a method inverts the solver's own steps exactly."""
     inverter = _exact(candidate.make())
     if inverter is None:
         return CheckResult(None, "no method has it", "")
@@ -69,7 +69,7 @@ def exact_inverse(candidate: Candidate) -> CheckResult:
 
 
 def reconstruction(candidate: Candidate, problem: Problem) -> CheckResult:
-    """How near a network's samples come back from half way to noise; by recorded noise where the solver adds some."""
+    """Measure the reconstruction error of a network's samples from half noise; by recorded noise if stochastic."""
     solver = candidate.make()
     inverter: Inverter
     if is_recordable(solver):
@@ -92,7 +92,7 @@ def _exact(solver: Solver) -> Inverter | None:
 
 def _residual(f: Denoiser, pictures: Tensor, inverter: Inverter, levels: Grid) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a step that was not solved shows in the figure
+        warnings.simplefilter("ignore")  # the residual shows unsolved steps
         residual = invert(f, pictures, levels, inverter).residual
     assert residual is not None
     return residual.max().item()

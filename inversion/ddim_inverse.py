@@ -1,6 +1,6 @@
-"""DDIM inversion with the noise asked for at the noisier end of each step.
+"""DDIM inversion with eps evaluated at the noisier end of each step.
 
-It evaluates the network at the labels that sampling visits, as the code of null-text inversion does (Mokady et al.
+Evaluates the network at the timesteps that sampling visits, as the code of null-text inversion does (Mokady et al.
 2023, arXiv 2211.09794). Exact for short steps only.
 """
 
@@ -19,7 +19,7 @@ from fastdiff.solvers.integration import Step
 
 @dataclass(frozen=True)
 class DDIMInverse:
-    """The inverse of DDIM as a solver; called, it inverts pictures."""
+    """The inverse of DDIM as a solver. A call inverts pictures."""
 
     order = 1
     nfe_per_step = 1

@@ -1,6 +1,6 @@
-"""Direct inversion (Ju et al. 2024, arXiv 2310.01506): the source rows never leave the path that inversion found.
+"""Direct inversion (Ju et al. 2024, arXiv 2310.01506): the source rows stay on the trajectory of the inversion.
 
-The offset that is added to a source row after each step is the distance to its recorded state.
+After each step the method adds to a source row its distance to the recorded state.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, eq=False)
 class DirectInversion(SolverWrapper[S]):
-    """A solver whose first B rows are put on `trajectory` (N + 1, B, ...) after each of its N steps."""
+    """Sets the first B rows to `trajectory` (N + 1, B, ...) after each of the N steps of `inner`."""
 
     trajectory: Tensor
 
@@ -34,5 +34,8 @@ class DirectInversion(SolverWrapper[S]):
 
 
 def apply_direct_inversion(inversion: Inversion) -> Inversion:
-    """The same inversion with offsets: its first B rows are exact at every level. The figures stay the method's own."""
+    """Return the inversion with a solver that keeps its first B rows exact at every level.
+
+    Measured fields stay those of the method itself.
+    """
     return replace(inversion, solver=DirectInversion(inversion.solver, inversion.trajectory))

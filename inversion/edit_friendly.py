@@ -1,9 +1,9 @@
-"""Edit-friendly noise maps (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140), for any stochastic multistep solver.
+"""Edit-friendly inversion (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140), for any recordable stochastic solver.
 
-The picture is noised to every level on its own, and the noise that takes the solver from each level to the next is
-kept. All states are known beforehand, so a network that can is asked about many at once. With `sde_dpmpp_1` the steps
-are DDPM's, with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv 2311.16711). The pictures return exactly for
-any network, prompt and guidance that are the same both ways.
+The picture is noised to every level independently; the recorded noise maps lead the solver from each level to the next.
+All states are known beforehand, so a batched denoiser evaluates many at once. With `sde_dpmpp_1` the steps are DDPM's,
+with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv 2311.16711). Reconstruction is exact for any network,
+prompt and guidance, if both runs use the same.
 """
 
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import RecordableSolver, Solver, Step, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource
 
-ROWS = 8  # states in one call of a network: more are hardly faster, and take more memory
+ROWS = 8  # rows per network evaluation: more rows are hardly faster, and take more memory
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedNoise:
-    """Recorded noise as the noise source of a solver; each picture's map goes to all of its rows."""
+    """Recorded noise maps as a noise source. All rows of a picture get its map."""
 
-    z: Tensor  # (N, B, ...), one for each step
+    z: Tensor  # (N, B, ...), one map per step
 
     def __call__(self, like: Tensor, step: int) -> Tensor:
         return repeat_rows(self.z[step - 1], len(like))
@@ -37,9 +37,9 @@ class RecordedNoise:
 
 @dataclass(frozen=True)
 class EditFriendly:
-    """Records the maps of `solver`. Another seed of `noise` gives other maps, and so other edits, of the same picture.
+    """Records the noise maps of `solver`. Another seed of `noise` gives other maps, and so other edits, of a picture.
 
-    Raises UsageError for a deterministic solver.
+    Raises UsageError for a solver whose noise cannot be recorded.
     """
 
     solver: RecordableSolver = field(default_factory=sde_dpmpp_1)
@@ -47,7 +47,8 @@ class EditFriendly:
 
     def __post_init__(self) -> None:
         if not is_recordable(self.solver):
-            raise UsageError("edit-friendly inversion of a solver that adds no noise: give a stochastic one")
+            name = type(self.solver).__name__
+            raise UsageError(f"edit-friendly inversion of {name}: give a stochastic solver whose noise can be recorded")
 
     def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
         noisy = (level.alpha * x0 + level.sigma * self.noise(x0, i) for i, level in enumerate(grid[:-1]))
@@ -58,26 +59,26 @@ class EditFriendly:
 
 
 def recorded_noise(solver: Solver) -> RecordedNoise | None:
-    """The noise maps that an inversion bound to this solver, if it did."""
+    """Return the noise maps that an inversion bound to this solver, None without any."""
     noise = solver.noise if is_recordable(solver) else None
     return noise if isinstance(noise, RecordedNoise) else None
 
 
 def ledits() -> EditFriendly:
-    """The maps of LEDITS++, of second order."""
+    """Return the inversion of LEDITS++, of second order."""
     return EditFriendly(sde_dpmpp_2m())
 
 
 class RecorderMemory(NamedTuple):
-    """The memory of a `NoiseRecorder`."""
+    """Solver state of `NoiseRecorder`."""
 
     inner: Any
-    maps: tuple[Tensor, ...] = ()  # (B, ...) for each step done
+    maps: tuple[Tensor, ...] = ()  # (B, ...) per finished step
 
 
 @dataclass(frozen=True)
 class NoiseRecorder:
-    """A stochastic solver whose noise is what leads to given states (N + 1, B, ...), noisiest first."""
+    """A stochastic solver that chooses its noise so that it visits the given states (N + 1, B, ...), noisiest first."""
 
     solver: RecordableSolver
     states: Tensor
@@ -94,7 +95,7 @@ class NoiseRecorder:
         return RecorderMemory(self.solver.init(grid))
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: RecorderMemory) -> tuple[Tensor, RecorderMemory]:
-        """The step goes on from the state that the map gives back, so that rounding does not add up."""
+        """Continues from the state that the recorded map reproduces, so that rounding errors do not accumulate."""
         mean, deviation, inner = self.solver.transition(f, x, step, state.inner)
         z = (self.states[step.index + 1] - mean) / deviation
         return mean + deviation * z, RecorderMemory(inner, (*state.maps, z))

@@ -1,4 +1,4 @@
-"""Exact inversion of a one-step solver: the state whose sampling step lands on the given one."""
+"""Exact inversion of a one-step solver: finds the state whose sampling step ends at the given state."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
 
 S = TypeVar("S")
-StepResiduals = tuple[Tensor, ...]  # (B,) for each step done, from the picture up
+StepResiduals = tuple[Tensor, ...]  # (B,) per finished step, cleanest level first
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """The inverse of a solver, as a solver; called, it inverts pictures.
+    """The inverse of a solver, as a solver. A call inverts pictures.
 
-    The implicit equation of each step is solved by Anderson iteration from the solver's own step in reverse. Strong
-    guidance or long steps can keep it from converging, which the path tells.
+    Anderson iteration solves the implicit equation of each step, starting from the solver's own reversed step. Strong
+    guidance and long steps can prevent convergence; the path reports it.
 
-    Raises UsageError for a solver that remembers earlier steps or adds noise.
+    Raises UsageError for a multistep solver, and for a stochastic one.
     """
 
     solver: Solver = field(default_factory=DDIM)
@@ -59,7 +59,7 @@ class FixedPoint:
         return ()
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: StepResiduals) -> tuple[Tensor, StepResiduals]:
-        """Find y at u with solver.step(y, u -> t) = x."""
+        """Find y at u such that the solver's step from y, u -> t, ends at x."""
         memory = self.solver.init((step.u, step.t))
         guess, _ = self.solver.step(f, x, step, memory)
         y, miss = self.search.solve(step_residual(f, self.solver, x, step.reverse, memory), guess)
@@ -67,13 +67,13 @@ class FixedPoint:
 
 
 def step_residual(f: Denoiser, solver: Solver[S], x: Tensor, down: Step, memory: S) -> Callable[[Tensor], Tensor]:
-    """How far the solver's step down from a state y falls short of x at its end, in the units of y."""
+    """Return the function from y to the residual of the solver's step down from y to x, in the units of y."""
     u, t = down.t, down.u
-    gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact where the data have unit variance
+    gain = hypot(u.alpha, u.sigma) / hypot(t.alpha, t.sigma)  # exact for data of unit variance
     return lambda y: (x - solver.step(f, y, down, memory)[0]) * gain
 
 
 def solved_path(solver: Solver, states: Tensor, step_residuals: StepResiduals, search: Anderson) -> InversionPath:
-    """The path through these states (N + 1, B, ...), each step solved up to its miss."""
+    """Return the path through the states (N + 1, B, ...), with the residual of each solved step."""
     table = torch.stack(step_residuals[::-1])  # (N, B)
     return InversionPath(solver, states, table, (table <= search.bound(table.dtype)).all(0))

@@ -1,4 +1,4 @@
-"""From a picture to what a solver makes it from again: the one entry to every method, and the way back."""
+"""Inversion of pictures by any method, and their reconstruction."""
 
 import warnings
 from collections.abc import Callable
@@ -15,48 +15,46 @@ from fastdiff.solvers.integration import Progress, Solver, integrate
 
 
 class InversionPath(NamedTuple):
-    """What a method finds."""
+    """Result of an inversion method."""
 
-    solver: Solver  # samples the pictures from states[0], with what was recorded bound to it
-    states: Tensor  # (N + 1, B, ...) at every level of the grid, noisiest first, the given pictures last
-    step_residuals: Tensor | None = (
-        None  # (N, B) error of each step that was solved for, relative to the state, noisiest first
-    )
-    converged: Tensor | None = None  # (B,) bool: every step was solved to the method's tolerance
+    solver: Solver  # samples the pictures from states[0]; holds recorded noise
+    states: Tensor  # (N + 1, B, ...) at all levels of the grid, noisiest first; the last are the given pictures
+    step_residuals: Tensor | None = None  # (N, B) residual of each solved step relative to the state, noisiest first
+    converged: Tensor | None = None  # (B,) bool: the method solved every step to its tolerance
 
 
 class Inverter(Protocol):
-    """A method: from pictures x0 (B, ...) and a sampling grid of N steps that ends above sigma 0 to their path."""
+    """A method: maps pictures x0 (B, ...) and a sampling grid of N steps that ends above sigma 0 to their path."""
 
     def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath: ...
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """All that `regenerate` needs, and how exact it is.
+    """The inputs of `regenerate`, with measured exactness.
 
-    What acts after a step (offsets, masks) is a solver around `solver`: `replace(inversion, solver=...)`.
+    Changes after a step (direct inversion, masks) are solvers around `solver`: `replace(inversion, solver=...)`.
     """
 
     solver: Solver
     grid: Grid  # of N steps, noisiest level first
     trajectory: Tensor  # (N + 1, B, ...), the states of InversionPath
-    nfe: int  # of the denoiser, without those of the round trip
-    residual: Tensor | None = None  # (B,) distance of the regenerated picture, relative to the given one's norm
+    nfe: int  # network evaluations, without the reconstruction
+    residual: Tensor | None = None  # (B,) distance of the reconstruction, relative to the norm of the picture
     step_residuals: Tensor | None = None  # as in InversionPath
     converged: Tensor | None = None  # as in InversionPath
 
     @property
     def x(self) -> Tensor:
-        """The states (B, ...) at the noisiest level, where sampling begins."""
+        """The states (B, ...) at the noisiest level, where sampling starts."""
         return self.trajectory[0]
 
 
 def invert(f: Denoiser, x0: Tensor, grid: Grid, inverter: Inverter, measure: bool = True) -> Inversion:
-    """Invert the pictures x0 (B, ...) over `grid`, a sampling grid that ends above sigma 0.
+    """Invert pictures x0 (B, ...) over `grid`, a sampling grid that ends above sigma 0.
 
-    With `measure` they are sampled once more, so the residual counts whatever the inverter left over. Warns where a
-    step was not solved, which strong guidance and long steps bring about.
+    With `measure`, reconstructs the pictures to set `residual`. Warns if a step was not solved, which strong guidance
+    and long steps cause.
 
     Raises UsageError for a grid that rises or ends at sigma 0.
     """
@@ -82,7 +80,7 @@ def regenerate(
 ) -> Tensor:
     """Sample the B pictures of the inversion `copies` times in one batch (copies * B, ...), as by `repeat_rows`.
 
-    Another prompt in the rows of `f` is the edit; with the prompt and guidance of the inversion the pictures return.
+    With the prompt and guidance of the inversion in `f`, reconstructs the pictures; with other prompts, edits them.
     """
     x = repeat_rows(inversion.x, copies * len(inversion.x))
     return integrate(f, inversion.solver, x, inversion.grid, watch=watch).x

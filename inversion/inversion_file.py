@@ -1,6 +1,6 @@
-"""Inversions on disk: a safetensors file of the states, with the rest as JSON in its header.
+"""Inversion files: safetensors with the states, and the rest as JSON in the header.
 
-The levels of the grid are the fingerprint of the schedule: a file is only read for a schedule that has them.
+The levels of the grid identify the schedule: a file is read for a schedule that has these levels.
 """
 
 import json
@@ -25,23 +25,23 @@ from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Level, Schedule
 
-LARGEST = 2**31  # bytes of a file that is read at all
-OPTIONAL = {"residual": "residual", "misses": "step_residuals", "converged": "converged"}  # tensors -> fields
+LARGEST = 2**31  # bytes of a file that is read
+OPTIONAL = {"residual": "residual", "misses": "step_residuals", "converged": "converged"}  # tensor -> field
 
 
 @dataclass(frozen=True)
 class InversionSettings:
-    """What an inversion was made with, and only returns its pictures with."""
+    """The settings of an inversion, which reconstruction needs too."""
 
-    method: str  # the inverter's name
-    prompts: tuple[str, ...]  # one a picture
+    method: str  # name of the inverter
+    prompts: tuple[str, ...]  # one per picture
     guidance: float
 
 
 def save_inversion(path: Path, inversion: Inversion, setting: InversionSettings) -> None:
-    """Write the inversion, before any offsets are put on it, to `path`.
+    """Write the inversion to `path`, before direct inversion is applied to it.
 
-    Raises UsageError where its solver is none of SOLVERS with their default options, nor O-BELM; OSError as it comes.
+    Raises UsageError unless its solver is O-BELM or one of SOLVERS with default options. Does not catch OSError.
     """
     name, maps = _named(inversion.solver)
     kept = {name: getattr(inversion, field) for name, field in OPTIONAL.items()}
@@ -54,9 +54,9 @@ def save_inversion(path: Path, inversion: Inversion, setting: InversionSettings)
 def load_inversion(
     path: Path, schedule: Schedule, device: str | torch.device = "cpu"
 ) -> tuple[Inversion, InversionSettings]:
-    """Read an inversion to go on with under this schedule, on this device.
+    """Read an inversion for sampling under this schedule, onto this device.
 
-    Raises UsageError for a file that is too large, damaged or no inversion, and for one made on another schedule.
+    Raises UsageError for a file that is too large, damaged or no inversion, and for another schedule.
     """
     header, tensors = _read(path, str(device))
     try:
@@ -78,7 +78,7 @@ def load_inversion(
 
 
 def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
-    """The solver's name, and what was recorded for it beyond the trajectory."""
+    """Return the name of the solver, and its recorded tensors besides the trajectory."""
     if isinstance(solver, OBELM):
         return "o-belm", {}
     kept = {}

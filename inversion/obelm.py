@@ -1,7 +1,7 @@
 """O-BELM (Wang et al. 2024, arXiv 2410.07273): a two-step solver that is its own inverse.
 
-Its step ties the states at three neighbouring levels to the noise estimate at the middle one, so it can be solved for
-either end, and with the pair of states that a run ends with it goes back exactly, for any network.
+A step relates the states at three neighbouring levels to eps at the middle one. It can be solved for either end, so a
+run continues backwards exactly from its last two states, for any network.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from fastdiff.solvers.schedule import Level
 
 
 class Neighbour(NamedTuple):
-    """The other state of the pair."""
+    """The second state of the pair."""
 
     level: Level
     x: Tensor  # (B, ...)
@@ -29,10 +29,10 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class OBELM:
-    """One call a step, second order both ways; called, it inverts pictures.
+    """One evaluation per step, second order in both directions. A call inverts pictures.
 
-    A run begins with the state `second` (B, ...) at the second level of its grid, at no call, or where there is none
-    with a DDIM step. Steps at a level without signal are DDIM steps too, and cannot be undone.
+    A run starts with the state `second` (B, ...) at the second level of its grid, without evaluation; without `second`
+    it starts with a DDIM step. Steps at a level without signal are DDIM steps too, and cannot be inverted.
     """
 
     second: Tensor | None = None
@@ -50,7 +50,7 @@ class OBELM:
         return None if self.second is None else Neighbour(grid[1], self.second)
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Neighbour | None) -> tuple[Tensor, Neighbour]:
-        """`state` is the step before, or where a run turns round, the step after."""
+        """`state` is the previous state, or the next one after a run reverses."""
         t, u = step.t, step.u
         after = Neighbour(t, x)
         if state is not None and state.level == u:

@@ -1,4 +1,4 @@
-"""A denoiser with some of its answers known beforehand."""
+"""A denoiser with precomputed estimates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from fastdiff.solvers.schedule import Level
 
 @dataclass(frozen=True, eq=False)
 class PrecomputedDenoiser(DenoiserWrapper):
-    """A denoiser that was asked about the very states that it will get at the levels of `estimates`."""
+    """At a level in `estimates`, returns the stored estimate without calling the network.
+
+    The caller guarantees that the state is the one of the stored estimate.
+    """
 
     estimates: Mapping[Level, Estimate]
 
@@ -28,13 +31,13 @@ class PrecomputedDenoiser(DenoiserWrapper):
 
 
 def precompute(f: Denoiser, states: Tensor, levels: Grid, rows: int) -> Denoiser:
-    """f, asked about states (N, B, ...), each at its level, with up to `rows` rows in a call.
+    """Return f with estimates of the states (N, B, ...), each at its own level, from evaluations of up to `rows` rows.
 
-    A denoiser that takes one level at a time is returned as it is.
+    Returns f itself if it is not batched.
     """
     if not f.batched:
         return f
     count = max(1, rows // states.shape[1])
     parts = [(states[i : i + count], levels[i : i + count]) for i in range(0, len(levels), count)]
-    told = [estimate for part in parts for estimate in f.at_levels(*part)]
-    return PrecomputedDenoiser(f, dict(zip(levels, told, strict=True)))
+    estimates = [estimate for part in parts for estimate in f.at_levels(*part)]
+    return PrecomputedDenoiser(f, dict(zip(levels, estimates, strict=True)))

@@ -1,4 +1,4 @@
-"""The inverters by name. Those that work with several solvers take the one that will sample as an argument."""
+"""The inverters by name. Inverters for several solvers take the sampling solver as an argument."""
 
 from collections.abc import Callable
 

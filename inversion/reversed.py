@@ -1,4 +1,4 @@
-"""Inversion by the sampling equation itself: a solver over the grid turned round."""
+"""Inversion by the sampling equation itself: a solver over the reversed grid."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Reversed:
-    """Any deterministic solver from the picture up: DDIM inversion and its higher orders. Exact for short steps only.
+    """Any deterministic solver upwards: DDIM inversion and its higher orders. Exact for short steps only.
 
     Raises UsageError for a stochastic solver.
     """
@@ -34,7 +34,10 @@ class Reversed:
 
 
 def integrate_upwards(f: Denoiser, solver: Solver[S], x0: Tensor, grid: Grid) -> tuple[Tensor, S]:
-    """States (N + 1, B, ...) of a run from x0 (B, ...) up the sampling grid, noisiest first, and its last memory."""
+    """Run up the sampling grid from x0 (B, ...).
+
+    Return states (N + 1, B, ...), noisiest first, and the solver state.
+    """
     states = [x0]
     end = integrate(f, solver, x0, grid[::-1], watch=lambda progress: states.append(progress.x))
     return torch.stack(states[::-1]), end.state

@@ -175,8 +175,8 @@ def gradient(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResul
     leaf = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad((weight * problem.run(solver, leaf)).sum(), leaf)
     ahead, behind = (problem.run(solver, x + side * stride * direction) for side in (1, -1))
-    told, measured = slope * direction, weight * (ahead - behind) / (2 * stride)
-    off = ((told.sum() - measured.sum()).abs() / told.abs().sum()).item()
+    computed, measured = slope * direction, weight * (ahead - behind) / (2 * stride)
+    off = ((computed.sum() - measured.sum()).abs() / computed.abs().sum()).item()
     return CheckResult(off <= 1e-6, f"{off:.1e} off", "at most 1e-06")
 
 

@@ -105,7 +105,7 @@ class DPMv3:
         return out
 
     def _rest(self, value: Tensor, start: float, lam: float) -> Tensor:
-        """Return g (B, ...): the part of f at lam that the statistics do not predict, mapped to the start of the step."""
+        """Return g (B, ...): the part of f at lam that the statistics do not predict, at the start of the step."""
         if lam == start:
             return value
         way = integrals(self.statistics, start, lam)

@@ -90,7 +90,7 @@ def _corrected(
     balance = torch.sigmoid(_projection(after + before, after - before).abs() / 2) / 2
     mixed = (1 - balance) * after - balance * before
     turn = (_projection(reach * (last - mixed), last) / stride).abs()
-    excess = turn.clamp(max=2) - 0.5  # cut again, as it has no bound where hardly a difference is left
+    excess = turn.clamp(max=2) - 0.5  # clamped, because it is unbounded where the difference vanishes
     if len(grid) - 1 > MANY:
         rate = (here - previous) / (1 / u.edm_sigma - 1 / t.edm_sigma)
         excess = -excess * torch.sigmoid(_projection(here, rate) * (2 - (u.edm_sigma / t.edm_sigma) ** 2))

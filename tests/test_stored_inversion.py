@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from problems import LINEAR_BETAS, SCHEDULES, SMOOTH, Gaussian
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fastdiff.inversion.direct_inversion import apply_direct_inversion
@@ -88,7 +89,17 @@ def damaged(tmp_path, header=None, **tensors):
 
 
 def test_the_undamaged_file_of_these_tests_is_read(tmp_path):
-    assert load_inversion(damaged(tmp_path), LINEAR_BETAS)[0].nfe == 6
+    """Its keys are those of the first version, and of the present one."""
+    table, solved = torch.rand(6, 2), torch.tensor([True, False])
+    inversion, setting = load_inversion(damaged(tmp_path, misses=table, converged=solved), LINEAR_BETAS)
+    assert inversion.nfe == 6 and setting.prompts == ("a", "b")
+    assert torch.equal(inversion.step_residuals, table) and torch.equal(inversion.converged, solved)
+    save_inversion(tmp_path / "again", inversion, setting)
+    with safe_open(tmp_path / "again", "pt") as file:
+        assert {*file.keys()} == {"trajectory", "maps", "misses", "converged"}
+        assert json.loads(file.metadata()["inversion"]).keys() == {
+            "method", "prompts", "guidance", "solver", "calls", "grid"
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The search for the ratios of DC-Solver (Zhao et al. 2024, arXiv 2409.03755), step by step.
+"""Search of DC-Solver's ratios (Zhao et al. 2024, arXiv 2409.03755), step by step.
 
-Each ratio in turn brings the state at the end of its step, once corrected, as near as it can to that of a teacher. It
-is one number, so its least error is found between bounds without gradients; every trial costs a call of the denoiser.
+Each ratio in turn minimizes the distance between the corrected end of its step and a teacher's state. A bounded scalar
+search without gradients finds it; every trial costs one network evaluation.
 """
 
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ class Run:
     """A batch on its way through the grid."""
 
     f: Denoiser
-    targets: Sequence[Tensor]  # of all levels
+    targets: Sequence[Tensor]  # teacher's states at all levels
     arrival: Arrival
     state: Memory
 
     def error(self, solver: DC, step: Step, ratio: float) -> float:
-        """Squared distance to the target at the end of the step, with this ratio."""
+        """Return the squared distance to the target at the end of the step, with this ratio."""
         x, state = solver.leave(self.arrival, step, self.state, ratio)
         if solver.inner.corrector and step.left > 1:
             x = solver.arrive(self.f, x, step.u, state).x
         return (x - self.targets[step.index + 1]).double().square().sum().item()
 
     def moved(self, solver: DC, step: Step, ratio: float) -> "Run":
-        """The run at the end of the step, the denoiser called there."""
+        """Return the run at the end of the step, after the evaluation there."""
         x, state = solver.leave(self.arrival, step, self.state, ratio)
         return replace(self, arrival=solver.arrive(self.f, x, step.u, state), state=state)
 
@@ -45,9 +45,9 @@ class Run:
 def fit(
     batches: Sequence[Batch], levels: Grid, teacher: Teacher, inner: UniPC | None = None, watch: Watch = unwatched
 ) -> DC:
-    """`inner` with the ratios that serve all batches on this falling grid.
+    """Return `inner` with the best ratios for all batches on this falling grid.
 
-    The denoisers must not remember earlier calls. `watch` is told the steps done, and of how many.
+    The denoisers must not remember earlier calls. Calls `watch` with the number of finished steps and their total.
     """
     steps = len(levels) - 1
     solver = DC(inner or UniPC(), (1.0,) * steps)
@@ -63,7 +63,7 @@ def fit(
 
 
 def _best(solver: DC, runs: Sequence[Run], step: Step) -> float:
-    """The ratio of least error that a search between bounds finds, 1 where it finds none better."""
+    """Return the ratio with the least error that the bounded search finds; 1 if it finds no better one."""
 
     def error(ratio: float) -> float:
         return sum(run.error(solver, step, ratio) for run in runs)

@@ -1,4 +1,4 @@
-"""The fit of a `Cascade` to ratios that were searched at some guidance scales and step counts."""
+"""Fit of a `Cascade` to ratios that were searched at several guidance scales and step counts."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from fastdiff.solvers.dc_cascade import Cascade, terms
 
 
 def fit(searched: Mapping[tuple[float, int], DC]) -> Cascade:
-    """All 36 coefficients at once by least squares, over (guidance, steps) -> what was searched there.
+    """Fit all 36 coefficients at once by least squares to the solvers searched at each (guidance, steps).
 
-    Three guidance scales and three counts, four ratios or more in each, determine them; from fewer, the smallest
-    coefficients are taken.
+    Three guidance scales and three step counts, with four ratios or more each, determine them. With fewer, returns the
+    least-norm solution.
     """
     rows, ratios = [], []
     for (guidance, steps), solver in searched.items():

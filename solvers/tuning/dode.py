@@ -1,4 +1,4 @@
-"""The fit of D-ODE solvers (Kim et al. 2024, arXiv 2309.16421) to the states of a finer run."""
+"""Fit of D-ODE solvers (Kim et al. 2024, arXiv 2309.16421) to the states of a finer run."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.tuning import least_squares
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, unwatched
 
-RIDGE = 1e-12  # keeps a number small where the output does not change between two steps
+RIDGE = 1e-12  # keeps a coefficient small where the output does not change between two steps
 
 
 def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, inner: Solver, watch: Watch = unwatched) -> DODE:
-    """`inner` with the numbers that bring it nearest to the teacher after each step.
+    """Return `inner` with the coefficients that minimize the distance to the teacher after each step.
 
-    `finer(levels, inner, 10)` is the usual teacher; it visits the very levels of the grid. The authors take every tenth
+    The usual teacher is `finer(levels, inner, 10)`, which visits the levels of the grid. The authors take every tenth
     state of a Karras grid instead, which lies at other levels.
     """
     return least_squares.fit(DODE(inner, ()), batches, levels, least_squares.followed(teacher), RIDGE, watch)

@@ -1,7 +1,7 @@
-"""The fit of `HeunDODE` (Kim et al. 2024, arXiv 2309.16421) to the states of a finer run.
+"""Fit of `HeunDODE` (Kim et al. 2024, arXiv 2309.16421) to the states of a finer run.
 
-Both halves of a step end at its end, and are fitted to the teacher's state there. The authors' code fits the first half
-to the teacher's state half way between in index, which is one at another level.
+Both halves of a step are fitted to the teacher's state at the end of the step. The authors' code fits the first half to
+the teacher's state half way between in index, which lies at another level.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ class Run(NamedTuple):
     """A batch on its way through the grid."""
 
     f: Denoiser
-    targets: Sequence[Tensor]  # of all levels
+    targets: Sequence[Tensor]  # teacher's states at all levels
     x: Tensor  # (B, ...)
     state: Tensor | None = None  # clean estimate (B, ...) of the last call
 
 
 def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch = unwatched) -> HeunDODE:
-    """The numbers that bring both halves of each step nearest to the teacher, usually `finer(levels, Heun(), 10)`."""
+    """Fit the coefficients of both halves of each step to the teacher, usually `finer(levels, Heun(), 10)`."""
     steps = len(levels) - 1
     solver = HeunDODE(((0.0, 0.0),) * steps)
     solver.init(levels)
@@ -37,12 +37,12 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch =
     for done, (t, u) in enumerate(pairwise(levels), start=1):
         targets = [run.targets[done] for run in runs]
         halves = [solver.predict(run.f, run.x, t, u, run.state) for run in runs]
-        first = _number(halves, targets)
+        first = _coefficient(halves, targets)
         ends = [half.corrected(first) for half in halves]
         second = 0.0
         if u.sigma and t.alpha:
             halves = [solver.correct(run.f, half, x, t, u) for run, half, x in zip(runs, halves, ends, strict=True)]
-            second = _number(halves, targets)
+            second = _coefficient(halves, targets)
             ends = [half.corrected(second) for half in halves]
         runs = [run._replace(x=x, state=half.estimate.x0) for run, half, x in zip(runs, halves, ends, strict=True)]
         coefficients.append((first, second))
@@ -50,7 +50,7 @@ def fit(batches: Sequence[Batch], levels: Grid, teacher: Teacher, watch: Watch =
     return HeunDODE(tuple(coefficients))
 
 
-def _number(halves: Iterable[Half], targets: Iterable[Tensor]) -> float:
+def _coefficient(halves: Iterable[Half], targets: Iterable[Tensor]) -> float:
     equations = (
         (() if half.change is None else (half.change,), target - half.end)
         for half, target in zip(halves, targets, strict=True)

@@ -1,6 +1,6 @@
-"""The fit of IIA (Zhang et al. 2024, arXiv 2304.11328): each coarse step to fine steps from its own beginning.
+"""Fit of IIA (Zhang et al. 2024, arXiv 2304.11328): each coarse step to fine steps from its own start.
 
-Or to a teacher, as D-ODE is fitted (arXiv 2309.16421): a step then makes up for what those before it left undone.
+Alternatively to a teacher, as D-ODE (arXiv 2309.16421): a step then corrects the remaining error of earlier steps.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ def fit(
     watch: Watch = unwatched,
     teacher: Teacher | None = None,
 ) -> C:
-    """`inner` with the numbers of this kind of IIA that bring each step nearest to `parts` steps of `inner`.
+    """Return `inner` with the IIA coefficients that minimize each step's distance to `parts` steps of `inner`.
 
-    A multistep solver begins the fine steps without a memory. At high noise the directions are all but parallel, and
-    without a `ridge` beside their mean square the numbers explode. A `teacher` takes the place of the fine steps.
+    A multistep solver starts the fine steps without history. At high noise the directions are nearly parallel; without
+    a `ridge`, relative to their mean square, the coefficients explode. A `teacher` replaces the fine steps.
     """
 
     def fine(f: Denoiser, x: Tensor) -> least_squares.Target:

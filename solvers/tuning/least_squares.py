@@ -1,6 +1,6 @@
-"""The coefficients of a `LearnedCorrection`, fitted step by step by least squares to a target at the end of the step.
+"""Coefficients of a `LearnedCorrection`, fitted step by step by least squares to a target at the end of the step.
 
-Of each step only sums over the batches are kept, in float64, so a set may be as large as its states allow.
+Keeps only sums over the batches for each step, in float64, so a data set may be as large as its states allow.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,14 +18,12 @@ from fastdiff.solvers.learned_correction import LearnedCorrection, Memory, Uncor
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch
 
 C = TypeVar("C", bound=LearnedCorrection)
-Target = Callable[
-    [int, UncorrectedStep], Tensor
-]  # number of the step, from 1, and the step -> where it should end, (B, ...)
-Targets = Callable[[Denoiser, Tensor], Target]  # one for each batch
+Target = Callable[[int, UncorrectedStep], Tensor]  # (number of the step from 1, step) -> target of its end (B, ...)
+Targets = Callable[[Denoiser, Tensor], Target]  # (denoiser, start) of a batch -> its target
 
 
 def followed(teacher: Teacher) -> Targets:
-    """The teacher's state at the end of every step."""
+    """Return targets that are the teacher's states at the end of every step."""
 
     def targets(f: Denoiser, x: Tensor) -> Target:
         states = teacher(f, x)
@@ -44,9 +42,9 @@ class Run(NamedTuple):
 
 
 def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, ridge: float, watch: Watch) -> C:
-    """`solver` with its numbers replaced. Every step starts where the corrected steps before it have led.
+    """Return `solver` with fitted coefficients. Every step starts from the corrected end of the step before.
 
-    `ridge` as in `least_squares`; `watch` is told the steps done, and of how many.
+    `ridge` as in `least_squares`. Calls `watch` with the number of finished steps and their total.
     """
     steps = len(levels) - 1
     solver = replace(solver, coefficients=((0.0,) * solver.count,) * steps)
@@ -70,11 +68,12 @@ def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, rid
 
 
 def least_squares(equations: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float) -> tuple[float, ...]:
-    """The numbers n_k with which sum n_k d_k comes nearest to y: least mean square, plus ridge times sum n_k^2.
+    """Return the coefficients n_k that minimize mean square of (sum n_k d_k - y) plus ridge times sum n_k^2.
 
-    equations: for each batch its directions d_k and y, all (B, ...); no numbers where there are no directions.
+    equations: for each batch its directions d_k and y, all (B, ...). Returns no coefficients if there are no
+    directions.
 
-    Raises UsageError where a direction or y is not finite.
+    Raises UsageError if a direction or y is not finite.
     """
     sums, size = torch.zeros(()), 0
     for directions, wanted in equations:

@@ -1,4 +1,4 @@
-"""What a coarse run is fitted to: the states of a much finer one at its levels."""
+"""Teachers: the states of a much finer run at the levels of a coarse grid."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,19 +11,19 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, integrate
 from fastdiff.solvers.schedule import Level, Schedule
 
-Batch = tuple[Denoiser, Tensor]  # a denoiser with its conditioning, and the start (B, ...) at the first level
-Teacher = Callable[[Denoiser, Tensor], Sequence[Tensor]]  # states (B, ...) at all N + 1 levels, the start among them
-Watch = Callable[[int, int], None]  # told how much is done, and of how much
+Batch = tuple[Denoiser, Tensor]  # denoiser with its conditioning bound, state (B, ...) at the first level
+Teacher = Callable[[Denoiser, Tensor], Sequence[Tensor]]  # states (B, ...) at all N + 1 levels, including the start
+Watch = Callable[[int, int], None]  # (finished steps, all steps)
 
 
 def unwatched(done: int, total: int) -> None:
-    """Nobody looks on."""
+    """Ignore progress."""
 
 
 def between(schedule: Schedule, t: Level, u: Level, parts: int) -> Grid:
-    """`parts` equal strides of lam from t down to u; of time from a level without signal; one stride to sigma 0.
+    """Return `parts` strides from t down to u: equal in lam, equal in time from a level without signal.
 
-    So the network is never called at a level below those that it knows.
+    A step to sigma 0 stays one stride, so that the network is never evaluated below its trained levels.
     """
     if u.sigma == 0:
         return (t, u)
@@ -33,7 +33,7 @@ def between(schedule: Schedule, t: Level, u: Level, parts: int) -> Grid:
 
 
 def finer(levels: Grid, solver: Solver, parts: int) -> Teacher:
-    """`solver` with `parts` steps in place of each, so that it visits every one of `levels`."""
+    """Return the teacher that runs `solver` with `parts` steps in place of each step, visiting all of `levels`."""
 
     def states(f: Denoiser, x: Tensor) -> list[Tensor]:
         grid = levels[:1]

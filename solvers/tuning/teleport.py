@@ -1,4 +1,4 @@
-"""Fits the Gaussian of analytical teleportation (`fastdiff.solvers.teleport`) to data."""
+"""Fit of the Gaussian of analytical teleportation (`fastdiff.solvers.teleport`) to data."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from fastdiff.solvers.teleport import Teleport
 
 
 def fit(batches: Iterable[Tensor], rank: int | None = None) -> Teleport:
-    """Mean and the `rank` largest principal directions of clean data x0 (B, ...), all directions where not given.
+    """Fit mean and the `rank` largest principal directions of clean data x0 (B, ...), by default all directions.
 
-    The data are those the network sees: its own range, latents where it works on latents. They are held in float64,
-    K x D of them; at most K - 1 and at most D directions have a variance. The result is float64.
+    The data must be in the network's range; latents for a latent model. Holds K x D numbers in float64; at most K - 1
+    and at most D directions have a variance. Returns float64.
 
-    Raises UsageError for fewer than two items and for a rank outside 1 to the largest.
+    Raises UsageError for fewer than two items, and for a rank outside 1 to the largest.
     """
     data = torch.cat([batch.double() for batch in batches])
     most = min(len(data) - 1, data[0].numel())

@@ -1,9 +1,9 @@
-"""Estimates the statistics of DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, section 3.1) on one's own network.
+"""Estimates the statistics of DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, section 3.1) on any network.
 
 l is the mean diagonal of sigma d eps / dx, by forward-mode products with random signs. s and b are the least-squares
 line through the pairs (f, f'), where f' is the derivative of f along the sampling equation. Its part l' comes from the
-nodes beside, that of x0 from two calls a short first-order step to either side: a timestep is a plain number, which has
-no derivative.
+neighbouring nodes; that of x0 from two evaluations, a short first-order step to either side, because a timestep is a
+plain number without derivative.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,26 +24,26 @@ from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.tuning.teacher import Watch, unwatched
 from fastdiff.solvers.v3_statistics import Statistics
 
-Batch = tuple[Denoiser, Tensor]  # with the conditioning of its rows bound; clean data (B, ...)
+Batch = tuple[Denoiser, Tensor]  # denoiser with its conditioning bound, clean data (B, ...)
 STRIDE = 0.02  # to either side, in lam: the error of a derivative falls with its square, rounding grows as it shrinks
-FLAT = 1e-3  # deviation of f, relative to that of the data, about which its slope counts by half
-ROUNDING = 1e-12  # deviation of f, relative to that of x / alpha, that is none
+FLAT = 1e-3  # deviation of f, relative to that of the data, at which its slope is halved
+ROUNDING = 1e-12  # deviation of f, relative to that of x / alpha, that counts as none
 
 
 def fit(
     batches: Sequence[Batch], nodes: Grid, seed: int = 0, watch: Watch = unwatched, *, pooled: bool = False
 ) -> Statistics:
-    """The statistics of a network at `nodes`: `log_snr` with one level more than intervals, 120 to 1200 of these.
+    """Estimate the statistics of a network at `nodes`: `log_snr` with 121 to 1201 levels.
 
-    A guided denoiser gives those of its guidance. The error falls with the square root of the number K of rows in all,
-    1000 to 4000 in the paper. A node takes 4 K rows of calls, a quarter of them forward-mode products. What is held are
-    the results and a few copies of a batch, in float64. `watch` is told of each node, of 2 in all for every node.
+    A guided denoiser gives the statistics of its guidance. The error falls with the square root of the total number of
+    rows K, 1000 to 4000 in the paper. A node costs 4 K rows of evaluations, a quarter of them forward-mode products.
+    Memory holds the results and a few copies of a batch, in float64. Calls `watch` twice per node with the progress.
 
-    With `pooled` all elements of a channel have the same statistics, (C, 1, ...), which hold for states of any size and
-    are exact from a few rows: of B rows of n elements a channel, B n are averaged.
+    `pooled`: all elements of a channel share statistics, (C, 1, ...), which apply to states of any size and are
+    accurate from few rows: B rows of n elements per channel average B n values.
 
-    Where f hardly varies, near pure noise and near none, s is drawn to 0: to follow such a line is worth nothing, and
-    e^S carries whatever is wrong with it over all the steps that cross it.
+    Where f hardly varies, near pure noise and near no noise, s is shrunk to 0: following such a line gains nothing, and
+    e^S carries its errors over all steps that cross it.
     """
     lam = torch.tensor([level.lam for level in nodes], dtype=torch.float64)
     linear, lines, data = [], [], _deviation(batches)
@@ -60,7 +60,7 @@ def fit(
 
 
 class Moments(NamedTuple):
-    """Of pairs (f, f'), element by element (...)."""
+    """Moments of pairs (f, f'), per element (...)."""
 
     rows: int
     f: Tensor  # mean
@@ -70,18 +70,18 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, f: Tensor, df: Tensor) -> "Moments":
-        """Of rows (B, ...)."""
+        """Return the moments of rows (B, ...)."""
         a, b = f - f.mean(0), df - df.mean(0)
         return cls(len(f), f.mean(0), df.mean(0), (a * a).sum(0), (a * b).sum(0))
 
     def line(self, flat: float) -> tuple[Tensor, Tensor]:
-        """s and b of f' = s f + b, by ridge regression: s falls to half where f deviates by `flat`."""
+        """Return s and b of f' = s f + b by ridge regression: s is halved where f deviates by `flat`."""
         slope = self.product / (self.square + self.rows * flat**2)
         return slope, self.df - slope * self.f
 
 
 def merged(a: Moments, b: Moments) -> Moments:
-    """Of the pairs of both (Chan et al. 1979): large means lose no digits of small deviations."""
+    """Return the moments of both sets (Chan et al. 1979): large means lose no digits of small deviations."""
     rows, f, df = a.rows + b.rows, b.f - a.f, b.df - a.df
     share, weight = b.rows / rows, a.rows * b.rows / rows
     return Moments(
@@ -94,14 +94,14 @@ def merged(a: Moments, b: Moments) -> Moments:
 
 
 def _rows(values: Tensor, pooled: bool) -> Tensor:
-    """Values (B, ...) as they are, or the elements of every channel as rows of their own, (B n, C, 1, ...)."""
+    """Return values (B, ...), or if pooled the elements of every channel as rows, (B n, C, 1, ...)."""
     if not pooled:
         return values
     return values.movedim(1, -1).flatten(0, -2).reshape(-1, values.shape[1], *[1] * (values.ndim - 2))
 
 
 def _linear(batches: Sequence[Batch], seed: int, level: Level, pooled: bool) -> Tensor:
-    """l (...) at a level."""
+    """Return l (...) at a level."""
     total, count = torch.zeros(()), 0
     with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no forward mode
         for f, x, noise in _noised(batches, seed, level):
@@ -121,7 +121,7 @@ def _moments(
     linear: Tensor,
     slope: Tensor,
 ) -> Moments:
-    """Of f and f' at a level, from l and l' (...) there."""
+    """Return the moments of f and f' at a level, from l and l' (...) there."""
     pairs = (_pair(f, x, level, span, linear, slope) for f, x, _ in _noised(batches, seed, level))
     moments = (Moments.of(_rows(a, pooled), _rows(b, pooled)) for a, b in pairs)
     return reduce(merged, moments)
@@ -130,7 +130,7 @@ def _moments(
 def _pair(
     f: Denoiser, x: Tensor, level: Level, span: tuple[float, float], linear: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """f and f' (B, ...) of states (B, ...); no level beyond `span`, in lam, is asked for."""
+    """Return f and f' (B, ...) of the states x (B, ...). Evaluates no level outside `span`, in lam."""
     here = f(x, level)
     below, above = (f.schedule.at(lam) for lam in (max(level.lam - STRIDE, span[0]), min(level.lam + STRIDE, span[1])))
     moved = (f(renoise(here, above), above).x0 - f(renoise(here, below), below).x0) / (above.lam - below.lam)
@@ -139,7 +139,7 @@ def _pair(
 
 
 def _deviation(batches: Sequence[Batch]) -> float:
-    """Of all clean data from their mean."""
+    """Return the standard deviation of all clean data."""
     parts = [clean.double().flatten() for _, clean in batches]
     count = sum(map(len, parts))
     mean = sum(part.sum().item() for part in parts) / count
@@ -147,9 +147,9 @@ def _deviation(batches: Sequence[Batch]) -> float:
 
 
 def _noised(batches: Sequence[Batch], seed: int, level: Level) -> Iterator[tuple[Denoiser, Tensor, Noise]]:
-    """Denoisers with states (B, ...) at a level, float64, and the source of their noise.
+    """Yield the denoisers with their states (B, ...) at a level, float64, and the source of their noise.
 
-    An item has the same noise at all levels: l is then as smooth in lam as the network, and l' needs no smoothing.
+    An item has the same noise at all levels, so l is as smooth in lam as the network, and l' needs no smoothing.
     """
     first = 0
     for f, clean in batches:
