@@ -67,4 +67,4 @@ def command(
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:
     """Such as `  0.0512 = unipc, order 2, on karras`."""
-    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.recipe}"
+    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.config}"

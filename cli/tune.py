@@ -89,7 +89,7 @@ def _table(results: "Sequence[Result]") -> list[str]:
     lines = ["calls    base   tuned          grid"]
     for result in results:
         base, tuned = (sum(errors) / len(errors) for errors in (result.base, result.tuned))
-        skip = result.recipe.options.get("skip")
-        place = f"{result.recipe.grid}, the first {skip} skipped" if skip else result.recipe.grid
-        lines.append(f"{result.calls:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {place}")
+        skip = result.config.options.get("skip")
+        place = f"{result.config.grid}, the first {skip} skipped" if skip else result.config.grid
+        lines.append(f"{result.nfe:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {place}")
     return lines

@@ -8,7 +8,7 @@ from subjects import oracle
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
-from fastdiff.apps.tuning.search import Ranked, Search, grids, recipes, write
+from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
 from fastdiff.cli.main import main
 from fastdiff.cli.subject import Calls
 from fastdiff.solvers.denoiser import CountingDenoiser
@@ -27,8 +27,8 @@ def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
     for calls, ranked in ranking.items():
         assert ranked == sorted(ranked, key=lambda each: each.mean) and len(ranked) <= search.FINALISTS
         for each in ranked:
-            solver = each.recipe.make()
-            levels = each.recipe.levels(MIXTURE.schedule, calls, solver.nfe_per_step)
+            solver = each.config.make()
+            levels = each.config.levels(MIXTURE.schedule, calls, solver.nfe_per_step)
             counted = [(CountingDenoiser(f), x) for f, x in held]
             ends = [integrate(f, solver, x, levels).x for f, x in counted]
             assert all(f.tally.nfe <= calls for f, _ in counted)
@@ -47,7 +47,7 @@ def test_the_winner_beats_a_common_choice(tmp_path):
 
 
 def test_every_solver_is_tried_once_and_none_that_adds_noise():
-    tried = recipes("log-snr")
+    tried = candidate_configs("log-snr")
     solvers = [recipe.make() for recipe in tried]
     assert not any(solver.stochastic for solver in solvers)
     assert all(a != b for i, a in enumerate(solvers) for b in solvers[:i])
@@ -62,8 +62,8 @@ def test_grids_begin_where_the_noise_does_and_differ():
 
 def test_even_is_within_the_noise_of_the_difference():
     best = Ranked(SamplerConfig("ddim", "karras"), 5, torch.tensor([1.0, 20.0, 300.0, 4000.0]))
-    worse = Ranked(best.recipe, 5, best.errors + torch.tensor([0.1, 0.11, 0.09, 0.1]))
-    noisy = Ranked(best.recipe, 5, best.errors + torch.tensor([1.0, -0.9, 0.8, -0.6]))
+    worse = Ranked(best.config, 5, best.errors + torch.tensor([0.1, 0.11, 0.09, 0.1]))
+    noisy = Ranked(best.config, 5, best.errors + torch.tensor([1.0, -0.9, 0.8, -0.6]))
     assert noisy.even(best) and not worse.even(best)
 
 

@@ -37,7 +37,7 @@ def coarse(monkeypatch):
 
 
 def tuned(tmp_path, solver, f=MIXTURE, **options):
-    options = {"calls": (5,), "grid": "log-snr", "samples": 16} | options
+    options = {"nfe": (5,), "grid": "log-snr", "samples": 16} | options
     return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
 
 
@@ -56,7 +56,7 @@ def test_statistics_make_v3_exact_for_a_gaussian(tmp_path):
 
 def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
     (result,) = tuned(tmp_path, "teleport", Gaussian(LinearVP()), samples=8)
-    assert result.verdict == "better" and result.recipe.options["skip"] == 2
+    assert result.verdict == "better" and result.config.options["skip"] == 2
 
 
 def test_the_gaussian_has_not_seen_what_is_fitted_to(tmp_path):
@@ -114,7 +114,7 @@ class Stopped(Exception):
 
 def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path):
     (tmp_path / "whole").mkdir()
-    whole = tuned(tmp_path / "whole", "dc", calls=(4, 5, 6))
+    whole = tuned(tmp_path / "whole", "dc", nfe=(4, 5, 6))
 
     def stop(now):
         if now.name == "6 calls":
@@ -156,7 +156,7 @@ def test_files_of_others_stay(tmp_path):
         ({"solver": "dode", "grid": "karras", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
         ({"solver": "v3", "grid": "time-uniform", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
         ({"solver": "dode", "grid": "leading", "f": Gaussian(SCHEDULES["discrete"])}, "below the noise"),
-        ({"solver": "dode", "base": "heun", "grid": "karras", "calls": (1,)}, "0 steps"),
+        ({"solver": "dode", "base": "heun", "grid": "karras", "nfe": (1,)}, "0 steps"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):

@@ -1,4 +1,4 @@
-"""How every tuned solver is fitted here, and about how many calls of the network a sample that takes."""
+"""How each tuned solver is fitted, and the approximate cost of its fit in network evaluations per sample."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,40 +35,41 @@ SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number o
 
 @dataclass(frozen=True)
 class Fit:
-    """`variants` are options of the recipe for a number of calls, by those of its base; the best of them is taken.
+    """How to fit one tuned solver.
 
-    `once` makes tensors for all numbers of calls, `each` those for one variant on its grid, given the former and the
-    teacher on that grid. The former come from samples of their own: a Gaussian leads those that it was fitted to to
-    ends that no other sample has. What is `scouted` has its grid and options from `scouted`.
+    `variants` returns the option sets to try for a number of evaluations, from the options of the base; the best one
+    wins. `once` makes tensors for all numbers of evaluations, from samples of its own: a Gaussian leads the samples
+    that it was fitted to to ends that no other sample has. `each` makes the tensors of one variant on its grid, given
+    the former and the teacher on this grid. If `scouted`, the function `scouted` chooses grid and options.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
     once_cost: float = 0.0
     once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
-    variants: Callable[[int, Options], Sequence[Options]] = lambda calls, options: [options]
+    variants: Callable[[int, Options], Sequence[Options]] = lambda nfe, options: [options]
     scouted: bool = False
 
 
 def scouted(
-    grids: Iterable[str], calls: int, options: Options, error: Callable[[SamplerConfig], float]
+    grids: Iterable[str], nfe: int, options: Options, error: Callable[[SamplerConfig], float]
 ) -> tuple[str, Options]:
-    """Where teleportation alone has the least error: its grid with half as many steps skipped as calls made, then how
-    many steps are skipped there.
+    """Return the grid and options with which teleportation alone has the least error.
 
-    `options` are those of the base; `error` is inf where a recipe does not fit.
+    First chooses the grid, with half as many skipped steps as evaluations; then the number of skipped steps on it.
+    `options` are those of the base; `error` is inf for a configuration that does not fit.
     """
 
     def found(grid: str, skip: int) -> float:
         return error(SamplerConfig("teleport", grid, {**options, "skip": skip}))
 
-    grid = min(grids, key=lambda each: found(each, max(calls // 2, 1)))
-    skip = min(range(1, max(calls, 2)), key=lambda each: found(grid, each))
+    grid = min(grids, key=lambda each: found(each, max(nfe // 2, 1)))
+    skip = min(range(1, max(nfe, 2)), key=lambda each: found(grid, each))
     return grid, {**options, "skip": skip}
 
 
 def finest(levels: Grid) -> Teacher:
-    """The teacher on a grid: the solver of the reference, on this grid made finer."""
+    """Return the teacher on a grid: the solver of the reference on a refinement of this grid."""
     return finer(levels, UniPC(3), ceil(TEACHER / (len(levels) - 1)))
 
 
@@ -99,10 +100,10 @@ def _teleported_iia(
 
 
 def _samples(batches: Sequence[Batch]) -> list[Tensor]:
-    """Clean data (B, ...) of every batch, as the network makes them."""
+    """Return clean data (B, ...) of every batch, sampled by the network."""
     schedule = batches[0][0].schedule
-    recipe = reference_config(schedule)
-    return ends(batches, recipe.make(), recipe.levels(schedule, SAMPLING))
+    config = reference_config(schedule)
+    return ends(batches, config.make(), config.levels(schedule, SAMPLING))
 
 
 @torch.no_grad()
@@ -123,17 +124,15 @@ def _gaussian(batches: Sequence[Batch]) -> Tensors:
 
 
 FITS = {
-    "dc": Fit(lambda calls: TEACHER + calls + TRIALS * max(calls - 3, 0), each=_dc),
-    "dode": Fit(lambda calls: TEACHER + calls, each=_dode),
-    "iia": Fit(lambda calls: TEACHER + calls, each=_iia),
+    "dc": Fit(lambda nfe: TEACHER + nfe + TRIALS * max(nfe - 3, 0), each=_dc),
+    "dode": Fit(lambda nfe: TEACHER + nfe, each=_dode),
+    "iia": Fit(lambda nfe: TEACHER + nfe, each=_iia),
     "v3": Fit(
-        lambda calls: len(SWITCHES) * calls,
+        lambda nfe: len(SWITCHES) * nfe,
         SAMPLING + NODES * (3 + FORWARD_MODE),
         once=_statistics,
-        variants=lambda calls, options: SWITCHES,
+        variants=lambda nfe, options: SWITCHES,
     ),
-    "teleport": Fit(lambda calls: calls, SAMPLING, once=_gaussian, scouted=True),
-    "teleport-iia": Fit(
-        lambda calls: TEACHER + 2 * calls, SAMPLING, once=_gaussian, each=_teleported_iia, scouted=True
-    ),
+    "teleport": Fit(lambda nfe: nfe, SAMPLING, once=_gaussian, scouted=True),
+    "teleport-iia": Fit(lambda nfe: TEACHER + 2 * nfe, SAMPLING, once=_gaussian, each=_teleported_iia, scouted=True),
 }

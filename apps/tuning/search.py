@@ -1,7 +1,7 @@
-"""The search for where steps lie, which solver takes them and of which order, for one model and some numbers of calls.
+"""Search for the grid, solver and order that sample one model best in few network evaluations.
 
-Where the steps lie decides first: all grids are tried by a few solvers on few samples, then all solvers on the best
-grids, and the best of those on samples that took no part in it, which rank them.
+The grid matters most: a few solvers try all grids on few samples, then all solvers run on the best grids. Samples that
+took no part in this rank the finalists.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ from fastdiff.solvers.sampler_config import GRID_NAMES, SamplerConfig
 from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.solver_file import SolverFile
 
-PROBES: tuple[tuple[str, dict[str, int]], ...] = (("dpmpp-2m", {}), ("unipc", {"order": 2}))  # that try all grids
+PROBES: tuple[tuple[str, dict[str, int]], ...] = (("dpmpp-2m", {}), ("unipc", {"order": 2}))  # try all grids
 ORDERS = (1, 2, 3)
-FEW = 4  # samples that grids and solvers are chosen on
-GRIDS, FINALISTS = 2, 6  # that go on
+FEW = 4  # samples that choose grids and solvers
+GRIDS, FINALISTS = 2, 6  # kept for the next round
 ROUNDING = 1e-9  # of times
-EVEN = 2.0  # standard errors of the difference within which two recipes are told to be even
+EVEN = 2.0  # standard errors up to which a difference is not significant
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A recipe with the distances of held-out samples to the reference, (K,), relative to its length."""
+    """A configuration with the errors of held-out samples, (K,): distances to the reference, relative to its norm."""
 
-    recipe: SamplerConfig
-    calls: int
+    config: SamplerConfig
+    nfe: int
     errors: Tensor
 
     @property
@@ -47,17 +47,20 @@ class Ranked:
         return self.errors.mean().item()
 
     def even(self, best: "Ranked") -> bool:
-        """Whether the difference to the best one, paired by sample, is within its noise."""
+        """True if the difference to the best one, paired by sample, is not significant."""
         gap = self.errors - best.errors
         return bool(gap.mean() <= EVEN * gap.std() / len(gap) ** 0.5)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched: `samples` held out rank what FEW others chose."""
+    """A search for one model. FEW samples choose the finalists; `samples` held-out samples rank them.
+
+    Raises UsageError for fewer than two held-out samples.
+    """
 
     subject: Subject
-    calls: tuple[int, ...]
+    nfe: tuple[int, ...]
     samples: int = 8
     seed: int = 0
 
@@ -67,17 +70,17 @@ class Search:
 
     @property
     def work(self) -> int:
-        """Calls of the network times rows, about."""
-        placed, solvers = len(grids(self.subject.schedule)), len(recipes("log-snr"))
+        """Approximate number of network evaluations times rows."""
+        placed, solvers = len(grids(self.subject.schedule)), len(candidate_configs("log-snr"))
         runs = (placed * len(PROBES) + GRIDS * solvers) * FEW + FINALISTS * self.samples
-        return REFERENCE * (FEW + self.samples) + runs * sum(self.calls)
+        return REFERENCE * (FEW + self.samples) + runs * sum(self.nfe)
 
     def seconds(self) -> float:
-        """What that takes here, about: one call is timed."""
+        """Estimate the duration on this machine. Times one evaluation."""
         return self.work * seconds_a_row(list(self.subject.batches(FEW, self.seed)))
 
     def run(self, watch: batch.Watch = lambda now: None) -> dict[int, list[Ranked]]:
-        """The finalists of every number of calls, the best one first. Raises UsageError where nothing fits."""
+        """Return the finalists of every number of evaluations, best first. Raises UsageError if nothing fits."""
         meter = Meter(self.work, watch, "reference")
         chosen_on, held_out = (
             meter.counted(list(self.subject.batches(count, self.seed, held=held)))
@@ -85,27 +88,27 @@ class Search:
         )
         exact, exact_held = reference(chosen_on), reference(held_out)
         ranking = {}
-        for calls in self.calls:
-            meter.name = f"{calls} calls"
+        for nfe in self.nfe:
+            meter.name = f"{nfe} calls"
             probes = [
                 SamplerConfig(solver, name, options)
                 for name in grids(self.subject.schedule)
                 for solver, options in PROBES
             ]
-            best = list(dict.fromkeys(each.recipe.grid for each in _tried(probes, calls, chosen_on, exact)))[:GRIDS]
-            entrants = [recipe for name in best for recipe in recipes(name)]
-            finalists = [each.recipe for each in _tried(entrants, calls, chosen_on, exact)[:FINALISTS]]
-            ranking[calls] = _tried(finalists, calls, held_out, exact_held)
-            if not ranking[calls]:
-                raise UsageError(f"no solver samples {self.subject.name} in {calls} calls: give more")
+            best = list(dict.fromkeys(each.config.grid for each in _tried(probes, nfe, chosen_on, exact)))[:GRIDS]
+            entrants = [config for name in best for config in candidate_configs(name)]
+            finalists = [each.config for each in _tried(entrants, nfe, chosen_on, exact)[:FINALISTS]]
+            ranking[nfe] = _tried(finalists, nfe, held_out, exact_held)
+            if not ranking[nfe]:
+                raise UsageError(f"no solver samples {self.subject.name} in {nfe} calls: give more")
         meter.reach(meter.total)
         return ranking
 
 
 def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) -> None:
-    """Write the best recipe of every number of calls as a solver file.
+    """Write the best configuration of every number of evaluations as a solver file.
 
-    Raises UsageError where `out` is there and no solver file, OutputError where it cannot be written.
+    Raises UsageError if `out` exists and is no solver file, OutputError if it cannot be written.
     """
     if out.exists():
         solver_file.read_solver_file(out)
@@ -117,31 +120,31 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
         "held_out": search.samples,
         "seed": search.seed,
         "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
-        "errors": {str(calls): {"best": ranked[0].mean} for calls, ranked in ranking.items()},
+        "errors": {str(nfe): {"best": ranked[0].mean} for nfe, ranked in ranking.items()},
     }
-    best = {calls: ranked[0].recipe for calls, ranked in ranking.items()}
+    best = {nfe: ranked[0].config for nfe, ranked in ranking.items()}
     file = SolverFile(subject.name, subject.fingerprint, subject.guidance, best, {}, card)
     with atomic.draft(out) as path:
         file.save(path)
         atomic.publish(path, out)
 
 
-def recipes(grid: str) -> list[SamplerConfig]:
-    """Every deterministic solver of the registry on this grid, in every order that it takes, each once."""
+def candidate_configs(grid: str) -> list[SamplerConfig]:
+    """Return every deterministic solver of the registry on this grid, in each of its orders, without duplicates."""
     made: list[tuple[Solver, SamplerConfig]] = []
     for name, factory in SOLVERS.items():
         ordered = "order" in inspect.signature(factory).parameters
         for options in [{"order": order} for order in ORDERS] if ordered else [{}]:
-            recipe = SamplerConfig(name, grid, options)
+            config = SamplerConfig(name, grid, options)
             with contextlib.suppress(UsageError):  # of orders that the solver does not have
-                solver = recipe.make()
+                solver = config.make()
                 if not solver.stochastic and all(solver != other for other, _ in made):
-                    made.append((solver, recipe))
-    return [recipe for _, recipe in made]
+                    made.append((solver, config))
+    return [config for _, config in made]
 
 
 def grids(schedule: Schedule) -> list[str]:
-    """The names of all grids that begin where the schedule does, each once."""
+    """Return the names of all grids that start where the schedule does, without duplicates."""
     different: dict[tuple[tuple[float, float], ...], str] = {}
     for name in GRID_NAMES:
         try:
@@ -153,27 +156,25 @@ def grids(schedule: Schedule) -> list[str]:
     return list(different.values())
 
 
-def _tried(
-    tried: Sequence[SamplerConfig], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
-) -> list[Ranked]:
-    """Those that run within so many calls, the best one first."""
-    runs = [run for recipe in tried if (run := _run(recipe, calls, batches, exact)) is not None]
+def _tried(tried: Sequence[SamplerConfig], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> list[Ranked]:
+    """Return the configurations that run within `nfe` evaluations, best first."""
+    runs = [run for config in tried if (run := _run(config, nfe, batches, exact)) is not None]
     return sorted(runs, key=lambda run: run.mean)
 
 
 @torch.no_grad()
-def _run(recipe: SamplerConfig, calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Ranked | None:
-    """None where the calls pay for no step, the grid does not fit, or the result is no number."""
+def _run(config: SamplerConfig, nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Ranked | None:
+    """Return None if `nfe` allows no step, the grid does not fit, or the result is not finite."""
     made = []
     try:
-        solver = recipe.make()
-        levels = recipe.levels(batches[0][0].schedule, calls, solver.nfe_per_step)
+        solver = config.make()
+        levels = config.levels(batches[0][0].schedule, nfe, solver.nfe_per_step)
         for f, x in batches:
             counted = CountingDenoiser(f, Tally())
             made.append(integrate(counted, solver, x, levels).x)
-            if counted.tally.nfe > calls:
+            if counted.tally.nfe > nfe:
                 return None
     except UsageError:
         return None
-    ranked = Ranked(recipe, calls, errors(made, exact))
+    ranked = Ranked(config, nfe, errors(made, exact))
     return ranked if ranked.errors.isfinite().all() else None

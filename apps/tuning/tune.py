@@ -1,6 +1,6 @@
-"""Tunes a solver to a model for some numbers of calls, and measures on other samples whether that helps.
+"""Tunes a solver to a model for some numbers of network evaluations, and measures on other samples whether it helps.
 
-What is finished stays beside the output until all is: a stopped run goes on from there.
+Finished parts stay beside the output until all are done, so a stopped run resumes.
 """
 
 import importlib.metadata
@@ -36,24 +36,24 @@ from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
 from fastdiff.solvers.tuning import dc_cascade
 
-AUTO = "auto"  # the grid on which the untuned solver does best
-REFERENCES, GRIDS, SHARED_PART = 0, 1001, 1002  # indices of parts; those of results are their numbers of calls
-EVEN = 2.0  # standard errors of a difference that is told to be none
-CASCADED = 3  # numbers of calls from which others follow
+AUTO = "auto"  # the grid with the least error of the untuned solver
+REFERENCES, GRIDS, SHARED_PART = 0, 1001, 1002  # indices of parts; a result has its number of evaluations
+EVEN = 2.0  # standard errors up to which a difference is not significant
+CASCADED = 3  # least numbers of evaluations for a regression over them
 
 
 @dataclass(frozen=True)
 class Result:
-    """A tuned solver, and how far held-out samples end from the reference, relative to its length."""
+    """A tuned solver, with the errors of held-out samples: distances to the reference, relative to its norm."""
 
-    calls: int
-    recipe: SamplerConfig
-    base: tuple[float, ...]  # of the solver that was tuned, on the grid where it did best
+    nfe: int
+    config: SamplerConfig
+    base: tuple[float, ...]  # errors of the base solver on its best grid
     tuned: tuple[float, ...]
 
     @property
     def verdict(self) -> str:
-        """Whether tuning helped: better, worse, or even where the difference, paired by sample, is within its noise."""
+        """better, worse, or even if the difference, paired by sample, is not significant."""
         gap = torch.tensor(self.base, dtype=torch.float64) - torch.tensor(self.tuned, dtype=torch.float64)
         if not gap.mean().abs() > EVEN * gap.std() / len(gap) ** 0.5:
             return "even"
@@ -62,18 +62,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned. `samples` are fitted to, statistics are taken on as many others, and as many again, held out,
-    measure the result.
+    """The settings of a run. `samples` are fitted to; as many others give statistics; as many held-out ones measure.
 
-    `solver` is a name of `TUNED`, `base` what it is built around, `grid` one of GRID_NAMES or AUTO.
+    `solver` is a name of `TUNED`, `base` the solver to tune (by default its own), `grid` one of GRID_NAMES or AUTO.
     `force` replaces files that tuning did not make.
 
-    Raises UsageError for what does not fit together.
+    Raises UsageError for settings that do not fit together.
     """
 
     subject: Subject
     solver: str
-    calls: tuple[int, ...]
+    nfe: tuple[int, ...]
     out: Path
     grid: str = AUTO
     base: str | None = None
@@ -89,8 +88,8 @@ class Tuning:
         if self.samples < FEW:
             raise UsageError(f"{self.samples} samples: {FEW} or more are needed")
         inner, schedule = TUNED[self.solver].inner(**self.options), self.subject.schedule
-        for calls in self.calls if self.grid != AUTO else ():
-            top = SamplerConfig(self.solver, self.grid).levels(schedule, calls, inner.nfe_per_step)[0]
+        for nfe in self.nfe if self.grid != AUTO else ():
+            top = SamplerConfig(self.solver, self.grid).levels(schedule, nfe, inner.nfe_per_step)[0]
             if abs(top.t - schedule.start) > ROUNDING:
                 raise UsageError(f"grid {self.grid} begins at t = {top.t:.3f}, below the noise of {schedule.start:.3f}")
         if self.solver == "v3":
@@ -98,7 +97,7 @@ class Tuning:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of the recipes."""
+        """Options of the configurations."""
         return dict(TUNED[self.solver].options) if self.base is None else {"base": self.base}
 
     @property
@@ -108,45 +107,45 @@ class Tuning:
 
     @property
     def work(self) -> float:
-        """Calls of the network times rows, about."""
+        """Approximate number of network evaluations times rows."""
         once = self.samples * FITS[self.solver].once_cost
-        return self._references + once + sum(self._trials(calls) + self._result(calls) for calls in self.calls)
+        return self._references + once + sum(self._trials(nfe) + self._result(nfe) for nfe in self.nfe)
 
     @property
     def _references(self) -> float:
         return 2 * REFERENCE * self.samples
 
-    def _trials(self, calls: int) -> float:
-        """Of grids by the untuned solver, and of grids and skips by teleportation."""
+    def _trials(self, nfe: int) -> float:
+        """Cost of trying grids by the untuned solver, and grids and skipped steps by teleportation."""
         grids = len(self.placed) if self.grid == AUTO else 0
-        scouted = grids + calls if FITS[self.solver].scouted else 0
-        return (grids + scouted) * FEW * calls
+        scouted = grids + nfe if FITS[self.solver].scouted else 0
+        return (grids + scouted) * FEW * nfe
 
-    def _result(self, calls: int) -> float:
-        return self.samples * (FITS[self.solver].cost(calls) + 2 * calls)
+    def _result(self, nfe: int) -> float:
+        return self.samples * (FITS[self.solver].cost(nfe) + 2 * nfe)
 
     def seconds(self) -> float:
-        """What that takes here, about: one call is timed."""
+        """Estimate the duration on this machine. Times one evaluation."""
         return self.work * seconds_a_row(list(self.subject.batches(FEW, self.seed)))
 
     @property
     def key(self) -> str:
-        """A digest of everything that the results depend on."""
+        """Digest of everything that the results depend on."""
         subject = self.subject
         model = (subject.fingerprint, subject.guidance, subject.shape, subject.seen)
         return ledger.digest(
             importlib.metadata.version("fastdiff-toolkit"),
             *model,
-            *(self.solver, self.calls, self.grid, self.options, self.samples, self.seed),
+            *(self.solver, self.nfe, self.grid, self.options, self.samples, self.seed),
         )
 
 
 @torch.no_grad()
 def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
-    """Tune, write the solver file, and return how each number of calls came out.
+    """Tune, write the solver file, and return the result of each number of evaluations.
 
-    Raises UsageError where a grid or solver does not fit the model, OutputError where `out` cannot be written or is
-    another's.
+    Raises UsageError if a grid or solver does not fit the model, OutputError if `out` cannot be written or belongs to
+    another.
     """
     source = tuning.subject.source
     book = Ledger(tuning.out, source, tuning.key, ledger.digest("tune", source.resolve()), tuning.force)
@@ -157,7 +156,7 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
 
 
 class _Run:
-    """One run, with the batches that it fits to and those held out."""
+    """One run, with the batches to fit to and the held-out ones."""
 
     def __init__(self, tuning: Tuning, book: Ledger, meter: Meter) -> None:
         self._tuning, self._book, self._meter = tuning, book, meter
@@ -169,16 +168,16 @@ class _Run:
         exact, exact_held = self._references()
         names = self._grids(exact)
         self._shared = self._once()
-        results = [self._result(calls, names[calls], exact, exact_held) for calls in self._tuning.calls]
+        results = [self._result(nfe, names[nfe], exact, exact_held) for nfe in self._tuning.nfe]
         file = self._file(results)
         with atomic.draft(self._tuning.out) as path:
             file.save(path)
-            self._book.publish({self._tuning.out: path}, [asdict(result) for result in results], final=True)
+            self._book.publish({self._tuning.out: path}, [_record(result) for result in results], final=True)
         self._meter.reach(self._meter.total)
         return results
 
     def _references(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The ends of the batches that are fitted to, and of those held out."""
+        """Return the reference ends of the fitted batches and of the held-out ones."""
         self._meter.name = "reference"
         if self._book.record(REFERENCES) is None:
             made = {f"{i}": end for i, end in enumerate(reference([*self._fitted, *self._held]))}
@@ -189,35 +188,36 @@ class _Run:
         return exact[: len(self._fitted)], exact[len(self._fitted) :]
 
     def _grids(self, exact: Sequence[Tensor]) -> dict[int, str]:
-        """The grid of every number of calls; DC-Solver, whose ratios go from one to the next, has one for all."""
+        """Return the grid of every number of evaluations.
+
+        DC-Solver, whose ratios are regressed over them, gets one for all.
+        """
         tuning = self._tuning
         if tuning.grid != AUTO:
-            return dict.fromkeys(tuning.calls, tuning.grid)
+            return dict.fromkeys(tuning.nfe, tuning.grid)
         self._meter.name = "grids"
         if (kept := self._book.record(GRIDS)) is None:
-            table = {calls: {name: self._trial(calls, name, exact) for name in tuning.placed} for calls in tuning.calls}
-            kept = {str(calls): min(means, key=means.__getitem__) for calls, means in table.items()}
+            table = {nfe: {name: self._trial(nfe, name, exact) for name in tuning.placed} for nfe in tuning.nfe}
+            kept = {str(nfe): min(means, key=means.__getitem__) for nfe, means in table.items()}
             if tuning.solver == "dc":
                 every = {
                     name: sum(torch.tensor([means[name] for means in table.values()]).log()) for name in tuning.placed
                 }
                 kept = dict.fromkeys(kept, min(every, key=every.__getitem__))
             self._book.keep(GRIDS, kept)
-        return {calls: kept[str(calls)] for calls in tuning.calls}
+        return {nfe: kept[str(nfe)] for nfe in tuning.nfe}
 
-    def _trial(self, calls: int, name: str, exact: Sequence[Tensor]) -> float:
-        """The mean distance of the untuned solver; inf where the grid does not fit."""
-        return _mean(lambda: self._base(calls, name, self._fitted[:1], exact[:1]))
+    def _trial(self, nfe: int, name: str, exact: Sequence[Tensor]) -> float:
+        """Return the mean error of the untuned solver; inf if the grid does not fit."""
+        return _mean(lambda: self._base(nfe, name, self._fitted[:1], exact[:1]))
 
-    def _base(self, calls: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
+    def _base(self, nfe: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
         inner = TUNED[self._tuning.solver].inner(**self._tuning.options)
-        levels = SamplerConfig(self._tuning.solver, name).levels(
-            self._tuning.subject.schedule, calls, inner.nfe_per_step
-        )
+        levels = SamplerConfig(self._tuning.solver, name).levels(self._tuning.subject.schedule, nfe, inner.nfe_per_step)
         return errors(ends(batches, inner, levels), exact)
 
     def _once(self) -> dict[str, Tensor]:
-        """The tensors that all numbers of calls share."""
+        """Return the tensors that all numbers of evaluations share."""
         self._meter.name = "statistics"
         if self._book.record(SHARED_PART) is None:
             fit = FITS[self._tuning.solver]
@@ -226,51 +226,51 @@ class _Run:
         return self._load(SHARED_PART)
 
     def _others(self) -> list[Batch]:
-        """What statistics are taken on."""
+        """Return the batches for statistics."""
         tuning, count = self._tuning, self._tuning.samples
         return self._meter.counted(list(tuning.subject.batches(count, tuning.seed, first=count, rows=FEW)))
 
-    def _result(self, calls: int, name: str, exact: Sequence[Tensor], exact_held: Sequence[Tensor]) -> Result:
-        """Kept from an earlier run, or fitted and measured now."""
-        self._meter.name = f"{calls} calls"
-        if kept := self._book.record(calls):
+    def _result(self, nfe: int, name: str, exact: Sequence[Tensor], exact_held: Sequence[Tensor]) -> Result:
+        """Return the result of an earlier run, or fit and measure now."""
+        self._meter.name = f"{nfe} calls"
+        if kept := self._book.record(nfe):
             return _result(kept)
-        fits = [(recipe, self._fit(recipe, calls)) for recipe in self._recipes(calls, name, exact)]
-        recipe, tensors = min(fits, key=lambda fit: self._tuned(fit, calls, self._fitted, exact).mean().item())
-        self._save(tensors, calls)
+        fits = [(config, self._fit(config, nfe)) for config in self._configs(nfe, name, exact)]
+        config, tensors = min(fits, key=lambda fit: self._tuned(fit, nfe, self._fitted, exact).mean().item())
+        self._save(tensors, nfe)
         result = Result(
-            calls,
-            recipe,
-            tuple(self._base(calls, name, self._held, exact_held).tolist()),
-            tuple(self._tuned((recipe, tensors), calls, self._held, exact_held).tolist()),
+            nfe,
+            config,
+            tuple(self._base(nfe, name, self._held, exact_held).tolist()),
+            tuple(self._tuned((config, tensors), nfe, self._held, exact_held).tolist()),
         )
-        self._book.keep(calls, asdict(result))
+        self._book.keep(nfe, _record(result))
         return result
 
-    def _recipes(self, calls: int, name: str, exact: Sequence[Tensor]) -> list[SamplerConfig]:
-        """To fit and choose from: `name` is the grid of the untuned solver."""
+    def _configs(self, nfe: int, name: str, exact: Sequence[Tensor]) -> list[SamplerConfig]:
+        """Return the configurations to fit and choose from. `name` is the grid of the untuned solver."""
         tuning, fit = self._tuning, FITS[self._tuning.solver]
         if not fit.scouted:
-            return [SamplerConfig(tuning.solver, name, options) for options in fit.variants(calls, tuning.options)]
+            return [SamplerConfig(tuning.solver, name, options) for options in fit.variants(nfe, tuning.options)]
 
-        def error(recipe: SamplerConfig) -> float:
-            return _mean(lambda: self._tuned((recipe, {}), calls, self._fitted[:1], exact[:1]))
+        def error(config: SamplerConfig) -> float:
+            return _mean(lambda: self._tuned((config, {}), nfe, self._fitted[:1], exact[:1]))
 
-        return [SamplerConfig(tuning.solver, *scouted(tuning.placed, calls, tuning.options, error))]
+        return [SamplerConfig(tuning.solver, *scouted(tuning.placed, nfe, tuning.options, error))]
 
-    def _fit(self, recipe: SamplerConfig, calls: int) -> Tensors:
-        """What a recipe has beyond the shared tensors."""
-        nfe_per_step = TUNED[recipe.solver].inner(**self._tuning.options).nfe_per_step
-        levels = recipe.levels(self._tuning.subject.schedule, calls, nfe_per_step)
-        return FITS[recipe.solver].each(self._fitted, levels, recipe.options, self._shared, finest(levels))
+    def _fit(self, config: SamplerConfig, nfe: int) -> Tensors:
+        """Return the tensors of a configuration besides the shared ones."""
+        nfe_per_step = TUNED[config.solver].inner(**self._tuning.options).nfe_per_step
+        levels = config.levels(self._tuning.subject.schedule, nfe, nfe_per_step)
+        return FITS[config.solver].each(self._fitted, levels, config.options, self._shared, finest(levels))
 
     def _tuned(
-        self, fit: tuple[SamplerConfig, Tensors], calls: int, batches: Sequence[Batch], exact: Sequence[Tensor]
+        self, fit: tuple[SamplerConfig, Tensors], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]
     ) -> Tensor:
-        recipe, tensors = fit
-        solver = TUNED[recipe.solver].restore({**self._shared, **tensors}, **recipe.options)
+        config, tensors = fit
+        solver = TUNED[config.solver].restore({**self._shared, **tensors}, **config.options)
         return errors(
-            ends(batches, solver, recipe.levels(self._tuning.subject.schedule, calls, solver.nfe_per_step)), exact
+            ends(batches, solver, config.levels(self._tuning.subject.schedule, nfe, solver.nfe_per_step)), exact
         )
 
     def _save(self, tensors: Mapping[str, Tensor], index: int) -> None:
@@ -282,23 +282,28 @@ class _Run:
 
     def _file(self, results: Sequence[Result]) -> SolverFile:
         subject = self._tuning.subject
-        parts = {result.calls: self._load(result.calls) for result in results}
+        parts = {result.nfe: self._load(result.nfe) for result in results}
         tensors = {f"{SHARED}.{name}": value for name, value in self._shared.items()}
-        tensors |= {f"{calls}.{name}": value for calls, part in parts.items() for name, value in part.items()}
+        tensors |= {f"{nfe}.{name}": value for nfe, part in parts.items() for name, value in part.items()}
         if self._tuning.solver == "dc" and len(results) >= CASCADED:
             searched = {(subject.guidance, len(part["ratios"])): DC.from_tensors(part) for part in parts.values()}
             tensors |= {f"{CASCADE}.{name}": value for name, value in dc_cascade.fit(searched).tensors().items()}
-        recipes = {result.calls: result.recipe for result in results}
+        configs = {result.nfe: result.config for result in results}
         card = _card(self._tuning, results)
-        return SolverFile(subject.name, subject.fingerprint, subject.guidance, recipes, tensors, card)
+        return SolverFile(subject.name, subject.fingerprint, subject.guidance, configs, tensors, card)
 
 
 def _mean(distances: Callable[[], Tensor]) -> float:
-    """Their mean; inf where the grid does not fit."""
+    """Return their mean; inf if the grid does not fit."""
     try:
         return distances().mean().item()
     except UsageError:
         return torch.inf
+
+
+def _record(result: Result) -> dict[str, Any]:
+    """The form in which results are kept beside the output."""
+    return {"calls": result.nfe, "recipe": asdict(result.config), "base": result.base, "tuned": result.tuned}
 
 
 def _result(record: dict[str, Any]) -> Result:
@@ -306,7 +311,7 @@ def _result(record: dict[str, Any]) -> Result:
 
 
 def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
-    """How the file was made and what it measured; no dates and no places, so that the same run gives the same file."""
+    """Return how the file was made, and its errors. Without dates and paths the same run gives the same file."""
     subject = tuning.subject
     return {
         "version": importlib.metadata.version("fastdiff-toolkit"),
@@ -317,7 +322,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "seed": tuning.seed,
         "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
         "errors": {
-            str(result.calls): {
+            str(result.nfe): {
                 "base": sum(result.base) / len(result.base),
                 "tuned": sum(result.tuned) / len(result.tuned),
                 "verdict": result.verdict,

@@ -8,7 +8,7 @@ from benchmarks.solvers import theirs
 from benchmarks.solvers.course import Course
 from benchmarks.solvers.theirs import Theirs
 from benchmarks.solvers.ways import FewStep, Ours, Way
-from fastdiff.apps.tuning.search import grids, recipes
+from fastdiff.apps.tuning.search import candidate_configs, grids
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import DiscreteVP, Schedule
@@ -60,7 +60,7 @@ def ours(schedule: Schedule) -> Field:
     """The registry, each solver once, in all orders and on all grids."""
     ways: dict[str, list[Way]] = {}
     for placed in grids(schedule):
-        for recipe in recipes(placed):
+        for recipe in candidate_configs(placed):
             ways.setdefault(recipe.solver, []).append(Ours(recipe))
         for name, options in NOISELESS.items():
             if name in SOLVERS:
