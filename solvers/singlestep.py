@@ -6,7 +6,7 @@ et al. 2022, arXiv 2206.00927 and 2211.01095.)
 """
 
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from math import isinf
 from typing import NamedTuple
 
@@ -27,13 +27,6 @@ class Begun(NamedTuple):
     x: Tensor  # (B, ...) state at its start
     level: Level
     known: tuple[KnownPrediction, ...] = ()  # oldest first
-
-
-class Memory(NamedTuple):
-    """Solver state of a singlestep run."""
-
-    budget: tuple[int, ...]  # orders of the steps to come, the present one first
-    begun: Begun | None = None
 
 
 @dataclass(frozen=True)
@@ -63,19 +56,25 @@ class Singlestep:
     def one_step(self) -> bool:
         return self.order == 1
 
-    def init(self, grid: Grid) -> Memory:
-        return Memory(budget(len(grid) - 1, self.order, self.lower_final))
+    def init(self, grid: Grid) -> None:
+        return None
 
-    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Begun | None) -> tuple[Tensor, Begun | None]:
+        """`state` is the unfinished step that this step of the grid continues."""
         t, u = step.t, step.u
-        order, *later = state.budget
+        order = self._order_at(step)
         estimate = f(x, t)
-        begun = state.begun or Begun(x, t)
+        begun = state or Begun(x, t)
         begun = begun._replace(known=(*begun.known, KnownPrediction(t.lam, self.parameterization.prediction(estimate))))
-        after = Memory(state.budget, begun) if len(begun.known) < order else Memory(tuple(later))
+        after = begun if len(begun.known) < order else None
         if isinf(u.lam - begun.level.lam):
             return renoise(estimate, u), after
         return stage(self.parameterization, self.slope, begun, u, order), after
+
+    def _order_at(self, step: Step) -> int:
+        """Return the order of the solver's step that this step of the grid belongs to."""
+        orders = budget(step.total, self.order, self.lower_final)
+        return next(order for order, end in zip(orders, accumulate(orders), strict=True) if step.index < end)
 
 
 def stage(parameterization: Parameterization, slope: Slope, begun: Begun, u: Level, order: int) -> Tensor:
