@@ -55,7 +55,7 @@ def anderson_step(states: list[Tensor], residuals: list[Tensor]) -> Tensor:
     gram = changes @ changes.mT  # (B, m, m)
     ridge = gram.diagonal(dim1=1, dim2=2).sum(1) * torch.finfo(gram.dtype).eps + torch.finfo(gram.dtype).tiny
     regular = gram + ridge[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    mix = torch.linalg.solve(regular, changes @ _rows([newest]).mT)  # (B, m, 1)
+    mix: Tensor = torch.linalg.solve(regular, changes @ _rows([newest]).mT)  # (B, m, 1)
     return newest - ((moves + changes).mT @ mix).reshape(newest.shape)
 
 

@@ -15,4 +15,5 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
 
 def row_norms(x: Tensor) -> Tensor:
     """Return the Euclidean norm (B,) of each row of x (B, ...)."""
-    return torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+    return norms

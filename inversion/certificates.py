@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from math import isfinite, log2, sqrt
+from typing import Any
 
 from torch import Tensor
 
@@ -84,7 +85,7 @@ def reconstruction(candidate: Candidate, problem: Problem) -> CheckResult:
     return CheckResult(None, f"{off:.1e} off, {type(inverter).__name__}", "")
 
 
-def _exact(solver: Solver) -> Inverter | None:
+def _exact(solver: Solver[Any]) -> Inverter | None:
     if solver.stochastic:
         return EditFriendly(solver) if is_recordable(solver) else None
     return FixedPoint(solver, Anderson(EXACT / 10)) if solver.one_step else None

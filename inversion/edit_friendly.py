@@ -42,7 +42,7 @@ class EditFriendly:
     Raises UsageError for a solver whose noise cannot be recorded.
     """
 
-    solver: RecordableSolver = field(default_factory=sde_dpmpp_1)
+    solver: RecordableSolver[Any] = field(default_factory=sde_dpmpp_1)
     noise: NoiseSource = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class EditFriendly:
         return InversionPath(self.solver.with_noise(RecordedNoise(torch.stack(end.state.maps))), states)
 
 
-def recorded_noise(solver: Solver) -> RecordedNoise | None:
+def recorded_noise(solver: Solver[Any]) -> RecordedNoise | None:
     """Return the noise maps that an inversion bound to this solver, None without any."""
     noise = solver.noise if is_recordable(solver) else None
     return noise if isinstance(noise, RecordedNoise) else None
@@ -80,7 +80,7 @@ class RecorderMemory(NamedTuple):
 class NoiseRecorder:
     """A stochastic solver that chooses its noise so that it visits the given states (N + 1, B, ...), noisiest first."""
 
-    solver: RecordableSolver
+    solver: RecordableSolver[Any]
     states: Tensor
 
     nfe_per_step = 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import hypot
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class FixedPoint:
     Raises UsageError for a multistep solver, and for a stochastic one.
     """
 
-    solver: Solver = field(default_factory=DDIM)
+    solver: Solver[Any] = field(default_factory=DDIM)
     search: Anderson = field(default_factory=Anderson)
 
     one_step = True
@@ -73,7 +73,7 @@ def step_residual(f: Denoiser, solver: Solver[S], x: Tensor, down: Step, memory:
     return lambda y: (x - solver.step(f, y, down, memory)[0]) * gain
 
 
-def solved_path(solver: Solver, states: Tensor, step_residuals: StepResiduals, search: Anderson) -> InversionPath:
+def solved_path(solver: Solver[Any], states: Tensor, step_residuals: StepResiduals, search: Anderson) -> InversionPath:
     """Return the path through the states (N + 1, B, ...), with the residual of each solved step."""
     table = torch.stack(step_residuals[::-1])  # (N, B)
     return InversionPath(solver, states, table, (table <= search.bound(table.dtype)).all(0))

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from fastdiff.solvers.integration import Progress, Solver, integrate
 class InversionPath(NamedTuple):
     """Result of an inversion method."""
 
-    solver: Solver  # samples the pictures from states[0]; holds recorded noise
+    solver: Solver[Any]  # samples the pictures from states[0]; holds recorded noise
     states: Tensor  # (N + 1, B, ...) at all levels of the grid, noisiest first; the last are the given pictures
     step_residuals: Tensor | None = None  # (N, B) residual of each solved step relative to the state, noisiest first
     converged: Tensor | None = None  # (B,) bool: the method solved every step to its tolerance
@@ -36,7 +36,7 @@ class Inversion:
     Changes after a step (direct inversion, masks) are solvers around `solver`: `replace(inversion, solver=...)`.
     """
 
-    solver: Solver
+    solver: Solver[Any]
     grid: Grid  # of N steps, noisiest level first
     trajectory: Tensor  # (N + 1, B, ...), the states of InversionPath
     nfe: int  # network evaluations, without the reconstruction

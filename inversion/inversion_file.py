@@ -77,7 +77,7 @@ def load_inversion(
     return Inversion(solver, grid, trajectory, nfe, *map(tensors.get, OPTIONAL)), setting
 
 
-def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
+def _named(solver: Solver[Any]) -> tuple[str, dict[str, Tensor]]:
     """Return the name of the solver, and its recorded tensors besides the trajectory."""
     if isinstance(solver, OBELM):
         return "o-belm", {}
@@ -90,7 +90,7 @@ def _named(solver: Solver) -> tuple[str, dict[str, Tensor]]:
     raise UsageError(f"an inversion for {type(solver).__name__} with these options: only named solvers are stored")
 
 
-def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver:
+def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver[Any]:
     if name == "o-belm":
         return OBELM(trajectory[1])
     solver = SOLVERS[name]()
@@ -111,7 +111,7 @@ def _read(path: Path, device: str) -> tuple[Mapping[str, Any], dict[str, Tensor]
     return header, tensors
 
 
-def _fits(setting: InversionSettings, grid: Grid, solver: Solver, trajectory: Tensor, maps: Tensor | None) -> bool:
+def _fits(setting: InversionSettings, grid: Grid, solver: Solver[Any], trajectory: Tensor, maps: Tensor | None) -> bool:
     states = [trajectory] if maps is None else [trajectory, maps]
     return (
         len(grid) == len(trajectory) >= 2

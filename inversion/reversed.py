@@ -1,7 +1,7 @@
 """Inversion by the sampling equation itself: a solver over the reversed grid."""
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class Reversed:
     Raises UsageError for a stochastic solver.
     """
 
-    solver: Solver = field(default_factory=DDIM)
+    solver: Solver[Any] = field(default_factory=DDIM)
 
     def __post_init__(self) -> None:
         if self.solver.stochastic:

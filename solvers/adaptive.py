@@ -61,7 +61,7 @@ class Adaptive:
         if t.lam == u.lam or not (isfinite(t.lam) and isfinite(u.lam)):
             raise UsageError(f"adaptive steps from t = {t.t:g} to {u.t:g}: give two levels with both noise and signal")
         ends, nfe, rejected = zip(
-            *(self._solve(CountingDenoiser(f.fresh()), row, t, u) for row in x.split(1)), strict=True
+            *(self._solve(CountingDenoiser(f.fresh()), row, t, u) for row in x[:, None]), strict=True
         )
         return Adapted(torch.cat(ends), nfe, rejected)
 

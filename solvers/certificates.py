@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import log2, sqrt
 from threading import Barrier
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class CheckResult(NamedTuple):
 class Candidate(NamedTuple):
     """A solver to certify, with the order of convergence to expect (weak order if stochastic; 0: none)."""
 
-    make: Callable[..., Solver]  # takes `noise` if the solver is stochastic
+    make: Callable[..., Solver[Any]]  # takes `noise` if the solver is stochastic
     order: int
 
 
@@ -55,10 +55,10 @@ class Problem:
     tolerance: float = 0.0  # of runs that should agree, relative to the largest element; 0: bitwise
     items: tuple[Denoiser, ...] = ()  # denoiser of each single item, if f takes B rows only
 
-    def run(self, solver: Solver, x: Tensor, watch: Callable[[Progress], None] | None = None) -> Tensor:
+    def run(self, solver: Solver[Any], x: Tensor, watch: Callable[[Progress], None] | None = None) -> Tensor:
         return integrate(self.f, solver, x, self.grid, watch=watch).x
 
-    def run_alone(self, solver: Solver, i: int) -> Tensor:
+    def run_alone(self, solver: Solver[Any], i: int) -> Tensor:
         return integrate(self.items[i] if self.items else self.f, solver, self.x[i : i + 1], self.grid).x
 
     def agreement(self, pairs: list[tuple[Tensor, Tensor]]) -> CheckResult:
@@ -71,7 +71,7 @@ class Problem:
         )
 
 
-def inverts(solver: Solver) -> bool:
+def inverts(solver: Solver[Any]) -> bool:
     """True if the solver runs over rising noise."""
     if solver.stochastic:
         return False
@@ -131,7 +131,7 @@ def _moment_error(candidate: Candidate, steps: int) -> float:
     rows = torch.eye(steps + 2, dtype=torch.float64)  # none, the noise of each step, and that of the start
     x = levels[0].alpha * f.mean + sqrt(f.total(levels[0])) * rows[:, -1:]
     solver = candidate.make(noise=lambda like, step: rows[:, step : step + 1])
-    mean, *parts = integrate(f, solver, x, levels).x.flatten().tolist()
+    mean, *parts = map(float, integrate(f, solver, x, levels).x.flatten())
     variance = sum((part - mean) ** 2 for part in parts)
     return abs(mean - levels[-1].alpha * f.mean) + abs(variance - f.total(levels[-1]))
 
@@ -160,7 +160,7 @@ def _grids(schedule: Schedule) -> list[Grid]:
     return made
 
 
-def _ends_finite(solver: Solver, schedule: Schedule, levels: Grid) -> bool:
+def _ends_finite(solver: Solver[Any], schedule: Schedule, levels: Grid) -> bool:
     x = levels[0].alpha + max(levels[0].sigma, 0.5) * normal(2, 3, dtype=torch.float32)
     try:
         return bool(integrate(Gaussian(schedule), solver, x, levels).x.isfinite().all())
@@ -198,7 +198,7 @@ def batches(candidate: Candidate, problem: Problem = CLOSED_FORM) -> CheckResult
     return problem.agreement([(torch.cat(alone), together)])
 
 
-def _for_item(candidate: Candidate, i: int) -> Solver:
+def _for_item(candidate: Candidate, i: int) -> Solver[Any]:
     return candidate.make(noise=Noise(0, (i,))) if candidate.make().stochastic else candidate.make()
 
 

@@ -1,6 +1,7 @@
 """Coefficients of tuned solvers: check of the grid that they were fitted to, and conversion to stored tensors."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,12 @@ def check_grid(name: str, steps: int, grid: Grid) -> None:
         raise UsageError(f"{name} fitted to {steps} steps on a grid of {len(grid) - 1}: fit it to that grid")
 
 
-def to_tensor(numbers: Sequence) -> Tensor:
+def to_tensor(numbers: Sequence[Any]) -> Tensor:
     """Return coefficients, (N,) or rows of equal length, as a float64 tensor."""
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def from_tensor(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list:
+def from_tensor(name: str, tensors: Mapping[str, Tensor], key: str, columns: int | None = None) -> list[Any]:
     """Return the coefficients stored under `key`: (N,), or (N, columns) as rows.
 
     Raises UsageError if they are missing, misshapen or not finite.

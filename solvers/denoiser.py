@@ -108,7 +108,7 @@ class Network:
         timesteps = torch.tensor([self.timestep(level) for level in levels], dtype=self.dtype, device=states.device)
         given = {name: value.repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
         out = self.net(states.flatten(0, 1).to(self.dtype), timesteps.repeat_interleave(rows), **given).to(states.dtype)
-        parts = zip(out.unflatten(0, (count, rows)), states, levels, strict=True)
+        parts = zip(out.reshape(count, rows, *out.shape[1:]), states, levels, strict=True)
         return [FROM[self.predicts](*part) for part in parts]
 
     def fresh(self) -> "Network":

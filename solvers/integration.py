@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Generic, NamedTuple, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -93,7 +93,7 @@ class RecordableSolver(StochasticSolver[S], Protocol[S]):
         ...
 
 
-def is_recordable(solver: Solver) -> TypeGuard[RecordableSolver]:
+def is_recordable(solver: Solver[Any]) -> TypeGuard[RecordableSolver[Any]]:
     """True if the solver adds noise and inversion can record this noise."""
     return solver.stochastic and isinstance(solver, RecordableSolver)
 
@@ -150,7 +150,7 @@ def steps_of(grid: Grid) -> list[Step]:
     return [Step(index, len(grid) - 1, t, u) for index, (t, u) in enumerate(pairwise(grid))]
 
 
-def _check(levels: Grid, solver: Solver) -> None:
+def _check(levels: Grid, solver: Solver[Any]) -> None:
     if len(levels) < 2:
         raise UsageError(f"a grid of {len(levels)} levels: give two or more")
     falls = [t.lam < u.lam for t, u in pairwise(levels)]

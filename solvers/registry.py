@@ -1,6 +1,7 @@
 """The solvers by name. Stochastic solvers take an argument `noise`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastdiff.solvers.adams_bashforth import deis, ipndm
 from fastdiff.solvers.ddim import DDIM, Euler
@@ -25,7 +26,7 @@ from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.sa_solver import SASolver
 from fastdiff.solvers.unipc import UniPC
 
-SOLVERS: dict[str, Callable[..., Solver]] = {
+SOLVERS: dict[str, Callable[..., Solver[Any]]] = {
     "ddim": DDIM,
     "euler": Euler,
     "heun": Heun,

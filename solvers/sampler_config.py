@@ -37,7 +37,7 @@ class SamplerConfig:
     grid: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def make(self) -> Solver:
+    def make(self) -> Solver[Any]:
         """Return the solver. Raises UsageError for an unknown solver or option."""
         check_name("solver", self.solver, SOLVERS)
         try:

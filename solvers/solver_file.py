@@ -74,7 +74,7 @@ class SolverFile:
             raise UsageError(f"the solver file was made for guidance {self.guidance:g}, and this is {guidance:g}")
         return self
 
-    def sampler(self, schedule: Schedule, nfe: int) -> tuple[Solver, Grid]:
+    def sampler(self, schedule: Schedule, nfe: int) -> tuple[Solver[Any], Grid]:
         """Return the solver for `nfe` network evaluations, and the grid that it was fitted to.
 
         Raises UsageError if the file has neither this number nor a regression over it, and for a damaged file.
@@ -94,12 +94,12 @@ class SolverFile:
             raise UsageError(f"the solver file names {config.solver}, which adds noise: only others are taken")
         return solver, config.levels(schedule, nfe, solver.nfe_per_step)
 
-    def _made(self, config: SamplerConfig, nfe: int) -> Solver:
+    def _made(self, config: SamplerConfig, nfe: int) -> Solver[Any]:
         if config.solver not in TUNED:
             return config.make()
         return TUNED[config.solver].restore(self._part(SHARED) | self._part(str(nfe)), **config.options)
 
-    def _regressed(self, config: SamplerConfig, nfe: int) -> Solver:
+    def _regressed(self, config: SamplerConfig, nfe: int) -> Solver[Any]:
         cascade = Cascade.from_tensors(self._part(CASCADE))
         return cascade.solver(self.guidance, nfe, base_unipc(**config.options))
 

@@ -30,12 +30,12 @@ class TunedSolver:
     Both take options.
     """
 
-    inner: Callable[..., Solver]
-    restore: Callable[..., Solver]
+    inner: Callable[..., Solver[Any]]
+    restore: Callable[..., Solver[Any]]
     options: Mapping[str, Any]  # default options of `inner`
 
 
-def base_solver(base: str, **options: Any) -> Solver:
+def base_solver(base: str, **options: Any) -> Solver[Any]:
     """Return the registered solver `base`. Raises UsageError if it does not exist or is stochastic."""
     check_name("solver", base, SOLVERS)
     solver = SOLVERS[base](**options)
@@ -52,21 +52,21 @@ def base_unipc(base: str, **options: Any) -> UniPC:
     return inner
 
 
-def _dc(tensors: Tensors, **options: Any) -> Solver:
+def _dc(tensors: Tensors, **options: Any) -> Solver[Any]:
     return DC.from_tensors(tensors, base_unipc(**options))
 
 
-def _dode(tensors: Tensors, base: str, **options: Any) -> Solver:
+def _dode(tensors: Tensors, base: str, **options: Any) -> Solver[Any]:
     return (
         HeunDODE.from_tensors(tensors) if base == "heun" else DODE.from_tensors(tensors, base_solver(base, **options))
     )
 
 
-def _iia(tensors: Tensors, base: str, **options: Any) -> Solver:
+def _iia(tensors: Tensors, base: str, **options: Any) -> Solver[Any]:
     return (HeunIIA if base == "heun" else IIA).from_tensors(tensors, base_solver(base, **options))
 
 
-def _v3(tensors: Tensors, **options: Any) -> Solver:
+def _v3(tensors: Tensors, **options: Any) -> Solver[Any]:
     return DPMv3(Statistics(*(tensors[name] for name in ("lam", "linear", "slope", "offset"))), **options)
 
 
@@ -75,11 +75,11 @@ def gaussian(tensors: Tensors) -> Teleport:
     return Teleport(*(tensors[name] for name in ("mean", "basis", "eigenvalues")))
 
 
-def _teleported(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver:
+def _teleported(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver[Any]:
     return WithTeleport(base_solver(base, **options), gaussian(tensors), skip)
 
 
-def _teleported_iia(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver:
+def _teleported_iia(tensors: Tensors, base: str, skip: int, **options: Any) -> Solver[Any]:
     return WithTeleport(_iia(tensors, base, **options), gaussian(tensors), skip)
 
 

@@ -4,7 +4,7 @@ Alternatively to a teacher, as D-ODE (arXiv 2309.16421): a step then corrects th
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -15,14 +15,14 @@ from fastdiff.solvers.learned_correction import LearnedCorrection
 from fastdiff.solvers.tuning import least_squares
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch, between, unwatched
 
-C = TypeVar("C", bound=LearnedCorrection)
+C = TypeVar("C", bound=LearnedCorrection[Any])
 
 
 def fit(
     kind: type[C],
     batches: Sequence[Batch],
     levels: Grid,
-    inner: Solver,
+    inner: Solver[Any],
     parts: int = 10,
     ridge: float = 1e-6,
     watch: Watch = unwatched,

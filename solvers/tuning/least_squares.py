@@ -5,7 +5,7 @@ Keeps only sums over the batches for each step, in float64, so a data set may be
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from fastdiff.solvers.integration import steps_of
 from fastdiff.solvers.learned_correction import LearnedCorrection, Memory, UncorrectedStep
 from fastdiff.solvers.tuning.teacher import Batch, Teacher, Watch
 
-C = TypeVar("C", bound=LearnedCorrection)
+C = TypeVar("C", bound=LearnedCorrection[Any])
 Target = Callable[[int, UncorrectedStep], Tensor]  # (number of the step from 1, step) -> target of its end (B, ...)
 Targets = Callable[[Denoiser, Tensor], Target]  # (denoiser, start) of a batch -> its target
 
@@ -38,7 +38,7 @@ class Run(NamedTuple):
     f: Denoiser
     target: Target
     x: Tensor  # (B, ...)
-    state: Memory
+    state: Memory[Any]
 
 
 def fit(solver: C, batches: Sequence[Batch], levels: Grid, targets: Targets, ridge: float, watch: Watch) -> C:

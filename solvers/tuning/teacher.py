@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -32,7 +33,7 @@ def between(schedule: Schedule, t: Level, u: Level, parts: int) -> Grid:
     return (t, *(schedule.at(float(lam)) for lam in np.linspace(t.lam, u.lam, parts + 1)[1:-1]), u)
 
 
-def finer(levels: Grid, solver: Solver, parts: int) -> Teacher:
+def finer(levels: Grid, solver: Solver[Any], parts: int) -> Teacher:
     """Return the teacher that runs `solver` with `parts` steps in place of each step, visiting all of `levels`."""
 
     def states(f: Denoiser, x: Tensor) -> list[Tensor]:
