@@ -1,13 +1,15 @@
 """The contract between applications and diffusion networks: pictures, prompts and denoising in latents of their own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from fastdiff.models.scheduler_config import TrainedScheduler
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.guidance import ConditionalDenoiser
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,12 @@ class Word:
     known: bool = True  # whether the tokenizer has tokens for all of its letters
 
 
+GuidanceKind = Literal["classifier-free", "embedded", "none"]
+
+
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts as a text encoder understands them, one a row."""
+    """What a network is conditioned on, one prompt a row."""
 
     embeddings: Tensor  # (B, L, D)
     mask: Tensor  # (B, L) bool, True where a token counts
@@ -29,20 +34,43 @@ class Prompts:
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     cut: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
     pooled: Tensor | None = None  # (B, P) of every prompt as a whole, where a network wants that
+    guidance: Tensor | None = None  # (B,) guidance scales, for networks that take them as an input
+
+    def __len__(self) -> int:
+        return len(self.mask)
 
     def take(self, rows: Sequence[int]) -> "Prompts":
-        """Those of some rows."""
+        """The given rows, in the given order, each as often as it is given."""
+        chosen = list(rows)
         return Prompts(
-            self.embeddings[list(rows)],
-            self.mask[list(rows)],
-            tuple(self.ids[row] for row in rows),
-            tuple(self.words[row] for row in rows),
-            tuple(self.cut[row] for row in rows),
-            None if self.pooled is None else self.pooled[list(rows)],
+            self.embeddings[chosen],
+            self.mask[chosen],
+            tuple(self.ids[row] for row in chosen),
+            tuple(self.words[row] for row in chosen),
+            tuple(self.cut[row] for row in chosen),
+            None if self.pooled is None else self.pooled[chosen],
+            None if self.guidance is None else self.guidance[chosen],
         )
 
+    def repeat(self, times: int) -> "Prompts":
+        """All B rows `times` times over, (times B, ...)."""
+        return self if times == 1 else self.take([*range(len(self))] * times)
 
-Focus = Callable[[Tensor], Tensor]  # guidance, conditional - unconditional (B, C, h, w), to the share that counts
+    @staticmethod
+    def cat(*parts: "Prompts") -> "Prompts":
+        """The rows of all parts.
+
+        Raises UsageError where some parts have a pooled embedding or guidance scales, and others do not.
+        """
+        return Prompts(
+            torch.cat([part.embeddings for part in parts]),
+            torch.cat([part.mask for part in parts]),
+            tuple(ids for part in parts for ids in part.ids),
+            tuple(words for part in parts for words in part.words),
+            tuple(cut for part in parts for cut in part.cut),
+            _cat([part.pooled for part in parts]),
+            _cat([part.guidance for part in parts]),
+        )
 
 
 class Prior(Protocol):
@@ -60,6 +88,10 @@ class Prior(Protocol):
     def hears(self) -> bool: ...  # whether prompts mean anything to it
     @property
     def network(self) -> nn.Module: ...  # that denoises
+    @property
+    def guidance_kind(self) -> GuidanceKind: ...  # how a guidance scale reaches it
+    @property
+    def empty_prompt(self) -> Prompts: ...  # of one row
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32. Raises UsageError for sides that do not
@@ -74,22 +106,12 @@ class Prior(Protocol):
         """The prompts, one a text; "" is a prompt that says nothing."""
         ...
 
-    def denoiser(
-        self,
-        prompts: Prompts,
-        guidance: float | Sequence[float],
-        size: tuple[int, int],
-        against: Prompts | None = None,
-        focus: Focus | None = None,
-    ) -> Denoiser:
-        """A denoiser of latents (B, C, h, w) with a row for every prompt.
+    def bind(
+        self, prompts: Prompts, size: tuple[int, int], unconditional: Prompts | None = None
+    ) -> ConditionalDenoiser:
+        """The network on latents (B, C, h, w) of pictures of `size` pixels (height, width), a row for every prompt.
 
-        `guidance` is the scale w of classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598), unconditional +
-        w * (conditional - unconditional), for all rows or one a row; `size` is the (height, width) of the pictures in
-        pixels. `against` is a prompt of one row that takes the place of no prompt in the unconditional part. Where any
-        scale differs from 1, the network is called once on 2 B rows, first the B unconditional ones, then B with their
-        prompts, and guidance counts as far as `focus` says, (B, 1, h, w) in [0, 1]; otherwise on the B rows with
-        prompts alone. Raises UsageError for scales that are not B.
+        Pairs of estimates need `unconditional`, prompts of one row or B.
         """
         ...
 
@@ -100,3 +122,10 @@ class Backbone(Prior, Protocol):
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         """Rows and columns of the tokens that the transformer makes of latents (B, C, h, w)."""
         ...
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    if given and len(given) < len(parts):
+        raise UsageError("prompts of different models cannot share a batch")
+    return torch.cat(given) if given else None

@@ -1,14 +1,17 @@
 """What all diffusion models of pictures in latents share: the autoencoder, and where parts are while they work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
+from fastdiff.models.backbone import GuidanceKind, Prompts
+from fastdiff.models.conditioned import ConditionedNetwork
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.scheduler_config import TrainedScheduler, read_scheduler_config
@@ -22,7 +25,10 @@ AUTOENCODERS = {
 
 @dataclass(frozen=True)
 class Latent:
-    """The network and the autoencoder of a model. With `offload`, only the network stays on the device between uses."""
+    """The network and the autoencoder of a model. With `offload`, only the network stays on the device between uses.
+
+    A family is a subclass: how it reads prompts, and what else its network is called with.
+    """
 
     name: str
     trained: TrainedScheduler
@@ -30,6 +36,29 @@ class Latent:
     vae: Any  # AutoencoderKL or PatchCodec
     device: torch.device
     offload: bool
+
+    hears = True
+    guidance_kind: ClassVar[GuidanceKind] = "classifier-free"
+
+    def read(self, texts: Sequence[str]) -> Prompts:
+        raise NotImplementedError
+
+    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> Mapping[str, Any]:
+        """What the network takes besides latents and timesteps, a row a prompt, for pictures of `size` pixels (height,
+        width)."""
+        raise NotImplementedError
+
+    def bind(self, prompts: Prompts, size: tuple[int, int], unconditional: Prompts | None = None) -> ConditionedNetwork:
+        def predict(x: Tensor, timestep: Tensor, prompts: Prompts) -> Tensor:
+            given = self.network_arguments(prompts, size)
+            out = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
+            return out[:, : x.shape[1]].float()  # without learned variances
+
+        return ConditionedNetwork(predict, self.trained, prompts, unconditional)
+
+    @cached_property
+    def empty_prompt(self) -> Prompts:
+        return self.read([""])
 
     @property
     def side(self) -> int:

@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
 from fastdiff.models.backbone import Prompts
-from fastdiff.models.conditioned import Hearing
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, fields
+from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network, load_tokenizer
 from fastdiff.models.words import spoken
 from fastdiff.solvers.errors import UsageError
@@ -35,7 +34,7 @@ TOKENIZERS = {
 
 
 @dataclass(frozen=True)
-class PixArt(Hearing):
+class PixArt(Latent):
     """The `Backbone` of the PixArt family."""
 
     text_encoder: Any  # T5EncoderModel
@@ -58,14 +57,19 @@ class PixArt(Hearing):
     def _stride(self) -> int:
         return self.network.config.patch_size
 
-    def _frame(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Tensor | None]:
-        """The micro-conditions of PixArt-alpha at 1024 pixels: size and height / width of the picture."""
-        if not self.network.use_additional_conditions:
-            return {"resolution": None, "aspect_ratio": None}
-        rows, (height, width) = len(prompts.mask), size
+    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+        """Embeddings and mask, and the micro-conditions of PixArt-alpha at 1024 pixels: size and height / width."""
+        told: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        if self.network.use_additional_conditions:
+            rows, (height, width) = len(prompts), size
+            told = {
+                "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
+                "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
+            }
         return {
-            "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
-            "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
+            "encoder_hidden_states": prompts.embeddings,
+            "encoder_attention_mask": prompts.mask,
+            "added_cond_kwargs": told,
         }
 
 

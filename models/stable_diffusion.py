@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerFast
 
 from fastdiff.models.backbone import Prompts
-from fastdiff.models.conditioned import Hearing
 from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, fields
+from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network, load_tokenizer
 from fastdiff.models.words import spoken
 from fastdiff.solvers.errors import UsageError
@@ -41,12 +40,10 @@ class Ear:
 
 
 @dataclass(frozen=True)
-class StableDiffusion(Hearing):
+class StableDiffusion(Latent):
     """The `Prior` of the family. With two ears (XL) their embeddings stand side by side."""
 
     ears: tuple[Ear, ...]
-
-    masked = False
 
     def read(self, texts: Sequence[str]) -> Prompts:
         told = [
@@ -74,12 +71,13 @@ class StableDiffusion(Hearing):
             out = ear.encoder(torch.tensor(ids, device=self.device), output_hidden_states=self._is_xl)
         return out.hidden_states[-2] if self._is_xl else out.last_hidden_state, out[0]
 
-    def _frame(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Tensor | None]:
-        """XL is told the prompt as a whole, and the picture's size, twice, with the place that it was cut from."""
-        if prompts.pooled is None:
-            return {}
-        told = torch.tensor([[*size, 0, 0, *size]], dtype=self.network.dtype, device=self.device)
-        return {"text_embeds": prompts.pooled.to(self.network.dtype), "time_ids": told.expand(len(prompts.mask), -1)}
+    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+        """Embeddings, and for XL the pooled ones and the picture's size, twice, with the place it was cut from."""
+        told: dict[str, Tensor] = {}
+        if prompts.pooled is not None:
+            place = torch.tensor([[*size, 0, 0, *size]], dtype=self.network.dtype, device=self.device)
+            told = {"text_embeds": prompts.pooled.to(self.network.dtype), "time_ids": place.expand(len(prompts), -1)}
+        return {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": told}
 
 
 def load_stable_diffusion(

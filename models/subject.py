@@ -19,6 +19,7 @@ from fastdiff.models import fingerprint, recogniser
 from fastdiff.models.backbone import Prior
 from fastdiff.models.captions import caption
 from fastdiff.models.catalogue import find
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load_prior
 from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import bundled, read_pair
@@ -107,7 +108,7 @@ def _of_prior(prior: Prior, guidance: float | None, side: int, prompts: tuple[st
     def bind(choices: Sequence[np.random.Generator], held: bool) -> Denoiser:
         with torch.no_grad():
             heard = prior.read([draw(choice, held) for choice in choices])
-        return prior.denoiser(heard, scale, (side, side))
+        return guided_denoiser(prior, heard, scale, (side, side))
 
     with torch.no_grad():
         shape = tuple(prior.encode(torch.zeros(1, 3, side, side)).shape[1:])

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor
 
-from fastdiff.models.backbone import Focus, Prompts
+from fastdiff.models.backbone import Prompts
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.latent import AUTOENCODERS, Latent, fields
 from fastdiff.models.parts import load_network
-from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
 
 UNETS = {"diffusers.UNet2DModel": UNet2DModel}
@@ -22,23 +21,14 @@ class Unconditional(Latent):
     """The `Prior` of such a folder. Prompts are read, and mean nothing."""
 
     hears = False
+    guidance_kind = "none"
 
     def read(self, texts: Sequence[str]) -> Prompts:
         nothing = torch.zeros(len(texts), 0, device=self.device)
         return Prompts(nothing[..., None], nothing.bool(), ((),) * len(texts), ((),) * len(texts), ("",) * len(texts))
 
-    def denoiser(
-        self,
-        prompts: Prompts,
-        guidance: float | Sequence[float],
-        size: tuple[int, int],
-        against: Prompts | None = None,
-        focus: Focus | None = None,
-    ) -> Denoiser:
-        return Network(self._predict, self.trained.schedule, self.trained.predicts, self.trained.clock)
-
-    def _predict(self, x: Tensor, label: Tensor) -> Tensor:
-        return self.network(x.to(self.network.dtype), label, return_dict=False)[0].float()
+    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+        return {}
 
     @property
     def _stride(self) -> int:

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_scheduler
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load_prior
 from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
 from fastdiff.solvers.denoiser import Denoiser, Network
@@ -98,7 +99,7 @@ def test_pixart_samples_as_our_own_loop_does(solver: str, order: int | None, spa
         use_resolution_binning=False,
     )
     ours = load_prior(str(pixart))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    f = guided_denoiser(ours, ours.read(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -113,7 +114,7 @@ def test_stable_diffusion_samples_as_our_own_loop_does(
     x = noise(2, 4, 32, 32)
     theirs = sampled(pipeline, prompt=PROMPTS, latents=x, guidance_scale=3.0)
     ours = load_prior(str(stable_diffusion))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    f = guided_denoiser(ours, ours.read(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -241,7 +242,7 @@ def test_a_picture_is_changed_from_a_part_of_its_noise(stable_diffusion: Path) -
         picture.shape, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        f = ours.denoiser(ours.read(["a fox"]), 1.0, (64, 64))
+        f = guided_denoiser(ours, ours.read(["a fox"]), 1.0, (64, 64))
         assert_close(integrate(f, SOLVERS["dpmpp-2m"](), start, levels).x, theirs)
 
 

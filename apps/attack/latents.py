@@ -21,6 +21,7 @@ from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.invert import Inverter, invert
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.backbone import Prior, Prompts
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, time_part
@@ -165,7 +166,7 @@ def _check(latents: Tensor, prior: Prior) -> None:
 
 
 def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:
-    return Checkpointed(Counted(prior.denoiser(prompts, preset.guidance, canvas.scaled), tally))
+    return Checkpointed(Counted(guided_denoiser(prior, prompts, preset.guidance, canvas.scaled), tally))
 
 
 def _inverter(preset: Preset, noise: Noise) -> Inverter:

@@ -71,9 +71,7 @@ class Worker:
         colour = photo.read(item.source).colour
         return Subject(item.source, colour, int(ledger.file_digest(item.source)[:15], 16), label.true, label.target)
 
-    def _written(
-        self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, began: float
-    ) -> AttackReport:
+    def _written(self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, began: float) -> AttackReport:
         assert attempt.colour is not None
         original = picture.read(item.source)
         options, told = self._work.options, attempt.report
@@ -103,9 +101,7 @@ class Worker:
                 success_after_png=_judged(said[reuse.VICTIM], told).success,
                 transfer={spec: _judged(said[spec], told) for spec in self._others},
                 defences={
-                    name: _judged(
-                        logits.measure(self._classifier, [defend(before), defend(after)], self._device), told
-                    )
+                    name: _judged(logits.measure(self._classifier, [defend(before), defend(after)], self._device), told)
                     for name, defend in DEFENCES.items()
                 },
                 options=settings,

@@ -18,7 +18,7 @@ SHAPED = 0.8  # time from which on down guidance has a shape: before, the words 
 
 @dataclass(frozen=True)
 class WordsAndGuidance:
-    """Which latents of the targets are guided, as the `Focus` of a backbone; the source is guided everywhere."""
+    """Which latents of the targets are guided, as the mask of `Masked` guidance; the source is guided everywhere."""
 
     controller: Controller
     which: int  # of the sets of watched words: what changes

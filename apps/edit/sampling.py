@@ -22,7 +22,8 @@ from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.offsets import pinned
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
-from fastdiff.models.backbone import Backbone, Focus, Prompts
+from fastdiff.models.backbone import Backbone, Prompts
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grid import Grid, time_part
@@ -96,7 +97,7 @@ class Edit:
     def _alone(self) -> Iterator[Denoiser]:
         """The denoiser of the source by itself, with the merging that the edit will have."""
         with controlled(self._transformer, Controller(Control(1, self.steps, merging=self._merging))):
-            yield self.backbone.denoiser(self.source, self.preset.source_guidance, self.size)
+            yield guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
         """The edit from the source's path. Raises UsageError for words that no prompt has."""
@@ -113,13 +114,19 @@ class Edit:
             x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=told).x
         return Sampled(x[-1:], x[:1] if beside else None, f.tally.calls)
 
-    def _denoiser(self, beside: bool, focus: Focus | None) -> Denoiser:
+    def _denoiser(self, beside: bool, mask: WordsAndGuidance | None) -> Denoiser:
         """Of the edit, or of source and edit."""
         against = self.source if self.preset.contrast else None
         if not beside:
-            return self.backbone.denoiser(self.target, self.preset.guidance, self.size, against)
-        scales = (self.preset.source_guidance, self.preset.guidance)
-        return self.backbone.denoiser(_both(self.source, self.target), scales, self.size, against, focus)
+            return guided_denoiser(self.backbone, self.target, self.preset.guidance, self.size, negative_prompt=against)
+        return guided_denoiser(
+            self.backbone,
+            Prompts.cat(self.source, self.target),
+            (self.preset.source_guidance, self.preset.guidance),
+            self.size,
+            negative_prompt=against,
+            guidance_mask=mask,
+        )
 
     def _solver(self, inversion: Inversion, controller: Controller) -> Solver:
         """That of the inversion; beside the edit, the source is put back on its path, and the edit where they agree."""
@@ -166,7 +173,7 @@ class Edit:
             sets.append(words.changed(*self._sentences, self._length))
         return Watched(torch.stack(sets).to(self.latents.device), blocks) if sets else None
 
-    def _focus(self, controller: Controller) -> Focus | None:
+    def _focus(self, controller: Controller) -> WordsAndGuidance | None:
         if not self.preset.focus:
             return None
         return WordsAndGuidance(controller, -1, self._token_grid, self.preset.focus, self.grid)
@@ -220,14 +227,3 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
     if isinstance(inverter, BackwardEuler):
         return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
     return inverter
-
-
-def _both(source: Prompts, target: Prompts) -> Prompts:
-    """The prompts of two rows."""
-    return Prompts(
-        torch.cat([source.embeddings, target.embeddings]),
-        torch.cat([source.mask, target.mask]),
-        source.ids + target.ids,
-        source.words + target.words,
-        source.cut + target.cut,
-    )

@@ -10,6 +10,7 @@ from benchmarks.attack.cases import Setting, cases, pictures
 from benchmarks.result import Section, Table
 from fastdiff.apps.canvas import lay
 from fastdiff.models.classifiers import load_classifier
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load_prior
 
 PICTURES = 20
@@ -45,7 +46,7 @@ def _parts(setting: Setting) -> Table:
     canvas = lay(case.colour, max(prior.side, 224), prior.multiple)
     with torch.no_grad():
         latents = prior.encode(canvas.picture)
-    f, level = prior.denoiser(prior.read([""]), 1.0, canvas.scaled), prior.trained.schedule.level(0.25)
+    f, level = guided_denoiser(prior, prior.read([""]), 1.0, canvas.scaled), prior.trained.schedule.level(0.25)
     colours = pictures([case])
 
     def through_network() -> None:

@@ -15,6 +15,7 @@ from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.models.backbone import Backbone
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
@@ -111,7 +112,7 @@ def sdedit(backbone: Backbone, case: Case) -> Tensor:
     latents = backbone.encode(case.before)
     levels = [level for level in grid(time_uniform, schedule, round(steps / strength)) if level.t <= strength]
     noisy = levels[0].alpha * latents + levels[0].sigma * Noise()(latents)
-    f: Denoiser = backbone.denoiser(backbone.read([case.target.caption]), 4.5, (128, 128))
+    f: Denoiser = guided_denoiser(backbone, backbone.read([case.target.caption]), 4.5, (128, 128))
     return backbone.decode(integrate(f, dpmpp_2m(), noisy, levels).x).clamp(-1, 1)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.edit.cases import as_picture, judge
 from benchmarks.result import Section, Strip, Table, means
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load
 from fastdiff.solvers.grid import grid, time_uniform
 from fastdiff.solvers.integrate import integrate
@@ -34,7 +35,7 @@ def run(model: str, limit: int | None) -> Section:
     for first in range(0, len(scenes), BATCH):
         mine = scenes[first : first + BATCH]
         truth = torch.stack([as_tensor(renderer.picture(scene)) for scene in mine])
-        f = backbone.denoiser(backbone.read([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE))
+        f = guided_denoiser(backbone, backbone.read([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE))
         noise = Noise(0, tuple(range(first, first + len(mine))))(backbone.encode(truth))
         made = {"true renders": truth}
         for calls in CALLS:

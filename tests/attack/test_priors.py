@@ -34,6 +34,7 @@ from fastdiff.apps.canvas import lay
 from fastdiff.apps.picture import as_bytes
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load, load_prior
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
@@ -62,7 +63,7 @@ def test_unconditional_priors_are_those_of_diffusers(prior: Path) -> None:
     at = level(prior)
     with torch.no_grad():
         v = pipeline.unet(latents, torch.tensor([ours.trained.clock(at)])).sample
-        estimate = ours.denoiser(ours.read([""]), 4.5, (64, 64))(latents, at)
+        estimate = guided_denoiser(ours, ours.read([""]), 4.5, (64, 64))(latents, at)
     torch.testing.assert_close(estimate.x0, at.alpha * latents - at.sigma * v)
     assert load_prior(str(prior), dtype=torch.bfloat16).encode(pictures()).dtype == torch.float32
 
@@ -96,7 +97,7 @@ def compare(ours: Any, unet: nn.Module, given: Any, nothing: Any, guidance: floa
     with torch.no_grad():
         with_words = unet(latents, label, given, added_cond_kwargs=frame(False)).sample
         without = unet(latents, label, nothing, added_cond_kwargs=frame(True)).sample
-        estimate = ours.denoiser(ours.read(["a fox"]), guidance, (64, 64))(latents, at)
+        estimate = guided_denoiser(ours, ours.read(["a fox"]), guidance, (64, 64))(latents, at)
     assert (with_words - without).abs().max() > 1e-4
     torch.testing.assert_close(estimate.eps, without + guidance * (with_words - without), rtol=1e-4, atol=1e-4)
 
@@ -237,7 +238,7 @@ def test_channels_that_move_pixels_more_move_less(prior: Path) -> None:
 def test_attention_is_heard_and_left_as_it_was(stable_diffusion: Path) -> None:
     ours = load_prior(str(stable_diffusion))
     latents, prompts = ours.encode(pictures(2)), ours.read(["a fox", "cats"])
-    f, at = ours.denoiser(prompts, 4.5, (64, 64)), ours.trained.schedule.level(0.5)
+    f, at = guided_denoiser(ours, prompts, 4.5, (64, 64)), ours.trained.schedule.level(0.5)
     with torch.no_grad():
         before = f(latents, at).eps
         with listening(ours.network, 64) as listener:

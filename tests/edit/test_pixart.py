@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastdiff.inversion.answered import asked_ahead
 from fastdiff.models.backbone import Backbone
+from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load
 from fastdiff.solvers.dpmpp_2m import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
@@ -46,7 +47,7 @@ def noise(rows: int = 2, height: int = 8, width: int = 12) -> Tensor:
 
 def sampled(backbone: Backbone, prompts: list[str], guidance: float | list[float], x: Tensor) -> Tensor:
     size = (8 * x.shape[-2], 8 * x.shape[-1])
-    f = backbone.denoiser(backbone.read(prompts), guidance, size)
+    f = guided_denoiser(backbone, backbone.read(prompts), guidance, size)
     return integrate(f, dpmpp_2m(), x, backbone.trained.grid(STEPS)).x
 
 
@@ -95,7 +96,7 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
         lambda module, positional, named: seen.append(named["encoder_attention_mask"]), with_kwargs=True
     )
     prompts = backbone.read(PROMPTS)
-    f = backbone.denoiser(prompts, guidance, (64, 96))
+    f = guided_denoiser(backbone, prompts, guidance, (64, 96))
     f(noise(), backbone.trained.grid(STEPS)[0])
     hook.remove()
     assert [len(mask) for mask in seen] == rows
@@ -106,7 +107,7 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
 @pytest.mark.parametrize("guidance", [1.0, [1.0, 6.0]])
 def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: float | list[float]) -> None:
     backbone = load(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
-    f = backbone.denoiser(backbone.read(PROMPTS), guidance, (64, 96))
+    f = guided_denoiser(backbone, backbone.read(PROMPTS), guidance, (64, 96))
     levels = backbone.trained.grid(STEPS)[:3]
     states = torch.stack([noise(), noise().flip(0), noise().flip(-1)])
     answered = asked_ahead(f, states, levels, 100)
@@ -117,7 +118,7 @@ def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: 
 
 def test_guidance_for_other_rows_is_refused(backbone: Backbone) -> None:
     with pytest.raises(UsageError, match="3 guidance scales for 2 prompts"):
-        backbone.denoiser(backbone.read(PROMPTS), [1.0, 2.0, 3.0], (64, 64))
+        guided_denoiser(backbone, backbone.read(PROMPTS), [1.0, 2.0, 3.0], (64, 64))
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (16, 256), (256, 256)])
@@ -129,7 +130,7 @@ def test_pictures_of_any_size_go_through(backbone: Backbone, height: int, width:
     tokens: list[int] = []
     block = backbone.network.transformer_blocks[0]
     hook = block.attn1.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
-    f = backbone.denoiser(backbone.read(["a fox"]), 1.0, (height, width))
+    f = guided_denoiser(backbone, backbone.read(["a fox"]), 1.0, (height, width))
     assert f(latents, backbone.trained.grid(STEPS)[3]).x0.shape == latents.shape
     hook.remove()
     assert tokens == [height * width // 256]
@@ -152,9 +153,10 @@ def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backb
 
 def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backbone: Backbone) -> None:
     half = load(str(folder), dtype=torch.bfloat16, offload=True)
-    f = half.denoiser(half.read(PROMPTS), 2.0, (64, 96))
+    f = guided_denoiser(half, half.read(PROMPTS), 2.0, (64, 96))
     level = half.trained.grid(STEPS)[5]
-    rough, exact = f(noise(), level).eps, backbone.denoiser(backbone.read(PROMPTS), 2.0, (64, 96))(noise(), level).eps
+    rough = f(noise(), level).eps
+    exact = guided_denoiser(backbone, backbone.read(PROMPTS), 2.0, (64, 96))(noise(), level).eps
     assert rough.dtype == torch.float32
     assert_close(rough, exact, 0.05)
     assert half.decode(half.encode(torch.zeros(1, 3, 32, 32))).dtype == torch.float32
@@ -166,7 +168,7 @@ def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeyp
         part = getattr(backbone, name)
         monkeypatch.setattr(part, "to", lambda place, name=name: moved.append((name, str(place))))
     latents = backbone.encode(torch.zeros(1, 3, 32, 32))
-    f = backbone.denoiser(backbone.read(PROMPTS[:1]), 1.0, (32, 32))
+    f = guided_denoiser(backbone, backbone.read(PROMPTS[:1]), 1.0, (32, 32))
     backbone.decode(f(latents, backbone.trained.grid(STEPS)[3]).x0)
     assert [name for name, _ in moved] == ["vae", "vae", "text_encoder", "text_encoder", "vae", "vae"]
     assert {place for _, place in moved} == {"cpu"}  # this device, and where they rest
