@@ -79,7 +79,7 @@ class Prior(Protocol):
     @property
     def name(self) -> str: ...  # as a person gave it
     @property
-    def trained(self) -> TrainedScheduler: ...
+    def trained(self) -> TrainedScheduler: ...  # at its own side
     @property
     def side(self) -> int: ...  # pixels of the square pictures that it was trained on
     @property
@@ -104,6 +104,10 @@ class Prior(Protocol):
 
     def read(self, texts: Sequence[str]) -> Prompts:
         """The prompts, one a text; "" is a prompt that says nothing."""
+        ...
+
+    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+        """The schedule for pictures of `size` pixels (height, width)."""
         ...
 
     def bind(

@@ -7,35 +7,28 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from fastdiff.models.backbone import GuidanceKind, Prompts
+from fastdiff.models.component_loading import Components
 from fastdiff.models.conditioned import ConditionedNetwork
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.scheduler_config import TrainedScheduler, read_scheduler_config
 from fastdiff.solvers.errors import UsageError
-
-AUTOENCODERS = {
-    "diffusers.AutoencoderKL": AutoencoderKL,
-    "fastdiff.models.patch_codec.PatchCodec": PatchCodec,
-}
 
 
 @dataclass(frozen=True)
 class Latent:
-    """The network and the autoencoder of a model. With `offload`, only the network stays on the device between uses.
+    """The `Prior` of a network with an autoencoder; a family is a subclass in a file of its own.
 
-    A family is a subclass: how it reads prompts, and what else its network is called with.
+    A family says how prompts are read, what its network is called with, how guidance reaches it (classifier-free unless
+    it says otherwise) and, where these differ, how pictures are encoded and which schedule goes with a size.
     """
 
     name: str
+    components: Components
     trained: TrainedScheduler
     network: Any  # of diffusers, whose configs have no types
     vae: Any  # AutoencoderKL or PatchCodec
-    device: torch.device
-    offload: bool
 
     hears = True
     guidance_kind: ClassVar[GuidanceKind] = "classifier-free"
@@ -54,11 +47,18 @@ class Latent:
             out = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
             return out[:, : x.shape[1]].float()  # without learned variances
 
-        return ConditionedNetwork(predict, self.trained, prompts, unconditional)
+        return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
 
     @cached_property
     def empty_prompt(self) -> Prompts:
         return self.read([""])
+
+    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+        return self.trained
+
+    @property
+    def device(self) -> torch.device:
+        return self.components.device
 
     @property
     def side(self) -> int:
@@ -100,7 +100,7 @@ class Latent:
 
     @contextmanager
     def _at_work(self, part: nn.Module) -> Iterator[None]:
-        if not self.offload:
+        if not self.components.offload:
             yield
             return
         part.to(self.device)
@@ -110,15 +110,15 @@ class Latent:
             part.to("cpu")
 
 
-def fields(
-    folder: ModelFolder, name: str, network: Any, vae: Any, device: torch.device, offload: bool
-) -> dict[str, Any]:
-    """Those of `Latent` for the parts of a folder, which are put where they belong."""
-    return {
-        "name": name,
-        "trained": read_scheduler_config(folder.path / "scheduler"),
-        "network": network.to(device),
-        "vae": vae if offload else vae.to(device),
-        "device": device,
-        "offload": offload,
-    }
+def fields(components: Components, name: str, network: Any, vae: Any) -> dict[str, Any]:
+    """Those of `Latent` for the components of a folder."""
+    trained = read_scheduler_config(components.folder.path / "scheduler")
+    return {"name": name, "components": components, "trained": trained, "network": network, "vae": vae}
+
+
+def check_fit(components: Components, wanted: tuple[int, ...], given: tuple[int, ...]) -> None:
+    """Raise UsageError where the channels that a network wants are not those that the others give."""
+    if wanted != given:
+        counts = [" and ".join(map(str, each)) for each in (wanted, given)]
+        path = components.folder.path
+        raise UsageError(f"the parts of {path} do not fit: {counts[0]} channels are wanted, and {counts[1]} are given")

@@ -5,31 +5,31 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
 from fastdiff.models.backbone import Prompts
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
-from fastdiff.models.parts import load_network, load_tokenizer
+from fastdiff.models.component_loading import Components
+from fastdiff.models.latent import Latent, check_fit, fields
 from fastdiff.models.words import spoken
-from fastdiff.solvers.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training
+TRANSFORMER = "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel"
 TRANSFORMERS = {
-    "diffusers.PixArtTransformer2DModel": PixArtTransformer2DModel,
-    "diffusers.Transformer2DModel": PixArtTransformer2DModel,  # its name in the first published folders
+    "diffusers.PixArtTransformer2DModel": TRANSFORMER,
+    "diffusers.Transformer2DModel": TRANSFORMER,  # its name in the first published folders
 }
-TEXT_ENCODERS = {"transformers.T5EncoderModel": T5EncoderModel}
+TEXT_ENCODERS = {"transformers.T5EncoderModel": "transformers:T5EncoderModel"}
 TOKENIZERS = {
-    "transformers.T5Tokenizer": T5Tokenizer,
-    "transformers.T5TokenizerFast": T5Tokenizer,
-    "transformers.PreTrainedTokenizerFast": PreTrainedTokenizerFast,
-    "transformers.TokenizersBackend": PreTrainedTokenizerFast,
+    "transformers.T5Tokenizer": "transformers:T5Tokenizer",
+    "transformers.T5TokenizerFast": "transformers:T5Tokenizer",
+    "transformers.PreTrainedTokenizerFast": "transformers:PreTrainedTokenizerFast",
+    "transformers.TokenizersBackend": "transformers:PreTrainedTokenizerFast",
 }
 
 
@@ -38,7 +38,7 @@ class PixArt(Latent):
     """The `Backbone` of the PixArt family."""
 
     text_encoder: Any  # T5EncoderModel
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: "PreTrainedTokenizerFast"
     longest: int  # tokens of a prompt, the end of it among them
 
     def read(self, texts: Sequence[str]) -> Prompts:
@@ -73,29 +73,20 @@ class PixArt(Latent):
         }
 
 
-def load_pixart(
-    folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
-) -> PixArt:
+def load(components: Components, name: str) -> PixArt:
     """The backbone in a folder whose pipeline is one of LONGEST.
 
-    The autoencoder is float32 whatever `dtype` is: that of PixArt-Sigma overflows in float16. Raises UsageError for a
-    folder that is not whole or asks for other classes.
+    Raises UsageError for a folder that is not whole or asks for other classes.
     """
-    transformer = load_network(folder, "transformer", TRANSFORMERS, dtype)
-    vae = load_network(folder, "vae", AUTOENCODERS, torch.float32)
-    text_encoder = load_network(folder, "text_encoder", TEXT_ENCODERS, dtype)
-    tokenizer = load_tokenizer(folder, "tokenizer", TOKENIZERS)
-    _check_fit(folder, transformer, vae, text_encoder)
-    return PixArt(
-        **fields(folder, name, transformer, vae, device, offload),
-        text_encoder=text_encoder if offload else text_encoder.to(device),
-        tokenizer=tokenizer,
-        longest=min(LONGEST[folder.pipeline], tokenizer.model_max_length),
-    )
-
-
-def _check_fit(folder: ModelFolder, transformer: Any, vae: Any, text_encoder: Any) -> None:
+    transformer = components.network("transformer", TRANSFORMERS)
+    vae = components.autoencoder("vae")
+    text_encoder = components.text_encoder("text_encoder", TEXT_ENCODERS)
+    tokenizer = components.tokenizer("tokenizer", TOKENIZERS)
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
-    given = (vae.config.latent_channels, text_encoder.config.d_model)
-    if wanted != given:
-        raise UsageError(f"the parts of {folder.path} do not fit: channels {wanted} are wanted, and {given} are given")
+    check_fit(components, wanted, (vae.config.latent_channels, text_encoder.config.d_model))
+    return PixArt(
+        **fields(components, name, transformer, vae),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        longest=min(LONGEST[components.folder.pipeline], tokenizer.model_max_length),
+    )

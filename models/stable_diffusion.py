@@ -5,26 +5,28 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerFast
 
 from fastdiff.models.backbone import Prompts
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
-from fastdiff.models.parts import load_network, load_tokenizer
+from fastdiff.models.component_loading import Components
+from fastdiff.models.latent import Latent, check_fit, fields
 from fastdiff.models.words import spoken
-from fastdiff.solvers.errors import UsageError
 
-UNETS = {"diffusers.UNet2DConditionModel": UNet2DConditionModel}
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+UNETS = {"diffusers.UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"}
 TEXT_ENCODERS = {
-    "transformers.CLIPTextModel": CLIPTextModel,
-    "transformers.CLIPTextModelWithProjection": CLIPTextModelWithProjection,
+    "transformers.CLIPTextModel": "transformers:CLIPTextModel",
+    "transformers.CLIPTextModelWithProjection": "transformers:CLIPTextModelWithProjection",
 }
-TOKENIZERS = {"transformers.CLIPTokenizer": CLIPTokenizer, "transformers.CLIPTokenizerFast": CLIPTokenizer}
+TOKENIZERS = {
+    "transformers.CLIPTokenizer": "transformers:CLIPTokenizer",
+    "transformers.CLIPTokenizerFast": "transformers:CLIPTokenizer",
+}
 ENCODERS = {  # how many text encoders a pipeline has
     "StableDiffusionPipeline": 1,
     "StableDiffusionXLPipeline": 2,
@@ -36,7 +38,7 @@ class Ear:
     """A text encoder with its tokenizer."""
 
     encoder: Any  # of CLIP
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: "PreTrainedTokenizerFast"
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,20 @@ class StableDiffusion(Latent):
         return {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": told}
 
 
-def load_stable_diffusion(
-    folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
-) -> StableDiffusion:
+def load(components: Components, name: str) -> StableDiffusion:
     """The prior in a folder whose pipeline is one of ENCODERS.
 
-    The autoencoder is float32 whatever `dtype` is: that of XL overflows in float16. Raises UsageError for a folder that
-    is not whole or asks for other classes.
+    Raises UsageError for a folder that is not whole or asks for other classes.
     """
-    unet = load_network(folder, "unet", UNETS, dtype)
-    vae = load_network(folder, "vae", AUTOENCODERS, torch.float32)
-    ends = ["", "_2"][: ENCODERS[folder.pipeline]]
-    encoders = [load_network(folder, f"text_encoder{end}", TEXT_ENCODERS, dtype) for end in ends]
+    unet = components.network("unet", UNETS)
+    vae = components.autoencoder("vae")
     ears = tuple(
-        Ear(encoder if offload else encoder.to(device), load_tokenizer(folder, f"tokenizer{end}", TOKENIZERS))
-        for encoder, end in zip(encoders, ends, strict=True)
+        Ear(
+            components.text_encoder(f"text_encoder{end}", TEXT_ENCODERS),
+            components.tokenizer(f"tokenizer{end}", TOKENIZERS),
+        )
+        for end in ["", "_2"][: ENCODERS[components.folder.pipeline]]
     )
     wanted = (unet.config.in_channels, unet.config.cross_attention_dim)
-    given = (vae.config.latent_channels, sum(encoder.config.hidden_size for encoder in encoders))
-    if wanted != given:
-        raise UsageError(f"the parts of {folder.path} do not fit: channels {wanted} are wanted, and {given} are given")
-    return StableDiffusion(**fields(folder, name, unet, vae, device, offload), ears=ears)
+    check_fit(components, wanted, (vae.config.latent_channels, sum(ear.encoder.config.hidden_size for ear in ears)))
+    return StableDiffusion(**fields(components, name, unet, vae), ears=ears)

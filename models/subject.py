@@ -112,7 +112,7 @@ def _of_prior(prior: Prior, guidance: float | None, side: int, prompts: tuple[st
 
     with torch.no_grad():
         shape = tuple(prior.encode(torch.zeros(1, 3, side, side)).shape[1:])
-    trained = prior.trained
+    trained = prior.scheduler((side, side))
     return Subject(
         prior.name,
         find(prior.name),

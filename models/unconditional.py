@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
 
 from fastdiff.models.backbone import Prompts
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
-from fastdiff.models.parts import load_network
-from fastdiff.solvers.errors import UsageError
+from fastdiff.models.component_loading import Components
+from fastdiff.models.latent import Latent, check_fit, fields
 
-UNETS = {"diffusers.UNet2DModel": UNet2DModel}
+UNETS = {"diffusers.UNet2DModel": "diffusers.models.unets.unet_2d:UNet2DModel"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +32,9 @@ class Unconditional(Latent):
         return 2 ** (len(self.network.config.block_out_channels) - 1)
 
 
-def load_unconditional(
-    folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
-) -> Unconditional:
+def load(components: Components, name: str) -> Unconditional:
     """Raises UsageError for a folder that is not whole or asks for other classes."""
-    unet = load_network(folder, "unet", UNETS, dtype)
-    vae = load_network(folder, "vqvae", AUTOENCODERS, torch.float32)
-    wanted, given = unet.config.in_channels, vae.config.latent_channels
-    if wanted != given:
-        raise UsageError(f"the parts of {folder.path} do not fit: {wanted} channels are wanted, and {given} are given")
-    return Unconditional(**fields(folder, name, unet, vae, device, offload))
+    unet = components.network("unet", UNETS)
+    vae = components.autoencoder("vqvae")
+    check_fit(components, (unet.config.in_channels,), (vae.config.latent_channels,))
+    return Unconditional(**fields(components, name, unet, vae))

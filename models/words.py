@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Container, Sequence
-
-from tokenizers import Encoding
-from transformers import BatchEncoding
+from typing import TYPE_CHECKING
 
 from fastdiff.models.backbone import Word
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import BatchEncoding
 
 WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
 Span = tuple[int, int]  # first character, and the one after the last; empty for a token that no text stands behind
@@ -28,7 +30,7 @@ def words_beyond(text: str, spans: Sequence[Span]) -> str:
 
 
 def spoken(
-    texts: Sequence[str], told: BatchEncoding, unknown: int | None = None
+    texts: Sequence[str], told: "BatchEncoding", unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
     """The ids that count, the words, and what did not fit, of texts as a tokenizer with places encoded them.
 
@@ -46,7 +48,7 @@ def spoken(
     )
 
 
-def _lost(text: str, encoding: Encoding, unknown: int | None) -> set[int]:
+def _lost(text: str, encoding: "Encoding", unknown: int | None) -> set[int]:
     """Places of the tokens that stand for unknown letters; unknown punctuation is no loss."""
     tokens = enumerate(zip(encoding.ids, encoding.offsets, strict=True))
     return {place for place, (token, span) in tokens if token == unknown and WORD.search(text[slice(*span)])}

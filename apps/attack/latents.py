@@ -114,7 +114,7 @@ def prepare(
     prompts, tally = prior.read(captions), Tally()
     clean = prior.encode(canvas.picture)
     f = _denoiser(prior, prompts, preset, canvas, tally)
-    levels = grid(prior.trained.schedule, preset)
+    levels = grid(prior.scheduler(canvas.scaled).schedule, preset)
     inversion = invert(f, clean, levels, _inverter(preset, noise), measure=False)
     sample = Resampling(f, inversion, preset.perturb == "maps")
     attending = None

@@ -88,7 +88,7 @@ def _inverted(editor: Editor, original: Tensor, options: Options, book: Ledger) 
     setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
     with book.drafts([book.output]) as drafts:
         stored.store(drafts[book.output], inversion, setting)
-        again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
+        again, _ = stored.load(drafts[book.output], edit.backbone.scheduler(edit.size).schedule, edit.latents.device)
         latents = editor.regenerate(begun, again)
         after = editor.decode(latents)
         inverted = Inverted(

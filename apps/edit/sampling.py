@@ -74,7 +74,7 @@ class Edit:
         """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
         if self.tuned is not None:
             return self.tuned[1]
-        whole = time_part(self.backbone.trained.schedule, self.preset.strength, self.preset.steps)
+        whole = time_part(self.backbone.scheduler(self.size).schedule, self.preset.strength, self.preset.steps)
         return tuple(whole[i] for i in self._visited)
 
     @property

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_pixart
 import tiny_unet
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -36,14 +37,20 @@ from fastdiff.cli.main import main
 from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
 from fastdiff.models.guided import guided_denoiser
 from fastdiff.models.registry import load, load_prior
+from fastdiff.models.scheduler_config import TrainedScheduler
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.schedule import Level, LinearVP
 
 
 @pytest.fixture(scope="module")
 def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_unet.write_stable_diffusion(tmp_path_factory.mktemp("prior") / "xl", xl=True)
+
+
+@pytest.fixture(scope="module")
+def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("prior") / "pixart", sample_size=8)
 
 
 def pictures(count: int = 1, side: int = 64) -> torch.Tensor:
@@ -157,6 +164,42 @@ def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, ph
 
 def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
     assert attack(photo, xl, "--classifier", colours, "--method", "sca-strong", *FEW)["linf"] > 0
+
+
+@pytest.mark.parametrize("family", ["pixart", "stable_diffusion", "xl", "prior"])
+def test_every_family_runs_in_attack_through_one_contract(
+    family: str, request: pytest.FixtureRequest, photo: Path, colours: str
+) -> None:
+    image = attack(photo, request.getfixturevalue(family), "--classifier", colours, "--method", "sca-strong", *FEW)
+    assert image["status"] == "attacked" and image["calls"] > 0 and image["linf"] > 0
+
+
+@pytest.mark.parametrize("method", ["natural", "sca-strong"])
+def test_the_schedule_is_that_of_the_size_of_the_picture(method: str, prior: Path) -> None:
+    ours, sizes = load_prior(str(prior)), []
+
+    class Shifted(type(ours)):  # type: ignore[misc]
+        def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+            sizes.append(size)
+            return replace(ours.trained, schedule=LinearVP())
+
+    model = Shifted(**{each.name: getattr(ours, each.name) for each in fields(ours)})
+    canvas = lay(pictures(2, 96), 64, ours.multiple)
+    with torch.no_grad():
+        space, _ = prepare(model, PRESETS[method], canvas, ["", ""], Noise(0, (0, 1)))
+    assert set(sizes) == {canvas.scaled}
+    assert all(level == LinearVP().level(level.t) for level in space.sample.inversion.grid)
+
+
+def test_components_have_fingerprints_of_their_own(xl: Path, stable_diffusion: Path, tmp_path: Path) -> None:
+    ours, copy = load_prior(str(xl)), Path(shutil.copytree(xl, tmp_path / "copy"))
+    config = copy / "text_encoder" / "config.json"
+    config.write_text(config.read_text() + " ")
+    theirs = load_prior(str(copy))
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer")
+    before, after = ({part: each.components.fingerprint(part) for part in parts} for each in (ours, theirs))
+    assert {part for part in parts if before[part] != after[part]} == {"text_encoder"}
+    assert len(set(before.values())) == len(parts)
 
 
 def test_captions(stable_diffusion: Path, photo: Path, colours: str) -> None:
