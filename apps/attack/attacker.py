@@ -13,10 +13,10 @@ from fastdiff.apps.attack.attention import Listener, listening
 from fastdiff.apps.attack.captions import Captions
 from fastdiff.apps.attack.latents import prepare
 from fastdiff.apps.attack.objective import Goal
-from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.search import search
+from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.attack.space import Pixels, Space
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, lay
@@ -49,22 +49,22 @@ class Attempt:
 
 
 class Attacker:
-    """Attacks a classifier in the way of the options.
+    """Attacks a classifier in the way of the settings.
 
     Raises UsageError for a broken model, MissingError for a model or a device that is not here.
     """
 
-    def __init__(self, options: Options, classifier: ClassifierTarget) -> None:
-        self._options, self._classifier = options, classifier
-        self._device, self._precisions = precisions(options.device, options.dtype)
+    def __init__(self, settings: AttackSettings, classifier: ClassifierTarget) -> None:
+        self._settings, self._classifier = settings, classifier
+        self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
-        self.preset: Preset = options.preset
+        self.preset: Preset = settings.preset
         self._prior: Prior | None = None
         self._captions: Captions | None = None
         if self.preset.perturb != "pixels":
-            self._prior = load_prior(options.model, self._device, self._precisions[0])
+            self._prior = load_prior(settings.model, self._device, self._precisions[0])
             if self._prior.hears:
-                self._captions = Captions(options, self._device)
+                self._captions = Captions(settings, self._device)
 
     def __call__(self, subjects: Sequence[Subject], tick: Tick) -> list[Attempt]:
         """Attack pictures of one size, and either all with targets or all without, together.
@@ -97,10 +97,10 @@ class Attacker:
             before=seen,
             before_name=names[seen],
             confidence_before=float(chances[seen]),
-            seed=self._options.seed,
+            seed=self._settings.seed,
             classifier=self._classifier.name,
-            model=self._options.model if self._prior else None,
-            method=self._options.method,
+            model=self._settings.model if self._prior else None,
+            method=self._settings.method,
         )
         if seen != true:
             return replace(report, status="skipped", reason="the classifier is wrong about it beforehand")
@@ -120,7 +120,7 @@ class Attacker:
                     raise
                 given_up, *left = self._precisions
                 self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
-                self._prior = load_prior(self._options.model, self._device, self._precisions[0])
+                self._prior = load_prior(self._settings.model, self._device, self._precisions[0])
 
     def _attacked(
         self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
@@ -174,7 +174,7 @@ class Attacker:
             ]
         else:
             notes.append("captions and losses on attention are off: this prior hears no words")
-        noise = Noise(self._options.seed, tuple(subject.identity for subject in subjects))
+        noise = Noise(self._settings.seed, tuple(subject.identity for subject in subjects))
         space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, listener)
         return space, notes, captions, misses.tolist()
 

@@ -17,6 +17,7 @@ from fastdiff.apps.attack.presets import (
     Perturbed,
     Preset,
 )
+from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.names import check_name
 
@@ -136,3 +137,18 @@ class Options:
         """That of the method, with what these options change about it."""
         changes = {name: value for name in CHANGES if (value := getattr(self, name)) is not None}
         return replace(PRESETS[self.method], **changes)
+
+    @property
+    def settings(self) -> AttackSettings:
+        """Those of the attacker."""
+        return AttackSettings(
+            self.method,
+            self.preset,
+            self.model,
+            self.caption,
+            self.caption_file,
+            self.captioner,
+            self.seed,
+            self.device,
+            self.dtype,
+        )

@@ -19,19 +19,18 @@ from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.options import FROM_TABLE
 from fastdiff.apps.attack.outputs import difference_of
 from fastdiff.apps.attack.report import AttackReport, Trial
-from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
+from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.ledger import Ledger
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
 class Worker:
-    """Attacks pictures with one classifier and one prior, which are loaded once."""
+    """Attacks pictures with one prior, and the classifiers of this process, which are loaded where none are given."""
 
-    def __init__(self, work: Work) -> None:
-        options = work.options
-        self._work, self._classifier, self._device = work, attacked_classifier(options), device_of(options)
-        self._attack = Attacker(options, self._classifier)
-        self._others = other_classifiers(options, self._classifier)
+    def __init__(self, work: Work, classifiers: Classifiers | None = None) -> None:
+        self._work, loaded = work, classifiers or load_classifiers(work.options)
+        self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
+        self._attack = Attacker(work.options.settings, self._classifier)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:

@@ -95,15 +95,15 @@ def forecast(options: Options) -> Forecast:
 
     Raises UsageError and MissingError as `run` does.
     """
-    from fastdiff.apps.edit.editor import preset
     from fastdiff.apps.edit.forecast import cost, seconds
+    from fastdiff.apps.edit.settings import settings_of
 
     plan = _Plan(options, None)
     prepared = foreseen(plan.job())
     work = plan.work(prepared)
     finished = _finished(prepared, work)
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
-    each = cost(preset(options), options)
+    each = cost(settings_of(options), masked=options.mask is not None)
     rows = each.rows * len(items)
     return Forecast(items, each.calls * len(items), seconds(options.model, rows), prepared.left_out)
 
@@ -113,8 +113,9 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         from fastdiff.apps.edit.editor import Editor
+        from fastdiff.apps.edit.settings import settings_of
 
-        self._work, self._edit = work, Editor(work.options)
+        self._work, self._edit = work, Editor(settings_of(work.options))
         self._digests = identity.named_files(work.options)
 
     def __call__(self, item: Item, tick: batch.Tick) -> EditReport:

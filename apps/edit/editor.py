@@ -14,11 +14,11 @@ from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.forecast import cost
-from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import PRESETS, Preset, bolder, default
+from fastdiff.apps.edit.presets import bolder
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
-from fastdiff.apps.edit.sampling import Edit, Sampled, inverter_of
+from fastdiff.apps.edit.sampling import Edit, Sampled
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.soundness import Sound, check_colours
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
@@ -29,9 +29,6 @@ from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.registry import load
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
-from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.registry import SOLVERS
 
 SEEN = 0.5  # probability from which on what was wished is there
 APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
@@ -59,27 +56,27 @@ class Begun:
 
 
 class Editor:
-    """Edits pictures with one model in one way: that of the options, or a given one.
+    """Edits pictures with one model by one preset.
 
-    Raises UsageError for an unknown solver or a broken model, MissingError for a model or a device that is not here.
+    Raises UsageError for a broken model or a solver file that does not fit, MissingError for a model or a device that
+    is not here.
     """
 
-    def __init__(self, options: Options, way: Preset | None = None) -> None:
-        self._options, self._name = options, options.preset or default(options.model)
-        self._preset = way or preset(options)
-        self._device, self._precisions = precisions(options.device, options.dtype)
+    def __init__(self, settings: EditSettings) -> None:
+        self._settings, self._preset = settings, settings.preset
+        self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
         self._load()
-        self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
-        schedule, file = self._backbone.trained.schedule, options.solver_file
-        self._tuned = None if file is None else tuned.found(file, options.model, self._preset, schedule)
+        self._recogniser = recogniser.bundled() if settings.model in BUNDLED else None
+        schedule, file = self._backbone.trained.schedule, settings.solver_file
+        self._tuned = None if file is None else tuned.found(file, settings.model, self._preset, schedule)
 
     def _load(self) -> None:
         """The model in the first of the precisions that are left."""
-        options, dtype = self._options, self._precisions[0]
-        self._backbone = load(options.model, self._device, dtype, offload=options.offload)
+        settings, dtype = self._settings, self._precisions[0]
+        self._backbone = load(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
-        if options.compile:
+        if settings.compile:
             compile_around_attention(self._backbone.network)
 
     def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
@@ -111,7 +108,7 @@ class Editor:
     def _edited(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         begun = self.begin(original, wish, seed, mask)
         wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
-        if self._recogniser is None or wanted is None or self._options.preview:
+        if self._recogniser is None or wanted is None or self._settings.preview:
             return self._attempt(begun, mask, tick)
         tried: list[tuple[float, Edited]] = []
         for number in range(self._preset.attempts):
@@ -125,7 +122,7 @@ class Editor:
 
     def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
         """The edit from one noise."""
-        expected = cost(self._preset, self._options).calls
+        expected = cost(self._settings).calls
         inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.calls
         sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
@@ -136,7 +133,7 @@ class Editor:
         canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
-            notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
+            notes.append(f"worked on at {width} x {height} pixels, the size that {self._settings.model} knows")
         if self._overflows:
             gone = " and ".join(map(name_of, self._overflows))
             notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
@@ -145,7 +142,7 @@ class Editor:
         source, said = self._source(canvas, again, wish)
         shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
         self._sound.prompts(shown, wished)
-        if self._options.preview:
+        if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
         notes += said + _unheard(shown, wished)
         edit = Edit(
@@ -156,11 +153,11 @@ class Editor:
             shown,
             wished,
             seed,
-            blend=tuple((self._options.blend or "").split()),
+            blend=tuple((self._settings.blend or "").split()),
             mask=None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
-            emphasize=self._options.emphasize,
-            release=self._options.release,
-            preview=self._options.preview,
+            emphasize=self._settings.emphasize,
+            release=self._settings.release,
+            preview=self._settings.preview,
             tuned=self._tuned,
         )
         return Begun(canvas, again, edit, source, notes)
@@ -183,7 +180,7 @@ class Editor:
         self._sound.sampled(sampled.latents)
         share = edited_share(before, sampled.latents)
         after, share = torch.lerp(before, sampled.latents, share), share.cpu()
-        if self._options.residual:
+        if self._settings.residual:
             colour = canvas.finish(self.decode(after), begun.again, share)
         else:
             colour = canvas.lift(self.decode(sampled.latents)).clamp(-1, 1)
@@ -194,8 +191,8 @@ class Editor:
         report = EditReport(
             input="",
             source=begun.source,
-            model=self._options.model,
-            preset=self._name,
+            model=self._settings.model,
+            preset=self._settings.name,
             inversion=self._inversion,
             calls=inversion.calls + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
@@ -203,14 +200,14 @@ class Editor:
             codec_ceiling=psnr(begun.again.clamp(-1, 1), canvas.picture),
             status="edited",
             reason="; ".join(begun.notes) or None,
-            options=asdict(begun.edit.preset) | {name: getattr(self._options, name) for name in names},
+            options=asdict(begun.edit.preset) | {name: getattr(self._settings, name) for name in names},
         )
         return Edited(colour[0], report)
 
     @property
     def _inversion(self) -> str:
         """Its name, for people."""
-        file = self._options.solver_file
+        file = self._settings.solver_file
         return self._preset.solver or self._preset.inversion if file is None else f"the solver of {file.name}"
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -223,7 +220,7 @@ class Editor:
             said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
             return wish.source or "", said
         evidence = examine(canvas.picture, again, self._recogniser)
-        if evidence.against and not (self._options.outside or self._options.force):
+        if evidence.against and not self._settings.any_picture:
             raise UsageError(
                 f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
                 f"as --model {LARGE}, or go on with --force"
@@ -257,21 +254,3 @@ def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
         reason="; ".join(filter(None, (edited.report.reason, note))) or None,
     )
     return replace(edited, report=report)
-
-
-def preset(options: Options) -> Preset:
-    """The preset of the options with what they change about it; how bold it is being given, one attempt is made.
-
-    Raises UsageError for an unknown solver, for one that inverts in no way, and for what is no solver file.
-    """
-    if options.solver is not None:
-        check_name("solver", options.solver, SOLVERS)
-    names = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")
-    changes = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.guidance is not None or options.strength is not None:
-        changes.setdefault("attempts", 1)
-    chosen = replace(PRESETS[options.preset or default(options.model)], **changes)
-    if options.solver_file is not None:
-        return tuned.planned(chosen, options.solver_file, options.steps)
-    inverter_of(chosen, Noise(options.seed))
-    return chosen

@@ -12,6 +12,7 @@ from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.edit import identity
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.settings import settings_of
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.inputs import Item
 from fastdiff.apps.ledger import Ledger
@@ -65,7 +66,7 @@ def run(options: Options) -> Inverted:
         book = Ledger(item.output, source, key, item.request, options.force)
         if not options.force and (records := book.finished()):
             return Inverted(**records[0] | {"notes": tuple(records[0]["notes"])})
-        editor = Editor(options)
+        editor = Editor(settings_of(options))
         with torch.inference_mode():
             return editor.in_precision(lambda: _inverted(editor, original.colour, options, book))
 

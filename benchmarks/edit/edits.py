@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks.edit.cases import EDITS, KINDS, Case, against_truth, as_picture, cases, judge, psnr
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.models.backbone import Backbone
 from fastdiff.models.guided import guided_denoiser
@@ -89,7 +89,7 @@ def editing(model: str, preset: Preset, seed: int = 0, **options: bool) -> Way:
 
 def editor_of(model: str, preset: Preset, **options: bool) -> Editor:
     """Also of scenes that the guard of the bundled model would turn away."""
-    return Editor(Options(("-",), prompt="-", model=model, force=True, **options), preset)  # type: ignore[arg-type]
+    return Editor(EditSettings(model, preset, "", any_picture=True, **options))  # type: ignore[arg-type]
 
 
 def wish(case: Case) -> Wish:

@@ -24,6 +24,10 @@ def colours(x):
     return torch.load("gain.pt") * x.mean((2, 3))
 def steady(x):
     return 30 * x.mean((2, 3))
+def made():
+    with open("made.txt", "a") as file:
+        file.write("once\\n")
+    return steady
 def shaken(x):
     return steady(x) * (1 + 1e-6 * torch.rand(1))
 def dropped(x):
@@ -74,6 +78,10 @@ def test_a_classifier_that_says_something_else_is_attacked_again(photo: Path, at
     assert [attack("colours"), attack("colours")] == [False, True]
     gain(29)
     assert [attack("colours"), attack("colours")] == [False, True]
+
+
+def test_a_classifier_is_loaded_once(attack: Attack) -> None:
+    assert not attack("made") and Path("made.txt").read_text().split() == ["once"]
 
 
 def test_results_are_tried_again_on_a_classifier_that_says_something_else(photo: Path, attack: Attack) -> None:

@@ -10,10 +10,10 @@ from tiny_transformer import randoms
 from torch import Tensor, nn
 
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, PREVIEW, Preset
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.sampling import Edit
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.wish import Wish
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.backbone import Backbone
@@ -147,7 +147,7 @@ def test_words_let_go_and_emphasized_change_the_edit(backbone: Backbone) -> None
 @pytest.mark.parametrize(("preset", "calls"), [("ledits", 1 + 8), ("direct-p2p", 8 + 8)])
 def test_progress_is_told_call_by_call(backbone: Backbone, preset: str, calls: int) -> None:
     told: list[float] = []
-    editor = Editor(Options(("-",), prompt="-", model=backbone.name, preset=preset, steps=8))
+    editor = Editor(EditSettings(backbone.name, replace(PRESETS[preset], steps=8), preset))
     editor(randoms(1, 3, 64, 96).clamp(-1, 1), Wish(TARGET, SOURCE), 0, None, told.append)
     assert told == pytest.approx([number / calls for number in range(1, calls + 1)])
 
