@@ -1,11 +1,11 @@
 """PixArt-alpha (Chen et al. 2023, arXiv 2310.00426) and PixArt-Sigma (Chen et al. 2024, arXiv 2403.04692).
 
-The networks are those of diffusers and transformers, from a folder in the layout of diffusers.
+The networks come from a folder in the layout of diffusers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,18 +13,17 @@ from torch import Tensor
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.component_loading import Components
 from fastdiff.models.latent import Latent, check_fit, fields
+from fastdiff.models.prompt_tokenizer import PromptTokenizer
+from fastdiff.models.t5_encoder import T5Encoder
 from fastdiff.models.words import spoken
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training
+LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training, its end included
 TRANSFORMER = "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel"
 TRANSFORMERS = {
     "diffusers.PixArtTransformer2DModel": TRANSFORMER,
     "diffusers.Transformer2DModel": TRANSFORMER,  # its name in the first published folders
 }
-TEXT_ENCODERS = {"transformers.T5EncoderModel": "transformers:T5EncoderModel"}
+TEXT_ENCODERS = {"transformers.T5EncoderModel": "fastdiff.models.t5_encoder:T5Encoder"}
 TOKENIZERS = {
     "transformers.T5Tokenizer": "transformers:T5Tokenizer",
     "transformers.T5TokenizerFast": "transformers:T5Tokenizer",
@@ -37,18 +36,17 @@ TOKENIZERS = {
 class PixArt(Latent):
     """The `Backbone` of the PixArt family."""
 
-    text_encoder: Any  # T5EncoderModel
-    tokenizer: "PreTrainedTokenizerFast"
-    longest: int  # tokens of a prompt, the end of it among them
+    text_encoder: T5Encoder
+    tokenizer: PromptTokenizer
 
     def read(self, texts: Sequence[str]) -> Prompts:
         cleaned = [text.lower().strip() for text in texts]
-        told = self.tokenizer(cleaned, padding="max_length", max_length=self.longest, truncation=True)
-        tokens = torch.tensor(told.input_ids, device=self.device)
-        mask = torch.tensor(told.attention_mask, dtype=torch.bool, device=self.device)
+        encodings = self.tokenizer.encode(cleaned)
+        tokens = torch.tensor([each.ids for each in encodings], device=self.device)
+        mask = torch.tensor([each.attention_mask for each in encodings], dtype=torch.bool, device=self.device)
         with self._at_work(self.text_encoder):
-            embeddings = self.text_encoder(tokens, attention_mask=mask).last_hidden_state
-        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, told, self.tokenizer.unk_token_id))
+            embeddings = self.text_encoder(tokens, mask)
+        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, encodings, self.tokenizer.unknown))
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
@@ -81,12 +79,7 @@ def load(components: Components, name: str) -> PixArt:
     transformer = components.network("transformer", TRANSFORMERS)
     vae = components.autoencoder("vae")
     text_encoder = components.text_encoder("text_encoder", TEXT_ENCODERS)
-    tokenizer = components.tokenizer("tokenizer", TOKENIZERS)
+    tokenizer = components.tokenizer("tokenizer", TOKENIZERS, LONGEST[components.folder.pipeline])
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
     check_fit(components, wanted, (vae.config.latent_channels, text_encoder.config.d_model))
-    return PixArt(
-        **fields(components, name, transformer, vae),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        longest=min(LONGEST[components.folder.pipeline], tokenizer.model_max_length),
-    )
+    return PixArt(**fields(components, name, transformer, vae), text_encoder=text_encoder, tokenizer=tokenizer)

@@ -5,7 +5,7 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +13,8 @@ from torch import Tensor
 from fastdiff.models.backbone import Prompts
 from fastdiff.models.component_loading import Components
 from fastdiff.models.latent import Latent, check_fit, fields
+from fastdiff.models.prompt_tokenizer import PromptTokenizer
 from fastdiff.models.words import spoken
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 UNETS = {"diffusers.UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"}
 TEXT_ENCODERS = {
@@ -38,7 +36,7 @@ class Ear:
     """A text encoder with its tokenizer."""
 
     encoder: Any  # of CLIP
-    tokenizer: "PreTrainedTokenizerFast"
+    tokenizer: PromptTokenizer
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,11 @@ class StableDiffusion(Latent):
     ears: tuple[Ear, ...]
 
     def read(self, texts: Sequence[str]) -> Prompts:
-        told = [
-            ear.tokenizer(list(texts), padding="max_length", max_length=ear.tokenizer.model_max_length, truncation=True)
-            for ear in self.ears
-        ]
-        heard = [self._heard(ear, encoding.input_ids) for ear, encoding in zip(self.ears, told, strict=True)]
+        told = [ear.tokenizer.encode(texts) for ear in self.ears]
+        heard = [self._heard(ear, [each.ids for each in found]) for ear, found in zip(self.ears, told, strict=True)]
         first = told[0]
         embeddings = torch.cat([states for states, _ in heard], dim=-1).to(self.network.dtype)
-        mask = torch.tensor(first.attention_mask, dtype=torch.bool, device=self.device)
+        mask = torch.tensor([each.attention_mask for each in first], dtype=torch.bool, device=self.device)
         pooled = heard[-1][1] if self._is_xl else None
         return Prompts(embeddings, mask, *spoken(texts, first), pooled=pooled)
 

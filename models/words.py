@@ -8,7 +8,6 @@ from fastdiff.models.backbone import Word
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
-    from transformers import BatchEncoding
 
 WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
 Span = tuple[int, int]  # first character, and the one after the last; empty for a token that no text stands behind
@@ -30,16 +29,15 @@ def words_beyond(text: str, spans: Sequence[Span]) -> str:
 
 
 def spoken(
-    texts: Sequence[str], told: "BatchEncoding", unknown: int | None = None
+    texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
-    """The ids that count, the words, and what did not fit, of texts as a tokenizer with places encoded them.
+    """The ids that count, the words, and what did not fit, of texts as a tokenizer encoded them.
 
     `unknown` is the id of letters that it does not know.
     """
-    encodings = [told[row] for row in range(len(texts))]
     beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
     return (
-        tuple(tuple(row[: sum(counts)]) for row, counts in zip(told.input_ids, told.attention_mask, strict=True)),
+        tuple(tuple(encoding.ids[: sum(encoding.attention_mask)]) for encoding in encodings),
         tuple(
             words_of(text, encoding.offsets, _lost(text, encoding, unknown))
             for text, encoding in zip(texts, encodings, strict=True)

@@ -7,13 +7,16 @@ within the picture shall stay what it was, so that its structure stays.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from fastdiff.models.attention import Processor, processors
 from fastdiff.models.backbone import Prompts
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Writing:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,

@@ -74,6 +74,8 @@ class Editor:
     def _load(self) -> None:
         """The model in the first of the precisions that are left."""
         settings, dtype = self._settings, self._precisions[0]
+        if settings.compile:
+            pass  # before the network, whose blocks it then takes as units (`models.class_import`)
         self._backbone = load(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
         if settings.compile:

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -15,9 +14,13 @@ from fastdiff.apps.edit.merging import merge, unmerge
 from fastdiff.apps.edit.span import Shared
 from fastdiff.models.attention import Processor, processors
 
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+
 
 @contextmanager
-def controlled(transformer: PixArtTransformer2DModel, controller: Controller) -> Iterator[None]:
+def controlled(transformer: "PixArtTransformer2DModel", controller: Controller) -> Iterator[None]:
     """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens."""
     with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
         yield
@@ -25,6 +28,8 @@ def controlled(transformer: PixArtTransformer2DModel, controller: Controller) ->
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
     """Compile all but the attention, which controllers change with every step, so that nothing is compiled again."""
+    from diffusers.models.attention_processor import Attention
+
     for module in transformer.modules():
         if isinstance(module, Attention):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
@@ -41,7 +46,7 @@ class SelfProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -54,7 +59,7 @@ class SelfProcessor:
             attended = self.original(attn, tokens, encoder_hidden_states, attention_mask)
         return unmerge(attended, merging) if merging else attended
 
-    def _shared(self, attn: Attention, tokens: Tensor, shared: Shared) -> Tensor:
+    def _shared(self, attn: "Attention", tokens: Tensor, shared: Shared) -> Tensor:
         """Tokens (halves, rows, n, D) to attended ones (halves * rows, n, D); what is the source's is computed once."""
         source = tokens[:, :1]
 
@@ -79,7 +84,7 @@ class CrossProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
@@ -112,7 +117,7 @@ def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProc
     return CrossProcessor(original, int(block), controller)
 
 
-def _out(attn: Attention, attended: Tensor) -> Tensor:
+def _out(attn: "Attention", attended: Tensor) -> Tensor:
     """Attended values of all heads (B, heads, N, d) through the last projection to (B, N, D)."""
     project, dropout = attn.to_out
     return dropout(project(attended.transpose(1, 2).flatten(2)))

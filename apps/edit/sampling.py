@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
 
 from fastdiff.apps.edit import words
@@ -137,9 +137,10 @@ class Edit:
         return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
 
     @property
-    def _transformer(self) -> PixArtTransformer2DModel:
+    def _transformer(self) -> Any:
+        """The network, a PixArtTransformer2DModel of diffusers."""
         transformer = self.backbone.network
-        if not isinstance(transformer, PixArtTransformer2DModel):
+        if type(transformer).__name__ != "PixArtTransformer2DModel":
             raise UsageError(f"attention in a {type(transformer).__name__} is not controlled: only PixArt's is")
         return transformer
 
