@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import Prompts
 from fastdiff.models.component_loading import Components
-from fastdiff.models.latent import Latent, check_fit, fields
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_tokenizer import PromptTokenizer
+from fastdiff.models.prompt_words import read_encodings
 from fastdiff.models.t5_encoder import T5Encoder
-from fastdiff.models.words import spoken
 
 LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training, its end included
 TRANSFORMER = "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel"
@@ -33,20 +33,22 @@ TOKENIZERS = {
 
 
 @dataclass(frozen=True)
-class PixArt(Latent):
-    """The `Backbone` of the PixArt family."""
+class PixArt(LatentDiffusionModel):
+    """The `TransformerModel` of the PixArt family."""
 
     text_encoder: T5Encoder
     tokenizer: PromptTokenizer
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         cleaned = [text.lower().strip() for text in texts]
         encodings = self.tokenizer.encode(cleaned)
         tokens = torch.tensor([each.ids for each in encodings], device=self.device)
         mask = torch.tensor([each.attention_mask for each in encodings], dtype=torch.bool, device=self.device)
         with self._at_work(self.text_encoder):
             embeddings = self.text_encoder(tokens, mask)
-        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, encodings, self.tokenizer.unknown))
+        return Conditioning(
+            embeddings.to(self.network.dtype), mask, *read_encodings(cleaned, encodings, self.tokenizer.unknown)
+        )
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
@@ -55,7 +57,7 @@ class PixArt(Latent):
     def _stride(self) -> int:
         return self.network.config.patch_size
 
-    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         """Embeddings and mask, and the micro-conditions of PixArt-alpha at 1024 pixels: size and height / width."""
         told: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if self.network.use_additional_conditions:

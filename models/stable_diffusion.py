@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import Prompts
 from fastdiff.models.component_loading import Components
-from fastdiff.models.latent import Latent, check_fit, fields
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_tokenizer import PromptTokenizer
-from fastdiff.models.words import spoken
+from fastdiff.models.prompt_words import read_encodings
 
 UNETS = {"diffusers.UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"}
 TEXT_ENCODERS = {
@@ -32,7 +32,7 @@ ENCODERS = {  # how many text encoders a pipeline has
 
 
 @dataclass(frozen=True)
-class Ear:
+class TextEncoder:
     """A text encoder with its tokenizer."""
 
     encoder: Any  # of CLIP
@@ -40,35 +40,38 @@ class Ear:
 
 
 @dataclass(frozen=True)
-class StableDiffusion(Latent):
-    """The `Prior` of the family. With two ears (XL) their embeddings stand side by side."""
+class StableDiffusion(LatentDiffusionModel):
+    """The `DiffusionModel` of the family. With two text_encoders (XL) their embeddings stand side by side."""
 
-    ears: tuple[Ear, ...]
+    text_encoders: tuple[TextEncoder, ...]
 
-    def read(self, texts: Sequence[str]) -> Prompts:
-        told = [ear.tokenizer.encode(texts) for ear in self.ears]
-        heard = [self._heard(ear, [each.ids for each in found]) for ear, found in zip(self.ears, told, strict=True)]
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
+        told = [each.tokenizer.encode(texts) for each in self.text_encoders]
+        heard = [
+            self._encoded(each, [each.ids for each in found])
+            for each, found in zip(self.text_encoders, told, strict=True)
+        ]
         first = told[0]
         embeddings = torch.cat([states for states, _ in heard], dim=-1).to(self.network.dtype)
         mask = torch.tensor([each.attention_mask for each in first], dtype=torch.bool, device=self.device)
         pooled = heard[-1][1] if self._is_xl else None
-        return Prompts(embeddings, mask, *spoken(texts, first), pooled=pooled)
+        return Conditioning(embeddings, mask, *read_encodings(texts, first), pooled=pooled)
 
     @property
     def _is_xl(self) -> bool:
-        return len(self.ears) > 1
+        return len(self.text_encoders) > 1
 
     @property
     def _stride(self) -> int:
         return 2 ** (len(self.network.config.block_out_channels) - 1)
 
-    def _heard(self, ear: Ear, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+    def _encoded(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """States (B, L, D), of XL those before the last layer, and the whole (B, P)."""
-        with self._at_work(ear.encoder):
-            out = ear.encoder(torch.tensor(ids, device=self.device), output_hidden_states=self._is_xl)
+        with self._at_work(each.encoder):
+            out = each.encoder(torch.tensor(ids, device=self.device), output_hidden_states=self._is_xl)
         return out.hidden_states[-2] if self._is_xl else out.last_hidden_state, out[0]
 
-    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         """Embeddings, and for XL the pooled ones and the picture's size, twice, with the place it was cut from."""
         told: dict[str, Tensor] = {}
         if prompts.pooled is not None:
@@ -84,13 +87,15 @@ def load(components: Components, name: str) -> StableDiffusion:
     """
     unet = components.network("unet", UNETS)
     vae = components.autoencoder("vae")
-    ears = tuple(
-        Ear(
+    text_encoders = tuple(
+        TextEncoder(
             components.text_encoder(f"text_encoder{end}", TEXT_ENCODERS),
             components.tokenizer(f"tokenizer{end}", TOKENIZERS),
         )
         for end in ["", "_2"][: ENCODERS[components.folder.pipeline]]
     )
     wanted = (unet.config.in_channels, unet.config.cross_attention_dim)
-    check_fit(components, wanted, (vae.config.latent_channels, sum(ear.encoder.config.hidden_size for ear in ears)))
-    return StableDiffusion(**fields(components, name, unet, vae), ears=ears)
+    check_fit(
+        components, wanted, (vae.config.latent_channels, sum(each.encoder.config.hidden_size for each in text_encoders))
+    )
+    return StableDiffusion(**fields(components, name, unet, vae), text_encoders=text_encoders)

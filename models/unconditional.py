@@ -6,25 +6,27 @@ from typing import Any
 
 import torch
 
-from fastdiff.models.backbone import Prompts
 from fastdiff.models.component_loading import Components
-from fastdiff.models.latent import Latent, check_fit, fields
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 
 UNETS = {"diffusers.UNet2DModel": "diffusers.models.unets.unet_2d:UNet2DModel"}
 
 
 @dataclass(frozen=True)
-class Unconditional(Latent):
-    """The `Prior` of such a folder. Prompts are read, and mean nothing."""
+class Unconditional(LatentDiffusionModel):
+    """The `DiffusionModel` of such a folder. Prompts are read, and mean nothing."""
 
-    hears = False
+    text_conditioned = False
     guidance_kind = "none"
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         nothing = torch.zeros(len(texts), 0, device=self.device)
-        return Prompts(nothing[..., None], nothing.bool(), ((),) * len(texts), ((),) * len(texts), ("",) * len(texts))
+        return Conditioning(
+            nothing[..., None], nothing.bool(), ((),) * len(texts), ((),) * len(texts), ("",) * len(texts)
+        )
 
-    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Any]:
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         return {}
 
     @property

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from problems import MIXTURE
-from subjects import oracle
+from sampling_problems import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.cli.main import main
-from fastdiff.cli.subject import Calls
+from fastdiff.cli.sampling_options import Calls
 from fastdiff.solvers.denoiser import Counted
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integrate import integrate

@@ -20,7 +20,7 @@ from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
 from fastdiff.apps.claims import Wanted
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
@@ -63,12 +63,12 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         done, code = resume.run(items, finished, setup, left, _failed, jobs=options.jobs, watch=watch)
         images = tuple(done[item] for item in items)
         labelled = sum(label.true is not None for _, label in work.tasks)
-        shown = _write_sheet(images, prepared.ledger(place))
+        shown = _write_sheet(images, prepared.manifest(place))
         path = prepared.report.output
         report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out)
         prepared.write_report(report.to_json())
         if exported is not None:
-            pairs.export(images, prepared.ledger(exported))
+            pairs.export(images, prepared.manifest(exported))
     return report
 
 
@@ -156,7 +156,7 @@ def _finished(work: Work, classifiers: Classifiers) -> dict[Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
     still_valid = reuse.checker(classifiers.attacked, classifiers.others, classifiers.device)
     items = [item for item, _ in work.tasks]
-    found = resume.finished(items, work.ledger, force=work.options.force, still_valid=still_valid)
+    found = resume.finished(items, work.manifest, force=work.options.force, still_valid=still_valid)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
 
 
@@ -164,15 +164,15 @@ def _failed(outcome: batch.Outcome) -> AttackReport:
     return AttackReport(str(outcome.item.source), reason=outcome.error)
 
 
-def _write_sheet(images: Sequence[AttackReport], book: Ledger) -> Path | None:
+def _write_sheet(images: Sequence[AttackReport], manifest: OutputManifest) -> Path | None:
     """Write the contact sheet of the first pictures that were attacked; its path, None where none were."""
     rows = [_row(image) for image in images if image.status == "attacked"][: sheet.MOST_ROWS]
     if not rows:
         return None
-    with book.drafts([book.output]) as drafts:
-        sheet.contact_sheet(rows).save(drafts[book.output], format="PNG")
-        book.publish(drafts, [], final=True)
-    return book.output
+    with manifest.drafts([manifest.output]) as drafts:
+        sheet.contact_sheet(rows).save(drafts[manifest.output], format="PNG")
+        manifest.publish(drafts, [], final=True)
+    return manifest.output
 
 
 def _row(image: AttackReport) -> sheet.Row:

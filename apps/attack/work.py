@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fastdiff.apps import inputs, ledger
+from fastdiff.apps import inputs, output_manifest
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.device import place
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import load_classifier, read_names
+from fastdiff.models.classifier_loading import load_classifier, read_names
 from fastdiff.solvers.errors import UsageError
 
 
@@ -25,10 +25,10 @@ class Work:
     def label(self, item: inputs.Item) -> Label:
         return self._by_item[item]
 
-    def ledger(self, item: inputs.Item, content: str) -> Ledger:
-        """The ledger of an output made of an input with the digest `content`."""
-        key = ledger.digest(content, self.label(item), self.fingerprint)
-        return Ledger(item.output, item.source, key, item.request, self.options.force)
+    def manifest(self, item: inputs.Item, content: str) -> OutputManifest:
+        """The manifest entry of an output made of an input with the digest `content`."""
+        key = output_manifest.digest(content, self.label(item), self.fingerprint)
+        return OutputManifest(item.output, item.source, key, item.request, self.options.force)
 
     @cached_property
     def _by_item(self) -> dict[inputs.Item, Label]:

@@ -13,21 +13,21 @@ from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
-from fastdiff.apps.edit.presets import bolder
+from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.soundness import Sound, check_colours
-from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.inversion.invert import Inversion
 from fastdiff.models import recogniser
-from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
-from fastdiff.models.registry import load
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 
 SEEN = 0.5  # probability from which on what was wished is there
@@ -45,11 +45,11 @@ class Edited:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PreparedEdit:
     """An edit before its inversion."""
 
     canvas: Canvas  # where the picture lies
-    again: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
+    reconstruction: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
     edit: Edit
     source: str  # what the picture shows
     notes: list[str]  # what is worth knowing
@@ -76,19 +76,19 @@ class Editor:
         settings, dtype = self._settings, self._precisions[0]
         if settings.compile:
             pass  # before the network, whose blocks it then takes as units (`models.class_import`)
-        self._backbone = load(settings.model, self._device, dtype, offload=settings.offload)
+        self._backbone = load_transformer(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
         if settings.compile:
             compile_around_attention(self._backbone.network)
 
-    def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+    def __call__(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
 
         Raises UsageError for a picture that the model does not know, for words that no prompt has, and for a result
         that is no picture, NotFiniteError where numbers overflow.
         """
         with torch.inference_mode():
-            edited = self.in_precision(lambda: self._edited(original, wish, seed, mask, tick))
+            edited = self.in_precision(lambda: self._edited(original, request, seed, mask, tick))
             check_colours(edited.colour, original[0])
             return edited
 
@@ -107,32 +107,32 @@ class Editor:
                 self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
                 self._load()
 
-    def _edited(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
-        begun = self.begin(original, wish, seed, mask)
-        wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
+    def _edited(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+        prepared = self.prepare(original, request, seed, mask)
+        wanted = named(request.prompt, self._recogniser) if self._recogniser else None
         if self._recogniser is None or wanted is None or self._settings.preview:
-            return self._attempt(begun, mask, tick)
+            return self._attempt(prepared, mask, tick)
         tried: list[tuple[float, Edited]] = []
         for number in range(self._preset.attempts):
-            edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
-            again = replace(begun, edit=edit, notes=list(begun.notes))
-            edited = self._attempt(again, mask, _part(tick, number, self._preset.attempts))
+            edit = replace(prepared.edit, preset=escalate(self._preset, number), seed=seed + number * APART)
+            attempt = replace(prepared, edit=edit, notes=list(prepared.notes))
+            edited = self._attempt(attempt, mask, _part(tick, number, self._preset.attempts))
             tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
             if tried[-1][0] >= SEEN:
                 break
         return _best(tried, wanted)
 
-    def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
+    def _attempt(self, prepared: PreparedEdit, mask: Tensor | None, tick: Tick) -> Edited:
         """The edit from one noise."""
         expected = cost(self._settings).calls
-        inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
+        inversion = self.invert(prepared, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.calls
-        sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
-        return self.finish(begun, inversion, sampled, mask)
+        sampled = prepared.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
+        return self.finish(prepared, inversion, sampled, mask)
 
-    def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:
+    def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
         """The edit to do. Raises as a call of the editor."""
-        canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
+        canvas, notes = lay(original, self._backbone.resolution, self._backbone.size_multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._settings.model} knows")
@@ -140,9 +140,9 @@ class Editor:
             gone = " and ".join(map(name_of, self._overflows))
             notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
         latents = self._sound.encoded(self._backbone.encode(canvas.picture))
-        again = self.decode(latents)
-        source, said = self._source(canvas, again, wish)
-        shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
+        reconstruction = self.decode(latents)
+        source, said = self._source(canvas, reconstruction, request)
+        shown, wished = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
         self._sound.prompts(shown, wished)
         if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
@@ -162,28 +162,30 @@ class Editor:
             preview=self._settings.preview,
             tuned=self._tuned,
         )
-        return Begun(canvas, again, edit, source, notes)
+        return PreparedEdit(canvas, reconstruction, edit, source, notes)
 
-    def invert(self, begun: Begun, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
+    def invert(self, prepared: PreparedEdit, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, with a note where it is not exact; `watch` is told the number of every call."""
         with warnings.catch_warnings(action="ignore"):
-            inversion = self._sound.inverted(begun.edit.invert(watch))
+            inversion = self._sound.inverted(prepared.edit.invert(watch))
         if inversion.converged is not None and not inversion.converged.all():
-            begun.notes.append("its inversion is not exact: take more steps")
+            prepared.notes.append("its inversion is not exact: take more steps")
         return inversion
 
-    def regenerate(self, begun: Begun, inversion: Inversion) -> Tensor:
+    def regenerate(self, prepared: PreparedEdit, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back."""
-        return self._sound.sampled(begun.edit.regenerate(inversion))
+        return self._sound.sampled(prepared.edit.regenerate(inversion))
 
-    def finish(self, begun: Begun, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None) -> Edited:
+    def finish(
+        self, prepared: PreparedEdit, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None
+    ) -> Edited:
         """The picture of what was sampled, with all that was kept."""
-        canvas, before, original = begun.canvas, begun.edit.latents, begun.canvas.original
+        canvas, before, original = prepared.canvas, prepared.edit.latents, prepared.canvas.original
         self._sound.sampled(sampled.latents)
         share = edited_share(before, sampled.latents)
         after, share = torch.lerp(before, sampled.latents, share), share.cpu()
         if self._settings.residual:
-            colour = canvas.finish(self.decode(after), begun.again, share)
+            colour = canvas.finish(self.decode(after), prepared.reconstruction, share)
         else:
             colour = canvas.lift(self.decode(sampled.latents)).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
@@ -192,17 +194,17 @@ class Editor:
         names = ("emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",
-            source=begun.source,
+            source=prepared.source,
             model=self._settings.model,
             preset=self._settings.name,
             inversion=self._inversion,
             calls=inversion.calls + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
             psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
-            codec_ceiling=psnr(begun.again.clamp(-1, 1), canvas.picture),
+            codec_ceiling=psnr(prepared.reconstruction.clamp(-1, 1), canvas.picture),
             status="edited",
-            reason="; ".join(begun.notes) or None,
-            options=asdict(begun.edit.preset) | {name: getattr(self._settings, name) for name in names},
+            reason="; ".join(prepared.notes) or None,
+            options=asdict(prepared.edit.preset) | {name: getattr(self._settings, name) for name in names},
         )
         return Edited(colour[0], report)
 
@@ -216,26 +218,26 @@ class Editor:
         """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""
         return self._sound.decoded(self._backbone.decode(latents).cpu())
 
-    def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
+    def _source(self, canvas: Canvas, reconstruction: Tensor, request: EditRequest) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
         if self._recogniser is None:
-            said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
-            return wish.source or "", said
-        evidence = examine(canvas.picture, again, self._recogniser)
+            said = [] if request.source else ["nobody said what it shows: words are not matched (give --source)"]
+            return request.source or "", said
+        evidence = examine(canvas.picture, reconstruction, self._recogniser)
         if evidence.against and not self._settings.any_picture:
             raise UsageError(
                 f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
                 f"as --model {LARGE}, or go on with --force"
             )
-        if wish.source is not None:
-            return wish.source, []
+        if request.source is not None:
+            return request.source, []
         caption = evidence.reading.caption
         return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
 
 
-def _unheard(*prompts: Prompts) -> list[str]:
+def _unheard(*prompts: Conditioning) -> list[str]:
     """What the model makes nothing of in prompts of one row."""
-    cut = [f"the model did not hear '{each.cut[0]}'" for each in prompts if each.cut[0]]
+    cut = [f"the model did not hear '{each.truncated[0]}'" for each in prompts if each.truncated[0]]
     unknown = [word.text for each in prompts for word in each.words[0] if not word.known]
     return list(dict.fromkeys(cut + [f"the model does not know the word '{word}'" for word in unknown]))
 

@@ -33,7 +33,15 @@ def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)
     evals = solver.evals if solver else 1
     inverting = steps * (evals if solver else SEARCHING.get(preset.inversion, 1))
-    asks = (preset.cross, preset.own, preset.focus, masked, settings.blend, settings.emphasize, settings.release)
+    asks = (
+        preset.cross_attention,
+        preset.self_attention,
+        preset.focus,
+        masked,
+        settings.blend,
+        settings.emphasize,
+        settings.release,
+    )
     rows = (2 if any(asks) else 1) * (1 if preset.source_guidance == preset.guidance == 1 else 2)
     sampling, inverted_in = steps * evals, -(-steps // ROWS) if at_once else inverting
     return Cost(inverted_in + sampling, inverting * guided + sampling * rows)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.apps.edit.control import Controller
-from fastdiff.apps.edit.merging import merge, unmerge
 from fastdiff.apps.edit.span import Shared
+from fastdiff.apps.edit.token_merging import merge, unmerge
 from fastdiff.models.attention import Processor, processors
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class CrossProcessor:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        rewording, watches = self.controller.rewording(), self.controller.watches(self.block)
-        if rewording is None and not watches:
+        cross_attention, tracks = self.controller.cross_attention(), self.controller.tracks(self.block)
+        if cross_attention is None and not tracks:
             return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         q, k, v = (
             attn.head_to_batch_dim(x)
@@ -101,10 +101,10 @@ class CrossProcessor:
             mask = attn.prepare_attention_mask(mask, k.shape[1], len(hidden_states))
         probabilities = attn.get_attention_scores(q, k, mask)  # (B * heads, N, L)
         *without, prompted = self.controller.parted(probabilities.unflatten(0, (-1, attn.heads)))
-        if rewording:
-            prompted = rewording(prompted)
-        if watches:
-            self.controller.write_down(prompted)
+        if cross_attention:
+            prompted = cross_attention(prompted)
+        if tracks:
+            self.controller.record(prompted)
         heard = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, heard)
 

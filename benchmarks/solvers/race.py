@@ -11,7 +11,7 @@ from benchmarks.solvers import field
 from benchmarks.solvers.course import Course, course
 from benchmarks.solvers.field import BASELINES, Entrant
 from benchmarks.solvers.tuned import NAMES, tuner
-from fastdiff.models.subject import Subject
+from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.training.tuning.measure import Batch
 
 SEEDS = 32  # held out
@@ -40,7 +40,7 @@ class Plan:
     calls: Sequence[int] = CALLS
 
 
-def race(subject: Subject, plan: Plan) -> list[Row]:
+def race(subject: SamplingProblem, plan: Plan) -> list[Row]:
     """On the subject's samples, against runs of 200 calls."""
     count = plan.rows * plan.batches
     few = list(subject.batches(count, rows=plan.rows))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps import atomic, batch
-from fastdiff.models.subject import Subject
+from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers import solver_file
 from fastdiff.solvers.denoiser import Counted, Tally
 from fastdiff.solvers.errors import UsageError
@@ -56,7 +56,7 @@ class Ranked:
 class Search:
     """What is searched: `samples` held out rank what FEW others chose."""
 
-    subject: Subject
+    subject: SamplingProblem
     calls: tuple[int, ...]
     samples: int = 8
     seed: int = 0
@@ -110,7 +110,7 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
     subject = search.subject
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),
-        "conditions": subject.told,
+        "conditions": subject.description,
         "shape": list(subject.shape),
         "held_out": search.samples,
         "seed": search.seed,

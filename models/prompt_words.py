@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-from fastdiff.models.backbone import Word
+from fastdiff.models.diffusion_model import Word
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -28,7 +28,7 @@ def words_beyond(text: str, spans: Sequence[Span]) -> str:
     return " ".join(word.text for word in words_of(text, spans))
 
 
-def spoken(
+def read_encodings(
     texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
     """The ids that count, the words, and what did not fit, of texts as a tokenizer encoded them.

@@ -25,55 +25,55 @@ GuidanceKind = Literal["classifier-free", "embedded", "none"]
 
 
 @dataclass(frozen=True)
-class Prompts:
+class Conditioning:
     """What a network is conditioned on, one prompt a row."""
 
     embeddings: Tensor  # (B, L, D)
     mask: Tensor  # (B, L) bool, True where a token counts
     ids: tuple[tuple[int, ...], ...]  # of the tokens that count
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
-    cut: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
+    truncated: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
     pooled: Tensor | None = None  # (B, P) of every prompt as a whole, where a network wants that
     guidance: Tensor | None = None  # (B,) guidance scales, for networks that take them as an input
 
     def __len__(self) -> int:
         return len(self.mask)
 
-    def take(self, rows: Sequence[int]) -> "Prompts":
+    def take(self, rows: Sequence[int]) -> "Conditioning":
         """The given rows, in the given order, each as often as it is given."""
         chosen = list(rows)
-        return Prompts(
+        return Conditioning(
             self.embeddings[chosen],
             self.mask[chosen],
             tuple(self.ids[row] for row in chosen),
             tuple(self.words[row] for row in chosen),
-            tuple(self.cut[row] for row in chosen),
+            tuple(self.truncated[row] for row in chosen),
             None if self.pooled is None else self.pooled[chosen],
             None if self.guidance is None else self.guidance[chosen],
         )
 
-    def repeat(self, times: int) -> "Prompts":
+    def repeat(self, times: int) -> "Conditioning":
         """All B rows `times` times over, (times B, ...)."""
         return self if times == 1 else self.take([*range(len(self))] * times)
 
     @staticmethod
-    def cat(*parts: "Prompts") -> "Prompts":
+    def cat(*parts: "Conditioning") -> "Conditioning":
         """The rows of all parts.
 
         Raises UsageError where some parts have a pooled embedding or guidance scales, and others do not.
         """
-        return Prompts(
+        return Conditioning(
             torch.cat([part.embeddings for part in parts]),
             torch.cat([part.mask for part in parts]),
             tuple(ids for part in parts for ids in part.ids),
             tuple(words for part in parts for words in part.words),
-            tuple(cut for part in parts for cut in part.cut),
+            tuple(cut for part in parts for cut in part.truncated),
             _cat([part.pooled for part in parts]),
             _cat([part.guidance for part in parts]),
         )
 
 
-class Prior(Protocol):
+class DiffusionModel(Protocol):
     """A denoising network with its autoencoder and the schedule that it was trained on."""
 
     @property
@@ -81,17 +81,17 @@ class Prior(Protocol):
     @property
     def trained(self) -> TrainedScheduler: ...  # at its own side
     @property
-    def side(self) -> int: ...  # pixels of the square pictures that it was trained on
+    def resolution(self) -> int: ...  # pixels of the square pictures that it was trained on
     @property
-    def multiple(self) -> int: ...  # of which both sides of a picture are multiples, pixels
+    def size_multiple(self) -> int: ...  # of which both sides of a picture are multiples, pixels
     @property
-    def hears(self) -> bool: ...  # whether prompts mean anything to it
+    def text_conditioned(self) -> bool: ...  # whether prompts mean anything to it
     @property
     def network(self) -> nn.Module: ...  # that denoises
     @property
     def guidance_kind(self) -> GuidanceKind: ...  # how a guidance scale reaches it
     @property
-    def empty_prompt(self) -> Prompts: ...  # of one row
+    def empty_prompt(self) -> Conditioning: ...  # of one row
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32. Raises UsageError for sides that do not
@@ -102,7 +102,7 @@ class Prior(Protocol):
         """Latents (B, C, h, w) to pictures (B, 3, H, W), float32, not clamped."""
         ...
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         """The prompts, one a text; "" is a prompt that says nothing."""
         ...
 
@@ -111,7 +111,7 @@ class Prior(Protocol):
         ...
 
     def bind(
-        self, prompts: Prompts, size: tuple[int, int], unconditional: Prompts | None = None
+        self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
     ) -> ConditionalDenoiser:
         """The network on latents (B, C, h, w) of pictures of `size` pixels (height, width), a row for every prompt.
 
@@ -120,7 +120,7 @@ class Prior(Protocol):
         ...
 
 
-class Backbone(Prior, Protocol):
+class TransformerModel(DiffusionModel, Protocol):
     """A prior that is a transformer, whose attention editing controls."""
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:

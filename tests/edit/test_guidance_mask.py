@@ -6,7 +6,7 @@ from tiny_transformer import randoms
 from torch import Tensor
 
 from fastdiff.apps.edit.control import Control, Controller
-from fastdiff.apps.edit.focus import SHAPED, WordsAndGuidance
+from fastdiff.apps.edit.guidance_mask import SHAPED, WordsAndGuidanceMask
 from fastdiff.solvers.grid import grid, linspace
 
 LEVELS = grid(linspace, LINEAR_BETAS, 10)
@@ -18,7 +18,7 @@ def masks(step: int, guidance: Tensor, quantile: float = 0.5) -> Tensor:
     controller = Controller(Control(rows=2, steps=10))
     controller.begin_step(step)
     controller.maps = torch.cat([torch.full_like(WORDS, 9), WORDS])
-    return WordsAndGuidance(controller, 1, (2, 2), quantile, LEVELS)(guidance)
+    return WordsAndGuidanceMask(controller, 1, (2, 2), quantile, LEVELS)(guidance)
 
 
 def test_early_steps_are_guided_where_words_of_either_prompt_are_heard() -> None:

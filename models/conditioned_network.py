@@ -7,14 +7,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import Prompts
+from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.scheduler_config import TrainedScheduler
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.guidance import EstimatePair
 from fastdiff.solvers.schedule import Level, Schedule
 
-Predict = Callable[[Tensor, Tensor, Prompts], Tensor]  # x (R, ...), timesteps (R,), prompts of R rows -> (R, ...)
+Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]  # x (R, ...), timesteps (R,), prompts of R rows -> (R, ...)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class ConditionedNetwork:
 
     predict: Predict
     trained: TrainedScheduler
-    prompts: Prompts  # B rows
-    unconditional: Prompts | None = None  # one row, or B
+    prompts: Conditioning  # B rows
+    unconditional: Conditioning | None = None  # one row, or B
 
     @property
     def schedule(self) -> Schedule:
@@ -49,11 +49,11 @@ class ConditionedNetwork:
         return self
 
     @cached_property
-    def _both(self) -> Prompts:
+    def _both(self) -> Conditioning:
         assert self.unconditional is not None
-        return Prompts.cat(self.unconditional.repeat(len(self.prompts) // len(self.unconditional)), self.prompts)
+        return Conditioning.cat(self.unconditional.repeat(len(self.prompts) // len(self.unconditional)), self.prompts)
 
-    def _network(self, prompts: Prompts) -> Network:
+    def _network(self, prompts: Conditioning) -> Network:
         def predict(x: Tensor, timestep: Tensor) -> Tensor:
             return self.predict(x, timestep, prompts.repeat(len(x) // len(prompts)))
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import GuidanceKind, Prompts
-from fastdiff.models.conditioned import ConditionedNetwork
-from fastdiff.models.guided import guided_denoiser
+from fastdiff.models.conditioned_network import ConditionedNetwork
+from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
+from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.errors import UsageError
 
@@ -16,11 +16,11 @@ TRAINED = scheduler_from_config({"_class_name": "DDIMScheduler"})
 LEVEL = TRAINED.schedule.level(0.5)
 
 
-def prompts(*values: float, pooled: bool = True) -> Prompts:
+def prompts(*values: float, pooled: bool = True) -> Conditioning:
     """A prompt a value, of one token."""
     rows = torch.tensor(values)[:, None]
     words, cut = ((),) * len(values), ("",) * len(values)
-    return Prompts(rows[..., None], rows.bool(), words, words, cut, rows if pooled else None)
+    return Conditioning(rows[..., None], rows.bool(), words, words, cut, rows if pooled else None)
 
 
 @dataclass
@@ -28,11 +28,13 @@ class Model:
     """Predicts the embedding of a row's prompt, plus the guidance scale that is passed to it."""
 
     guidance_kind: GuidanceKind
-    empty_prompt: Prompts = field(default_factory=lambda: prompts(-1.0))
+    empty_prompt: Conditioning = field(default_factory=lambda: prompts(-1.0))
     rows: list[int] = field(default_factory=list)
 
-    def bind(self, prompts: Prompts, size: tuple[int, int], unconditional: Prompts | None = None) -> ConditionedNetwork:
-        def predict(x: Tensor, timestep: Tensor, prompts: Prompts) -> Tensor:
+    def bind(
+        self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
+    ) -> ConditionedNetwork:
+        def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
             self.rows.append(len(x))
             value = prompts.embeddings[:, 0, 0] + (0 if prompts.guidance is None else 100 * prompts.guidance)
             return value[:, None, None, None].expand_as(x)
@@ -67,10 +69,10 @@ def test_scales_for_other_rows_are_refused() -> None:
 
 
 def test_prompts_keep_all_that_they_hold() -> None:
-    both = Prompts.cat(prompts(1.0), prompts(2.0, 3.0))
+    both = Conditioning.cat(prompts(1.0), prompts(2.0, 3.0))
     assert both.pooled is not None and both.pooled.flatten().tolist() == [1, 2, 3]
     taken = both.repeat(2).take([4, 0])
     assert taken.pooled is not None and taken.pooled.flatten().tolist() == [2, 1]
-    assert len(taken) == len(taken.ids) == len(taken.words) == len(taken.cut) == 2
+    assert len(taken) == len(taken.ids) == len(taken.words) == len(taken.truncated) == 2
     with pytest.raises(UsageError, match="cannot share a batch"):
-        Prompts.cat(prompts(1.0), prompts(1.0, pooled=False))
+        Conditioning.cat(prompts(1.0), prompts(1.0, pooled=False))

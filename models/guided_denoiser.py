@@ -6,18 +6,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import Prior, Prompts
+from fastdiff.models.diffusion_model import Conditioning, DiffusionModel
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.guidance import ClassifierFree, GuidanceRule, Guided, Masked, Unguided
 
 
 def guided_denoiser(
-    model: Prior,
-    prompts: Prompts,
+    model: DiffusionModel,
+    prompts: Conditioning,
     scale: float | Sequence[float],
     size: tuple[int, int],
     *,
-    negative_prompt: Prompts | None = None,
+    negative_prompt: Conditioning | None = None,
     guidance_mask: Callable[[Tensor], Tensor] | None = None,
 ) -> Guided:
     """A denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), a row for every prompt.

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fastdiff.models.backbone import GuidanceKind, Prompts
 from fastdiff.models.component_loading import Components
-from fastdiff.models.conditioned import ConditionedNetwork
+from fastdiff.models.conditioned_network import ConditionedNetwork
+from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
 from fastdiff.models.scheduler_config import TrainedScheduler, read_scheduler_config
 from fastdiff.solvers.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Latent:
-    """The `Prior` of a network with an autoencoder; a family is a subclass in a file of its own.
+class LatentDiffusionModel:
+    """The `DiffusionModel` of a network with an autoencoder; a family is a subclass in a file of its own.
 
     A family says how prompts are read, what its network is called with, how guidance reaches it (classifier-free unless
     it says otherwise) and, where these differ, how pictures are encoded and which schedule goes with a size.
@@ -30,19 +30,21 @@ class Latent:
     network: Any  # of diffusers, whose configs have no types
     vae: Any  # AutoencoderKL or PatchCodec
 
-    hears = True
+    text_conditioned = True
     guidance_kind: ClassVar[GuidanceKind] = "classifier-free"
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         raise NotImplementedError
 
-    def network_arguments(self, prompts: Prompts, size: tuple[int, int]) -> Mapping[str, Any]:
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> Mapping[str, Any]:
         """What the network takes besides latents and timesteps, a row a prompt, for pictures of `size` pixels (height,
         width)."""
         raise NotImplementedError
 
-    def bind(self, prompts: Prompts, size: tuple[int, int], unconditional: Prompts | None = None) -> ConditionedNetwork:
-        def predict(x: Tensor, timestep: Tensor, prompts: Prompts) -> Tensor:
+    def bind(
+        self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
+    ) -> ConditionedNetwork:
+        def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
             given = self.network_arguments(prompts, size)
             out = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
             return out[:, : x.shape[1]].float()  # without learned variances
@@ -50,8 +52,8 @@ class Latent:
         return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
 
     @cached_property
-    def empty_prompt(self) -> Prompts:
-        return self.read([""])
+    def empty_prompt(self) -> Conditioning:
+        return self.encode_prompts([""])
 
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
         return self.trained
@@ -61,17 +63,17 @@ class Latent:
         return self.components.device
 
     @property
-    def side(self) -> int:
+    def resolution(self) -> int:
         return self.network.config.sample_size * self._factor
 
     @property
-    def multiple(self) -> int:
+    def size_multiple(self) -> int:
         return self._factor * self._stride
 
     def encode(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
-        if height % self.multiple or width % self.multiple:
-            raise UsageError(f"a picture of {width}x{height}: sides are multiples of {self.multiple}")
+        if height % self.size_multiple or width % self.size_multiple:
+            raise UsageError(f"a picture of {width}x{height}: sides are multiples of {self.size_multiple}")
         with self._at_work(self.vae):
             latents = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mode()
         return (latents.float() - self._shift) * self._scale
@@ -111,7 +113,7 @@ class Latent:
 
 
 def fields(components: Components, name: str, network: Any, vae: Any) -> dict[str, Any]:
-    """Those of `Latent` for the components of a folder."""
+    """Those of `LatentDiffusionModel` for the components of a folder."""
     trained = read_scheduler_config(components.folder.path / "scheduler")
     return {"name": name, "components": components, "trained": trained, "network": network, "vae": vae}
 
