@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastdiff.cli.formatting import counted
 from fastdiff.cli.options import Command, option
-from fastdiff.cli.wording import counted
 from fastdiff.solvers.validation import check_name
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def show_all(debug: bool) -> None:
 
 @command.command(cls=Command, short_help="Measure what solvers promise.")
 @click.argument("name", required=False)
-@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Way")
+@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Method")
 @debugging
 def certify(name: str | None, model: str | None, debug: bool) -> int:
     """Measure what the solver NAME, or every solver, promises, and say whether it is kept.
@@ -116,11 +116,11 @@ def _problem(model: str) -> "Problem":
     import torch
 
     from fastdiff.apps.device import place
-    from fastdiff.models.subject import subject
+    from fastdiff.models.sampling_problem import load_sampling_problem
     from fastdiff.solvers.certificates import Problem
     from fastdiff.solvers.grids import grid, time_uniform
 
-    told = subject(model, device=place("auto", "float32")[0])
+    told = load_sampling_problem(model, device=place("auto", "float32")[0])
     with torch.inference_mode():
         f, x = told.batch(range(ITEMS))
         items = tuple(told.batch((item,))[0] for item in range(ITEMS))

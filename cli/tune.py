@@ -8,7 +8,7 @@ import click
 
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.progress import shown
-from fastdiff.cli.subject import opened, subject_options
+from fastdiff.cli.sampling_options import open_problem, sampling_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "network, teleport those of its samples, teleport-iia both.",
     group="Sampling",
 )
-@subject_options("5,6,8,10")
+@sampling_options("5,6,8,10")
 def command(
     model: str,
     solver: str,
@@ -70,11 +70,11 @@ def command(
     """
     from fastdiff.apps.tuning.tune import Tuning, run
 
-    subject = opened(model, **chosen)
+    subject = open_problem(model, **chosen)
     target = out or Path(f"{Path(model).stem}-{solver}.safetensors")
     tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force)
     takes = timedelta(seconds=round(tuning.seconds()))
-    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.told}; about {takes}", err=True)
+    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         results = run(tuning, watch)
     click.echo(f"mean distance of {samples} held-out samples to 200 calls, relative to its length")

@@ -1,9 +1,17 @@
-from fastdiff.models.backbone import Backbone as Backbone, Prior as Prior, Prompts as Prompts
 from fastdiff.models.diffusers_scheduler import (
     FastdiffScheduler as FastdiffScheduler,
     fastdiff_scheduler as fastdiff_scheduler,
 )
-from fastdiff.models.registry import load as load, load_prior as load_prior
+from fastdiff.models.diffusion_model import (
+    Conditioning as Conditioning,
+    DiffusionModel as DiffusionModel,
+    TransformerModel as TransformerModel,
+)
+from fastdiff.models.registry import load_model as load_model, load_transformer as load_transformer
+from fastdiff.models.sampling_problem import (
+    SamplingProblem as SamplingProblem,
+    load_sampling_problem as load_sampling_problem,
+)
 from fastdiff.models.scheduler_config import (
     TrainedScheduler as TrainedScheduler,
     scheduler_from_config as scheduler_from_config,

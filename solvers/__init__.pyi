@@ -61,7 +61,18 @@ from fastdiff.solvers.grids import (
     time_uniform as time_uniform,
     trailing as trailing,
 )
-from fastdiff.solvers.guidance import Guided as Guided, Thresholded as Thresholded
+from fastdiff.solvers.guidance import (
+    ClassifierFree as ClassifierFree,
+    ConditionalDenoiser as ConditionalDenoiser,
+    EstimatePair as EstimatePair,
+    GuidanceRule as GuidanceRule,
+    Guided as Guided,
+    Interval as Interval,
+    Masked as Masked,
+    Rescaled as Rescaled,
+    Thresholded as Thresholded,
+    Unguided as Unguided,
+)
 from fastdiff.solvers.heun import Heun as Heun
 from fastdiff.solvers.iia import IIA as IIA, HeunIIA as HeunIIA, NoiseIIA as NoiseIIA
 from fastdiff.solvers.integration import (

@@ -1,4 +1,4 @@
-"""Sampler configurations in plain words: a solver, its options, and the placement of its steps."""
+"""Sampler configurations in plain words: a solver, its options, and the grid_by_name of its steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import MIXTURE, SCHEDULES, Gaussian, random_state, start
+from problems import MIXTURE, SCHEDULES, Gaussian, TwoDenoisers, random_state, start
 
 from fastdiff.apps.attack.gradient import Checkpointed
 from fastdiff.inversion.precomputed import PrecomputedDenoiser, precompute
@@ -13,7 +13,7 @@ from fastdiff.solvers.denoiser import CountingDenoiser, Network, SingleLevelDeno
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grids import grid, log_snr
-from fastdiff.solvers.guidance import Guided, Thresholded
+from fastdiff.solvers.guidance import ClassifierFree, EstimatePair, Guided, Interval, Masked, Rescaled, Thresholded
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.learned_correction import RecordingDenoiser
 from fastdiff.solvers.schedule import LinearVP
@@ -92,7 +92,6 @@ LEVELS, STATES = grid(log_snr, SCHEDULES["discrete"], 4), random_state(5, 2, 3)
         lambda f: RecordingDenoiser(f, []),
         lambda f: PrecomputedDenoiser(f, {}),
         lambda f: PrecomputedDenoiser(f, {level: f(x, level) for x, level in zip(STATES[:2], LEVELS[:2], strict=True)}),
-        lambda f: Guided(f, f, scale=3.0, interval=(0.1, 0.6)),
     ],
 )
 def test_every_wrapper_forwards_batched_evaluation(wrap):
@@ -109,7 +108,7 @@ def test_every_wrapper_forwards_batched_evaluation(wrap):
     assert f.batched and f.schedule is schedule
     for one, other in zip(f.fresh().at_levels(STATES, LEVELS), alone, strict=True):
         torch.testing.assert_close(torch.stack(one), torch.stack(other), rtol=0, atol=1e-12)
-    assert len(calls) == (2 if isinstance(f, Guided) else 1)
+    assert len(calls) == 1
 
 
 def test_a_denoiser_that_takes_one_level_is_not_asked_ahead():
@@ -143,13 +142,13 @@ def test_guidance_extrapolates_inside_its_interval_only():
     schedule = LinearVP()
     conditional, unconditional = (CountingDenoiser(Gaussian(schedule, mean=m)) for m in (1.0, -0.5))
     x, inside, outside = random_state(1, 2), schedule.level(0.5), schedule.level(0.05)
-    f = Guided(conditional, unconditional, scale=3.0, interval=(0.1, 0.9))
+    f = Guided(TwoDenoisers(conditional, unconditional), Interval(ClassifierFree(3.0), 0.1, 0.9))
     a, b = unconditional.inner(x, inside), conditional.inner(x, inside)
     torch.testing.assert_close(f(x, inside).eps, a.eps + 3 * (b.eps - a.eps))
     torch.testing.assert_close(f(x, inside).x0, a.x0 + 3 * (b.x0 - a.x0))
     calls = unconditional.tally.nfe
     assert torch.equal(f(x, outside).x0, conditional.inner(x, outside).x0)
-    assert torch.equal(replace(f, scale=1.0)(x, inside).x0, b.x0)
+    assert torch.equal(replace(f, rule=ClassifierFree(1.0))(x, inside).x0, b.x0)
     assert unconditional.tally.nfe == calls
 
 
@@ -157,10 +156,56 @@ def test_rescaled_guidance_has_the_deviation_of_the_conditional_estimate():
     schedule = LinearVP()
     conditional, unconditional = Gaussian(schedule, variance=0.5), Gaussian(schedule, variance=0.1)
     x, level = random_state(2, 50), schedule.level(0.3)
-    f = Guided(conditional, unconditional, scale=4.0, rescale=1.0)
+    f = Guided(TwoDenoisers(conditional, unconditional), Rescaled(ClassifierFree(4.0), 1.0))
     estimate = f(x, level)
     torch.testing.assert_close(estimate.x0.std(dim=1), conditional(x, level).x0.std(dim=1))
     torch.testing.assert_close(level.alpha * estimate.x0 + level.sigma * estimate.eps, x)
+
+
+def test_rows_have_their_own_scale_and_a_mask_leaves_the_unconditional_estimate():
+    schedule = LinearVP()
+    network = TwoDenoisers(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.5))
+    x, level = random_state(2, 3), schedule.level(0.5)
+    (pair,) = network.pairs(x[None], (level,))
+    f = Guided(network, ClassifierFree((1.0, 3.0)))
+    difference = pair.conditional.x0 - pair.unconditional.x0
+    torch.testing.assert_close(f(x, level).x0[0], pair.conditional.x0[0])
+    torch.testing.assert_close(f(x, level).x0[1], (pair.unconditional.x0 + 3 * difference)[1])
+    seen, mask = [], torch.tensor([0.0, 1.0, 0.5], dtype=x.dtype)
+
+    def masked(difference):
+        seen.append(difference)
+        return mask
+
+    part = Guided(network, Masked(f.rule, masked))(x, level).eps
+    without = pair.unconditional.eps
+    torch.testing.assert_close(part, without + mask * (f(x, level).eps - without))
+    assert torch.equal(seen[0], pair.conditional.eps - pair.unconditional.eps)
+
+
+def test_levels_in_and_outside_an_interval_take_one_call_each():
+    schedule = LinearVP()
+    network = TwoDenoisers(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.5))
+    f = Guided(network, Interval(ClassifierFree(3.0), 0.1, 0.9))
+    levels = [schedule.level(t) for t in (0.95, 0.5, 0.05)]
+    states = torch.stack([random_state(2, 3)] * 3)
+    for estimate, x, level in zip(f.at_levels(states, levels), states, levels, strict=True):
+        assert torch.equal(estimate.x0, f(x, level).x0)
+
+
+def test_a_rule_of_ones_own_needs_this_file_alone():
+    class Halfway:
+        def needs_unconditional(self, level):
+            return True
+
+        def combine(self, pair: EstimatePair, x, level):
+            return Estimate(*((a + b) / 2 for a, b in zip(*pair, strict=True)))
+
+    schedule = LinearVP()
+    network = TwoDenoisers(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.5))
+    x, level = random_state(2, 3), schedule.level(0.5)
+    half = Guided(network, ClassifierFree(0.5))(x, level)
+    torch.testing.assert_close(Guided(network, Halfway())(x, level).x0, half.x0)
 
 
 def test_thresholding_bounds_each_item_by_its_own_quantile():

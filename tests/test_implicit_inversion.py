@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import LINEAR_BETAS, MIXTURE, SCHEDULES, SMOOTH, STIFF, Gaussian, Mixture
+from problems import LINEAR_BETAS, MIXTURE, SCHEDULES, SMOOTH, STIFF, Gaussian, Mixture, guided
 
 from fastdiff.inversion.anderson import Anderson, anderson_step
 from fastdiff.inversion.backward_euler import BackwardEuler
@@ -18,7 +18,6 @@ from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
-from fastdiff.solvers.guidance import Guided
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import Flow, LinearVP
@@ -51,7 +50,7 @@ def test_the_fixed_point_is_exact_on_clusters(steps):
 
 def test_the_fixed_point_inverts_a_guided_run():
     schedule = LinearVP()
-    f = Guided(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.3, variance=0.4), scale=4.0)
+    f = guided(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.3, variance=0.4), 4.0)
     levels = grid(log_snr, schedule, 20)
     naive, exact = (invert(f, images(2, 8), levels, inverter) for inverter in (Reversed(), FixedPoint()))
     assert exact.residual.max() < 1e-10

@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_scheduler
-from fastdiff.models.registry import load_prior
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
@@ -97,8 +98,8 @@ def test_pixart_samples_as_our_own_loop_does(solver: str, order: int | None, spa
         clean_caption=False,
         use_resolution_binning=False,
     )
-    ours = load_prior(str(pixart))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    ours = load_model(str(pixart))
+    f = guided_denoiser(ours, ours.encode_prompts(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -112,8 +113,8 @@ def test_stable_diffusion_samples_as_our_own_loop_does(
     )
     x = noise(2, 4, 32, 32)
     theirs = sampled(pipeline, prompt=PROMPTS, latents=x, guidance_scale=3.0)
-    ours = load_prior(str(stable_diffusion))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    ours = load_model(str(stable_diffusion))
+    f = guided_denoiser(ours, ours.encode_prompts(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -235,13 +236,13 @@ def test_a_picture_is_changed_from_a_part_of_its_noise(stable_diffusion: Path) -
     picture = noise(1, 4, 32, 32)  # taken for latents
     generator = torch.Generator().manual_seed(0)
     theirs = sampled(pipeline, prompt="a fox", image=picture, strength=0.5, guidance_scale=1.0, generator=generator)
-    ours = load_prior(str(stable_diffusion))
+    ours = load_model(str(stable_diffusion))
     levels = ours.trained.grid(STEPS)[STEPS // 2 :]
     start = levels[0].alpha * picture + levels[0].sigma * torch.randn(
         picture.shape, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        f = ours.denoiser(ours.read(["a fox"]), 1.0, (64, 64))
+        f = guided_denoiser(ours, ours.encode_prompts(["a fox"]), 1.0, (64, 64))
         assert_close(integrate(f, SOLVERS["dpmpp-2m"](), start, levels).x, theirs)
 
 

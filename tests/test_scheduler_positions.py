@@ -26,7 +26,8 @@ from tiny_unet import write_stable_diffusion
 from torch import Tensor
 
 from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_scheduler
-from fastdiff.models.registry import load_prior
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 from fastdiff.models.scheduler_config import SHARED_LABELS, scheduler_from_config
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -305,9 +306,9 @@ def test_stable_diffusion_3_changes_pictures_as_with_diffusers() -> None:
 
 
 def test_pixart_from_a_later_step_on(tmp_path: Path) -> None:
-    ours = load_prior(str(write(tmp_path)))
+    ours = load_model(str(write(tmp_path)))
     theirs = DPMSolverMultistepScheduler(**TRAILING)
-    net, ends = ours.denoiser(ours.read(["a fox"]), 3.0, (64, 64)), []
+    net, ends = guided_denoiser(ours, ours.encode_prompts(["a fox"]), 3.0, (64, 64)), []
     for scheduler in (theirs, fastdiff_scheduler("dpmpp-2m", like=theirs)):
         scheduler.set_timesteps(STEPS)
         levels = scheduler_from_config(config(theirs)).grid(STEPS)

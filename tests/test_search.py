@@ -3,14 +3,14 @@
 import pytest
 import torch
 from problems import MIXTURE
-from subjects import oracle
+from sampling_problems import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
 from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
 from fastdiff.cli.main import main
-from fastdiff.cli.subject import Calls
+from fastdiff.cli.sampling_options import Calls
 from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate

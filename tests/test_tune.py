@@ -10,7 +10,7 @@ import torch
 from problems import MIXTURE, SCHEDULES, Gaussian
 from safetensors import safe_open
 from safetensors.torch import load_file
-from subjects import oracle
+from sampling_problems import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
@@ -18,7 +18,7 @@ from fastdiff.apps.docclean.teleport import TiledTeleport
 from fastdiff.apps.tuning import fits, measure
 from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main
-from fastdiff.models.subject import subject
+from fastdiff.models.sampling_problem import load_sampling_problem
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import OutputError, UsageError
 from fastdiff.solvers.sampler_config import SamplerConfig
@@ -165,7 +165,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
 
 
 def test_items_are_replayable_and_held_out_ones_are_others():
-    model = subject("docclean", size=32)
+    model = load_sampling_problem("docclean", size=32)
     by_two = list(model.batches(4, seed=3, rows=2))
     f, x = model.batch(range(4), seed=3)
     ((_, later),) = model.batches(2, seed=3, first=2)
@@ -179,14 +179,14 @@ def test_items_are_replayable_and_held_out_ones_are_others():
 
 def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
     folder = tiny_pixart.write(tmp_path / "model")
-    heard = []
-    model = subject(str(folder), size=64, prompts=["fox", "cat", "dog", "grass"], guidance=2.0)
-    assert model.guidance == 2.0 and "4 prompts" in model.told
+    drawn = []
+    model = load_sampling_problem(str(folder), size=64, prompts=["fox", "cat", "dog", "grass"], guidance=2.0)
+    assert model.guidance == 2.0 and "4 prompts" in model.description
     assert model.batch(range(16))[1].shape == (16, 4, 8, 8)
     for held in (False, True):
-        prompts = model.batch(range(16), held=held)[0].net.bound.prompts
-        heard.append({tuple(row.flatten().tolist()) for row in prompts.embeddings[16:]})
-    assert len(heard[0]) == len(heard[1]) == 2 and not heard[0] & heard[1]
+        prompts = model.batch(range(16), held=held)[0].network.prompts
+        drawn.append({tuple(row.flatten().tolist()) for row in prompts.embeddings})
+    assert len(drawn[0]) == len(drawn[1]) == 2 and not drawn[0] & drawn[1]
 
 
 def test_conditions_that_do_not_fit_are_refused(tmp_path):
@@ -198,7 +198,7 @@ def test_conditions_that_do_not_fit_are_refused(tmp_path):
         ("photos", {"pages": tmp_path}, "restores no pages"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            subject(model, **options)
+            load_sampling_problem(model, **options)
 
 
 QUICK = ("--size", "16", "--samples", "4", "--grid", "log-snr+clean")
@@ -232,7 +232,7 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
 
 def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
     out = tmp_path / "v3.safetensors"
-    run(Tuning(subject("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
+    run(Tuning(load_sampling_problem("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
     assert out.stat().st_size < 10_000
     page = np.full((50, 70), 200, np.uint8)
     assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
@@ -241,7 +241,7 @@ def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
 @pytest.mark.parametrize("solver", ["teleport", "teleport-iia"])
 def test_the_gaussian_of_crops_carries_pages_of_any_size(tmp_path, solver):
     out = tmp_path / "tuned.safetensors"
-    run(Tuning(subject("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
+    run(Tuning(load_sampling_problem("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
     page = np.full((50, 70), 200, np.uint8)
     page[20:30, 10:60] = 40
     predicted, sampled = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
@@ -278,9 +278,9 @@ def test_the_command_tunes_a_folder_with_prompts(tmp_path, capsys):
     assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt"), "--guidance", "2"]) == 0
     assert "guidance 2, on 2 prompts" in capsys.readouterr().err
     file = read_solver_file(out)
-    assert file.for_model(subject(str(folder), size=64).fingerprint, 2.0).configs[3].solver == "dode"
+    assert file.for_model(load_sampling_problem(str(folder), size=64).fingerprint, 2.0).configs[3].solver == "dode"
     with pytest.raises(UsageError, match="tune this one"):
-        file.for_model(subject("scenes").fingerprint, 2.0)
+        file.for_model(load_sampling_problem("scenes").fingerprint, 2.0)
     (tmp_path / "prompts.txt").write_text("\n")
     assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt")]) == 2
     assert "holds 0 prompts" in capsys.readouterr().err

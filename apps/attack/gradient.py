@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fastdiff.apps.attack.ascent import each
+from fastdiff.apps.attack.optimizer import each
 from fastdiff.apps.attack.resampling import Resampling
 from fastdiff.solvers.denoiser import DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate

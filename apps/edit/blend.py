@@ -42,8 +42,8 @@ class Blended(SolverWrapper[S]):
 
 
 @dataclass(frozen=True)
-class HeardRegion:
-    """Where a set of watched words was heard so far, in the source or in the target, as a mask for `Blended`."""
+class AttendedRegion:
+    """Where a set of tracked words was heard so far, in the source or in the target, as a mask for `Blended`."""
 
     controller: Controller
     which: int  # of the sets

@@ -6,7 +6,7 @@ from torch import Tensor
 from fastdiff.apps.precision import check_finite
 from fastdiff.inversion.edit_friendly import recorded_noise
 from fastdiff.inversion.inversion import Inversion
-from fastdiff.models.backbone import Prompts
+from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.solvers.errors import UsageError
 
 # Shares of the pixels. A white background under a drawing leaves more ink than 0.5 %, and flat art has fewer colours
@@ -28,7 +28,7 @@ class Sound:
     def encoded(self, latents: Tensor) -> Tensor:
         return self._checked(latents, "the encoding of the picture")
 
-    def prompts(self, *prompts: Prompts) -> None:
+    def prompts(self, *prompts: Conditioning) -> None:
         for each in prompts:
             self._checked(each.embeddings[each.mask], "the encoding of the prompt")
 

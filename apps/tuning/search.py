@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastdiff.apps import atomic, batch
 from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_config, seconds_a_row
-from fastdiff.models.subject import Subject
+from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers import solver_file
 from fastdiff.solvers.denoiser import CountingDenoiser, Tally
 from fastdiff.solvers.errors import UsageError
@@ -59,7 +59,7 @@ class Search:
     Raises UsageError for fewer than two held-out samples.
     """
 
-    subject: Subject
+    subject: SamplingProblem
     nfe: tuple[int, ...]
     samples: int = 8
     seed: int = 0
@@ -115,7 +115,7 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
     subject = search.subject
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),
-        "conditions": subject.told,
+        "conditions": subject.description,
         "shape": list(subject.shape),
         "held_out": search.samples,
         "seed": search.seed,

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fastdiff.apps import atomic, batch, ledger
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps import atomic, batch, output_manifest
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.tuning.fits import FITS, finest, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,
@@ -27,7 +27,7 @@ from fastdiff.apps.tuning.measure import (
     seconds_a_row,
 )
 from fastdiff.apps.tuning.search import FEW, ROUNDING, grids
-from fastdiff.models.subject import Subject
+from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import log_snr
@@ -70,7 +70,7 @@ class Tuning:
     Raises UsageError for settings that do not fit together.
     """
 
-    subject: Subject
+    subject: SamplingProblem
     solver: str
     nfe: tuple[int, ...]
     out: Path
@@ -132,8 +132,8 @@ class Tuning:
     def key(self) -> str:
         """Digest of everything that the results depend on."""
         subject = self.subject
-        model = (subject.fingerprint, subject.guidance, subject.shape, subject.seen)
-        return ledger.digest(
+        model = (subject.fingerprint, subject.guidance, subject.shape, subject.conditions)
+        return output_manifest.digest(
             importlib.metadata.version("fastdiff-toolkit"),
             *model,
             *(self.solver, self.nfe, self.grid, self.options, self.samples, self.seed),
@@ -148,18 +148,20 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
     another.
     """
     source = tuning.subject.source
-    book = Ledger(tuning.out, source, tuning.key, ledger.digest("tune", source.resolve()), tuning.force)
-    if records := book.finished():
+    manifest = OutputManifest(
+        tuning.out, source, tuning.key, output_manifest.digest("tune", source.resolve()), tuning.force
+    )
+    if records := manifest.finished():
         return [_result(record) for record in records]
-    book.open([tuning.out])
-    return _Run(tuning, book, Meter(tuning.work, watch)).results()
+    manifest.open([tuning.out])
+    return _Run(tuning, manifest, Meter(tuning.work, watch)).results()
 
 
 class _Run:
     """One run, with the batches to fit to and the held-out ones."""
 
-    def __init__(self, tuning: Tuning, book: Ledger, meter: Meter) -> None:
-        self._tuning, self._book, self._meter = tuning, book, meter
+    def __init__(self, tuning: Tuning, manifest: OutputManifest, meter: Meter) -> None:
+        self._tuning, self._book, self._meter = tuning, manifest, meter
         subject, count = tuning.subject, tuning.samples
         self._fitted = meter.counted(list(subject.batches(count, tuning.seed, rows=FEW)))
         self._held = meter.counted(list(subject.batches(count, tuning.seed, held=True, rows=FEW)))
@@ -315,7 +317,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
     subject = tuning.subject
     return {
         "version": importlib.metadata.version("fastdiff-toolkit"),
-        "conditions": subject.told,
+        "conditions": subject.description,
         "shape": list(subject.shape),
         "samples": tuning.samples,
         "held_out": tuning.samples,

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
 
-from tokenizers import Encoding
-from transformers import BatchEncoding
+from fastdiff.models.diffusion_model import Word
 
-from fastdiff.models.backbone import Word
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
 Span = tuple[int, int]  # first character, and the one after the last; empty for a token that no text stands behind
@@ -27,17 +28,16 @@ def words_beyond(text: str, spans: Sequence[Span]) -> str:
     return " ".join(word.text for word in words_of(text, spans))
 
 
-def spoken(
-    texts: Sequence[str], told: BatchEncoding, unknown: int | None = None
+def read_encodings(
+    texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
-    """The ids that count, the words, and what did not fit, of texts as a tokenizer with places encoded them.
+    """The ids that count, the words, and what did not fit, of texts as a tokenizer encoded them.
 
     `unknown` is the id of letters that it does not know.
     """
-    encodings = [told[row] for row in range(len(texts))]
     beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
     return (
-        tuple(tuple(row[: sum(counts)]) for row, counts in zip(told.input_ids, told.attention_mask, strict=True)),
+        tuple(tuple(encoding.ids[: sum(encoding.attention_mask)]) for encoding in encodings),
         tuple(
             words_of(text, encoding.offsets, _lost(text, encoding, unknown))
             for text, encoding in zip(texts, encodings, strict=True)
@@ -46,7 +46,7 @@ def spoken(
     )
 
 
-def _lost(text: str, encoding: Encoding, unknown: int | None) -> set[int]:
+def _lost(text: str, encoding: "Encoding", unknown: int | None) -> set[int]:
     """Places of the tokens that stand for unknown letters; unknown punctuation is no loss."""
     tokens = enumerate(zip(encoding.ids, encoding.offsets, strict=True))
     return {place for place, (token, span) in tokens if token == unknown and WORD.search(text[slice(*span)])}

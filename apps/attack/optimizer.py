@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Ascent(Protocol):
+class Optimizer(Protocol):
     """A rule for one update."""
 
     def begin(self, delta: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Adam:
         return delta + self.rate * mean / (power.sqrt() + self.epsilon), torch.stack([first, second], dim=1)
 
 
-def into_ball(delta: Tensor, radius: Tensor) -> Tensor:
+def clip_to_epsilon(delta: Tensor, radius: Tensor) -> Tensor:
     """Every row of delta (B, ...) clipped to its own radius (B,)."""
     bound = each(radius, delta)
     return delta.clamp(-bound, bound)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Wish(NamedTuple):
+class EditRequest(NamedTuple):
     """The picture shall show `prompt`; it shows `source`, None where nobody said."""
 
     prompt: str

@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from fastdiff.models.catalogue import find
-from fastdiff.models.classifier import ClassifierTarget, View, numbered
+from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
 from fastdiff.models.diffusers_folder import read_weights
-from fastdiff.models.image_processor import RESAMPLING, view_of
+from fastdiff.models.image_processor import RESAMPLING, preprocessing_of
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import FastdiffError, MissingError, UsageError
 
@@ -91,8 +91,8 @@ def _lite(spec: str) -> ClassifierTarget:
     net = EfficientNet.from_name(spec)
     path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    view = View(LITE[spec], mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3)
-    return ClassifierTarget(spec, net, view, _imagenet())
+    preprocessing = Preprocessing(LITE[spec], mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3)
+    return ClassifierTarget(spec, net, preprocessing, _imagenet())
 
 
 def _timm(spec: str, name: str) -> ClassifierTarget:
@@ -105,7 +105,7 @@ def _timm(spec: str, name: str) -> ClassifierTarget:
     net: Any = timm.create_model(f"local-dir:{folder}", pretrained=True)
     data = resolve_model_data_config(net)
     side = data["input_size"][-1]
-    view = View(
+    preprocessing = Preprocessing(
         side,
         floor(side / data["crop_pct"]),
         data["crop_mode"] == "squash",
@@ -114,7 +114,7 @@ def _timm(spec: str, name: str) -> ClassifierTarget:
         data["interpolation"] if data["interpolation"] in RESAMPLING.values() else "bicubic",
     )
     named = tuple(map(str, read_object(folder / "config.json").get("label_names", ())))
-    return ClassifierTarget(spec, net, view, named or _usual(net.num_classes))
+    return ClassifierTarget(spec, net, preprocessing, named or _usual(net.num_classes))
 
 
 def _torchvision(spec: str, name: str) -> ClassifierTarget:
@@ -137,14 +137,14 @@ def _torchvision(spec: str, name: str) -> ClassifierTarget:
         raise UsageError(f"{path} is damaged, or holds more than weights") from error
     net.load_state_dict({OLD_DENSE.sub(r"\1\2", key): value for key, value in found.items()})
     seen = weights.transforms()
-    view = View(
+    preprocessing = Preprocessing(
         seen.crop_size[0],
         seen.resize_size[0],
         mean=tuple(seen.mean),
         deviation=tuple(seen.std),
         mode=seen.interpolation.value,
     )
-    return ClassifierTarget(spec, net, view, tuple(weights.meta["categories"]))
+    return ClassifierTarget(spec, net, preprocessing, tuple(weights.meta["categories"]))
 
 
 def _built(name: str, weights: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _huggingface(spec: str, name: str) -> ClassifierTarget:
     )
     labels: Mapping[int, str] = net.config.id2label
     names = tuple(labels[index] for index in range(len(labels)))
-    return ClassifierTarget(spec, Logits(net), view_of(processor), names)
+    return ClassifierTarget(spec, Logits(net), preprocessing_of(processor), names)
 
 
 def _module(spec: str, name: str) -> ClassifierTarget:
@@ -184,9 +184,9 @@ def _module(spec: str, name: str) -> ClassifierTarget:
     if not callable(made):
         raise UsageError(f"{spec} is a {type(made).__name__}: a torch module or a function of colours is needed")
     net = made if isinstance(made, nn.Module) else Function(made)
-    view = View(getattr(made, "side", None))
-    names = tuple(getattr(made, "names", ())) or _usual(_outputs(net.eval(), view))
-    return ClassifierTarget(spec, net, view, names, Path(code.__file__) if code.__file__ else None)
+    preprocessing = Preprocessing(getattr(made, "side", None))
+    names = tuple(getattr(made, "names", ())) or _usual(_outputs(net.eval(), preprocessing))
+    return ClassifierTarget(spec, net, preprocessing, names, Path(code.__file__) if code.__file__ else None)
 
 
 def _needed(function: Callable[..., Any]) -> list[str]:
@@ -235,8 +235,8 @@ def model_folder(name: str, owner: str | None = None) -> Path:
     return path
 
 
-def _outputs(net: nn.Module, view: View) -> int:
-    side = view.side or 224
+def _outputs(net: nn.Module, preprocessing: Preprocessing) -> int:
+    side = preprocessing.side or 224
     with torch.no_grad():
         return net(torch.zeros(1, 3, side, side)).shape[-1]
 

@@ -6,9 +6,7 @@ from tiny_transformer import randoms
 from torch import Tensor
 
 from fastdiff.apps.edit.control import Control, Controller
-from fastdiff.apps.edit.focus import SHAPED, WordsAndGuidance
-from fastdiff.models.backbone import Prompts
-from fastdiff.models.conditioned import Conditioned, Guidance
+from fastdiff.apps.edit.guidance_mask import SHAPED, WordsAndGuidanceMask
 from fastdiff.solvers.grids import grid, linspace
 
 LEVELS = grid(linspace, LINEAR_BETAS, 10)
@@ -20,7 +18,7 @@ def masks(step: int, guidance: Tensor, quantile: float = 0.5) -> Tensor:
     controller = Controller(Control(rows=2, steps=10))
     controller.begin_step(step)
     controller.maps = torch.cat([torch.full_like(WORDS, 9), WORDS])
-    return WordsAndGuidance(controller, 1, (2, 2), quantile, LEVELS)(guidance)
+    return WordsAndGuidanceMask(controller, 1, (2, 2), quantile, LEVELS)(guidance)
 
 
 def test_early_steps_are_guided_where_words_of_either_prompt_are_heard() -> None:
@@ -46,15 +44,3 @@ def test_no_quantile_is_no_mask() -> None:
 def test_a_quantile_leaves_out_its_share_of_a_large_picture() -> None:
     mask = masks(SHAPELESS, randoms(2, 3, 40, 40), quantile=0.9)
     assert abs(mask[1].mean() - 0.1) < 0.01
-
-
-def test_a_latent_without_focus_is_as_if_it_had_no_prompt() -> None:
-    def network(x: Tensor, **given: object) -> tuple[Tensor]:
-        return (x + torch.arange(4.0)[:, None, None, None],)  # guidance of 2 everywhere
-
-    half = torch.tensor([[0.0, 1.0]])
-    words, scale = torch.zeros(4, 1, 1), torch.full((2, 1, 1, 1), 3.0)
-    prompts = Prompts(words, words[..., 0], (), (), ())
-    guided = Conditioned(network, Guidance(prompts, scale), {}, focus=lambda guidance: half)  # type: ignore[arg-type]
-    out = guided(torch.zeros(2, 1, 1, 2), torch.zeros(2))
-    assert out[:, 0, 0].tolist() == [[0, 6], [1, 7]]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import ledger, picture
+from fastdiff.apps import output_manifest, picture
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport
@@ -45,7 +45,7 @@ def remembered(path: Path) -> Options:
         source, digest, options = Path(told["input"]), told["sha256"], LATER | told["options"]
         named = dict(told.get("digests", {}))  # earlier versions told none
         chosen = {name: options[name] for name in KINDS}
-        unchanged = ledger.file_digest(source) == digest
+        unchanged = output_manifest.file_digest(source) == digest
         words = {name: tuple(chosen[name]) for name in ("emphasize", "release")}
         fits = all(isinstance(chosen[name], kind) for name, kind in KINDS.items())
         if not fits or not all(isinstance(each, str) for each in (*words["emphasize"], *words["release"])):

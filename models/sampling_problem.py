@@ -16,10 +16,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from fastdiff.models import fingerprint, recogniser
-from fastdiff.models.backbone import Prior
 from fastdiff.models.captions import caption
 from fastdiff.models.catalogue import find
-from fastdiff.models.registry import load_prior
+from fastdiff.models.diffusion_model import DiffusionModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.denoiser import Denoiser
@@ -37,7 +38,7 @@ Bind = Callable[[Sequence[np.random.Generator], bool], Denoiser]  # (a source of
 
 
 @dataclass(frozen=True)
-class Subject:
+class SamplingProblem:
     """One network, its schedule, and where its conditions come from."""
 
     name: str  # as a person gave it
@@ -47,8 +48,8 @@ class Subject:
     clean: bool  # whether its own runs end with a step to sigma 0
     guidance: float
     shape: tuple[int, ...]  # of a state, without the batch
-    told: str  # what it is conditioned on, for people
-    seen: str  # a digest of that
+    description: str  # what it is conditioned on, for people
+    conditions: str  # a digest of that
     device: str
     bind: Bind
 
@@ -67,7 +68,7 @@ class Subject:
             yield self.batch(range(item, min(item + rows, first + count)), seed, held=held)
 
 
-def subject(
+def load_sampling_problem(
     model: str,
     *,
     guidance: float | None = None,
@@ -76,8 +77,8 @@ def subject(
     pages: Path | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> Subject:
-    """The subject that a name stands for: one of RESTORERS, a file of such weights, or what `load_prior` takes.
+) -> SamplingProblem:
+    """The subject that a name stands for: one of RESTORERS, a file of such weights, or what `load_model` takes.
 
     `guidance` defaults to GUIDANCE for models that hear prompts, and is 1 for others. `size` is the side of its square
     pictures in pixels, by default that of its training. `prompts` are drawn from at random, by default captions for the
@@ -93,26 +94,28 @@ def subject(
         return _of_restorer(model, path, pages, size or CROP, device, dtype)
     if pages is not None:
         raise UsageError(f"{model} restores no pages: one of {', '.join(RESTORERS)} does")
-    prior = load_prior(model, device, dtype)
+    prior = load_model(model, device, dtype)
     prior.network.requires_grad_(False)
-    return _of_prior(prior, guidance, size or prior.side, tuple(prompts), device)
+    return _of_prior(prior, guidance, size or prior.resolution, tuple(prompts), device)
 
 
-def _of_prior(prior: Prior, guidance: float | None, side: int, prompts: tuple[str, ...], device: str) -> Subject:
-    if not prior.hears and (prompts or guidance not in (None, 1)):
+def _of_prior(
+    prior: DiffusionModel, guidance: float | None, side: int, prompts: tuple[str, ...], device: str
+) -> SamplingProblem:
+    if not prior.text_conditioned and (prompts or guidance not in (None, 1)):
         raise UsageError(f"{prior.name} hears no prompts: give it neither prompts nor guidance")
-    scale = guidance if guidance is not None else GUIDANCE if prior.hears else 1.0
+    scale = guidance if guidance is not None else GUIDANCE if prior.text_conditioned else 1.0
     draw, told = _texts(prior, prompts)
 
     def bind(choices: Sequence[np.random.Generator], held: bool) -> Denoiser:
         with torch.no_grad():
-            heard = prior.read([draw(choice, held) for choice in choices])
-        return prior.denoiser(heard, scale, (side, side))
+            heard = prior.encode_prompts([draw(choice, held) for choice in choices])
+        return guided_denoiser(prior, heard, scale, (side, side))
 
     with torch.no_grad():
         shape = tuple(prior.encode(torch.zeros(1, 3, side, side)).shape[1:])
-    trained = prior.trained
-    return Subject(
+    trained = prior.scheduler((side, side))
+    return SamplingProblem(
         prior.name,
         find(prior.name),
         fingerprint.of_folder(prior.name),
@@ -127,7 +130,7 @@ def _of_prior(prior: Prior, guidance: float | None, side: int, prompts: tuple[st
     )
 
 
-def _texts(prior: Prior, prompts: tuple[str, ...]) -> tuple[Callable[[np.random.Generator, bool], str], str]:
+def _texts(prior: DiffusionModel, prompts: tuple[str, ...]) -> tuple[Callable[[np.random.Generator, bool], str], str]:
     """How the prompt of an item is drawn, and what a person is told about that."""
     if prompts:
         known = {held: prompts[held :: 2 if len(prompts) > 1 else 1] for held in (False, True)}
@@ -135,7 +138,7 @@ def _texts(prior: Prior, prompts: tuple[str, ...]) -> tuple[Callable[[np.random.
     if prior.name == "scenes":
         labels = recogniser.bundled().labels
         return lambda choice, held: _scene(choice, labels), "captions of scenes"
-    return lambda choice, held: "", "the empty prompt" if prior.hears else "nothing"
+    return lambda choice, held: "", "the empty prompt" if prior.text_conditioned else "nothing"
 
 
 def _scene(choice: np.random.Generator, labels: recogniser.Labels) -> str:
@@ -144,7 +147,9 @@ def _scene(choice: np.random.Generator, labels: recogniser.Labels) -> str:
     return caption(str(choice.choice(labels.concepts)), kind, [str(colour) for colour in colours])
 
 
-def _of_restorer(name: str, path: Path, folder: Path | None, side: int, device: str, dtype: torch.dtype) -> Subject:
+def _of_restorer(
+    name: str, path: Path, folder: Path | None, side: int, device: str, dtype: torch.dtype
+) -> SamplingProblem:
     pair = read_pair(path)
     denoiser = pair.denoiser
     if denoiser is None:
@@ -167,7 +172,7 @@ def _of_restorer(name: str, path: Path, folder: Path | None, side: int, device: 
 
     shape = (pair.channels, side, side)
     told, seen = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
-    return Subject(name, path, made, schedule, True, 1.0, shape, told, seen.hexdigest(), device, bind)
+    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, told, seen.hexdigest(), device, bind)
 
 
 def _pages(folder: Path | None, side: int) -> list[Tensor]:

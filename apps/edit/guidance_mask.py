@@ -17,11 +17,11 @@ SHAPED = 0.8  # time from which on down guidance has a shape: before, the words 
 
 
 @dataclass(frozen=True)
-class WordsAndGuidance:
-    """Which latents of the targets are guided, as the `Focus` of a backbone; the source is guided everywhere."""
+class WordsAndGuidanceMask:
+    """Which latents of the targets are guided, as the mask of `Masked` guidance; the source is guided everywhere."""
 
     controller: Controller
-    which: int  # of the sets of watched words: what changes
+    which: int  # of the sets of tracked words: what changes
     tokens: tuple[int, int]  # rows and columns of the token grid
     quantile: float  # of either mask: the share of the latents that it leaves out
     grid: Grid

@@ -5,7 +5,7 @@ import torch
 from tiny_transformer import randoms, tiny
 from torch import Tensor
 
-from fastdiff.apps.edit.merging import Matching, destinations, match, merge, unmerge
+from fastdiff.apps.edit.token_merging import Matching, destinations, match, merge, unmerge
 from fastdiff.solvers.errors import UsageError
 
 GRIDS = [(4, 4), (5, 7), (2, 9)]

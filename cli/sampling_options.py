@@ -11,7 +11,7 @@ from fastdiff.cli.options import PATH, Function, computing, option
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastdiff.models.subject import Subject
+    from fastdiff.models.sampling_problem import SamplingProblem
 
 MOST_CALLS = 1000
 MOST_PROMPTS = 100_000
@@ -35,7 +35,7 @@ class Calls(click.ParamType):
         return tuple(sorted(counts))
 
 
-def subject_options(calls: str) -> Callable[[Function], Function]:
+def sampling_options(calls: str) -> Callable[[Function], Function]:
     """Those of a model and its conditions, with `--nfe` at `calls` by default."""
 
     def decorate(function: Function) -> Function:
@@ -61,7 +61,7 @@ def subject_options(calls: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def opened(
+def open_problem(
     model: str,
     *,
     guidance: float | None,
@@ -70,14 +70,16 @@ def opened(
     pages: Path | None,
     device: str,
     dtype: str,
-) -> "Subject":
+) -> "SamplingProblem":
     """The model under its conditions. Raises UsageError for a file without prompts, and as `subject` does."""
     from fastdiff.apps.device import place
-    from fastdiff.models.subject import subject
+    from fastdiff.models.sampling_problem import load_sampling_problem
 
     texts = _lines(prompts) if prompts else ()
     where, precision = place(device, dtype)
-    return subject(model, guidance=guidance, size=size, prompts=texts, pages=pages, device=where, dtype=precision)
+    return load_sampling_problem(
+        model, guidance=guidance, size=size, prompts=texts, pages=pages, device=where, dtype=precision
+    )
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class OutputManifest:
     """The state of one output.
 
     `key` and `request` are the digests that the module describes: an entry or part made under another key counts as
