@@ -28,7 +28,7 @@ class Canvas:
 
     original: Tensor  # (B, 3, H, W) in [-1, 1]
     scaled: tuple[int, int]  # height and width, pixels
-    multiple: int  # of which the sides of the canvas are multiples
+    size_multiple: int  # of which the sides of the canvas are multiples
 
     @property
     def picture(self) -> Tensor:
@@ -37,7 +37,7 @@ class Canvas:
 
     def shrink(self, picture: Tensor) -> Tensor:
         """From the picture's size (B, C, H, W) to the canvas (B, C, h, w)."""
-        down, right = (-side % self.multiple for side in self.scaled)
+        down, right = (-side % self.size_multiple for side in self.scaled)
         return F.pad(_resized(picture, self.scaled), (0, right, 0, down), mode="replicate")
 
     def lift(self, picture: Tensor) -> Tensor:
@@ -47,22 +47,22 @@ class Canvas:
 
     def wide(self, share: Tensor) -> Tensor:
         """A share of every latent (B, 1, h', w') at the picture's size (B, 1, H, W), 0 and 1 where all around are."""
-        height, width = (side + -side % self.multiple for side in self.scaled)
+        height, width = (side + -side % self.size_multiple for side in self.scaled)
         spread = F.interpolate(share, (height, width), mode="bilinear", align_corners=False)
         return F.interpolate(spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear")
 
-    def finish(self, edited: Tensor, again: Tensor, share: Tensor) -> Tensor:
+    def finish(self, edited: Tensor, reconstruction: Tensor, share: Tensor) -> Tensor:
         """The edited pictures (B, 3, H, W) in [-1, 1] with the residual where `share` of an edit is 0.
 
-        `edited` and `again` are decoded on the canvas: the edits (B, 3, h, w) and the unedited picture (1, 3, h, w).
-        `share` (B, 1, h', w') is how much of every latent is edited, from 0 to 1.
+        `edited` and `reconstruction` are decoded on the canvas: the edits (B, 3, h, w) and the unedited picture
+        (1, 3, h, w). `share` (B, 1, h', w') is how much of every latent is edited, from 0 to 1.
         """
-        kept, edited, again = 1 - self.wide(share), self.lift(edited), self.lift(again)
-        return (edited + kept * (self.original - again)).clamp(-1, 1)
+        kept, edited, reconstruction = 1 - self.wide(share), self.lift(edited), self.lift(reconstruction)
+        return (edited + kept * (self.original - reconstruction)).clamp(-1, 1)
 
 
-def lay(original: Tensor, side: int, multiple: int) -> Canvas:
-    """The canvas of pictures (B, 3, H, W) for a model of pictures with about side^2 pixels.
+def lay(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
+    """The canvas of pictures (B, 3, H, W) for a model of pictures with about resolution^2 pixels.
 
     Raises UsageError for slivers and pictures that are too small.
     """
@@ -71,10 +71,10 @@ def lay(original: Tensor, side: int, multiple: int) -> Canvas:
         raise UsageError(
             f"a picture of {width} x {height} pixels: sides from {LEAST_SIDE}, at most {MOST_ASPECT:g} to 1"
         )
-    scale = side / sqrt(height * width)
+    scale = resolution / sqrt(height * width)
     if 1 / NEAR < scale < NEAR:
         scale = 1.0
-    return Canvas(original, (max(1, round(scale * height)), max(1, round(scale * width))), multiple)
+    return Canvas(original, (max(1, round(scale * height)), max(1, round(scale * width))), size_multiple)
 
 
 def edited_share(before: Tensor, after: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastdiff.apps.inputs import LONGEST_NAME, Item
-from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.manifest import Manifest
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 MOST_NUMBERS = 100_000  # of one name
@@ -87,7 +87,7 @@ class Claims:
     def _is_free(self, file: Path, output: Path, wanted: Wanted) -> bool:
         if self._is_read(file) or _folded(file) in self._taken or os.path.isdir(file):
             return False
-        return not os.path.lexists(file) or self._force or _ledger(output, wanted).owns(file)
+        return not os.path.lexists(file) or self._force or _output_manifest(output, wanted).owns(file)
 
     def _is_read(self, file: Path) -> bool:
         return _folded(file) in self._spellings or (os.path.exists(file) and _identity(file) in self._reads)
@@ -100,11 +100,11 @@ class Claims:
                 raise UsageError(f"{file} is named for two outputs of this run: name another")
             if os.path.isdir(file):
                 raise UsageError(f"{file} is a folder: name a file")
-            _ledger(output, wanted).check([file])
+            _output_manifest(output, wanted).check([file])
 
 
-def _ledger(output: Path, wanted: Wanted) -> Ledger:
-    return Ledger(output, wanted.item.source, "", wanted.request)
+def _output_manifest(output: Path, wanted: Wanted) -> OutputManifest:
+    return OutputManifest(output, wanted.item.source, "", wanted.request)
 
 
 def _too_long(files: Iterable[Path]) -> str | None:

@@ -3,7 +3,7 @@
 import torch
 
 from fastdiff.solvers.errors import MissingError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastdiff.apps import ledger
+from fastdiff.apps import output_manifest
 from fastdiff.apps.manifest import Manifest
 from fastdiff.solvers.errors import UsageError
 
@@ -205,7 +205,7 @@ class _Search:
             if not child.is_dir():
                 reason = self._unwanted(child)
                 yield LeftOut(str(child), reason) if reason else Item(child, child)
-            elif child.name != ledger.FOLDER:
+            elif child.name != output_manifest.FOLDER:
                 if reason := self._unwanted_folder(child):
                     yield LeftOut(str(child), reason)
                 else:

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from fastdiff.apps import batch, ledger
+from fastdiff.apps import batch, output_manifest
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.solvers.errors import FastdiffError
 
 Value = TypeVar("Value")
@@ -14,20 +14,20 @@ Value = TypeVar("Value")
 
 def finished(
     items: Sequence[Item],
-    ledger_of: Callable[[Item, str], Ledger],
+    manifest_of: Callable[[Item, str], OutputManifest],
     *,
     force: bool,
     still_valid: Callable[[Item, list[dict[str, Any]]], bool] | None = None,
 ) -> dict[Item, list[dict[str, Any]]]:
     """The items whose outputs an earlier run finished, with their records; none are where the work is forced.
 
-    `ledger_of` is given an item and the digest of its input. `still_valid` says of an item and its records whether they
-    still hold; where they do not, the item counts as not finished.
+    `manifest_of` is given an item and the digest of its input. `still_valid` says of an item and its records whether
+    they still hold; where they do not, the item counts as not finished.
     """
     found = {}
     for item in items if not force else ():
         with contextlib.suppress(FastdiffError):  # reported when the item's turn comes
-            records = ledger_of(item, ledger.file_digest(item.source)).finished()
+            records = manifest_of(item, output_manifest.file_digest(item.source)).finished()
             if records and (still_valid is None or still_valid(item, records)):
                 found[item] = records
     return found

@@ -9,11 +9,12 @@ from typing import Any
 from fastdiff.apps import inputs
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, LeftOut
-from fastdiff.apps.ledger import FOLDER, Ledger, digest
 from fastdiff.apps.lock import FolderLocks
+from fastdiff.apps.output_manifest import FOLDER, OutputManifest, digest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 NO_RESULT = frozenset({"inputs", "out", "recursive", "force", "report", "jobs", "device"})  # options of every command
+STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in earlier versions
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ class Prepared:
         """One more output of the run as a whole, such as its contact sheet. Raises as `Claims.claim` does."""
         return _claimed(self.claims, self.job.request, path, files or (lambda path: (path,)), named=named)
 
-    def ledger(self, item: Item) -> Ledger:
+    def manifest(self, item: Item) -> OutputManifest:
         """The manifest entry of an output of the run as a whole."""
-        return Ledger(item.output, item.source, "", item.request, self.job.force)
+        return OutputManifest(item.output, item.source, "", item.request, self.job.force)
 
     def write_report(self, text: str) -> None:
         """Write report.json, whole or not at all; OutputError where that fails."""
-        book = self.ledger(self.report)
-        with book.drafts([book.output]) as drafts:
-            drafts[book.output].write_text(text, encoding="utf-8")
-            book.publish(drafts, [], final=True)
+        manifest = self.manifest(self.report)
+        with manifest.drafts([manifest.output]) as drafts:
+            drafts[manifest.output].write_text(text, encoding="utf-8")
+            manifest.publish(drafts, [], final=True)
 
 
 @contextmanager
@@ -88,10 +89,11 @@ def foreseen(job: Job) -> Prepared:
 def request_of(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
     """The digest of what a person asked for: the command and a dataclass of its options, paths made absolute.
 
-    Options of NO_RESULT and `without` are passed over; `more` are further parts.
+    Options of NO_RESULT and `without` are passed over; `more` are further parts. An option counts by its STORED_NAME,
+    if its field has one, so that manifests of earlier versions stay valid.
     """
-    names = [each.name for each in fields(options) if each.name not in {*NO_RESULT, *without}]
-    values = [(name, _absolute(getattr(options, name))) for name in names]
+    counted = [each for each in fields(options) if each.name not in {*NO_RESULT, *without}]
+    values = [(each.metadata.get(STORED_NAME, each.name), _absolute(getattr(options, each.name))) for each in counted]
     return digest(command, values, *map(_absolute, more))
 
 
@@ -108,9 +110,7 @@ def _prepared(job: Job, plan: inputs.Plan) -> Prepared:
     return Prepared(job, plan.items, items, plan.left_out, whole, claims)
 
 
-def _claimed(
-    claims: Claims, request: str, path: Path, files: Callable[[Path], Sequence[Path]], *, named: bool
-) -> Item:
+def _claimed(claims: Claims, request: str, path: Path, files: Callable[[Path], Sequence[Path]], *, named: bool) -> Item:
     item = claims.claim(Wanted(Item(path.parent, path), digest(request, path.name), files, named))
     if item.problem:
         raise OutputError(item.problem)
@@ -132,4 +132,3 @@ def _folders(job: Job, plan: inputs.Plan) -> set[Path]:
 
 def _absolute(value: object) -> object:
     return str(value.resolve()) if isinstance(value, Path) else value
-

@@ -184,7 +184,7 @@ def random_command(tools: Path, place: Path, chance: random.Random) -> list[str]
     elif app == "edit":
         more += ("--n", 2) if chance.random() < 0.3 else ()
     else:
-        more += chance.choice(((), ("--seed", 1), ("--export-training-pairs", place / "pairs"), ("--ball", 0.5)))
+        more += chance.choice(((), ("--seed", 1), ("--export-training-pairs", place / "pairs"), ("--epsilon", 0.5)))
     inputs = chance.choice((single, many))
     if app == "edit":
         inputs = single if chance.random() < 0.8 else many
@@ -274,7 +274,7 @@ def many_inputs(folder: Path) -> Path:
     for number in range(6):
         picture(number, 128).save(folder / f"{number}.png")
     pages = [folder / f"{number}.png" for number in range(4)]
-    (folder / "book.pdf").write_bytes(img2pdf.convert([str(page) for page in pages]))
+    (folder / "manifest.pdf").write_bytes(img2pdf.convert([str(page) for page in pages]))
     return folder
 
 

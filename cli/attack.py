@@ -6,8 +6,8 @@ import click
 
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
+from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.attack.report import Report
@@ -40,20 +40,22 @@ CHANGED = "[default: the method's]"
     default="natural",
     help="natural: fast, and as little as it takes. sca-official, sca-strong, diffattack: as published. pgd, mifgsm: "
     "without a prior, to compare with. [default: natural]",
-    group="Way",
+    group="Method",
 )
-@option("--model", default="photos", help="Diffusion prior: a name, hub id or folder. [default: photos]", group="Way")
-@option("--perturb", type=click.Choice(PERTURBED), help=f"What is perturbed {CHANGED}.", group="Way")
-@option("--gradient", type=click.Choice(GRADIENTS), help=f"How the gradient gets there {CHANGED}.", group="Way")
-@option("--loss", type=click.Choice(LOSSES), help=f"What is raised {CHANGED}.", group="Way")
-@option("--steps", type=click.IntRange(1, 1000), help=f"Of inversion and sampling {CHANGED}.", group="Way")
-@option("--strength", type=float, help=f"How far to go back to noise, up to 1 {CHANGED}.", group="Way")
-@option("--guidance", type=float, help=f"How strictly to follow captions {CHANGED}.", group="Way")
-@option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Way")
-@option("--step", type=float, help=f"Length of one {CHANGED}.", group="Way")
-@option("--ball", type=float, help=f"How far any element may go {CHANGED}.", group="Way")
-@option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Way")
-@option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Way")
+@option(
+    "--model", default="photos", help="Diffusion prior: a name, hub id or folder. [default: photos]", group="Method"
+)
+@option("--perturb", type=click.Choice(PERTURBED), help=f"What is perturbed {CHANGED}.", group="Method")
+@option("--gradient", type=click.Choice(GRADIENTS), help=f"How the gradient gets there {CHANGED}.", group="Method")
+@option("--loss", type=click.Choice(LOSSES), help=f"What is raised {CHANGED}.", group="Method")
+@option("--steps", type=click.IntRange(1, 1000), help=f"Of inversion and sampling {CHANGED}.", group="Method")
+@option("--strength", type=float, help=f"How far to go back to noise, up to 1 {CHANGED}.", group="Method")
+@option("--guidance", type=float, help=f"How strictly to follow captions {CHANGED}.", group="Method")
+@option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Method")
+@option("--step", type=float, help=f"Length of one {CHANGED}.", group="Method")
+@option("--epsilon", type=float, help=f"How far any element may go {CHANGED}.", group="Method")
+@option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Method")
+@option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Method")
 @option("--caption", help="What the pictures show, for priors that hear words.", group="Captions")
 @option("--caption-file", type=PATH, help="A JSON object of file names and captions.", group="Captions")
 @option("--captioner", metavar="NAME", help="A captioning model: a hub id or folder.", group="Captions")
@@ -74,7 +76,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """
     from fastdiff.apps.attack import app
     from fastdiff.apps.inputs import summary
-    from fastdiff.cli.progress import carried_out
+    from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)
     if dry_run:
@@ -86,10 +88,10 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
         if left_out := summary(forecast.left_out):
             click.echo(left_out)
         return 0
-    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
+    return run_command(app.run, options, _summary, debug=debug, as_json=as_json)
 
 
-def _told(report: "Report") -> str:
+def _summary(report: "Report") -> str:
     """A run in a few lines."""
     counts = report.summary
     lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]

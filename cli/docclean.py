@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdiff.apps.docclean.options import CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
+from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.docclean.app import Forecast
@@ -69,16 +69,16 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff docclean archive/ -r --task binarize --format tiff --jobs 2
     """
     from fastdiff.apps.docclean import app
-    from fastdiff.cli.progress import carried_out
+    from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)
     if dry_run:
-        click.echo(_foreseen(app.forecast(options)))
+        click.echo(_forecast(app.forecast(options)))
         return 0
-    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
+    return run_command(app.run, options, _summary, debug=debug, as_json=as_json)
 
 
-def _told(report: "Report") -> str:
+def _summary(report: "Report") -> str:
     """A run in one line, after the pages that were kept or partly cleaned, and why, and what else is worth a line."""
     from fastdiff.apps.docclean.report import WRITTEN
 
@@ -133,12 +133,12 @@ def _is_failed_page(page: "PageReport") -> bool:
     return page.status == "failed" and page.page is not None
 
 
-def _foreseen(forecast: "Forecast") -> str:
+def _forecast(forecast: "Forecast") -> str:
     """A line for every input, one for all, and one for what is left out."""
     from fastdiff.apps.inputs import summary
 
     lines = [
-        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else counted(count, 'page')})"
+        f"{item.source} -> {item.output} ({'cannot be open_problem' if count is None else counted(count, 'page')})"
         for item, count in forecast.items
     ]
     time = timedelta(seconds=round(forecast.seconds))

@@ -7,8 +7,8 @@ import click
 
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
-from fastdiff.cli.wording import counted, places
 
 if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast
@@ -38,32 +38,34 @@ if TYPE_CHECKING:
 )
 @option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
 @option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
-@option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
+@option(
+    "--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Method"
+)
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
     help="A way to edit [default: quick for scenes, else ledits].",
-    group="Way",
+    group="Method",
 )
-@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
-@option("--solver-file", type=PATH, help="One for this model and guidance (fastdiff search).", group="Way")
-@option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Way")
-@option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Way")
-@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
-@option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Way")
-@option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Way")
+@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Method")
+@option("--solver-file", type=PATH, help="One for this model and guidance (fastdiff search).", group="Method")
+@option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Method")
+@option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Method")
+@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Method")
+@option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Method")
+@option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Method")
 @option(
     "--attempts",
     type=click.IntRange(1, 100),
     help="At most, each bolder, until the bundled model's recogniser sees what was wished [default: the preset's; 1 "
     "where guidance or strength is given].",
-    group="Way",
+    group="Method",
 )
 @option(
     "--residual/--no-residual",
     default=True,
     help="Put back what the codec loses, where nothing was edited. [default: on]",
-    group="Way",
+    group="Method",
 )
 @option("--compile", is_flag=True, help="Compile the network: slow to begin, faster on many pictures.", group="Run")
 @option("--offload", is_flag=True, help="Keep codec and text encoder off the device while they rest.", group="Run")
@@ -83,16 +85,16 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff edit --csv edits.csv --model my-pixart/
     """
     from fastdiff.apps.edit import app
-    from fastdiff.cli.progress import carried_out
+    from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)
     if dry_run:
-        click.echo(_foreseen(app.forecast(options)))
+        click.echo(_forecast(app.forecast(options)))
         return 0
-    return carried_out(app.run, options, _told, debug=debug, as_json=as_json)
+    return run_command(app.run, options, _summary, debug=debug, as_json=as_json)
 
 
-def _told(report: "Report") -> str:
+def _summary(report: "Report") -> str:
     """A run in one line, after what is worth knowing about its pictures."""
     notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
     counts = report.summary
@@ -100,11 +102,11 @@ def _told(report: "Report") -> str:
     return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed.{where} Report: {report.path}"])
 
 
-def _foreseen(forecast: "Forecast") -> str:
+def _forecast(forecast: "Forecast") -> str:
     """A line for every edit, one for all, and one for what is left out."""
     from fastdiff.apps.inputs import summary
 
-    lines = [f"{item.source} -> {item.output}: {wish.prompt}" for item, wish in forecast.items]
+    lines = [f"{item.source} -> {item.output}: {request.prompt}" for item, request in forecast.items]
     time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"
     calls = f"{counted(forecast.calls, 'network call')}{time}; calls to other computers: none"
     total = f"{counted(len(lines), 'edit')} to do, {calls}"

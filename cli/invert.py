@@ -15,17 +15,19 @@ from fastdiff.cli.options import PATH, Command, computing, option
 @option("-o", "--out", type=PATH, help="The file [default: IMAGE-inversion.safetensors].", group="Output")
 @option("--force", is_flag=True, help="Replace the file, and invert pictures unlike the model's.", group="Output")
 @option("--json", "as_json", is_flag=True, help="Print the figures as JSON.", group="Output")
-@option("--source", help="What the picture shows.", group="Way")
-@option("--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Way")
+@option("--source", help="What the picture shows.", group="Method")
+@option(
+    "--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Method"
+)
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
     help="Whose inversion [default: quick for scenes, else ledits].",
-    group="Way",
+    group="Method",
 )
-@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Way")
-@option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Way")
-@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Way")
+@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Method")
+@option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Method")
+@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Method")
 @computing
 @option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
 def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:

@@ -69,7 +69,7 @@ def _lines(told: "Description") -> list[str]:
     lines = [
         f"{told.folder.pipeline} in {told.folder.path}",
         f"licence: {told.licence}",
-        f"pictures: {f'{told.side}x{told.side}' if told.side else 'of unknown size'}",
+        f"pictures: {f'{told.resolution}x{told.resolution}' if told.resolution else 'of unknown size'}",
         f"schedule: {schedule.get('_class_name')}, beta_schedule {schedule.get('beta_schedule', 'linear')}, "
         f"prediction_type {schedule.get('prediction_type', 'epsilon')}",
     ]

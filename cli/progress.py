@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from fastdiff.apps import batch
 from fastdiff.apps.inputs import LeftOut, summary
-from fastdiff.cli.wording import counted
+from fastdiff.cli.formatting import counted
 
 LINE_EVERY = 30.0  # seconds, where there is no terminal
 
@@ -56,7 +56,7 @@ Told = TypeVar("Told", bound=Report)
 Asked = TypeVar("Asked")
 
 
-def carried_out(
+def run_command(
     run: Callable[[Asked, batch.Watch], Told],
     options: Asked,
     told: Callable[[Told], str],

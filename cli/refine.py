@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from fastdiff.cli.again import from_png, make
 from fastdiff.cli.options import Command
+from fastdiff.cli.png_commands import from_png, make
 
 
 @click.command(cls=Command)
@@ -18,6 +18,6 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
       fastdiff edit fox.png --prompt "owl on a teal background" --preview --n 8
       fastdiff refine fox-preview-3.png
     """
-    from fastdiff.apps.edit.memory import refined
+    from fastdiff.apps.edit.provenance import refined
 
     return make(refined(png), png, "refine", out, force, debug)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from fastdiff.cli.again import from_png, make
 from fastdiff.cli.options import Command
+from fastdiff.cli.png_commands import from_png, make
 
 
 @click.command(cls=Command)
@@ -17,6 +17,6 @@ def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
     Example:
       fastdiff rerun fox-edit.png
     """
-    from fastdiff.apps.edit.memory import remembered
+    from fastdiff.apps.edit.provenance import remembered
 
     return make(remembered(png), png, "rerun", out, force, debug)

@@ -8,10 +8,10 @@ import click
 
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.progress import shown
-from fastdiff.cli.subject import opened, subject_options
+from fastdiff.cli.sampling_options import open_problem, sampling_options
 
 if TYPE_CHECKING:
-    from fastdiff.training.tuning.search import Ranked
+    from fastdiff.apps.tuning.search import Ranked
 
 
 @click.command(cls=Command)
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="Held out, to rank the finalists. [default: 8]",
     group="Sampling",
 )
-@subject_options("5,6,8,10")
+@sampling_options("5,6,8,10")
 def command(
     model: str, out: Path | None, calls: tuple[int, ...], samples: int, seed: int, debug: bool, **chosen: Any
 ) -> None:
@@ -40,17 +40,17 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
-    from fastdiff.models.subject import RESTORERS
-    from fastdiff.training.tuning.measure import REFERENCE, reference_recipe
-    from fastdiff.training.tuning.search import Search, write
+    from fastdiff.apps.tuning.measure import REFERENCE, reference_config
+    from fastdiff.apps.tuning.search import Search, write
+    from fastdiff.models.sampling_problem import RESTORERS
 
-    search = Search(opened(model, **chosen), calls, samples, seed)
+    search = Search(open_problem(model, **chosen), calls, samples, seed)
     subject = search.subject
     takes = timedelta(seconds=round(search.seconds()))
-    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.told}; about {takes}", err=True)
+    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         ranking = search.run(watch)
-    told = f"{REFERENCE} calls of {reference_recipe(subject.schedule)}"
+    told = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
     click.echo(
         f"mean distance of {samples} held-out samples to {told}, relative to its length; = is even with the best"
     )
@@ -67,4 +67,4 @@ def command(
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:
     """Such as `  0.0512 = unipc, order 2, on karras`."""
-    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.recipe}"
+    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.config}"

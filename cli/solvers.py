@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastdiff.cli.formatting import counted
 from fastdiff.cli.options import Command, option
-from fastdiff.cli.wording import counted
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 if TYPE_CHECKING:
     from fastdiff.solvers.certificates import Problem
-    from fastdiff.solvers.integrate import Solver
+    from fastdiff.solvers.integration import Solver
 
 SOME_FAILED = 4
 STEPS = 4  # of a run of a network
@@ -52,18 +52,18 @@ def show_all(debug: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fastdiff.solvers.about import ABOUT, TUNED_FROM
+    from fastdiff.solvers.metadata import METADATA, TUNED_PAPERS
     from fastdiff.solvers.registry import SOLVERS
     from fastdiff.solvers.tuned import TUNED
 
     facts = Table("solver", "order", "calls", "kind", "inverts", "paper", "arXiv", box=None, pad_edge=False)
     names = Table("solver", "elsewhere", box=None, pad_edge=False)
     for name, make in SOLVERS.items():
-        facts.add_row(name, *_properties(make()), *ABOUT[name].paper)
-        names.add_row(name, "; ".join(ABOUT[name].elsewhere) or "-")
+        facts.add_row(name, *_properties(make()), *METADATA[name].paper)
+        names.add_row(name, "; ".join(METADATA[name].aliases) or "-")
     tuned = Table("tuned", "around", "papers", box=None, pad_edge=False)
     for name, kind in TUNED.items():
-        papers = "\n".join(" ".join(paper) for paper in TUNED_FROM[name])
+        papers = "\n".join(" ".join(paper) for paper in TUNED_PAPERS[name])
         tuned.add_row(name, "-" if name == "v3" else kind.options["base"], papers)
     console = Console(highlight=False, markup=False)
     for part in (facts, NOTES, "", tuned, FITTED, "", names, GRIDS):
@@ -72,7 +72,7 @@ def show_all(debug: bool) -> None:
 
 @command.command(cls=Command, short_help="Measure what solvers promise.")
 @click.argument("name", required=False)
-@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Way")
+@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Method")
 @debugging
 def certify(name: str | None, model: str | None, debug: bool) -> int:
     """Measure what the solver NAME, or every solver, promises, and say whether it is kept.
@@ -90,7 +90,7 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
         check_name("solver", name, SOLVERS)
     problem = None if model is None else _problem(model)
     outcomes: list[bool | None] = []
-    click.echo(_line("solver", "certificate", "", "measured", "asked"))
+    click.echo(_line("solver", "certificate", "", "measured", "expected"))
     for each in SOLVERS if name is None else (name,):
         for kind in CERTIFICATES if problem is None else ON_A_NETWORK:
             if problem is None:
@@ -98,7 +98,7 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
             else:
                 with torch.inference_mode():
                     verdict = ON_A_NETWORK[kind](candidate(each), problem)
-            click.echo(_line(each, kind, MARKS[verdict.passed], verdict.measured, verdict.asked))
+            click.echo(_line(each, kind, MARKS[verdict.passed], verdict.measured, verdict.expected))
             outcomes.append(verdict.passed)
     click.echo(f"{counted(outcomes.count(True), 'certificate')} passed, {outcomes.count(False)} failed")
     return SOME_FAILED if False in outcomes else 0
@@ -108,7 +108,7 @@ def _properties(solver: "Solver") -> tuple[str, str, str, str]:
     from fastdiff.solvers.certificates import inverts
 
     kind = "SDE" if solver.stochastic else "ODE"
-    return str(solver.order or "-"), str(solver.evals), kind, "yes" if inverts(solver) else "no"
+    return str(solver.order or "-"), str(solver.nfe_per_step), kind, "yes" if inverts(solver) else "no"
 
 
 def _problem(model: str) -> "Problem":
@@ -116,16 +116,16 @@ def _problem(model: str) -> "Problem":
     import torch
 
     from fastdiff.apps.device import place
-    from fastdiff.models.subject import subject
+    from fastdiff.models.sampling_problem import load_sampling_problem
     from fastdiff.solvers.certificates import Problem
-    from fastdiff.solvers.grid import grid, time_uniform
+    from fastdiff.solvers.grids import grid, time_uniform
 
-    told = subject(model, device=place("auto", "float32")[0])
+    told = load_sampling_problem(model, device=place("auto", "float32")[0])
     with torch.inference_mode():
         f, x = told.batch(range(ITEMS))
         items = tuple(told.batch((item,))[0] for item in range(ITEMS))
     return Problem(f, x, grid(time_uniform, told.schedule, STEPS, told.clean), TOLERANCE, items)
 
 
-def _line(solver: str, certificate: str, mark: str, measured: str, asked: str) -> str:
-    return f"{solver:15} {certificate:13} {mark:4} {measured:25} {asked}".rstrip()
+def _line(solver: str, certificate: str, mark: str, measured: str, expected: str) -> str:
+    return f"{solver:15} {certificate:13} {mark:4} {measured:25} {expected}".rstrip()

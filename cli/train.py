@@ -71,9 +71,7 @@ def command() -> None:
 @option("--batch", type=COUNT, default=16, help="Patches a step. [default: 16]", group="Training")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
-@option(
-    "--colour", is_flag=True, help="Colour pages, on which all but dirt stays; needs --task clean.", group="Data"
-)
+@option("--colour", is_flag=True, help="Colour pages, on which all but dirt stays; needs --task clean.", group="Data")
 @option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
 @option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
 @DTYPE
@@ -131,7 +129,7 @@ def docclean(
                 mixture=ColourMixture() if colour else MIXTURES[task],
                 start_from=start_from,
             )
-            run(options, lambda progress: click.echo(_told(progress), err=True))
+            run(options, lambda progress: click.echo(_summary(progress), err=True))
         weights = pack(folder)
     click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
 
@@ -185,7 +183,7 @@ def edit(
             shared_labels=shared_labels,
             start_from=start_from,
         )
-        trained = run(options, lambda progress: click.echo(_told(progress), err=True))
+        trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
     click.echo(target)
 
@@ -229,7 +227,7 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
         options = TrainOptions(folder, font=font or FONT, steps=steps, seed=seed, width=int(width), dtype=dtype)
-        trained = run(options, lambda progress: click.echo(_told(progress), err=True))
+        trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
     click.echo(target)
 
@@ -274,11 +272,11 @@ def prior(
         options = TrainOptions(
             folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype, shared_labels=shared_labels
         )
-        target = pack(run(options, lambda progress: click.echo(_told(progress), err=True)), options)
+        target = pack(run(options, lambda progress: click.echo(_summary(progress), err=True)), options)
     click.echo(target)
 
 
-def _told(progress: "Progress") -> str:
+def _summary(progress: "Progress") -> str:
     """Such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
     left = timedelta(seconds=round(progress.seconds_left))
     errors = f"loss {progress.loss:.4f}, validation {progress.validation:.4f}"

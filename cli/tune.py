@@ -8,12 +8,12 @@ import click
 
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.progress import shown
-from fastdiff.cli.subject import opened, subject_options
+from fastdiff.cli.sampling_options import open_problem, sampling_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastdiff.training.tuning.tune import Result
+    from fastdiff.apps.tuning.tune import Result
 
 
 @click.command(cls=Command)
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "network, teleport those of its samples, teleport-iia both.",
     group="Sampling",
 )
-@subject_options("5,6,8,10")
+@sampling_options("5,6,8,10")
 def command(
     model: str,
     solver: str,
@@ -68,13 +68,13 @@ def command(
       fastdiff tune scenes --solver dc --guidance 4.5 --nfe 5,6,8,10
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
     """
-    from fastdiff.training.tuning.tune import Tuning, run
+    from fastdiff.apps.tuning.tune import Tuning, run
 
-    subject = opened(model, **chosen)
+    subject = open_problem(model, **chosen)
     target = out or Path(f"{Path(model).stem}-{solver}.safetensors")
     tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force)
     takes = timedelta(seconds=round(tuning.seconds()))
-    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.told}; about {takes}", err=True)
+    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         results = run(tuning, watch)
     click.echo(f"mean distance of {samples} held-out samples to 200 calls, relative to its length")
@@ -89,7 +89,7 @@ def _table(results: "Sequence[Result]") -> list[str]:
     lines = ["calls    base   tuned          grid"]
     for result in results:
         base, tuned = (sum(errors) / len(errors) for errors in (result.base, result.tuned))
-        skip = result.recipe.options.get("skip")
-        place = f"{result.recipe.grid}, the first {skip} skipped" if skip else result.recipe.grid
-        lines.append(f"{result.calls:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {place}")
+        skip = result.config.options.get("skip")
+        place = f"{result.config.grid}, the first {skip} skipped" if skip else result.config.grid
+        lines.append(f"{result.nfe:>5}  {base:.4f}  {tuned:.4f}  {result.verdict:<6}  {place}")
     return lines

@@ -6,54 +6,56 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.rows import norm
+from fastdiff.inversion.batching import row_norms
 
 
 @dataclass(frozen=True)
 class Anderson:
-    """Finds where a function of the state vanishes, each row of the batch on its own.
+    """Root finder for a function of the state. Each row of the batch is solved separately.
 
-    A row is solved where its miss, relative to its state, is at most `tolerance`, or the rounding of a network.
+    A row is solved if its residual, relative to its state, is at most `tolerance`, or at the rounding error of a
+    network.
     """
 
     tolerance: float = 1e-12
     iterations: int = 50
-    window: int = 5  # differences that the acceleration looks back on
+    window: int = 5  # number of earlier differences in the acceleration
 
-    def solve(self, miss: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of the visited states (B, ...) from y on, and its relative miss (B,).
+    def solve(self, residual: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best visited state (B, ...), starting from y, and its relative residual (B,).
 
-        miss: maps a state (B, ...) to what it lacks (B, ...), which added to the state is the plain iteration.
+        residual: maps a state (B, ...) to its residual (B, ...); adding it to the state is the plain fixed-point
+        iteration.
         """
-        states, misses = [y], [miss(y)]
-        best, least = y, norm(misses[0]) / norm(y)
+        states, residuals = [y], [residual(y)]
+        best, least = y, row_norms(residuals[0]) / row_norms(y)
         for _ in range(self.iterations):
             unsolved = least > self.bound(y.dtype)
             if not unsolved.any():
                 break
-            states.append(torch.where(_wide(unsolved, y), states[-1] + anderson_step(states, misses), states[-1]))
-            misses.append(miss(states[-1]))
-            size = norm(misses[-1]) / norm(states[-1])
+            states.append(torch.where(_wide(unsolved, y), states[-1] + anderson_step(states, residuals), states[-1]))
+            residuals.append(residual(states[-1]))
+            size = row_norms(residuals[-1]) / row_norms(states[-1])
             best, least = torch.where(_wide(size < least, y), states[-1], best), torch.minimum(size, least)
-            states, misses = states[-self.window - 1 :], misses[-self.window - 1 :]
+            states, residuals = states[-self.window - 1 :], residuals[-self.window - 1 :]
         return best, least
 
     def bound(self, dtype: torch.dtype) -> float:
-        """The relative miss at which a row of this dtype is solved."""
+        """Return the relative residual at which a row of this dtype is solved."""
         return max(self.tolerance, 64 * torch.finfo(dtype).eps)
 
 
-def anderson_step(states: list[Tensor], misses: list[Tensor]) -> Tensor:
-    """The change (B, ...) of the newest state, from the last states (B, ...) and what each missed, oldest first."""
-    newest = misses[-1]
+def anderson_step(states: list[Tensor], residuals: list[Tensor]) -> Tensor:
+    """Return the change (B, ...) of the newest state. States and residuals (B, ...) come oldest first."""
+    newest = residuals[-1]
     if len(states) == 1:
         return newest
     moves = torch.diff(_rows(states), dim=1)  # (B, m, n)
-    changes = torch.diff(_rows(misses), dim=1)  # (B, m, n)
+    changes = torch.diff(_rows(residuals), dim=1)  # (B, m, n)
     gram = changes @ changes.mT  # (B, m, m)
     ridge = gram.diagonal(dim1=1, dim2=2).sum(1) * torch.finfo(gram.dtype).eps + torch.finfo(gram.dtype).tiny
     regular = gram + ridge[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    mix = torch.linalg.solve(regular, changes @ _rows([newest]).mT)  # (B, m, 1)
+    mix: Tensor = torch.linalg.solve(regular, changes @ _rows([newest]).mT)  # (B, m, 1)
     return newest - ((moves + changes).mT @ mix).reshape(newest.shape)
 
 

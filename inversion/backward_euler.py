@@ -1,8 +1,8 @@
 """Backward-Euler inversion of multistep solvers, DPM-Solver++(2M) first (Hong et al. 2024, arXiv 2311.18387).
 
-A step of the sampler is implicit in the state that is sought, and uses the estimate of the step before it, which
-inversion has yet to reach. First-order steps reach up there and give the correction that this estimate makes; with the
-correction held fixed, the first-order part of the step is solved for the state.
+A step of the sampler is implicit in the unknown state and uses the estimate of the previous step, which inversion has
+not reached. First-order steps upwards approximate this estimate and give its correction. With the correction fixed, the
+first-order part of the step is solved for the state.
 """
 
 from dataclasses import dataclass, field
@@ -11,36 +11,36 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fastdiff.inversion.anderson import Anderson
-from fastdiff.inversion.answered import Answered
-from fastdiff.inversion.fixed_point import Misses, shortfall, solved_path
-from fastdiff.inversion.invert import Path
-from fastdiff.inversion.reversed import climb
+from fastdiff.inversion.fixed_point import StepResiduals, solved_path, step_residual
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.precomputed import PrecomputedDenoiser
+from fastdiff.inversion.reversed import integrate_upwards
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import Known
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.exponential import KnownPrediction
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step, integrate
+from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Level
 
 
-class Climb(NamedTuple):
-    """How far a run has come."""
+class UpwardMemory(NamedTuple):
+    """Solver state."""
 
-    grid: Grid  # of the whole run, from the picture up
-    misses: Misses = ()
+    grid: Grid  # of the whole run, cleanest level first
+    step_residuals: StepResiduals = ()
 
 
 @dataclass(frozen=True)
 class BackwardEuler:
-    """The inverse of a multistep solver, as a solver; called, it inverts pictures.
+    """The inverse of a multistep solver, as a solver. A call inverts pictures.
 
-    Each step of the grid is cut in `fine_substeps` to estimate what lies above: 1 is the fast choice of DiT4Edit, 5 to
-    10 those of the source. The order of every step is the sampler's, so also at both ends of the grid.
+    `fine_substeps` divides each step of the grid to estimate the states above: 1 is the fast choice of DiT4Edit, 5 to
+    10 are those of the source. Every step has the sampler's order, including both ends of the grid.
 
-    Raises UsageError for a stochastic solver and for less than one substep.
+    Raises UsageError for a stochastic solver, and for less than one substep.
     """
 
     solver: Multistep = field(default_factory=dpmpp_2m)
@@ -61,35 +61,33 @@ class BackwardEuler:
         return self.solver.order
 
     @property
-    def evals(self) -> int:
+    def nfe_per_step(self) -> int:
         return self.solver.order * (self.fine_substeps + 1) + self.search.iterations
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        states, end = climb(f, self, x0, grid)
-        return solved_path(self.solver, states, end.misses, self.search)
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        states, end = integrate_upwards(f, self, x0, grid)
+        return solved_path(self.solver, states, end.step_residuals, self.search)
 
-    def init(self, grid: Grid) -> Climb:
-        return Climb(grid)
+    def init(self, grid: Grid) -> UpwardMemory:
+        return UpwardMemory(grid)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Climb) -> tuple[Tensor, Climb]:
-        steps, done = len(state.grid) - 1, len(state.misses)
-        memory = Memory(steps, steps - 1 - done)  # the sampler's when it comes down from u to t
-        above = state.grid[done + 2 :][: self.solver.span(memory) - 1]
-        guess = self._walk(f, x, t, u)
-        target = x - self._correction(f, guess, t, u, above, memory) if above else x
-        y, miss = self.search.solve(shortfall(f, self.solver, target, t, u, memory), guess)
-        return y, Climb(state.grid, (*state.misses, miss))
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: UpwardMemory) -> tuple[Tensor, UpwardMemory]:
+        down = step.reverse  # the step of the sampler
+        above = state.grid[step.index + 2 :][: self.solver.span(down) - 1]
+        guess = self._walk(f, x, step.t, step.u)
+        target = x - self._correction(f, guess, down, above) if above else x
+        y, miss = self.search.solve(step_residual(f, self.solver, target, down, ()), guess)
+        return y, UpwardMemory(state.grid, (*state.step_residuals, miss))
 
-    def _correction(self, f: Denoiser, y: Tensor, t: Level, u: Level, above: Grid, memory: Memory) -> Tensor:
-        """What the estimates at the levels above u add to the sampler's step from y (B, ...) at u down to t."""
-        f = Answered(f, {u: f(y, u)})
+    def _correction(self, f: Denoiser, y: Tensor, down: Step, above: Grid) -> Tensor:
+        """Return what the estimates at the levels above add to the sampler's step down from y (B, ...)."""
+        u = down.t
+        f = PrecomputedDenoiser(f, {u: f(y, u)})
         history, state, level = [], y, u
         for higher in above:
             state, level = self._walk(f, state, level, higher), higher
-            history.append(Known(level.lam, self.solver.form.view(f(state, level))))
-        informed, plain = (
-            self.solver.step(f, y, u, t, memory._replace(history=known))[0] for known in (tuple(history), ())
-        )
+            history.append(KnownPrediction(level.lam, self.solver.parameterization.prediction(f(state, level))))
+        informed, plain = (self.solver.step(f, y, down, known)[0] for known in (tuple(history), ()))
         return informed - plain
 
     def _walk(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Tensor:

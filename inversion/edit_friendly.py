@@ -1,84 +1,89 @@
-"""Edit-friendly noise maps (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140), for any stochastic multistep solver.
+"""Edit-friendly inversion (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140), for any recordable stochastic solver.
 
-The picture is noised to every level on its own, and the noise that takes the solver from each level to the next is
-kept. All states are known beforehand, so a network that can is asked about many at once. With `sde_dpmpp_1` the steps
-are DDPM's, with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv 2311.16711). The pictures return exactly for
-any network, prompt and guidance that are the same both ways.
+The picture is noised to every level independently; the recorded noise maps lead the solver from each level to the next.
+All states are known beforehand, so a batched denoiser evaluates many at once. With `sde_dpmpp_1` the steps are DDPM's,
+with `sde_dpmpp_2m` those of LEDITS++ (Brack et al. 2024, arXiv 2311.16711). Reconstruction is exact for any network,
+prompt and guidance, if both runs use the same.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.answered import asked_ahead
-from fastdiff.inversion.invert import Path
-from fastdiff.inversion.rows import repeated
+from fastdiff.inversion.batching import repeat_rows
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.precomputed import precompute
 from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.multistep import Memory, Multistep
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import RecordableSolver, Solver, Step, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource
-from fastdiff.solvers.schedule import Level
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
 
-ROWS = 8  # states in one call of a network: more are hardly faster, and take more memory
+ROWS = 8  # rows per network evaluation: more rows are hardly faster, and take more memory
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
-    """Recorded noise as the noise source of a solver; each picture's map goes to all of its rows."""
+class RecordedNoise:
+    """Recorded noise maps as a noise source. All rows of a picture get its map."""
 
-    z: Tensor  # (N, B, ...), one for each step
+    z: Tensor  # (N, B, ...), one map per step
 
     def __call__(self, like: Tensor, step: int) -> Tensor:
-        return repeated(self.z[step - 1], len(like))
+        return repeat_rows(self.z[step - 1], len(like))
 
 
 @dataclass(frozen=True)
 class EditFriendly:
-    """Records the maps of `solver`. Another seed of `noise` gives other maps, and so other edits, of the same picture.
+    """Records the noise maps of `solver`. Another seed of `noise` gives other maps, and so other edits, of a picture.
 
-    Raises UsageError for a deterministic solver.
+    Raises UsageError for a solver whose noise cannot be recorded.
     """
 
-    solver: Multistep = field(default_factory=sde_dpmpp_1)
+    solver: RecordableSolver[Any] = field(default_factory=sde_dpmpp_1)
     noise: NoiseSource = field(default_factory=Noise)
 
     def __post_init__(self) -> None:
-        if not self.solver.stochastic:
-            raise UsageError("edit-friendly inversion of a solver that adds no noise: give a stochastic one")
+        if not is_recordable(self.solver):
+            name = type(self.solver).__name__
+            raise UsageError(f"edit-friendly inversion of {name}: give a stochastic solver whose noise can be recorded")
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
         noisy = (level.alpha * x0 + level.sigma * self.noise(x0, i) for i, level in enumerate(grid[:-1]))
         states = torch.stack([*noisy, x0])
-        f = asked_ahead(f, states[:-1], grid[:-1], ROWS)
-        end = integrate(f, Recorder(self.solver, states), states[0], grid)
-        return Path(replace(self.solver, noise=Maps(torch.stack(end.state.maps))), states)
+        f = precompute(f, states[:-1], grid[:-1], ROWS)
+        end = integrate(f, NoiseRecorder(self.solver, states), states[0], grid)
+        return InversionPath(self.solver.with_noise(RecordedNoise(torch.stack(end.state.maps))), states)
+
+
+def recorded_noise(solver: Solver[Any]) -> RecordedNoise | None:
+    """Return the noise maps that an inversion bound to this solver, None without any."""
+    noise = solver.noise if is_recordable(solver) else None
+    return noise if isinstance(noise, RecordedNoise) else None
 
 
 def ledits() -> EditFriendly:
-    """The maps of LEDITS++, of second order."""
+    """Return the inversion of LEDITS++, of second order."""
     return EditFriendly(sde_dpmpp_2m())
 
 
-class Recording(NamedTuple):
-    """The memory of a `Recorder`."""
+class RecorderMemory(NamedTuple):
+    """Solver state of `NoiseRecorder`."""
 
-    inner: Memory
-    maps: tuple[Tensor, ...] = ()  # (B, ...) for each step done
+    inner: Any
+    maps: tuple[Tensor, ...] = ()  # (B, ...) per finished step
 
 
 @dataclass(frozen=True)
-class Recorder:
-    """A stochastic solver whose noise is what leads to given states (N + 1, B, ...), noisiest first."""
+class NoiseRecorder:
+    """A stochastic solver that chooses its noise so that it visits the given states (N + 1, B, ...), noisiest first."""
 
-    solver: Multistep
+    solver: RecordableSolver[Any]
     states: Tensor
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = True
 
@@ -86,11 +91,11 @@ class Recorder:
     def order(self) -> int:
         return self.solver.order
 
-    def init(self, grid: Grid) -> Recording:
-        return Recording(self.solver.init(grid))
+    def init(self, grid: Grid) -> RecorderMemory:
+        return RecorderMemory(self.solver.init(grid))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Recording) -> tuple[Tensor, Recording]:
-        """The step goes on from the state that the map gives back, so that rounding does not add up."""
-        mean, deviation, inner = self.solver.transition(f, x, t, u, state.inner)
-        z = (self.states[len(state.maps) + 1] - mean) / deviation
-        return mean + deviation * z, Recording(inner, (*state.maps, z))
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: RecorderMemory) -> tuple[Tensor, RecorderMemory]:
+        """Continues from the state that the recorded map reproduces, so that rounding errors do not accumulate."""
+        mean, deviation, inner = self.solver.transition(f, x, step, state.inner)
+        z = (self.states[step.index + 1] - mean) / deviation
+        return mean + deviation * z, RecorderMemory(inner, (*state.maps, z))

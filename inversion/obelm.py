@@ -1,7 +1,7 @@
 """O-BELM (Wang et al. 2024, arXiv 2410.07273): a two-step solver that is its own inverse.
 
-Its step ties the states at three neighbouring levels to the noise estimate at the middle one, so it can be solved for
-either end, and with the pair of states that a run ends with it goes back exactly, for any network.
+A step relates the states at three neighbouring levels to eps at the middle one. It can be solved for either end, so a
+run continues backwards exactly from its last two states, for any network.
 """
 
 from dataclasses import dataclass, replace
@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.inversion.invert import Path
-from fastdiff.inversion.reversed import climb
-from fastdiff.inversion.rows import repeated
-from fastdiff.solvers.ddim import remix
+from fastdiff.inversion.batching import repeat_rows
+from fastdiff.inversion.inversion import InversionPath
+from fastdiff.inversion.reversed import integrate_upwards
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 
 class Neighbour(NamedTuple):
-    """The other state of the pair."""
+    """The second state of the pair."""
 
     level: Level
     x: Tensor  # (B, ...)
@@ -28,35 +29,36 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class OBELM:
-    """One call a step, second order both ways; called, it inverts pictures.
+    """One evaluation per step, second order in both directions. A call inverts pictures.
 
-    A run begins with the state `second` (B, ...) at the second level of its grid, at no call, or where there is none
-    with a DDIM step. Steps at a level without signal are DDIM steps too, and cannot be undone.
+    A run starts with the state `second` (B, ...) at the second level of its grid, without evaluation; without `second`
+    it starts with a DDIM step. Steps at a level without signal are DDIM steps too, and cannot be inverted.
     """
 
     second: Tensor | None = None
 
     order = 2
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
-    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> Path:
-        states, _ = climb(f, self, x0, grid)
-        return Path(replace(self, second=states[1]), states)
+    def __call__(self, f: Denoiser, x0: Tensor, grid: Grid) -> InversionPath:
+        states, _ = integrate_upwards(f, self, x0, grid)
+        return InversionPath(replace(self, second=states[1]), states)
 
     def init(self, grid: Grid) -> Neighbour | None:
         return None if self.second is None else Neighbour(grid[1], self.second)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Neighbour | None) -> tuple[Tensor, Neighbour]:
-        """`state` is the step before, or where a run turns round, the step after."""
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Neighbour | None) -> tuple[Tensor, Neighbour]:
+        """`state` is the previous state, or the next one after a run reverses."""
+        t, u = step.t, step.u
         after = Neighbour(t, x)
         if state is not None and state.level == u:
-            return repeated(state.x, len(x)), after
+            return repeat_rows(state.x, len(x)), after
         estimate = f(x, t)
-        if state is None or not all(isfinite(level.kappa) for level in (state.level, t, u)):
-            return remix(estimate, u), after
+        if state is None or not all(isfinite(level.edm_sigma) for level in (state.level, t, u)):
+            return renoise(estimate, u), after
         s = state.level
-        ratio = (u.kappa - t.kappa) / (t.kappa - s.kappa)
+        ratio = (u.edm_sigma - t.edm_sigma) / (t.edm_sigma - s.edm_sigma)
         rest = (1 - ratio) * (1 + ratio) / t.alpha * x + ratio**2 / s.alpha * state.x
-        return u.alpha * (rest + (u.kappa - t.kappa) * (1 + ratio) * estimate.eps), after
+        return u.alpha * (rest + (u.edm_sigma - t.edm_sigma) * (1 + ratio) * estimate.eps), after

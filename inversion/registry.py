@@ -1,4 +1,4 @@
-"""The inverters by name. Those that work with several solvers take the one that will sample as an argument."""
+"""The inverters by name. Inverters for several solvers take the sampling solver as an argument."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.ddim_inverse import DDIMInverse
 from fastdiff.inversion.edit_friendly import EditFriendly, ledits
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import Inverter
+from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.inversion.reversed import Reversed
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.models.classifiers import model_folder
+from fastdiff.models.classifier_loading import model_folder
 from fastdiff.solvers.errors import UsageError
 
 LONGEST = 60  # tokens of a caption

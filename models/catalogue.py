@@ -29,7 +29,7 @@ class Description:
 
     folder: ModelFolder
     licence: str
-    side: int | None  # pixels of the pictures that it was trained on, where its configs tell
+    resolution: int | None  # pixels of a side of the pictures that it was trained on, where its configs tell
     tokens: int | None  # of such a picture in the transformer, where its config tells
     networks: Mapping[str, Weights]  # by part
     scheduler: Mapping[str, Any]  # its config
@@ -65,7 +65,7 @@ def describe(path: Path) -> Description:
     return Description(
         folder,
         _licence(path),
-        _side(path),
+        _resolution(path),
         _tokens(path),
         {part: read_weights(path / part) for part in networks},
         _optional(path / "scheduler" / "scheduler_config.json"),
@@ -101,7 +101,7 @@ def _licence(path: Path) -> str:
     return str(stated or "not stated")
 
 
-def _side(path: Path) -> int | None:
+def _resolution(path: Path) -> int | None:
     latents = _config(path, "transformer", "unet").get("sample_size")
     levels = _config(path, "vae", "vqvae").get("block_out_channels")
     return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None

@@ -16,7 +16,7 @@ LONGEST_NAME = 1000  # characters
 
 
 @dataclass(frozen=True)
-class View:
+class Preprocessing:
     """What a classifier sees of a picture.
 
     The picture is scaled until its shorter side, or with `squash` both of them, have `scaled` pixels, and cut to the
@@ -54,8 +54,8 @@ class ClassifierTarget:
     """A classifier in evaluation mode whose weights take no gradients."""
 
     name: str  # as a person gave it
-    net: nn.Module  # what View gives (B, 3, h, w) to logits (B, C)
-    view: View
+    net: nn.Module  # what Preprocessing gives (B, 3, h, w) to logits (B, C)
+    preprocessing: Preprocessing
     names: tuple[str, ...]  # of the C classes, in the order of their indices
     code: Path | None = None  # of a network of one's own
 
@@ -69,7 +69,7 @@ class ClassifierTarget:
             raise UsageError(
                 f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
             )
-        logits = self.net(self.view(clamp_colours(pictures)))
+        logits = self.net(self.preprocessing(clamp_colours(pictures)))
         if logits.ndim != 2 or logits.shape[1] != len(self.names):
             raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
         if not logits.isfinite().all():

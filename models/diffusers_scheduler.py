@@ -19,15 +19,15 @@ from torch import Tensor
 
 from fastdiff.models.scheduler_config import EULER, FLOW_MATCHING, MULTISTEP, ONE_STEP, scheduler_from_config
 from fastdiff.models.timesteps import Timesteps
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import Denoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import Grid, grid, time_uniform
-from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.grids import Grid, grid, time_uniform
+from fastdiff.solvers.integration import Solver, Step, steps_of
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, Level, LinearVP, Schedule
+from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Flow, Level, LinearVP, Schedule
 from fastdiff.solvers.spacings import SPACINGS
+from fastdiff.solvers.validation import check_name
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "_class_name": "DPMSolverMultistepScheduler",
@@ -92,6 +92,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         self._levels: Grid = ()
         self._begin_index: int | None = None
         self._step_index: int | None = None
+        self._first = 0  # step of the run in which the memory begins
         self._memory: Any = None
 
     @classmethod
@@ -138,7 +139,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
             self._levels = self._trained.grid(num_inference_steps)
         else:
             raise UsageError("give either num_inference_steps or timesteps")
-        labels = torch.tensor([self._trained.clock(level) for level in self._levels[:-1]], dtype=torch.float32)
+        labels = torch.tensor([self._trained.timestep(level) for level in self._levels[:-1]], dtype=torch.float32)
         self.timesteps = labels.to(device)
         self._run = Timesteps(self.timesteps, tuple(labels.tolist()))
         self._begin_index = self._step_index = None
@@ -170,12 +171,14 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
             raise UsageError("a step of no run: call set_timesteps to begin one")
         index = self._run.position(timestep, self._following)
         if index != self._step_index:
-            self._memory = self._solver.init(self._levels[index:])
-        t, u = self._levels[index], self._levels[index + 1]
+            self._first, self._memory = index, self._solver.init(self._levels[index:])
+        total = len(self._levels) - 1 - self._first
+        step = Step(index - self._first, total, self._levels[index], self._levels[index + 1])
         x = sample.to(torch.promote_types(sample.dtype, torch.float32))
-        f = Told(self._trained.schedule, x, t, FROM[self._trained.predicts](model_output.to(x.dtype), x, t))
-        solver = replace(self._solver, noise=Drawn(generator)) if self._solver.stochastic else self._solver
-        x, self._memory = solver.step(f, x, t, u, self._memory)
+        estimate = FROM[self._trained.predicts](model_output.to(x.dtype), x, step.t)
+        f = PrecomputedDenoiser(self._trained.schedule, x, step.t, estimate)
+        solver = self._solver.with_noise(Drawn(generator)) if self._solver.stochastic else self._solver
+        x, self._memory = solver.step(f, x, step, self._memory)
         self._step_index = index + 1
         return SchedulerOutput(prev_sample=x.to(sample.dtype)) if return_dict else (x.to(sample.dtype),)
 
@@ -204,14 +207,14 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
 
     def _trained_level(self, label: float) -> Level:
         schedule = self._trained.schedule
-        return schedule.knot(label) if isinstance(schedule, DiscreteVP) else Flow().level(label / len(self))
+        return schedule.at_timestep(label) if isinstance(schedule, DiscreteVP) else Flow().level(label / len(self))
 
     def _levels_of(self, timesteps: Sequence[float]) -> Grid:
         """The levels of these timesteps, and the one that the last step goes to."""
         if not all(0 <= label <= len(self) for label in timesteps):
             raise UsageError(f"timesteps from {min(timesteps):g} to {max(timesteps):g}: from 0 to {len(self)}")
         schedule = self._trained.schedule
-        end = CLEAN if self._trained.clean else schedule.level(schedule.end)
+        end = CLEAN_LEVEL if self._trained.clean else schedule.level(schedule.end)
         levels = (*map(self._trained_level, map(float, timesteps)), end)
         if len(levels) < 2 or any(t.lam >= u.lam for t, u in pairwise(levels)):
             raise UsageError("timesteps fall strictly, and end above the end of the schedule: give one or more")
@@ -219,7 +222,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class PrecomputedDenoiser(SingleLevelDenoiser):
     """A denoiser that has been called, and is about to be asked what it said."""
 
     schedule: Schedule
@@ -264,9 +267,9 @@ def _asks_about_its_state(solver: Solver) -> bool:
     levels = grid(time_uniform, schedule, 4)
     memory = solver.init(levels)
     try:
-        for t, u in pairwise(levels):
-            f: Denoiser = Told(schedule, x, t, Estimate(x, x))
-            x, memory = solver.step(f, x, t, u, memory)
+        for step in steps_of(levels):
+            f: Denoiser = PrecomputedDenoiser(schedule, x, step.t, Estimate(x, x))
+            x, memory = solver.step(f, x, step, memory)
     except UsageError:
         return False
     return True

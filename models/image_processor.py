@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from math import isclose
 from typing import Any
 
-from fastdiff.models.classifier import View
+from fastdiff.models.classifier import Preprocessing
 from fastdiff.solvers.errors import UsageError
 
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # of PIL, as torch names them
@@ -14,7 +14,7 @@ WHOLE = 384  # pixels of the input from which on ConvNeXT sees all of a picture
 LARGEST = 4096  # pixels of a side
 
 
-def view_of(processor: Any) -> View:
+def preprocessing_of(processor: Any) -> Preprocessing:
     """The view of a processor. Raises UsageError for one that does what a view cannot, by its name in the config."""
     kind, told = type(processor), processor.to_dict()
     is_convnext = kind.__name__.startswith("ConvNext")
@@ -33,7 +33,7 @@ def view_of(processor: Any) -> View:
     if side > scaled:
         raise UsageError(f"a crop_size of {side} is more than the size of {scaled}")
     normal = told.get("do_normalize")
-    return View(
+    return Preprocessing(
         side,
         scaled,
         squash,

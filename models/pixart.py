@@ -1,6 +1,6 @@
 """PixArt-alpha (Chen et al. 2023, arXiv 2310.00426) and PixArt-Sigma (Chen et al. 2024, arXiv 2403.04692).
 
-The networks are those of diffusers and transformers, from a folder in the layout of diffusers.
+The networks come from a folder in the layout of diffusers.
 """
 
 from collections.abc import Sequence
@@ -8,48 +8,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
-from fastdiff.models.backbone import Prompts
-from fastdiff.models.conditioned import Hearing
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, fields
-from fastdiff.models.parts import load_network, load_tokenizer
-from fastdiff.models.words import spoken
-from fastdiff.solvers.errors import UsageError
+from fastdiff.models.component_loading import Components
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
+from fastdiff.models.prompt_tokenizer import PromptTokenizer
+from fastdiff.models.prompt_words import read_encodings
+from fastdiff.models.t5_encoder import T5Encoder
 
-LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training
+LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training, its end included
+TRANSFORMER = "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel"
 TRANSFORMERS = {
-    "diffusers.PixArtTransformer2DModel": PixArtTransformer2DModel,
-    "diffusers.Transformer2DModel": PixArtTransformer2DModel,  # its name in the first published folders
+    "diffusers.PixArtTransformer2DModel": TRANSFORMER,
+    "diffusers.Transformer2DModel": TRANSFORMER,  # its name in the first published folders
 }
-TEXT_ENCODERS = {"transformers.T5EncoderModel": T5EncoderModel}
+TEXT_ENCODERS = {"transformers.T5EncoderModel": "fastdiff.models.t5_encoder:T5Encoder"}
 TOKENIZERS = {
-    "transformers.T5Tokenizer": T5Tokenizer,
-    "transformers.T5TokenizerFast": T5Tokenizer,
-    "transformers.PreTrainedTokenizerFast": PreTrainedTokenizerFast,
-    "transformers.TokenizersBackend": PreTrainedTokenizerFast,
+    "transformers.T5Tokenizer": "transformers:T5Tokenizer",
+    "transformers.T5TokenizerFast": "transformers:T5Tokenizer",
+    "transformers.PreTrainedTokenizerFast": "transformers:PreTrainedTokenizerFast",
+    "transformers.TokenizersBackend": "transformers:PreTrainedTokenizerFast",
 }
 
 
 @dataclass(frozen=True)
-class PixArt(Hearing):
-    """The `Backbone` of the PixArt family."""
+class PixArt(LatentDiffusionModel):
+    """The `TransformerModel` of the PixArt family."""
 
-    text_encoder: Any  # T5EncoderModel
-    tokenizer: PreTrainedTokenizerFast
-    longest: int  # tokens of a prompt, the end of it among them
+    text_encoder: T5Encoder
+    tokenizer: PromptTokenizer
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         cleaned = [text.lower().strip() for text in texts]
-        told = self.tokenizer(cleaned, padding="max_length", max_length=self.longest, truncation=True)
-        tokens = torch.tensor(told.input_ids, device=self.device)
-        mask = torch.tensor(told.attention_mask, dtype=torch.bool, device=self.device)
+        encodings = self.tokenizer.encode(cleaned)
+        tokens = torch.tensor([each.ids for each in encodings], device=self.device)
+        mask = torch.tensor([each.attention_mask for each in encodings], dtype=torch.bool, device=self.device)
         with self._at_work(self.text_encoder):
-            embeddings = self.text_encoder(tokens, attention_mask=mask).last_hidden_state
-        return Prompts(embeddings.to(self.network.dtype), mask, *spoken(cleaned, told, self.tokenizer.unk_token_id))
+            embeddings = self.text_encoder(tokens, mask)
+        return Conditioning(
+            embeddings.to(self.network.dtype), mask, *read_encodings(cleaned, encodings, self.tokenizer.unknown)
+        )
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
@@ -58,40 +57,31 @@ class PixArt(Hearing):
     def _stride(self) -> int:
         return self.network.config.patch_size
 
-    def _frame(self, prompts: Prompts, size: tuple[int, int]) -> dict[str, Tensor | None]:
-        """The micro-conditions of PixArt-alpha at 1024 pixels: size and height / width of the picture."""
-        if not self.network.use_additional_conditions:
-            return {"resolution": None, "aspect_ratio": None}
-        rows, (height, width) = len(prompts.mask), size
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
+        """Embeddings and mask, and the micro-conditions of PixArt-alpha at 1024 pixels: size and height / width."""
+        told: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        if self.network.use_additional_conditions:
+            rows, (height, width) = len(prompts), size
+            told = {
+                "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
+                "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
+            }
         return {
-            "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
-            "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
+            "encoder_hidden_states": prompts.embeddings,
+            "encoder_attention_mask": prompts.mask,
+            "added_cond_kwargs": told,
         }
 
 
-def load_pixart(
-    folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
-) -> PixArt:
+def load(components: Components, name: str) -> PixArt:
     """The backbone in a folder whose pipeline is one of LONGEST.
 
-    The autoencoder is float32 whatever `dtype` is: that of PixArt-Sigma overflows in float16. Raises UsageError for a
-    folder that is not whole or asks for other classes.
+    Raises UsageError for a folder that is not whole or asks for other classes.
     """
-    transformer = load_network(folder, "transformer", TRANSFORMERS, dtype)
-    vae = load_network(folder, "vae", AUTOENCODERS, torch.float32)
-    text_encoder = load_network(folder, "text_encoder", TEXT_ENCODERS, dtype)
-    tokenizer = load_tokenizer(folder, "tokenizer", TOKENIZERS)
-    _check_fit(folder, transformer, vae, text_encoder)
-    return PixArt(
-        **fields(folder, name, transformer, vae, device, offload),
-        text_encoder=text_encoder if offload else text_encoder.to(device),
-        tokenizer=tokenizer,
-        longest=min(LONGEST[folder.pipeline], tokenizer.model_max_length),
-    )
-
-
-def _check_fit(folder: ModelFolder, transformer: Any, vae: Any, text_encoder: Any) -> None:
+    transformer = components.network("transformer", TRANSFORMERS)
+    vae = components.autoencoder("vae")
+    text_encoder = components.text_encoder("text_encoder", TEXT_ENCODERS)
+    tokenizer = components.tokenizer("tokenizer", TOKENIZERS, LONGEST[components.folder.pipeline])
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
-    given = (vae.config.latent_channels, text_encoder.config.d_model)
-    if wanted != given:
-        raise UsageError(f"the parts of {folder.path} do not fit: channels {wanted} are wanted, and {given} are given")
+    check_fit(components, wanted, (vae.config.latent_channels, text_encoder.config.d_model))
+    return PixArt(**fields(components, name, transformer, vae), text_encoder=text_encoder, tokenizer=tokenizer)

@@ -26,4 +26,4 @@ def residual_denoiser(net: Callable[..., Tensor], restored: Tensor) -> Network:
         return net(x, label, restored).clamp(-1, 1)
 
     schedule = residual_schedule()
-    return Network(bounded, schedule, "x0", schedule.label, {"restored": restored})
+    return Network(bounded, schedule, "x0", schedule.timestep, {"restored": restored})

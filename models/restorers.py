@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_checkpoint
 from fastdiff.solvers.errors import MissingError, UsageError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 BUNDLED = {
     "clean": "docclean.safetensors",

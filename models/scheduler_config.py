@@ -12,9 +12,9 @@ import numpy as np
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
-from fastdiff.solvers.grid import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.grids import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule
-from fastdiff.solvers.shared_time import SharedLabels
+from fastdiff.solvers.shared_timesteps import SharedTimesteps
 
 PREDICTIONS: Mapping[str, Prediction] = {
     "epsilon": "eps",
@@ -41,7 +41,7 @@ class TrainedScheduler:
 
     schedule: Schedule
     predicts: Prediction
-    clock: Callable[[Level], float]  # level -> the label that the network was trained with
+    timestep: Callable[[Level], float]  # level -> the label that the network was trained with
     spacing: Spacing
     clean: bool  # whether the last step goes to sigma 0
 
@@ -70,8 +70,9 @@ def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
         return _flow_sigmas(config, name)
     schedule = DiscreteVP(_alphas_cumprod(config))
     clean = _lands_clean(config, name)
-    clock = SharedLabels(_number(config, SHARED_LABELS, 0, 0, len(schedule.alphas_cumprod))).clock(schedule.label)
-    return TrainedScheduler(schedule, _prediction(config), clock, _spacing(config, name, clean), clean)
+    shared = SharedTimesteps(_number(config, SHARED_LABELS, 0, 0, len(schedule.alphas_cumprod)))
+    timestep = shared.wrap(schedule.timestep)
+    return TrainedScheduler(schedule, _prediction(config), timestep, _spacing(config, name, clean), clean)
 
 
 def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
@@ -85,11 +86,11 @@ def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
 def _flow_sigmas(config: Mapping[str, Any], name: str) -> TrainedScheduler:
     _refuse_varying_shift(config)
     shift, steps = _number(config, "flow_shift", 1.0, 1e-3, 1e3), _training_steps(config)
-    predicts, clock = _prediction(config), lambda level: level.sigma * steps
+    predicts, timestep = _prediction(config), lambda level: level.sigma * steps
     if name == "UniPCMultistepScheduler":
         schedule = Flow(shift, start=1.0, end=1 / steps)
-        return TrainedScheduler(schedule, predicts, clock, partial(_without_last, time_uniform), clean=True)
-    return TrainedScheduler(Flow(shift, start=1 - 1 / steps, end=0.0), predicts, clock, time_uniform, clean=False)
+        return TrainedScheduler(schedule, predicts, timestep, partial(_without_last, time_uniform), clean=True)
+    return TrainedScheduler(Flow(shift, start=1 - 1 / steps, end=0.0), predicts, timestep, time_uniform, clean=False)
 
 
 def _refuse_varying_shift(config: Mapping[str, Any]) -> None:

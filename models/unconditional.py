@@ -2,56 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor
 
-from fastdiff.models.backbone import Focus, Prompts
-from fastdiff.models.diffusers_folder import ModelFolder
-from fastdiff.models.latent import AUTOENCODERS, Latent, fields
-from fastdiff.models.parts import load_network
-from fastdiff.solvers.denoiser import Denoiser, Network
-from fastdiff.solvers.errors import UsageError
+from fastdiff.models.component_loading import Components
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 
-UNETS = {"diffusers.UNet2DModel": UNet2DModel}
+UNETS = {"diffusers.UNet2DModel": "diffusers.models.unets.unet_2d:UNet2DModel"}
 
 
 @dataclass(frozen=True)
-class Unconditional(Latent):
-    """The `Prior` of such a folder. Prompts are read, and mean nothing."""
+class Unconditional(LatentDiffusionModel):
+    """The `DiffusionModel` of such a folder. Prompts are read, and mean nothing."""
 
-    hears = False
+    text_conditioned = False
+    guidance_kind = "none"
 
-    def read(self, texts: Sequence[str]) -> Prompts:
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         nothing = torch.zeros(len(texts), 0, device=self.device)
-        return Prompts(nothing[..., None], nothing.bool(), ((),) * len(texts), ((),) * len(texts), ("",) * len(texts))
+        return Conditioning(
+            nothing[..., None], nothing.bool(), ((),) * len(texts), ((),) * len(texts), ("",) * len(texts)
+        )
 
-    def denoiser(
-        self,
-        prompts: Prompts,
-        guidance: float | Sequence[float],
-        size: tuple[int, int],
-        against: Prompts | None = None,
-        focus: Focus | None = None,
-    ) -> Denoiser:
-        return Network(self._predict, self.trained.schedule, self.trained.predicts, self.trained.clock)
-
-    def _predict(self, x: Tensor, label: Tensor) -> Tensor:
-        return self.network(x.to(self.network.dtype), label, return_dict=False)[0].float()
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
+        return {}
 
     @property
     def _stride(self) -> int:
         return 2 ** (len(self.network.config.block_out_channels) - 1)
 
 
-def load_unconditional(
-    folder: ModelFolder, name: str, device: torch.device, dtype: torch.dtype, *, offload: bool = False
-) -> Unconditional:
+def load(components: Components, name: str) -> Unconditional:
     """Raises UsageError for a folder that is not whole or asks for other classes."""
-    unet = load_network(folder, "unet", UNETS, dtype)
-    vae = load_network(folder, "vqvae", AUTOENCODERS, torch.float32)
-    wanted, given = unet.config.in_channels, vae.config.latent_channels
-    if wanted != given:
-        raise UsageError(f"the parts of {folder.path} do not fit: {wanted} channels are wanted, and {given} are given")
-    return Unconditional(**fields(folder, name, unet, vae, device, offload))
+    unet = components.network("unet", UNETS)
+    vae = components.autoencoder("vqvae")
+    check_fit(components, (unet.config.in_channels,), (vae.config.latent_channels,))
+    return Unconditional(**fields(components, name, unet, vae))

@@ -1,7 +1,7 @@
-"""DPM-Solver-12 and -23 (Lu et al. 2022, arXiv 2206.00927, appendix C): levels chosen by the error of each step.
+"""DPM-Solver-12 and -23 (Lu et al. 2022, arXiv 2206.00927, appendix C): the error of each step chooses the next level.
 
-The error is told by a solution one order lower that costs no further call. Items differ in the levels they need, and a
-denoiser is asked about one level at a time, so they are solved one after another: no item changes another's result.
+A solution one order lower, which costs no further evaluation, estimates the error. Items need different levels, and a
+denoiser evaluates one level at a time, so items are solved one after another. No item changes another item's result.
 """
 
 from dataclasses import dataclass
@@ -11,37 +11,37 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Counted, Denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, Form, Known, midpoint
+from fastdiff.solvers.exponential import X0, KnownPrediction, Parameterization, midpoint
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.singlestep import Begun, stage
 
 FIRST = 0.05  # length of the first step in lam
-CAUTION = 0.9  # share of the step that the last error would allow
-NEGLIGIBLE = 1e-12  # error, in units of what is allowed
+CAUTION = 0.9  # safety factor of the step length that the last error allows
+NEGLIGIBLE = 1e-12  # least error, in units of the tolerance
 
 
 class Adapted(NamedTuple):
-    """The ends of adaptive runs, one for each of B items."""
+    """Result of adaptive runs, one per item of the batch of B."""
 
     x: Tensor  # (B, ...)
-    calls: tuple[int, ...]  # of the denoiser
-    rejected: tuple[int, ...]  # steps that were tried again, shorter
+    nfe: tuple[int, ...]  # network evaluations
+    rejected: tuple[int, ...]  # number of rejected steps
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Steps of `order` 2 or 3 that change an element by no more than an allowance from those of one order less.
+    """An adaptive run of order 2 or 3, started by a call.
 
-    The allowance is the larger of `absolute` and `relative` times the element; the root mean square over an item
-    counts. Called, it is a run.
+    A step is accepted if it differs from the step one order lower by at most the tolerance, as root mean square over an
+    item. The tolerance of an element is the larger of `absolute` and `relative` times its value.
 
-    Raises UsageError for another order and for an allowance of 0.
+    Raises UsageError for another order, and for tolerances outside `absolute` > 0 and `relative` >= 0.
     """
 
     order: int = 3
-    form: Form = DATA  # DATA or NOISE
+    parameterization: Parameterization = X0  # X0 or EPS
     absolute: float = 0.0078  # one of 256 greys of a picture in [-1, 1]
     relative: float = 0.05
 
@@ -52,18 +52,20 @@ class Adaptive:
             raise UsageError(f"tolerances of {self.absolute} and {self.relative}: give more than 0, and 0 or more")
 
     def __call__(self, f: Denoiser, x: Tensor, t: Level, u: Level) -> Adapted:
-        """Carry x (B, ...) from level t to u, either of which may be the noisier. f sees one row at a time.
+        """Solve x (B, ...) from level t to level u, in either direction. f gets one row at a time.
 
-        A step that is tried again keeps its first call, which the count of the authors' code does not.
+        A rejected step keeps its first evaluation, which the authors' code counts again.
 
-        Raises UsageError where the levels are the same or lack noise or signal, and where no step is short enough.
+        Raises UsageError for equal levels, for levels without noise or signal, and if no step is short enough.
         """
         if t.lam == u.lam or not (isfinite(t.lam) and isfinite(u.lam)):
             raise UsageError(f"adaptive steps from t = {t.t:g} to {u.t:g}: give two levels with both noise and signal")
-        ends, calls, rejected = zip(*(self._solve(Counted(f.fresh()), row, t, u) for row in x.split(1)), strict=True)
-        return Adapted(torch.cat(ends), calls, rejected)
+        ends, nfe, rejected = zip(
+            *(self._solve(CountingDenoiser(f.fresh()), row, t, u) for row in x[:, None]), strict=True
+        )
+        return Adapted(torch.cat(ends), nfe, rejected)
 
-    def _solve(self, f: Counted, x: Tensor, t: Level, u: Level) -> tuple[Tensor, int, int]:
+    def _solve(self, f: CountingDenoiser, x: Tensor, t: Level, u: Level) -> tuple[Tensor, int, int]:
         h, before, rejected = copysign(FIRST, u.lam - t.lam), x, 0
         begun = self._begin(f, x, t)
         while True:
@@ -76,23 +78,25 @@ class Adaptive:
             if error > 1:
                 rejected += 1
             elif v == u:
-                return high, f.tally.calls, rejected
+                return high, f.tally.nfe, rejected
             else:
                 before, begun = low, self._begin(f, high, v)
             h *= CAUTION * max(error, NEGLIGIBLE) ** (-1 / self.order)
 
     def _begin(self, f: Denoiser, x: Tensor, t: Level) -> Begun:
-        return Begun(x, t, (Known(t.lam, self.form.view(f(x, t))),))
+        return Begun(x, t, (KnownPrediction(t.lam, self.parameterization.prediction(f(x, t))),))
 
     def _pair(self, f: Denoiser, begun: Begun, v: Level) -> tuple[Tensor, Tensor]:
-        """The states at v by a step of one order less and by one of this order."""
+        """Return the states at v by a step one order lower, and by a step of this order."""
         h = v.lam - begun.level.lam
         for i in range(1, self.order):
             node = f.schedule.at(begun.level.lam + h * i / self.order)
-            estimate = f(stage(self.form, midpoint, begun, node, self.order), node)
-            begun = begun._replace(known=(*begun.known, Known(node.lam, self.form.view(estimate))))
-        low = stage(self.form, midpoint, begun._replace(known=begun.known[:-1]), v, self.order - 1)
-        return low, stage(self.form, midpoint, begun, v, self.order)
+            estimate = f(stage(self.parameterization, midpoint, begun, node, self.order), node)
+            begun = begun._replace(
+                known=(*begun.known, KnownPrediction(node.lam, self.parameterization.prediction(estimate)))
+            )
+        low = stage(self.parameterization, midpoint, begun._replace(known=begun.known[:-1]), v, self.order - 1)
+        return low, stage(self.parameterization, midpoint, begun, v, self.order)
 
     def _error(self, low: Tensor, high: Tensor, before: Tensor) -> float:
         allowed = (torch.maximum(low.abs(), before.abs()) * self.relative).clamp(min=self.absolute)

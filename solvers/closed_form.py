@@ -1,4 +1,4 @@
-"""Problems whose denoiser and exact flow are known in closed form: what solvers are certified on."""
+"""Problems with denoiser and exact flow in closed form, on which solvers are certified."""
 
 from dataclasses import dataclass
 from math import log, sqrt
@@ -6,6 +6,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
+from fastdiff.solvers.denoiser import SingleLevelDenoiser
 from fastdiff.solvers.estimate import Estimate, from_eps
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
@@ -21,8 +22,8 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """Data of N(mean, variance) in every element; `carry` is the exact flow between two levels."""
+class Gaussian(SingleLevelDenoiser):
+    """Data of N(mean, variance) in every element. `carry` is the exact flow between two levels."""
 
     schedule: Schedule
     mean: float = 1.0
@@ -38,17 +39,17 @@ class Gaussian:
         return self
 
     def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
-        """The state x (B, ...) at level t, at level u."""
+        """Return the state x (B, ...) of level t at level u of the same trajectory."""
         return u.alpha * self.mean + sqrt(self.total(u) / self.total(t)) * (x - t.alpha * self.mean)
 
     def total(self, level: Level) -> float:
-        """Variance of the states at a level; their mean is alpha times that of the data."""
+        """Return the variance of states at a level. Their mean is alpha times the mean of the data."""
         return level.alpha**2 * self.variance + level.sigma**2
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """Two modes in every element, as MODES has them."""
+class Mixture(SingleLevelDenoiser):
+    """Data of two modes in every element, as in MODES."""
 
     schedule: Schedule
 

@@ -1,7 +1,7 @@
-"""Ratios of DC-Solver for guidance scales and step counts that were not searched.
+"""Ratios of DC-Solver for guidance scales and step counts without a search.
 
-The cascade polynomial regression of Zhao et al. 2024 (arXiv 2409.03755): a cubic in the place of the step
-in the run, whose coefficients are quadratics in the guidance scale, whose coefficients are quadratics in the count.
+The cascade polynomial regression of Zhao et al. 2024 (arXiv 2409.03755): a cubic in the relative position of the step,
+whose coefficients are quadratics in the guidance scale, whose coefficients are quadratics in the step count.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from itertools import product
 
 from torch import Tensor
 
+from fastdiff.solvers.coefficients import from_tensor, to_tensor
 from fastdiff.solvers.dc import DC, POINTS
-from fastdiff.solvers.fitted import restored, stored
 from fastdiff.solvers.unipc import UniPC
 
 SIZE = 36  # terms of the polynomial
@@ -19,24 +19,24 @@ SIZE = 36  # terms of the polynomial
 
 @dataclass(frozen=True)
 class Cascade:
-    """36 coefficients, in the order of `terms`."""
+    """The 36 coefficients, in the order of `terms`."""
 
     coefficients: tuple[float, ...]
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Cascade":
-        """What `tensors` returned. Raises UsageError for damaged numbers."""
-        return cls(tuple(restored(cls.__name__, tensors, "coefficients", columns=SIZE)[0]))
+        """Restore the cascade from `tensors()`. Raises UsageError for damaged coefficients."""
+        return cls(tuple(from_tensor(cls.__name__, tensors, "coefficients", columns=SIZE)[0]))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"coefficients": stored([self.coefficients])}
+        return {"coefficients": to_tensor([self.coefficients])}
 
     def ratios(self, guidance: float, steps: int) -> tuple[float, ...]:
-        """One ratio a step, 1 for the first two."""
+        """Return one ratio per step, 1 for the first two."""
         return tuple(self._ratio(guidance, steps, step) if step >= POINTS else 1.0 for step in range(1, steps + 1))
 
     def solver(self, guidance: float, steps: int, inner: UniPC | None = None) -> DC:
-        """DC around `inner`, which should be the solver of the searches."""
+        """Return DC around `inner`, which should be the solver of the searches."""
         return DC(inner or UniPC(), self.ratios(guidance, steps))
 
     def _ratio(self, guidance: float, steps: int, step: int) -> float:
@@ -44,7 +44,7 @@ class Cascade:
 
 
 def terms(guidance: float, steps: int, step: int) -> list[float]:
-    """The products x^k g^j n^i of the polynomial, with x = step / steps, g = guidance / 12 and n = steps / 50.
+    """Return the products x^k g^j n^i of the polynomial: x = step / steps, g = guidance / 12, n = steps / 50.
 
     k = 0..3 varies slowest, then j = 2..0, then i = 2..0. `step` counts from 1.
     """

@@ -1,9 +1,9 @@
-"""The contract between solvers and networks: a denoiser maps a noisy state and its level to an `Estimate`."""
+"""The contract between solvers and networks: a denoiser maps a noisy state and its noise level to an `Estimate`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,59 +13,102 @@ from fastdiff.solvers.schedule import Level, Schedule
 
 
 class Denoiser(Protocol):
-    """A network with its schedule and its conditioning already bound."""
+    """A network with its noise schedule and its conditioning bound.
+
+    `batched` is True if `at_levels` costs one network evaluation (NFE), and False if it costs one per level.
+    """
 
     @property
     def schedule(self) -> Schedule: ...
+    @property
+    def batched(self) -> bool: ...
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        """Return the estimate (B, ...) for the state x (B, ...) at one noise level."""
+        ...
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        """Return N estimates (B, ...) for the states (N, B, ...), each at its own noise level."""
+        ...
+
+    def fresh(self) -> "Denoiser":
+        """Return the same function without memory of earlier calls. `integrate` calls it once per trajectory."""
+        ...
+
+
+class SingleLevelDenoiser(Protocol):
+    """Base of denoisers that evaluate one noise level per call: N levels cost N calls."""
+
+    batched: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, level: Level) -> Estimate: ...
 
-    def fresh(self) -> "Denoiser":
-        """The same function with an empty memory; every trajectory starts with one."""
-        ...
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        return [self(x, level) for x, level in zip(states, levels, strict=True)]
 
 
-@runtime_checkable
-class Parallel(Denoiser, Protocol):
-    """A denoiser that answers about states at different levels in one call."""
+@dataclass(frozen=True, eq=False)
+class DenoiserWrapper:
+    """Base of denoisers around a denoiser. Forwards single and batched evaluation to `inner`.
+
+    A subclass overrides `adjust` to change estimates. A subclass that overrides `__call__` must override `at_levels`
+    too, because callers use either.
+    """
+
+    inner: Denoiser
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.inner.schedule
+
+    @property
+    def batched(self) -> bool:
+        return self.inner.batched
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        return self.adjust(self.inner(x, level), x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        """States (N, B, ...), each at its level, to an estimate (B, ...) of each."""
-        ...
+        estimates = self.inner.at_levels(states, levels)
+        return [self.adjust(*each) for each in zip(estimates, states, levels, strict=True)]
 
+    def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
+        """Return the estimate to use in place of `inner`'s estimate for x (B, ...) at this level."""
+        return estimate
 
-def is_parallel(f: Denoiser) -> TypeGuard[Parallel]:
-    """Whether f is that, or counts the calls of one that is."""
-    return is_parallel(f.inner) if isinstance(f, Counted) else isinstance(f, Parallel)
+    def fresh(self) -> Self:
+        return replace(self, inner=self.inner.fresh())
 
 
 @dataclass(frozen=True)
 class Network:
     """A module as a denoiser.
 
-    The module is called as `net(x, label, **given)`, with x (B, ...) and label (B,) = clock(level), both in `dtype`.
-    Its output has the shape of x and comes back in the dtype of the state. Asked about N levels at once, it is called
-    with N B rows, all B of a level before those of the next, and `given` N times over.
+    Calls `net(x, timestep, **given)` with x (B, ...) and timestep (B,), both in `dtype`. The output must have the shape
+    of x; the estimate has the dtype of the state. Batched evaluation of N levels calls the network once with N B rows:
+    all B rows of a level before those of the next level, and `given` repeated N times.
     """
 
     net: Callable[..., Tensor]
     schedule: Schedule
     predicts: Prediction
-    clock: Callable[[Level], float]  # level -> the label that the network was trained with
+    timestep: Callable[[Level], float]  # noise level -> timestep that the network was trained with
     given: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     dtype: torch.dtype = torch.float32
 
+    batched = True
+
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        label = torch.full((x.shape[0],), self.clock(level), dtype=self.dtype, device=x.device)
-        out = self.net(x.to(self.dtype), label, **self.given).to(x.dtype)
+        timestep = torch.full((x.shape[0],), self.timestep(level), dtype=self.dtype, device=x.device)
+        out = self.net(x.to(self.dtype), timestep, **self.given).to(x.dtype)
         return FROM[self.predicts](out, x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
         count, rows = states.shape[:2]
-        labels = torch.tensor([self.clock(level) for level in levels], dtype=self.dtype, device=states.device)
+        timesteps = torch.tensor([self.timestep(level) for level in levels], dtype=self.dtype, device=states.device)
         given = {name: value.repeat(count, *[1] * (value.ndim - 1)) for name, value in self.given.items()}
-        out = self.net(states.flatten(0, 1).to(self.dtype), labels.repeat_interleave(rows), **given).to(states.dtype)
-        parts = zip(out.unflatten(0, (count, rows)), states, levels, strict=True)
+        out = self.net(states.flatten(0, 1).to(self.dtype), timesteps.repeat_interleave(rows), **given).to(states.dtype)
+        parts = zip(out.reshape(count, rows, *out.shape[1:]), states, levels, strict=True)
         return [FROM[self.predicts](*part) for part in parts]
 
     def fresh(self) -> "Network":
@@ -74,35 +117,30 @@ class Network:
 
 @dataclass
 class Tally:
-    """A count of calls, shared by the copies of one `Counted` denoiser; `watch` is told every new one."""
+    """Counts network evaluations (NFE).
 
-    calls: int = 0
-    watch: Callable[[int], None] = lambda calls: None
+    All copies of one `CountingDenoiser` share it. Calls `watch` with each new count.
+    """
+
+    nfe: int = 0
+    watch: Callable[[int], None] = lambda nfe: None
 
     def add(self) -> None:
-        self.calls += 1
-        self.watch(self.calls)
+        self.nfe += 1
+        self.watch(self.nfe)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A denoiser that counts its calls in `tally`."""
+@dataclass(frozen=True, eq=False)
+class CountingDenoiser(DenoiserWrapper):
+    """Counts the network evaluations of `inner` in `tally`. Copies made by `fresh` share the tally."""
 
-    inner: Denoiser
     tally: Tally = field(default_factory=Tally)
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         self.tally.add()
         return self.inner(x, level)
 
     def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        assert isinstance(self.inner, Parallel)
-        self.tally.add()
+        for _ in range(1 if self.batched else len(levels)):
+            self.tally.add()
         return self.inner.at_levels(states, levels)
-
-    def fresh(self) -> "Counted":
-        return Counted(self.inner.fresh(), self.tally)

@@ -1,7 +1,7 @@
-"""D-ODE around Heun's rule (Kim et al. 2024, arXiv 2309.16421): a number after each half of a step.
+"""D-ODE around Heun's rule (Kim et al. 2024, arXiv 2309.16421): one coefficient after each half of a step.
 
-After Euler's half the clean estimate's change since the last call is added, and after the second its change within the
-step. Both are scaled as the estimate is in an Euler step; the authors' own numbers are these times `reach`.
+Euler's half is corrected by the change of the clean estimate since the last evaluation, the second half by its change
+within the step. Both are scaled as the estimate in an Euler step; the authors' coefficients are these times `reach`.
 """
 
 from collections.abc import Mapping
@@ -12,77 +12,74 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.corrected import reach
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.coefficients import Coefficient, check_grid, from_tensor, to_tensor
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.fitted import Number, check_grid, restored, stored
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
+from fastdiff.solvers.learned_correction import reach
 from fastdiff.solvers.schedule import Level
 
 
-class Memory(NamedTuple):
-    """What a run carries."""
-
-    done: int = 0
-    heard: Tensor | None = None  # (B, ...) clean estimate of the last call
-
-
 class Half(NamedTuple):
-    """Half a step."""
+    """Half of a step."""
 
     end: Tensor  # (B, ...) uncorrected state at u
-    estimate: Estimate  # of the call that it began with
-    change: Tensor | None  # (B, ...) what is added to the end, times a number
+    estimate: Estimate  # at its start
+    change: Tensor | None  # (B, ...) direction of the correction
 
-    def corrected(self, number: Number) -> Tensor:
-        return self.end if self.change is None else self.end + number * self.change
+    def corrected(self, coefficient: Coefficient) -> Tensor:
+        return self.end if self.change is None else self.end + coefficient * self.change
 
 
 @dataclass(frozen=True, eq=False)
 class HeunDODE:
-    """Two calls a step, one where a level has no noise or no signal; numbers from `fastdiff.training.tuning.dode_heun`.
+    """Two evaluations per step, one at a level without noise or signal. `fastdiff.solvers.tuning.dode_heun` fits it.
 
-    For the grid of the fit only: init raises UsageError for one that rises or has another number of steps.
+    The solver fits the grid of the fit only: init raises UsageError for a rising grid and for another number of steps.
     """
 
-    numbers: tuple[tuple[Number, Number], ...]  # N; the very first is unused
+    coefficients: tuple[tuple[Coefficient, Coefficient], ...]  # (N, 2); the first one is unused
 
     order = 2
-    evals = 2
+    nfe_per_step = 2
     one_step = False
     stochastic = False
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "HeunDODE":
-        """What `tensors` returned. Raises UsageError for damaged numbers."""
-        return cls(tuple((first, second) for first, second in restored(cls.__name__, tensors, "numbers", 2)))
+        """Restore the solver from `tensors()`. Raises UsageError for damaged coefficients."""
+        return cls(tuple((first, second) for first, second in from_tensor(cls.__name__, tensors, "numbers", 2)))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"numbers": stored(self.numbers)}
+        """Return the coefficients as solver files store them, under the name "numbers"."""
+        return {"numbers": to_tensor(self.coefficients)}
 
-    def init(self, grid: Grid) -> Memory:
-        check_grid(type(self).__name__, len(self.numbers), grid)
-        return Memory()
+    def init(self, grid: Grid) -> Tensor | None:
+        check_grid(type(self).__name__, len(self.coefficients), grid)
+        return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        first, second = self.numbers[state.done]
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`state` is the clean estimate (B, ...) of the last evaluation."""
+        t, u = step.t, step.u
+        first, second = self.coefficients[step.index]
         euler = self.predict(f, x, t, u, state)
         x = euler.corrected(first)
         if isinf(u.lam - t.lam):
-            return x, Memory(state.done + 1, euler.estimate.x0)
+            return x, euler.estimate.x0
         trapezoid = self.correct(f, euler, x, t, u)
-        return trapezoid.corrected(second), Memory(state.done + 1, trapezoid.estimate.x0)
+        return trapezoid.corrected(second), trapezoid.estimate.x0
 
-    def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> Half:
-        """Euler's half, from x (B, ...) at t."""
+    def predict(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Tensor | None) -> Half:
+        """Return Euler's half, from x (B, ...) at t."""
         estimate = f(x, t)
-        change = None if state.heard is None else reach(t, u) * (estimate.x0 - state.heard)
-        return Half(remix(estimate, u), estimate, change)
+        change = None if state is None else reach(t, u) * (estimate.x0 - state)
+        return Half(renoise(estimate, u), estimate, change)
 
     def correct(self, f: Denoiser, euler: Half, x: Tensor, t: Level, u: Level) -> Half:
-        """The half that takes the slope at u as well; x (B, ...) is the corrected end of Euler's."""
+        """Return the half that uses the slope at u too. x (B, ...) is the corrected end of Euler's half."""
         estimate, before = f(x, u), euler.estimate
-        stride = u.alpha * (u.kappa - t.kappa)
+        stride = u.alpha * (u.edm_sigma - t.edm_sigma)
         end = torch.add(euler.end, estimate.eps - before.eps, alpha=stride / 2)
         return Half(end, estimate, reach(t, u) * (estimate.x0 - before.x0))

@@ -1,7 +1,7 @@
-"""DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, algorithms 1 and 2): steps along what a network does on average.
+"""DPM-Solver-v3 (Zheng et al. 2023, arXiv 2310.13268, algorithms 1 and 2): steps along a network's average behaviour.
 
-What the statistics predict of the remainder f is integrated as it stands. The rest of it, g, hardly varies along a run:
-a polynomial goes through its last values. `fastdiff.training.tuning.v3` estimates the statistics of a network.
+The part of the remainder f that the statistics predict is integrated exactly. The rest, g, hardly varies along a run: a
+polynomial interpolates its last values. `fastdiff.solvers.tuning.v3` estimates the statistics of a network.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import Known, positions
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.exponential import KnownPrediction, positions
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.unipc import Memory, Origin
 from fastdiff.solvers.v3_statistics import Statistics, integrals
@@ -27,13 +28,13 @@ ROUNDING = 1e-6  # in lam
 
 @dataclass(frozen=True, eq=False)
 class DPMv3:
-    """A predictor of order `order`, 1 or more, and a corrector that costs no call. Exact for Gaussian data.
+    """A predictor of order `order`, 1 or more, and a corrector without extra evaluations. Exact for Gaussian data.
 
-    With `p_pseudo` the predictor takes the k-th derivative of g from the k + 1 nearest values only, not from all, which
-    is steadier over very few steps; with `c_pseudo` so does the corrector, which then uses one value more.
-    `lower_final` as in Multistep. Convergence ends at the trapezoidal error of the statistics' own nodes.
+    `p_pseudo`: the predictor takes the k-th derivative of g from the k + 1 nearest values only, which is steadier in
+    very few steps. `c_pseudo`: the corrector does the same, and uses one value more. `lower_final` as in Multistep.
+    Convergence ends at the trapezoidal error of the statistics' nodes.
 
-    Raises UsageError for an order below 1, for a grid that leaves the nodes, and for states of another shape.
+    Raises UsageError for an order below 1, for a grid outside the nodes, and for states of another shape.
     """
 
     statistics: Statistics
@@ -43,7 +44,7 @@ class DPMv3:
     c_pseudo: bool = False
     lower_final: bool = True
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -58,39 +59,42 @@ class DPMv3:
             raise UsageError(
                 f"a grid with lam from {min(lams):.4f} to {max(lams):.4f}: the statistics cover {low:.4f} to {high:.4f}"
             )
-        return Memory(len(grid) - 1)
+        return Memory()
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        t, u = step.t, step.u
         if not _fit(self.statistics.shape, x.shape[1:]):
             raise UsageError(f"states of {tuple(x.shape[1:])}: these statistics are of {tuple(self.statistics.shape)}")
         estimate = f(x, t)
         if isinf(t.lam):
-            return remix(estimate, u), Memory(state.left - 1)
-        arrived = Known(t.lam, self._remainder(estimate, x, t))
+            return renoise(estimate, u), Memory()
+        arrived = KnownPrediction(t.lam, self._remainder(estimate, x, t))
         if state.origin is not None:
             x = self._corrected(x, t, state.origin, state.history, arrived)
         history = (arrived, *state.history)[: self.order]
         if isinf(u.lam):
-            return remix(estimate, u), Memory(state.left - 1, history)
-        used = history[: state.left] if self.lower_final else history
+            return renoise(estimate, u), Memory(history)
+        used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return self._through(used, x, t, u, self.p_pseudo), Memory(state.left - 1, history, origin)
+        return self._through(used, x, t, u, self.p_pseudo), Memory(history, origin)
 
     def _remainder(self, estimate: Estimate, x: Tensor, t: Level) -> Tensor:
-        """f (B, ...). A correction of x leaves it as it is: it moves the noise estimate along with x."""
+        """Return f (B, ...). A correction of x does not change it: the correction moves eps along with x."""
         linear, _, _ = self.statistics.at(t.lam)
         return ((1 - linear) / t.alpha).to(x) * x - estimate.x0
 
-    def _corrected(self, x: Tensor, t: Level, origin: Origin, history: Sequence[Known], arrived: Known) -> Tensor:
-        """The state at t once the value there is known: after a step of order 1 the same, but with `c_pseudo`."""
+    def _corrected(
+        self, x: Tensor, t: Level, origin: Origin, history: Sequence[KnownPrediction], arrived: KnownPrediction
+    ) -> Tensor:
+        """Return the state at t corrected with the value there. A step of order 1 is unchanged without `c_pseudo`."""
         order = origin.order + self.c_pseudo
         if order == 1:
             return x
         used = (history[0], arrived, *history[1:])[:order]
         return self._through(used, origin.x, origin.level, t, self.c_pseudo)
 
-    def _through(self, used: Sequence[Known], x: Tensor, t: Level, u: Level, pseudo: bool) -> Tensor:
-        """The step from t to u with g interpolated through `used`, whose first value lies at t."""
+    def _through(self, used: Sequence[KnownPrediction], x: Tensor, t: Level, u: Level, pseudo: bool) -> Tensor:
+        """Step from t to u with g interpolated through `used`, whose first value lies at t."""
         whole = integrals(self.statistics, t.lam, u.lam, powers=len(used))
         shares = _derivatives([0.0, *positions(used[1:], t, u)], pseudo)
         fade = torch.exp(-whole.L)
@@ -101,7 +105,7 @@ class DPMv3:
         return out
 
     def _rest(self, value: Tensor, start: float, lam: float) -> Tensor:
-        """g (B, ...): what f at lam has that the statistics do not predict, carried back to the beginning of a step."""
+        """Return g (B, ...): the part of f at lam that the statistics do not predict, at the start of the step."""
         if lam == start:
             return value
         way = integrals(self.statistics, start, lam)
@@ -109,7 +113,7 @@ class DPMv3:
 
 
 def _derivatives(points: Sequence[float], pseudo: bool) -> list[list[float]]:
-    """For each k, the share of the value at every point in the k-th derivative at the first one, over k!."""
+    """Return, for each k, the weight of the value at every point in the k-th derivative at the first, over k!."""
     shares = []
     for k in range(len(points)):
         nearest = points[: k + 1] if pseudo else points
@@ -119,5 +123,5 @@ def _derivatives(points: Sequence[float], pseudo: bool) -> list[list[float]]:
 
 
 def _fit(own: Sequence[int], given: Sequence[int]) -> bool:
-    """Whether statistics of this shape, in which a 1 stands for any size, are of samples of the given one."""
+    """True if statistics of this shape, in which 1 stands for any size, are of samples of the given shape."""
     return len(own) == len(given) and all(a in (1, b) for a, b in zip(own, given, strict=True))

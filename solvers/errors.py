@@ -1,25 +1,25 @@
-"""Errors that a person can act on; each carries the exit code of the command that ends with it."""
+"""Errors that a user can act on. Each carries the exit code of the command."""
 
 
 class FastdiffError(Exception):
-    """Base of all errors raised on purpose. The message is one sentence: what was given, what is allowed."""
+    """Base of all expected errors. The message is one sentence: the given value, and the allowed ones."""
 
     exit_code = 2
 
 
 class UsageError(FastdiffError):
-    """A wrong argument or an input that cannot be used."""
+    """A wrong argument, or an unusable input."""
 
     exit_code = 2
 
 
 class MissingError(FastdiffError):
-    """A dependency, model or weight file that is not installed."""
+    """A dependency, model or weight file is not installed."""
 
     exit_code = 3
 
 
 class OutputError(FastdiffError):
-    """A place that cannot be written."""
+    """An output cannot be written."""
 
     exit_code = 5

@@ -1,6 +1,6 @@
-"""What a network says about a state, in the two views that solvers use.
+"""Posterior means of signal and noise, from each of the four kinds of network output.
 
-Both views come straight from the network's own output, so neither pays for a division that the other does not need.
+Both are computed from the network's own output, so neither needs a division that only the other requires.
 """
 
 from collections.abc import Callable
@@ -15,30 +15,30 @@ Prediction = Literal["eps", "x0", "v", "flow"]
 
 
 class Estimate(NamedTuple):
-    """Posterior means given the state."""
+    """Posterior means given the noisy state."""
 
     x0: Tensor  # (B, ...) clean signal
     eps: Tensor  # (B, ...) noise
 
 
 def from_eps(eps: Tensor, x: Tensor, level: Level) -> Estimate:
-    """From a noise prediction. The level must hold some signal (alpha above 0)."""
+    """Convert a noise prediction. Requires alpha > 0."""
     return Estimate(torch.sub(x, eps, alpha=level.sigma) / level.alpha, eps)
 
 
 def from_x0(x0: Tensor, x: Tensor, level: Level) -> Estimate:
-    """From a prediction of the clean signal. The level must hold some noise (sigma above 0)."""
+    """Convert a prediction of the clean signal. Requires sigma > 0."""
     return Estimate(x0, torch.sub(x, x0, alpha=level.alpha) / level.sigma)
 
 
 def from_v(v: Tensor, x: Tensor, level: Level) -> Estimate:
-    """From v = alpha eps - sigma x0 on a variance-preserving schedule (Salimans and Ho 2022, arXiv 2202.00512)."""
+    """Convert v = alpha eps - sigma x0 on a variance-preserving schedule (Salimans and Ho 2022, arXiv 2202.00512)."""
     x0 = torch.sub(x * level.alpha, v, alpha=level.sigma)
     return Estimate(x0, torch.add(x * level.sigma, v, alpha=level.alpha))
 
 
 def from_flow(velocity: Tensor, x: Tensor, level: Level) -> Estimate:
-    """From velocity = eps - x0 on straight paths, alpha + sigma = 1 (Lipman et al. 2023, arXiv 2210.02747)."""
+    """Convert velocity = eps - x0 on straight paths, alpha + sigma = 1 (Lipman et al. 2023, arXiv 2210.02747)."""
     return Estimate(torch.sub(x, velocity, alpha=level.sigma), torch.add(x, velocity, alpha=level.alpha))
 
 

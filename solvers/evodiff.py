@@ -1,11 +1,11 @@
 """EVODiff (Li, Chen and Zeng 2025, arXiv 2509.26096), as in the authors' code: steps that reduce conditional variance.
 
-A step in the data view looks ahead along the last difference of the estimates, then mixes that difference with the new
-one. Inner products of recent estimates, per sample and channel, say how. All is stated relative to the signal, so that
-the constants, which were set for EDM models, mean the same on every schedule.
+A step predicts x0, looks ahead along the last difference of x0 estimates, then mixes this difference with the new one.
+Inner products of recent estimates, per sample and channel, give the weights. All quantities are relative to the signal,
+so that the constants, which the authors set for EDM models, apply on every schedule.
 
-It is tuned for the quality of pictures and not for the path: its last step rescales the state, so the error does not
-vanish as the steps shrink.
+The method is tuned for image quality: its last step rescales the state, so the error does not vanish with the step
+size.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,34 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
-MANY = 20  # steps, above which the second move of a step has another length
+MANY = 20  # steps above which the second move of a step has another length
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
     grid: Grid  # its levels with noise
-    done: int = 0
     previous: Tensor | None = None  # (B, ...) estimate of x0 at the level before
     ahead: Tensor | None = None  # (B, ...) estimate of x0 at this level, from looking ahead
 
 
 @dataclass(frozen=True)
 class EVODiff:
-    """One call a step. It does not converge, hence order 0. Its init raises UsageError for a grid of rising noise."""
+    """One evaluation per step. Order 0, because it does not converge.
+
+    Its init raises UsageError for a grid of rising noise.
+    """
 
     order = 0
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -48,32 +51,33 @@ class EVODiff:
             raise UsageError("EVODiff over rising noise: it only samples and cannot invert")
         return Memory(tuple(level for level in grid if level.sigma > 0))
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        grid, done, previous, ahead = state
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        t, u = step.t, step.u
+        grid, previous, ahead = state
         if isinf(u.lam - t.lam):
-            return remix(f(x, t), u), Memory(grid, done + 1)
+            return renoise(f(x, t), u), Memory(grid)
         here = f(x, t).x0 if ahead is None else ahead
-        base = remix(from_x0(here, x, t), u)
+        base = renoise(from_x0(here, x, t), u)
         if previous is None:
-            return base, Memory(grid, done + 1, here)
-        if done + 1 == len(grid) - 1:
-            return _rescaled(base, here - _kept(t, u) * previous, t, u), Memory(grid, done + 1)
-        moved, there = _corrected(f, base, here, previous, grid, done)
-        return moved, Memory(grid, done + 1, here, there)
+            return base, Memory(grid, here)
+        if u == grid[-1]:
+            return _rescaled(base, here - _kept(t, u) * previous, t, u), Memory(grid)
+        moved, there = _corrected(f, base, here, previous, grid, step.index)
+        return moved, Memory(grid, here, there)
 
 
 def _corrected(
-    f: Denoiser, base: Tensor, here: Tensor, previous: Tensor, grid: Grid, done: int
+    f: Denoiser, base: Tensor, here: Tensor, previous: Tensor, grid: Grid, index: int
 ) -> tuple[Tensor, Tensor]:
-    """The state (B, ...) at the end of step `done`, and the estimate of x0 there from looking ahead.
+    """Return the state (B, ...) at the end of step `index`, and the x0 estimate there from looking ahead.
 
-    base: where a step of first order ends; here, previous: estimates at the step's beginning and at the level before.
+    base: end of a first-order step. here, previous: x0 estimates at the start of the step and at the level before.
     """
-    s, t, u = grid[done - 1 : done + 2]
-    stride = 1 - u.kappa / t.kappa
+    s, t, u = grid[index - 1 : index + 2]
+    stride = 1 - u.edm_sigma / t.edm_sigma
     pace = (t.lam - s.lam) / (u.lam - t.lam)
-    trust = (1 - ((u.kappa + grid[-1].kappa) / (grid[0].kappa + grid[-1].kappa)) ** 2) / 2
-    habit = sqrt(u.kappa * s.kappa) / t.kappa
+    trust = (1 - ((u.edm_sigma + grid[-1].edm_sigma) / (grid[0].edm_sigma + grid[-1].edm_sigma)) ** 2) / 2
+    habit = sqrt(u.edm_sigma * s.edm_sigma) / t.edm_sigma
 
     def share(new: Tensor, old: Tensor) -> Tensor:
         return (1 - trust) * habit + trust * _projection(new, old)
@@ -86,26 +90,29 @@ def _corrected(
     balance = torch.sigmoid(_projection(after + before, after - before).abs() / 2) / 2
     mixed = (1 - balance) * after - balance * before
     turn = (_projection(reach * (last - mixed), last) / stride).abs()
-    excess = turn.clamp(max=2) - 0.5  # cut again, as it has no bound where hardly a difference is left
+    excess = turn.clamp(max=2) - 0.5  # clamped, because it is unbounded where the difference vanishes
     if len(grid) - 1 > MANY:
-        rate = (here - previous) / (1 / u.kappa - 1 / t.kappa)
-        excess = -excess * torch.sigmoid(_projection(here, rate) * (2 - (u.kappa / t.kappa) ** 2))
+        rate = (here - previous) / (1 / u.edm_sigma - 1 / t.edm_sigma)
+        excess = -excess * torch.sigmoid(_projection(here, rate) * (2 - (u.edm_sigma / t.edm_sigma) ** 2))
     return base + u.alpha * stride / (2 * torch.sigmoid(excess)) * mixed, there
 
 
 def _rescaled(base: Tensor, difference: Tensor, t: Level, u: Level) -> Tensor:
-    """The end (B, ...) of the last step, from where a step of first order ends."""
-    return (1 - sqrt(u.kappa * t.kappa)) * base + u.alpha * (1 - u.kappa / t.kappa) / 2 * difference
+    """Return the end (B, ...) of the last step, from the end of a first-order step."""
+    return (1 - sqrt(u.edm_sigma * t.edm_sigma)) * base + u.alpha * (1 - u.edm_sigma / t.edm_sigma) / 2 * difference
 
 
 def _kept(t: Level, u: Level) -> float:
-    """The share of the estimate before the last that the last step's difference takes away."""
-    ratio = u.kappa / t.kappa
+    """The share of the second-last estimate that the last step's difference subtracts."""
+    ratio = u.edm_sigma / t.edm_sigma
     return 1 - sqrt(ratio if ratio < 0.5 else ratio - 0.5) / 2
 
 
 def _projection(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> / <b, b> per sample and channel of (B, C, ...), per sample of (B, n), cut to [-2, 2]; 0 where b is 0."""
+    """Return <a, b> / <b, b>, clamped to [-2, 2], and 0 where b is 0.
+
+    The inner products are per sample and channel of (B, C, ...), and per sample of (B, n).
+    """
     inner, square = _inner(a, b), _inner(b, b)
     return (inner / square.clamp(min=torch.finfo(b.dtype).tiny)).clamp(-2, 2)
 

@@ -1,9 +1,9 @@
-"""Exponential integrators: the step that solves the linear part of the sampling equation exactly.
+"""Exponential integrators: steps that solve the linear part of the sampling equation exactly.
 
-Over a step from level t to u the solution is x_u = scale x_t - weight * integral, where the integral runs over the
-network's view (x0 or eps) against an exponential of length hh. A solver only chooses how it interpolates that view, and
-gets one number per known value. Falling and rising noise share every formula: hh changes its sign.
-(Lu et al. 2022, arXiv 2206.00927 and 2211.01095; Zhao et al. 2023, arXiv 2302.04867.)
+The step from level t to u is x_u = scale x_t - weight * integral. The integral is that of the network's prediction (x0
+or eps) against an exponential of length hh. A solver chooses how it interpolates the prediction, and gets one weight
+per known value. Falling and rising noise use the same formulas: hh changes sign. (Lu et al. 2022, arXiv 2206.00927 and
+2211.01095; Zhao et al. 2023, arXiv 2302.04867.)
 """
 
 from collections.abc import Callable, Sequence
@@ -18,60 +18,64 @@ from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.schedule import Level
 
 
-class Frame(NamedTuple):
+class StepCoefficients(NamedTuple):
     """The scalars of one step."""
 
     scale: float
     weight: float
     hh: float
-    noise: float = 0.0  # standard deviation of what a stochastic step adds
+    noise: float = 0.0  # standard deviation of the noise that a stochastic step adds
 
 
-class Form(NamedTuple):
-    """Which view is integrated, and with what scalars."""
+class Parameterization(NamedTuple):
+    """Which prediction a solver integrates (x0 or eps), and the coefficients of its steps."""
 
-    view: Callable[[Estimate], Tensor]
-    frame: Callable[[Level, Level], Frame]
+    prediction: Callable[[Estimate], Tensor]
+    coefficients: Callable[[Level, Level], StepCoefficients]
 
 
-class Known(NamedTuple):
-    """A value of the view at a level visited before."""
+class KnownPrediction(NamedTuple):
+    """The prediction at a noise level that a run has visited."""
 
     lam: float
     value: Tensor  # (B, ...)
 
 
-def _data(t: Level, u: Level) -> Frame:
-    return Frame(u.sigma / t.sigma, u.alpha, t.lam - u.lam)
+def _data(t: Level, u: Level) -> StepCoefficients:
+    return StepCoefficients(u.sigma / t.sigma, u.alpha, t.lam - u.lam)
 
 
-def _noise(t: Level, u: Level) -> Frame:
-    return Frame(u.alpha / t.alpha if t.alpha else inf, u.sigma, u.lam - t.lam)
+def _noise(t: Level, u: Level) -> StepCoefficients:
+    return StepCoefficients(u.alpha / t.alpha if t.alpha else inf, u.sigma, u.lam - t.lam)
 
 
-def diffusion(tau: float) -> Form:
-    """The data view along the reverse-time SDE that adds tau times the noise of the usual one (arXiv 2309.05019).
+def x0_sde(tau: float) -> Parameterization:
+    """The x0 parameterization of the reverse-time SDE with tau times the usual noise (arXiv 2309.05019).
 
-    At tau 0 it is DATA.
+    tau 0 is X0.
     """
 
-    def frame(t: Level, u: Level) -> Frame:
+    def coefficients(t: Level, u: Level) -> StepCoefficients:
         h = u.lam - t.lam
         faded = tau * tau * h if tau else 0.0
-        return Frame(u.sigma / t.sigma * exp(-faded), u.alpha, -h - faded, u.sigma * sqrt(-expm1(-2 * faded)))
+        return StepCoefficients(
+            u.sigma / t.sigma * exp(-faded), u.alpha, -h - faded, u.sigma * sqrt(-expm1(-2 * faded))
+        )
 
-    return Form(attrgetter("x0"), frame)
+    return Parameterization(attrgetter("x0"), coefficients)
 
 
-DATA = Form(attrgetter("x0"), _data)
-NOISE = Form(attrgetter("eps"), _noise)
-DIFFUSION = diffusion(1.0)  # the reverse-time SDE, solved in the data view
+X0 = Parameterization(attrgetter("x0"), _data)
+EPS = Parameterization(attrgetter("eps"), _noise)
+X0_SDE = x0_sde(1.0)  # the reverse-time SDE
 
 
 def moments(hh: float, count: int) -> list[float]:
-    """P_0 .. P_count with P_k = sum over m >= 1 of hh^m / (m + k)!, so P_0 = exp(hh) - 1: the integrals of r^k / k!.
+    """Return P_0 ..
 
-    Where |hh| < 1 the last one is summed and the others follow downwards, as the upward recursion cancels there.
+    P_count with P_k = sum over m >= 1 of hh^m / (m + k)!: the integrals of r^k / k!. P_0 = exp(hh) - 1.
+
+    For |hh| < 1 sums the last one and derives the others downwards, because the upward recursion cancels there.
     """
     if abs(hh) >= 1:
         values = [expm1(hh)]
@@ -90,12 +94,12 @@ def moments(hh: float, count: int) -> list[float]:
 
 
 def midpoint(hh: float) -> float:
-    """P_1 replaced by P_0 / 2: DPM-Solver's default, B2 of UniPC. Right to second order."""
+    """P_1 replaced by P_0 / 2: the default of DPM-Solver, B2 of UniPC. Second order."""
     return expm1(hh) / 2
 
 
 def half(hh: float) -> float:
-    """P_1 replaced by hh / 2: B1 of UniPC. Right to second order."""
+    """P_1 replaced by hh / 2: B1 of UniPC. Second order."""
     return hh / 2
 
 
@@ -108,10 +112,10 @@ Slope = Callable[[float], float]
 
 
 def weights(hh: float, nodes: Sequence[float], slope: Slope, curvature: float = 1.0) -> list[float]:
-    """One weight for the value at the step's beginning and one for each value at `nodes`.
+    """Return the weight of the value at the start of the step, then of each value at `nodes`.
 
-    nodes: positions in units of the step, 0 its beginning, 1 its end. One node takes its weight from `slope`; more are
-    integrated as the polynomial through all values, `curvature` multiplying its second-derivative term.
+    nodes: positions in units of the step, 0 at its start, 1 at its end. A single node gets its weight from `slope`.
+    More nodes are integrated as the polynomial through all values; `curvature` multiplies its second-derivative term.
     """
     if not nodes:
         return [expm1(hh)]
@@ -124,9 +128,9 @@ def weights(hh: float, nodes: Sequence[float], slope: Slope, curvature: float = 
 
 
 def polynomial_weights(points: Sequence[float], integrals: Sequence[float]) -> list[float]:
-    """The weight that each value at `points` has in the integral of the polynomial through them all.
+    """Return the weight of each value at `points` in the integral of the polynomial through all of them.
 
-    integrals: those of the powers 0, 1 .. of the position, as many as there are points.
+    integrals: integrals of the powers 0, 1, .. of the position, one per point.
     """
     return [
         sum(c * integral for c, integral in zip(_lagrange(points, j), integrals, strict=True))
@@ -135,7 +139,7 @@ def polynomial_weights(points: Sequence[float], integrals: Sequence[float]) -> l
 
 
 def _lagrange(points: Sequence[float], j: int) -> list[float]:
-    """Coefficients, constant first, of the polynomial that is 1 at points[j] and 0 at the others."""
+    """Coefficients, constant first, of the polynomial that is 1 at points[j] and 0 at the other points."""
     coefficients = [1.0]
     for i, point in enumerate(points):
         if i != j:
@@ -146,22 +150,32 @@ def _lagrange(points: Sequence[float], j: int) -> list[float]:
     return coefficients
 
 
-def positions(history: Sequence[Known], t: Level, u: Level) -> list[float]:
-    """Positions of earlier values in units of the step from t to u."""
+def positions(history: Sequence[KnownPrediction], t: Level, u: Level) -> list[float]:
+    """Return the positions of earlier predictions in units of the step from t to u."""
     h = u.lam - t.lam
     return [(known.lam - t.lam) / h for known in history]
 
 
-def advance(frame: Frame, x: Tensor, terms: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """scale x - weight * the sum of `terms`, from `weights`, times `values` (B, ...)."""
-    out = x * frame.scale
+def advance(coefficients: StepCoefficients, x: Tensor, terms: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """Return scale x - weight * sum of terms * values (B, ...), with terms from `weights`."""
+    out = x * coefficients.scale
     for term, value in zip(terms, values, strict=True):
-        out = torch.add(out, value, alpha=-frame.weight * term)
+        out = torch.add(out, value, alpha=-coefficients.weight * term)
     return out
 
 
-def through(form: Form, x: Tensor, t: Level, u: Level, known: Sequence[Known], slope: Slope = midpoint) -> Tensor:
-    """The state at u from x (B, ...) at t, with the view interpolated through `known`, whose first value lies at t."""
-    frame = form.frame(t, u)
-    terms = weights(frame.hh, positions(known[1:], t, u), slope)
-    return advance(frame, x, terms, [value for _, value in known])
+def through(
+    parameterization: Parameterization,
+    x: Tensor,
+    t: Level,
+    u: Level,
+    known: Sequence[KnownPrediction],
+    slope: Slope = midpoint,
+) -> Tensor:
+    """Return the state at u from x (B, ...) at t, with the prediction interpolated through `known`.
+
+    The first of `known` lies at t.
+    """
+    coefficients = parameterization.coefficients(t, u)
+    terms = weights(coefficients.hh, positions(known[1:], t, u), slope)
+    return advance(coefficients, x, terms, [value for _, value in known])

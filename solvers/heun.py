@@ -1,4 +1,4 @@
-"""Heun's rule in sigma / alpha, algorithm 1 of Karras et al. 2022 (arXiv 2206.00364) without churn."""
+"""Heun's rule in sigma / alpha: algorithm 1 of Karras et al. 2022 (arXiv 2206.00364) without churn."""
 
 from dataclasses import dataclass
 from math import isinf
@@ -6,29 +6,33 @@ from math import isinf
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 
 
 @dataclass(frozen=True)
 class Heun:
-    """Two calls a step, second order; one call and first order where a level has no noise or no signal."""
+    """Two evaluations per step, second order.
+
+    One evaluation and first order at a level without noise or without signal.
+    """
 
     order = 2
-    evals = 2
+    nfe_per_step = 2
     one_step = True
     stochastic = False
 
     def init(self, grid: Grid) -> None:
         return None
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: None) -> tuple[Tensor, None]:
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: None) -> tuple[Tensor, None]:
+        t, u = step.t, step.u
         first = f(x, t)
-        euler = remix(first, u)
+        euler = renoise(first, u)
         if isinf(u.lam - t.lam):
             return euler, None
         second = f(euler, u)
-        stride = u.alpha * (u.kappa - t.kappa)
+        stride = u.alpha * (u.edm_sigma - t.edm_sigma)
         return torch.add(euler, second.eps - first.eps, alpha=stride / 2), None

@@ -1,7 +1,7 @@
-"""Improved integration approximation (Zhang et al. 2024, arXiv 2304.11328): a coarse step fitted to fine ones.
+"""Improved integration approximation (Zhang et al. 2024, arXiv 2304.11328): coarse steps fitted to fine steps.
 
-The authors published no code. The forms around DDIM follow reproductions by others. Those around Heun's rule and
-DPM-Solver++(2M) are reconstructed: that the same directions serve there as in the paper is unconfirmed.
+The authors published no code. The forms around DDIM follow reproductions by others. The forms around Heun's rule and
+DPM-Solver++(2M) are reconstructions: nobody has confirmed that the paper uses the same directions.
 """
 
 from dataclasses import dataclass
@@ -9,54 +9,55 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from fastdiff.solvers.corrected import Corrected, Stride
+from fastdiff.solvers.learned_correction import LearnedCorrection, UncorrectedStep
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class IIA(Corrected[S]):
-    """Around DDIM or DPM-Solver++(2M): the changes of both views of the answer since the step before."""
+class IIA(LearnedCorrection[S]):
+    """Around DDIM or DPM-Solver++(2M): the changes of x0 and eps since the previous step."""
 
     count = 2
 
-    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
+    def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
         if before is None:
             return ()
-        new, old = now.heard[0], before.heard[0]
+        new, old = now.estimates[0], before.estimates[0]
         return new.x0 - old.x0, new.eps - old.eps
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseIIA(Corrected[S]):
-    """Around DDIM under guidance: the noise estimate alone, from the first step on."""
+class NoiseIIA(LearnedCorrection[S]):
+    """Around DDIM under guidance: eps alone, from the first step on."""
 
     count = 1
 
-    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
-        return (now.heard[0].eps,)
+    def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
+        return (now.estimates[0].eps,)
 
 
 @dataclass(frozen=True, eq=False)
-class HeunIIA(Corrected[None]):
-    """Around `Heun`: its two gradients, of this step and of the one before.
+class HeunIIA(LearnedCorrection[None]):
+    """Around `Heun`: the two gradients of this step and of the previous one.
 
-    In z = x / alpha, Heun's slope is (z - x0) / kappa_t + (x0 - x0') / (2 kappa_u), with x0' the second answer. The
-    first term is the noise estimate, the second half of its change on the way. A step of one call stays as it is.
+    In z = x / alpha, Heun's slope is (z - x0) / s_t + (x0 - x0') / (2 s_u), with s = sigma / alpha and x0' the second
+    estimate. The first term is eps; the second is half of its change within the step. A step of one evaluation is
+    unchanged.
     """
 
     count = 4
 
-    def directions(self, now: Stride, before: Stride | None) -> tuple[Tensor, ...]:
-        if len(now.heard) < 2:
+    def directions(self, now: UncorrectedStep, before: UncorrectedStep | None) -> tuple[Tensor, ...]:
+        if len(now.estimates) < 2:
             return ()
-        stride = now.u.alpha * (now.u.kappa - now.t.kappa)
+        stride = now.u.alpha * (now.u.edm_sigma - now.t.edm_sigma)
         return tuple(stride * gradient for step in (now, before) for gradient in gradients(step))
 
 
-def gradients(step: Stride | None) -> tuple[Tensor, ...]:
-    """The first and second gradient (B, ...) of a step of Heun's rule, none where it was of one call."""
-    if step is None or len(step.heard) < 2:
+def gradients(step: UncorrectedStep | None) -> tuple[Tensor, ...]:
+    """Return the first and second gradient (B, ...) of a step of Heun's rule; none for a step of one evaluation."""
+    if step is None or len(step.estimates) < 2:
         return ()
-    first, second = step.heard
-    return first.eps, (first.x0 - second.x0) / (2 * step.u.kappa)
+    first, second = step.estimates
+    return first.eps, (first.x0 - second.x0) / (2 * step.u.edm_sigma)

@@ -1,48 +1,52 @@
-"""Multistep exponential integrators: one call a step, the order from values of earlier steps.
+"""Multistep exponential integrators: one evaluation per step; the order comes from predictions of earlier steps.
 
-The solvers of the DPM family that remember are this step with other data: the view that is integrated, the order, the
-treatment of the slope. Each has a file of its own that says which (dpmpp_2m.py and its neighbours).
+The multistep solvers of the DPM family are this step with another parameterization, order or treatment of the slope:
+see dpm_solver.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, isinf
-from typing import NamedTuple
+from typing import Self
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, advance, midpoint, positions, weights
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.exponential import (
+    X0,
+    KnownPrediction,
+    Parameterization,
+    Slope,
+    advance,
+    midpoint,
+    positions,
+    weights,
+)
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step, Transition
 from fastdiff.solvers.noise import NoiseSource
 from fastdiff.solvers.schedule import Level, Schedule
 
-
-class Memory(NamedTuple):
-    """What a multistep run carries."""
-
-    steps: int  # of the run
-    done: int = 0
-    history: tuple[Known, ...] = ()  # newest first
+History = tuple[KnownPrediction, ...]  # solver state: earlier predictions, newest first
 
 
 @dataclass(frozen=True)
 class Multistep:
-    """Interpolates the last `order` values of the view.
+    """Interpolates the last `order` predictions.
 
-    With `lower_final` the last steps lower the order towards 1, which few steps need for stability and a measured order
-    of convergence must not have. A step to or from a level without noise or without signal has order 1 in any case.
+    With `lower_final` the last steps lower the order towards 1. Runs of few steps need this for stability; it hides the
+    order of convergence. A step to or from a level without noise or without signal always has order 1.
     """
 
     order: int
-    form: Form = DATA
+    parameterization: Parameterization = X0
     slope: Slope = midpoint
     curvature: float = 1.0
     lower_final: bool = True
     noise: NoiseSource | None = None
 
-    evals = 1
+    nfe_per_step = 1
 
     @property
     def one_step(self) -> bool:
@@ -52,31 +56,36 @@ class Multistep:
     def stochastic(self) -> bool:
         return self.noise is not None
 
-    def init(self, grid: Grid) -> Memory:
-        return Memory(len(grid) - 1)
+    def with_noise(self, noise: NoiseSource) -> Self:
+        return replace(self, noise=noise)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        mean, deviation, after = self.transition(f, x, t, u, state)
+    def init(self, grid: Grid) -> History:
+        return ()
+
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: History) -> tuple[Tensor, History]:
+        mean, deviation, after = self.transition(f, x, step, state)
         if self.noise is None or deviation == 0:
             return mean, after
-        return mean + deviation * self.noise(mean, after.done), after
+        return mean + deviation * self.noise(mean, step.index + 1), after
 
-    def transition(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, float, Memory]:
-        """Mean (B, ...) and standard deviation of the state at u, and the memory after the step."""
+    def transition(self, f: Denoiser, x: Tensor, step: Step, state: History) -> Transition[History]:
+        t, u = step.t, step.u
         estimate = f(x, t)
-        history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
-        after = Memory(state.steps, state.done + 1, history if isfinite(t.lam) else ())
-        frame = self.form.frame(t, u)
-        if isinf(frame.hh) and not frame.noise:
-            return remix(estimate, u), 0.0, after
-        used = history[: self.span(state)]
+        history = (KnownPrediction(t.lam, self.parameterization.prediction(estimate)), *state)[: self.order]
+        after = history if isfinite(t.lam) else ()
+        coefficients = self.parameterization.coefficients(t, u)
+        if isinf(coefficients.hh) and not coefficients.noise:
+            return Transition(renoise(estimate, u), 0.0, after)
+        used = history[: self.span(step)]
         terms = self.terms(f.schedule, t, u, used)
-        return advance(frame, x, terms, [known.value for known in used]), frame.noise, after
+        return Transition(advance(coefficients, x, terms, [known.value for known in used]), coefficients.noise, after)
 
-    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[Known]) -> list[float]:
-        """What `advance` multiplies the `used` values with, newest first, over the step from t to u."""
-        return weights(self.form.frame(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature)
+    def terms(self, schedule: Schedule, t: Level, u: Level, used: Sequence[KnownPrediction]) -> list[float]:
+        """Return the factors of the `used` predictions in `advance`, newest first, for the step from t to u."""
+        return weights(
+            self.parameterization.coefficients(t, u).hh, positions(used[1:], t, u), self.slope, self.curvature
+        )
 
-    def span(self, state: Memory) -> int:
-        """The number of values that the next step uses at most, its own included."""
-        return min(self.order, state.steps - state.done) if self.lower_final else self.order
+    def span(self, step: Step) -> int:
+        """Return the largest number of predictions that the step uses, including its own."""
+        return min(self.order, step.left) if self.lower_final else self.order

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an item and a step, not to a call: the size of a batch never changes a result."""
+"""Random noise keyed by item and step, so that the batch size never changes a result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ NoiseSource = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Thinned:
-    """The noise of a run that visits some levels of a longer one: its step i is the step `steps[i]` there."""
+class StridedNoise:
+    """Noise of a run that visits a subset of a longer run's levels: its step i uses the noise of step `steps[i]`."""
 
     inner: NoiseSource
     steps: tuple[int, ...]
@@ -27,10 +27,10 @@ class Thinned:
 class Noise:
     """Standard normal noise keyed by (seed, item, step).
 
-    It is drawn on the CPU in float32 and then moved, so device and dtype do not change it either.
-    `items` are the identities of the batch's members, 0 .. B-1 where not given. Step 0 is the start of a run.
+    Draws on the CPU in float32 and then moves, so device and dtype do not change the noise. `items` are the identities
+    of the rows of the batch, by default 0 .. B-1. Step 0 is the start of a run.
 
-    Raises UsageError for a negative seed, and when called with a batch that `items` does not match.
+    Raises UsageError for a negative seed, and for a batch size that differs from the number of items.
     """
 
     seed: int = 0
@@ -41,7 +41,7 @@ class Noise:
             raise UsageError(f"seed {self.seed}: give 0 or more")
 
     def __call__(self, like: Tensor, step: int = 0) -> Tensor:
-        """Noise in the shape, dtype and device of `like` (B, ...)."""
+        """Return noise with the shape, dtype and device of `like` (B, ...)."""
         items = range(len(like)) if self.items is None else self.items
         if len(items) != len(like):
             raise UsageError(f"noise for {len(items)} items asked for a batch of {len(like)}: the numbers must agree")

@@ -1,30 +1,32 @@
-"""The solvers by name. Those that add noise take it as their argument `noise`."""
+"""The solvers by name. Stochastic solvers take an argument `noise`."""
 
 from collections.abc import Callable
+from typing import Any
 
-from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.deis import deis
-from fastdiff.solvers.dpm_1 import dpm_1
-from fastdiff.solvers.dpm_2 import dpm_2
-from fastdiff.solvers.dpm_2m import dpm_2m
-from fastdiff.solvers.dpm_3 import dpm_3
-from fastdiff.solvers.dpm_3m import dpm_3m
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.adams_bashforth import deis, ipndm
+from fastdiff.solvers.ddim import DDIM, Euler
+from fastdiff.solvers.dpm_solver import (
+    dpm_1,
+    dpm_2,
+    dpm_2m,
+    dpm_3,
+    dpm_3m,
+    dpmpp_2m,
+    dpmpp_3m,
+    dpmpp_3s,
+    flow_dpm,
+    sde_dpmpp_1,
+    sde_dpmpp_2m,
+)
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
-from fastdiff.solvers.dpmpp_3s import dpmpp_3s
-from fastdiff.solvers.euler import Euler
 from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.evodiff import EVODiff
-from fastdiff.solvers.flow_dpm import flow_dpm
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.ipndm import ipndm
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.sa_solver import SASolver
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.unipc import UniPC
 
-SOLVERS: dict[str, Callable[..., Solver]] = {
+SOLVERS: dict[str, Callable[..., Solver[Any]]] = {
     "ddim": DDIM,
     "euler": Euler,
     "heun": Heun,

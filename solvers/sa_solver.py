@@ -1,49 +1,49 @@
-"""SA-Solver (Xue et al. 2023, arXiv 2309.05019): Adams steps along a reverse-time SDE with as much noise as wanted.
+"""SA-Solver (Xue et al. 2023, arXiv 2309.05019): Adams steps along a reverse-time SDE with adjustable noise.
 
-As in UniPC, a corrector repeats a step once the value at its end is known, and costs no call. It adds the same noise.
+As in UniPC, a corrector repeats a step with the prediction at its end, without extra evaluations and with the same
+noise.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, isinf
 from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import Known, Slope, diffusion, half, through
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.exponential import KnownPrediction, Slope, half, through, x0_sde
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.noise import Noise, NoiseSource
 from fastdiff.solvers.schedule import Level
 
 
 class Origin(NamedTuple):
-    """The step that led here, for its correction."""
+    """The step that led to the current level, for its correction."""
 
-    x: Tensor  # (B, ...) corrected state at its beginning
+    x: Tensor  # (B, ...) corrected state at its start
     level: Level
-    known: tuple[Known, ...]  # values that the correction uses besides the one at the end
+    known: tuple[KnownPrediction, ...]  # predictions that the correction uses besides the one at the end
     added: Tensor | float  # noise (B, ...)
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
-    steps: int  # of the run
-    done: int = 0
-    history: tuple[Known, ...] = ()  # newest first
+    history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
 
 
 @dataclass(frozen=True)
 class SASolver:
-    """Predictor through `predictor` values, 1 or more; corrector through `corrector`, 0 for none.
+    """Predictor through `predictor` predictions, 1 or more; corrector through `corrector`, 0 for none.
 
-    The SDE has `tau` times the noise of the usual one: 0 is the ODE, and only that inverts. Two values take their
-    weights from `slope`: `half` is the authors' code, `taylor` the paper. `lower_final` as in Multistep.
+    The SDE has `tau` times the usual noise: tau 0 is the ODE, which alone inverts. With two predictions `slope` selects
+    the weights: `half` is the authors' code, `taylor` the paper. `lower_final` as in Multistep.
 
-    Raises UsageError for fewer values and for a negative tau.
+    Raises UsageError for fewer predictions, and for a negative tau.
     """
 
     predictor: int = 2
@@ -53,7 +53,7 @@ class SASolver:
     lower_final: bool = True
     noise: NoiseSource = field(default_factory=Noise)
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
 
     def __post_init__(self) -> None:
@@ -69,23 +69,26 @@ class SASolver:
     def stochastic(self) -> bool:
         return self.tau > 0
 
-    def init(self, grid: Grid) -> Memory:
-        return Memory(len(grid) - 1)
+    def with_noise(self, noise: NoiseSource) -> "SASolver":
+        return replace(self, noise=noise)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        form, left, done = diffusion(self.tau), state.steps - state.done, state.done + 1
+    def init(self, grid: Grid) -> Memory:
+        return Memory()
+
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        parameterization, t, u = x0_sde(self.tau), step.t, step.u
         estimate = f(x, t)
-        arrived = Known(t.lam, form.view(estimate))
+        arrived = KnownPrediction(t.lam, parameterization.prediction(estimate))
         if state.origin is not None:
             before, level, known, added = state.origin
-            x = through(form, before, level, t, (*known, arrived), self.slope) + added
+            x = through(parameterization, before, level, t, (*known, arrived), self.slope) + added
         history = (arrived, *state.history)[: max(self.predictor, self.corrector - 1)]
         ends = isinf(u.lam - t.lam)
-        after = Memory(state.steps, done, history if isfinite(t.lam) else ())
+        after = Memory(history if isfinite(t.lam) else ())
         if ends and not (self.tau and u.sigma):
-            return remix(estimate, u), after
-        used = history[:left] if self.lower_final else history
-        added = form.frame(t, u).noise * self.noise(x, done) if self.tau else 0.0
+            return renoise(estimate, u), after
+        used = history[: step.left] if self.lower_final else history
+        added = parameterization.coefficients(t, u).noise * self.noise(x, step.index + 1) if self.tau else 0.0
         if self.corrector and not ends:
             after = after._replace(origin=Origin(x, t, used[: self.corrector - 1], added))
-        return through(form, x, t, u, used[: self.predictor], self.slope) + added, after
+        return through(parameterization, x, t, u, used[: self.predictor], self.slope) + added, after

@@ -1,7 +1,7 @@
-"""Noise schedules: how much signal and noise a state holds at a time.
+"""Noise schedules: the signal and noise factors of a state as functions of time.
 
-A state at time t is x = alpha x0 + sigma eps. lam = log(alpha / sigma) is half the log signal-to-noise ratio; it falls
-as t grows. Solvers work on `Level` values, which are Python floats: no tensor operation is spent on them.
+A state at time t is x = alpha x0 + sigma eps. lam = log(alpha / sigma) is half the log signal-to-noise ratio and falls
+as t grows. Solvers work on `Level` values of Python floats, which cost no tensor operations.
 """
 
 from bisect import bisect_left
@@ -21,19 +21,19 @@ class Level(NamedTuple):
     t: float  # the schedule's own time
     alpha: float  # factor of the clean signal, in [0, 1]
     sigma: float  # factor of the noise, >= 0
-    lam: float  # log(alpha / sigma): inf where there is no noise, -inf where there is no signal
+    lam: float  # log(alpha / sigma): inf without noise, -inf without signal
 
     @property
-    def kappa(self) -> float:
+    def edm_sigma(self) -> float:
         """Noise relative to signal, sigma / alpha: the "sigma" of EDM and of diffusers."""
         return self.sigma / self.alpha if self.alpha else inf
 
 
-CLEAN = Level(t=0.0, alpha=1.0, sigma=0.0, lam=inf)
+CLEAN_LEVEL = Level(t=0.0, alpha=1.0, sigma=0.0, lam=inf)
 
 
 class Schedule(Protocol):
-    """Noise level as a function of time; sampling runs from `start` down to `end`."""
+    """Noise level as a function of time. Sampling runs from `start` down to `end`."""
 
     @property
     def start(self) -> float: ...
@@ -41,16 +41,16 @@ class Schedule(Protocol):
     def end(self) -> float: ...
 
     def level(self, t: float) -> Level:
-        """The level at time t."""
+        """Return the noise level at time t."""
         ...
 
     def at(self, lam: float) -> Level:
-        """The level with this lam: the inverse of `level(t).lam`."""
+        """Return the noise level with this lam: the inverse of `level(t).lam`."""
         ...
 
 
 class VariancePreserving(Schedule, Protocol):
-    """Schedules with alpha^2 + sigma^2 = 1, given by log(alpha) and its inverse."""
+    """Base of schedules with alpha^2 + sigma^2 = 1, defined by log(alpha) and its inverse."""
 
     def log_alpha(self, t: float) -> float: ...
 
@@ -59,7 +59,7 @@ class VariancePreserving(Schedule, Protocol):
     def level(self, t: float) -> Level:
         log_alpha = self.log_alpha(t)
         if log_alpha >= 0:
-            return CLEAN
+            return CLEAN_LEVEL
         sigma = sqrt(-expm1(2 * log_alpha))
         return Level(t, exp(log_alpha), sigma, log_alpha - log(sigma))
 
@@ -70,7 +70,7 @@ class VariancePreserving(Schedule, Protocol):
 
 @dataclass(frozen=True)
 class LinearVP(VariancePreserving):
-    """Continuous schedule with a rate that grows linearly in t (Song et al. 2021, arXiv 2011.13456, eq. 33)."""
+    """Continuous schedule with a rate linear in t (Song et al. 2021, arXiv 2011.13456, eq. 33)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -106,13 +106,13 @@ class CosineVP(VariancePreserving):
 
 @dataclass(frozen=True)
 class DiscreteVP(VariancePreserving):
-    """A trained table of N levels, made continuous by linear interpolation of log(alpha).
+    """A trained table of N noise levels, made continuous by linear interpolation of log(alpha).
 
-    Knot n = 0..N-1 of `alphas_cumprod` (alpha squared, strictly falling, in (0, 1)) lies at t = (n + 1) / N. Outside
-    the knots the end segments go on, down to no noise at all. `label` is the knot number as a float: what the network
-    was trained with (Lu et al. 2022, arXiv 2206.00927, section 3.4).
+    Timestep n = 0..N-1 of `alphas_cumprod` (alpha squared, strictly falling, in (0, 1)) lies at t = (n + 1) / N.
+    Outside the table the end segments extend, down to no noise at all. Networks are trained with the timestep (Lu et
+    al. 2022, arXiv 2206.00927, section 3.4).
 
-    Raises UsageError where the table is shorter than two, not strictly falling or leaves (0, 1).
+    Raises UsageError if the table has fewer than two values, is not strictly falling or leaves (0, 1).
     """
 
     alphas_cumprod: tuple[float, ...]
@@ -126,7 +126,7 @@ class DiscreteVP(VariancePreserving):
 
     @classmethod
     def from_betas(cls, betas: Sequence[float]) -> "DiscreteVP":
-        """The table of a chain with these noise variances per step, each in (0, 1)."""
+        """Build the table from the noise variances per step, each in (0, 1)."""
         product, table = 1.0, []
         for beta in betas:
             product *= 1 - beta
@@ -137,13 +137,13 @@ class DiscreteVP(VariancePreserving):
     def end(self) -> float:
         return 1 / len(self.alphas_cumprod)
 
-    def label(self, level: Level) -> float:
-        """Knot number of a level, from 0 to N - 1, between the knots a fraction."""
+    def timestep(self, level: Level) -> float:
+        """Return the timestep of a noise level, 0 to N - 1, fractional between table entries."""
         return level.t * len(self.alphas_cumprod) - 1
 
-    def knot(self, label: float) -> Level:
-        """The level with this label."""
-        return self.level((label + 1) / len(self.alphas_cumprod))
+    def at_timestep(self, timestep: float) -> Level:
+        """Return the noise level at this timestep."""
+        return self.level((timestep + 1) / len(self.alphas_cumprod))
 
     def log_alpha(self, t: float) -> float:
         position = t * len(self._knots) - 1
@@ -166,7 +166,7 @@ class DiscreteVP(VariancePreserving):
 class Flow:
     """Straight paths, alpha = 1 - sigma, with sigma = shift t / (1 + (shift - 1) t) (Esser et al. 2024, 2403.03206).
 
-    Networks of this family are trained with sigma (usually times 1000) and not with the unshifted t.
+    Networks of this family are trained with sigma (usually times 1000), not with the unshifted t.
     """
 
     shift: float = 1.0
@@ -197,11 +197,14 @@ class EDM:
         return Level(sigma, 1.0, sigma, lam)
 
 
-def from_kappa(schedule: Schedule, kappa: float) -> Level:
-    """The level where sigma / alpha is kappa >= 0: how EDM and diffusers state a level."""
-    if not (isfinite(kappa) and kappa >= 0):
-        raise UsageError(f"sigma / alpha of {kappa}: give a finite number of 0 or more")
-    return schedule.at(-log(kappa)) if kappa else CLEAN
+def from_edm_sigma(schedule: Schedule, edm_sigma: float) -> Level:
+    """Return the noise level where sigma / alpha is `edm_sigma`, as EDM and diffusers define levels.
+
+    Raises UsageError for a negative or infinite value.
+    """
+    if not (isfinite(edm_sigma) and edm_sigma >= 0):
+        raise UsageError(f"sigma / alpha of {edm_sigma}: give a finite number of 0 or more")
+    return schedule.at(-log(edm_sigma)) if edm_sigma else CLEAN_LEVEL
 
 
 def _log_ratio(alpha: float, sigma: float) -> float:

@@ -1,6 +1,7 @@
-"""Solver files: for one model and some numbers of calls, the recipes that sample it best, with their fitted numbers.
+"""Solver files: the best sampler configurations for one model, by number of network evaluations, with coefficients.
 
-A file is safetensors with a card in its metadata. Anyone may have made it: reading checks everything and runs nothing.
+A file is safetensors with a card in its metadata. Files may come from strangers: reading validates everything and runs
+nothing.
 """
 
 import json
@@ -9,21 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fastdiff.solvers.dc_cascade import Cascade
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import Schedule
-from fastdiff.solvers.tuned import TUNED, compensated
+from fastdiff.solvers.tuned import TUNED, base_unipc
 
 FORMAT = 1
-LARGEST = 2**29  # bytes of a file that is read at all
-MOST_CALLS = 1000
+LARGEST = 2**29  # bytes of a file that is read
+LARGEST_NFE = 1000
 OPTIONS = {
     "base": str,
     "order": int,
@@ -33,37 +32,39 @@ OPTIONS = {
     "c_pseudo": bool,
     "lower_final": bool,
     "published": bool,
-}  # of recipes in files, by name
-SHARED = "all"  # in place of a number of calls, before the names of tensors that all of them use
+}  # options that a file may give a solver, with their types
+SHARED = "all"  # prefix of tensors that every number of evaluations uses
 CASCADE = "cascade"
 
 
 @dataclass(frozen=True)
 class SolverFile:
-    """What a file holds. Tensors are named `CALLS.NAME`, `all.NAME` or `cascade.NAME`."""
+    """Content of a solver file. Tensors are named `NFE.NAME`, `all.NAME` or `cascade.NAME`."""
 
-    model: str  # as the person who made it named it
+    model: str  # name of the model when the file was made
     fingerprint: str  # of the network, `fastdiff.models.fingerprint`
     guidance: float
-    recipes: Mapping[int, Recipe]  # by number of calls
+    configs: Mapping[int, SamplerConfig]  # by number of network evaluations
     tensors: Mapping[str, Tensor]
-    card: Mapping[str, Any]  # how it was made, and what it measured
+    card: Mapping[str, Any]  # how the file was made, and its measured errors
 
     def save(self, path: Path) -> None:
         """Write the file. The same content gives the same bytes."""
-        told = {
+        from safetensors.torch import save_file
+
+        header = {
             "format": FORMAT,
             "model": self.model,
             "fingerprint": self.fingerprint,
             "guidance": self.guidance,
-            "recipes": {calls: asdict(recipe) for calls, recipe in self.recipes.items()},
+            "recipes": {nfe: asdict(config) for nfe, config in self.configs.items()},
             "card": dict(self.card),
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
-        save_file(tensors, path, {"fastdiff": json.dumps(told, sort_keys=True)})
+        save_file(tensors, path, {"fastdiff": json.dumps(header, sort_keys=True)})
 
     def for_model(self, fingerprint: str, guidance: float = 1.0) -> "SolverFile":
-        """This file. Raises UsageError where it was made for another network or another guidance."""
+        """Return this file. Raises UsageError if it was made for another network or another guidance scale."""
         if fingerprint != self.fingerprint:
             raise UsageError(
                 f"the solver file was made for {self.model} (network {self.fingerprint[:12]}), and this network is "
@@ -73,73 +74,75 @@ class SolverFile:
             raise UsageError(f"the solver file was made for guidance {self.guidance:g}, and this is {guidance:g}")
         return self
 
-    def sampler(self, schedule: Schedule, calls: int) -> tuple[Solver, Grid]:
-        """The solver for so many calls, and the levels that it was fitted to.
+    def sampler(self, schedule: Schedule, nfe: int) -> tuple[Solver[Any], Grid]:
+        """Return the solver for `nfe` network evaluations, and the grid that it was fitted to.
 
-        Raises UsageError where the file has no such number, and no regression over it, and for a damaged file.
+        Raises UsageError if the file has neither this number nor a regression over it, and for a damaged file.
         """
-        known = sorted(self.recipes)
-        if calls in self.recipes:
-            recipe, make = self.recipes[calls], self._made
-        elif self._part(CASCADE) and known[0] < calls < known[-1]:
-            recipe, make = self.recipes[known[0]], self._regressed
+        known = sorted(self.configs)
+        if nfe in self.configs:
+            config, make = self.configs[nfe], self._made
+        elif self._part(CASCADE) and known[0] < nfe < known[-1]:
+            config, make = self.configs[known[0]], self._regressed
         else:
-            raise UsageError(f"{calls} calls: the solver file has {', '.join(map(str, known))}")
+            raise UsageError(f"{nfe} calls: the solver file has {', '.join(map(str, known))}")
         try:
-            solver = make(recipe, calls)
+            solver = make(config, nfe)
         except (TypeError, KeyError) as error:
-            raise UsageError(f"the solver file is damaged: {recipe.solver} with {dict(recipe.options)}") from error
+            raise UsageError(f"the solver file is damaged: {config.solver} with {dict(config.options)}") from error
         if solver.stochastic:
-            raise UsageError(f"the solver file names {recipe.solver}, which adds noise: only others are taken")
-        return solver, recipe.levels(schedule, calls, solver.evals)
+            raise UsageError(f"the solver file names {config.solver}, which adds noise: only others are taken")
+        return solver, config.levels(schedule, nfe, solver.nfe_per_step)
 
-    def _made(self, recipe: Recipe, calls: int) -> Solver:
-        if recipe.solver not in TUNED:
-            return recipe.make()
-        return TUNED[recipe.solver].restore(self._part(SHARED) | self._part(str(calls)), **recipe.options)
+    def _made(self, config: SamplerConfig, nfe: int) -> Solver[Any]:
+        if config.solver not in TUNED:
+            return config.make()
+        return TUNED[config.solver].restore(self._part(SHARED) | self._part(str(nfe)), **config.options)
 
-    def _regressed(self, recipe: Recipe, calls: int) -> Solver:
+    def _regressed(self, config: SamplerConfig, nfe: int) -> Solver[Any]:
         cascade = Cascade.from_tensors(self._part(CASCADE))
-        return cascade.solver(self.guidance, calls, compensated(**recipe.options))
+        return cascade.solver(self.guidance, nfe, base_unipc(**config.options))
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         start = f"{prefix}."
         return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
 
 
-def read(path: Path) -> SolverFile:
-    """The solver file at `path`. Raises UsageError for anything else, and for a file of a later format."""
+def read_solver_file(path: Path) -> SolverFile:
+    """Read the solver file at `path`. Raises UsageError for any other file, and for a newer format."""
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a solver file of at most {LARGEST // 2**20} MiB")
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {})["fastdiff"])
+            header = json.loads((file.metadata() or {})["fastdiff"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if (version := told["format"]) != FORMAT:
+        if (version := header["format"]) != FORMAT:
             raise UsageError(f"{path} is a solver file of format {version}: this version reads format {FORMAT}")
-        if not told["recipes"]:
+        if not header["recipes"]:
             raise ValueError("no recipes")
         return SolverFile(
-            str(told["model"]),
-            str(told["fingerprint"]),
-            float(told["guidance"]),
-            {_calls(calls): _recipe(recipe) for calls, recipe in told["recipes"].items()},
+            str(header["model"]),
+            str(header["fingerprint"]),
+            float(header["guidance"]),
+            {_nfe(nfe): _config(config) for nfe, config in header["recipes"].items()},
             tensors,
-            dict(told["card"]),
+            dict(header["card"]),
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is not a solver file: `fastdiff tune` and `fastdiff search` write such") from error
 
 
-def _calls(text: str) -> int:
-    if not 1 <= (calls := int(text)) <= MOST_CALLS:
+def _nfe(text: str) -> int:
+    if not 1 <= (nfe := int(text)) <= LARGEST_NFE:
         raise ValueError(text)
-    return calls
+    return nfe
 
 
-def _recipe(told: Mapping[str, Any]) -> Recipe:
-    options = dict(told["options"])
+def _config(header: Mapping[str, Any]) -> SamplerConfig:
+    options = dict(header["options"])
     for name, value in options.items():
-        if type(value) is not OPTIONS.get(name) or (isinstance(value, int) and not 0 <= value <= MOST_CALLS):
+        if type(value) is not OPTIONS.get(name) or (isinstance(value, int) and not 0 <= value <= LARGEST_NFE):
             raise ValueError(name)
-    return Recipe(str(told["solver"]), str(told["grid"]), options)
+    return SamplerConfig(str(header["solver"]), str(header["grid"]), options)

@@ -1,7 +1,7 @@
-"""The spacings by name."""
+"""The grid spacings by name."""
 
-from fastdiff.solvers.few_step import few_step
-from fastdiff.solvers.grid import (
+from fastdiff.solvers.few_step_grids import few_step
+from fastdiff.solvers.grids import (
     Spacing,
     beta,
     karras,

@@ -1,7 +1,7 @@
-"""Analytical teleportation (Wang and Vastola 2024, arXiv 2412.09726): the noisiest part of a run without any call.
+"""Analytical teleportation (Wang and Vastola 2024, arXiv 2412.09726): the noisiest part of a run without evaluations.
 
-Under much noise data look like a Gaussian with their mean and covariance, whose sampling equation has a closed form.
-From level k of a grid on any solver goes on: integrate(f, solver, teleport.carry(x, grid[0], grid[k]), grid[k:]).
+At high noise data resemble a Gaussian with their mean and covariance, whose sampling equation has a closed form. A
+solver continues from level k: integrate(f, solver, teleport.carry(x, grid[0], grid[k]), grid[k:]).
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from fastdiff.solvers.schedule import Level
 
 @dataclass(frozen=True, eq=False)
 class Teleport:
-    """A Gaussian whose covariance has r of the D elements' directions; along the others the data do not vary.
+    """A Gaussian whose covariance has rank r in D dimensions; the data do not vary in the other directions.
 
-    Raises UsageError where the shapes disagree.
+    Raises UsageError if the shapes disagree.
     """
 
     mean: Tensor  # (...) with D elements
@@ -32,7 +32,7 @@ class Teleport:
             )
 
     def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
-        """The exact flow of x (B, ...) from level t, above sigma 0, to level u, in either direction.
+        """Return the exact flow of x (B, ...) from level t, above sigma 0, to level u, in either direction.
 
         Raises UsageError for states of another shape.
         """

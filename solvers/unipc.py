@@ -1,8 +1,8 @@
-"""UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor, and a corrector that costs no call.
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor, and a corrector without extra evaluations.
 
-The corrector repeats a step once the value at its end is known, which is when the next step begins; the last step of a
-run is not corrected. With more than one node the coefficients of B1, B2 and vary-coeff agree: only `slope` tells them
-apart (`half`, `midpoint`, `taylor`), and vary-coeff is the paper's, not the first-order one of the authors' code.
+The corrector repeats a step with the prediction at its end, which the next step evaluates. The last step of a run is
+not corrected. With more than one node the coefficients of B1, B2 and vary-coeff agree; with one node `slope` selects
+them (`half`, `midpoint`, `taylor`). vary-coeff is the paper's, not the first-order one of the authors' code.
 """
 
 from dataclasses import dataclass
@@ -11,52 +11,54 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fastdiff.solvers.ddim import remix
+from fastdiff.solvers.ddim import renoise
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import DATA, Form, Known, Slope, midpoint, through
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.exponential import X0, KnownPrediction, Parameterization, Slope, midpoint, through
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
 
 
 class Arrival(NamedTuple):
-    """What is known at a level once the denoiser was called there."""
+    """The corrected state and the estimate at a level after the evaluation there."""
 
     x: Tensor  # (B, ...) corrected state
     estimate: Estimate  # of the state before its correction
 
 
 class Origin(NamedTuple):
-    """The step that led here, for its correction."""
+    """The step that led to the current level, for its correction."""
 
-    x: Tensor  # (B, ...) corrected state at its beginning
+    x: Tensor  # (B, ...) corrected state at its start
     level: Level
     order: int
 
 
 class Memory(NamedTuple):
-    """What a run carries."""
+    """Solver state."""
 
-    left: int  # steps to go
-    history: tuple[Known, ...] = ()  # newest first
+    history: tuple[KnownPrediction, ...] = ()  # newest first
     origin: Origin | None = None
 
 
 @dataclass(frozen=True)
 class UniPC:
-    """UniP-p with UniC-p, p = `order` of 1 or more; the observed order of convergence is p + 1.
+    """UniP-p with UniC-p, p = `order` of 1 or more. The observed order of convergence is p + 1.
 
-    `lower_final` as in Multistep. `corrector` False leaves UniP-p, of order p.
+    `lower_final` as in Multistep. `corrector` False is UniP-p alone, of order p.
+
+    Raises UsageError for an order below 1.
     """
 
     order: int = 2
-    form: Form = DATA
+    parameterization: Parameterization = X0
     slope: Slope = midpoint
     lower_final: bool = True
     corrector: bool = True
 
-    evals = 1
+    nfe_per_step = 1
     one_step = False
     stochastic = False
 
@@ -65,25 +67,31 @@ class UniPC:
             raise UsageError(f"UniPC of order {self.order}: give 1 or more")
 
     def init(self, grid: Grid) -> Memory:
-        return Memory(len(grid) - 1)
+        return Memory()
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        return self.leave(self.arrive(f, x, t, state), t, u, state)
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        return self.leave(self.arrive(f, x, step.t, state), step, state)
 
     def arrive(self, f: Denoiser, x: Tensor, t: Level, state: Memory) -> Arrival:
-        """The call at t, and the correction of the step that led there."""
+        """Evaluate the denoiser at t, and correct the step that led there."""
         estimate = f(x, t)
         if state.origin is None:
             return Arrival(x, estimate)
-        used = (*state.history[: state.origin.order], Known(t.lam, self.form.view(estimate)))
-        return Arrival(through(self.form, state.origin.x, state.origin.level, t, used, self.slope), estimate)
+        used = (
+            *state.history[: state.origin.order],
+            KnownPrediction(t.lam, self.parameterization.prediction(estimate)),
+        )
+        return Arrival(
+            through(self.parameterization, state.origin.x, state.origin.level, t, used, self.slope), estimate
+        )
 
-    def leave(self, arrival: Arrival, t: Level, u: Level, state: Memory) -> tuple[Tensor, Memory]:
-        """The predicted state (B, ...) at u, from what is known at t."""
+    def leave(self, arrival: Arrival, step: Step, state: Memory) -> tuple[Tensor, Memory]:
+        """Return the predicted state (B, ...) at the end of the step, from the arrival at its start."""
         x, estimate = arrival
-        history = (Known(t.lam, self.form.view(estimate)), *state.history)[: self.order]
+        t, u = step.t, step.u
+        history = (KnownPrediction(t.lam, self.parameterization.prediction(estimate)), *state.history)[: self.order]
         if isinf(u.lam - t.lam):
-            return remix(estimate, u), Memory(state.left - 1, history if isfinite(t.lam) else ())
-        used = history[: state.left] if self.lower_final else history
+            return renoise(estimate, u), Memory(history if isfinite(t.lam) else ())
+        used = history[: step.left] if self.lower_final else history
         origin = Origin(x, t, len(used)) if self.corrector else None
-        return through(self.form, x, t, u, used, self.slope), Memory(state.left - 1, history, origin)
+        return through(self.parameterization, x, t, u, used, self.slope), Memory(history, origin)

@@ -1,9 +1,9 @@
-"""Statistics of a network that DPM-Solver-v3 builds its steps from, and their integrals along a step.
+"""Statistics of a network for DPM-Solver-v3, and their integrals along a step.
 
-The sampling equation is d(e^L x / alpha) / dlam = -e^L f, with L the integral of l and the remainder
-f = (sigma eps - l x) / alpha = (1 - l) x / alpha - x0. The coefficient l makes f depend on the state as little as it
-can, s and b make it nearly a solution of f' = s f + b, all of them element by element.
-(Zheng et al. 2023, arXiv 2310.13268, section 3.1, there "empirical model statistics".)
+The sampling equation is d(e^L x / alpha) / dlam = -e^L f, with L the integral of l and the remainder f = (sigma eps - l
+x) / alpha = (1 - l) x / alpha - x0. The coefficient l minimizes the dependence of f on the state; s and b make f nearly
+a solution of f' = s f + b. All of them are per element. (Zheng et al. 2023, arXiv 2310.13268, section 3.1, "empirical
+model statistics".)
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,11 +20,11 @@ from fastdiff.solvers.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """The coefficients at G + 1 nodes, for every element of one sample. Between the nodes they are linear in lam.
+    """The coefficients at G + 1 nodes, for every element of a sample; linear in lam between nodes.
 
-    Noise prediction is (l, s, b) = (0, -1, 0), data prediction (1, 0, 0).
+    Noise prediction is (l, s, b) = (0, -1, 0), x0 prediction (1, 0, 0).
 
-    Raises UsageError where the shapes disagree, a number is not finite, or lam does not rise over two nodes or more.
+    Raises UsageError if the shapes disagree, a number is not finite, or lam does not rise over two nodes or more.
     """
 
     lam: Tensor  # (G + 1,)
@@ -42,7 +42,7 @@ class Statistics:
 
     @property
     def shape(self) -> torch.Size:
-        """Of one sample."""
+        """Shape of one sample."""
         return self.linear.shape[1:]
 
     @cached_property
@@ -50,7 +50,7 @@ class Statistics:
         return self.lam.tolist()
 
     def at(self, lam: float) -> tuple[Tensor, Tensor, Tensor]:
-        """l, s and b (...) at lam, float64."""
+        """Return l, s and b (...) at lam, float64."""
         i = min(max(bisect_right(self.nodes, lam) - 1, 0), len(self.nodes) - 2)
         share = (lam - self.nodes[i]) / (self.nodes[i + 1] - self.nodes[i])
         low, high = ([part[k].double() for part in (self.linear, self.slope, self.offset)] for k in (i, i + 1))
@@ -58,7 +58,7 @@ class Statistics:
         return linear, slope, offset
 
     def between(self, first: float, last: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """lam (n,) of both ends and the nodes between, in this order, and l, s and b (n, ...) there, float64."""
+        """Return lam (n,) of both ends and the nodes between them, in order, and l, s and b (n, ...) there, float64."""
         low, high = sorted((first, last))
         inner = slice(bisect_right(self.nodes, low), bisect_left(self.nodes, high))
         lam = torch.tensor([low, *self.nodes[inner], high], dtype=torch.float64, device=self.linear.device)
@@ -72,19 +72,19 @@ class Statistics:
 
 
 class Integrals(NamedTuple):
-    """Integrals over lam from the beginning of a step to its end, (...) float64. The kernel is e^(L + S)."""
+    """Integrals over lam from the start of a step to its end, (...) float64. The kernel is e^(L + S)."""
 
     L: Tensor  # of l
     S: Tensor  # of s
     B: Tensor  # of b e^-S
     drift: Tensor  # of the kernel times B
-    powers: list[Tensor]  # of the kernel times r^k, k = 0, 1, ..; r is 0 at the beginning of the step, 1 at its end
+    powers: list[Tensor]  # of the kernel times r^k, k = 0, 1, ..; r is 0 at the start of the step, 1 at its end
 
 
 def integrals(statistics: Statistics, first: float, last: float, powers: int = 0) -> Integrals:
-    """The integrals from lam `first` to `last`, which may lie below it, by the trapezoidal rule between the nodes.
+    """Return the integrals from lam `first` to `last`, in either direction, by the trapezoidal rule between nodes.
 
-    A few copies are made of that part of the statistics, and none is kept.
+    Makes temporary copies of that part of the statistics.
     """
     lam, linear, slope, offset = statistics.between(first, last)
     rule = _trapezoid(lam)
@@ -97,6 +97,6 @@ def integrals(statistics: Statistics, first: float, last: float, powers: int = 0
 
 
 def _trapezoid(lam: Tensor) -> Tensor:
-    """Weights (n, n): row i integrates values at lam (n,) from the first up to the i-th."""
+    """Weights (n, n): row i integrates values at lam (n,) from the first to the i-th."""
     half = torch.diag(torch.diff(lam) / 2)
     return pad((pad(half, (0, 1)) + pad(half, (1, 0))).cumsum(0), (0, 0, 1, 0))

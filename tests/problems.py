@@ -1,5 +1,6 @@
 """Denoisers in closed form, the oracles of the solver tests, and the states and solvers to try them on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,9 @@ from torch import Tensor
 
 from fastdiff.solvers.certificates import inverts
 from fastdiff.solvers.closed_form import BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, Mixture
+from fastdiff.solvers.denoiser import Denoiser, SingleLevelDenoiser
 from fastdiff.solvers.estimate import Estimate, from_x0
+from fastdiff.solvers.guidance import ClassifierFree, EstimatePair, Guided
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import DiscreteVP, Level, Schedule
 
@@ -18,7 +21,7 @@ DETERMINISTIC = sorted(name for name, make in SOLVERS.items() if inverts(make())
 
 
 @dataclass(frozen=True)
-class Clusters:
+class Clusters(SingleLevelDenoiser):
     """Data of equal shares of N(mean, variance I) around the rows of `means` (K, d); fewer rows are a prompt."""
 
     schedule: Schedule
@@ -39,6 +42,35 @@ class Clusters:
         """Pictures (count, d), float64."""
         means = self.means[torch.arange(count) % len(self.means)]
         return means + self.variance**0.5 * random_state(*means.shape)
+
+
+@dataclass(frozen=True)
+class TwoDenoisers:
+    """A `ConditionalDenoiser` whose estimates are those of two denoisers."""
+
+    with_condition: Denoiser
+    without: Denoiser
+
+    batched = False
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.with_condition.schedule
+
+    def conditional(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        return [self.with_condition(x, level) for x, level in zip(states, levels, strict=True)]
+
+    def pairs(self, states: Tensor, levels: Sequence[Level]) -> list[EstimatePair]:
+        pairs = zip(states, levels, self.conditional(states, levels), strict=True)
+        return [EstimatePair(given, self.without(x, level)) for x, level, given in pairs]
+
+    def fresh(self) -> "TwoDenoisers":
+        return self
+
+
+def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Guided:
+    """Classifier-free guidance between two denoisers."""
+    return Guided(TwoDenoisers(conditional, unconditional), ClassifierFree(scale))
 
 
 def start(value: float = MIXTURE_START) -> Tensor:

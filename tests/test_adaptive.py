@@ -7,35 +7,35 @@ import torch
 from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, random_state, start
 
 from fastdiff.solvers.adaptive import Adaptive
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, NOISE
-from fastdiff.solvers.schedule import CLEAN, LinearVP
+from fastdiff.solvers.exponential import EPS, X0
+from fastdiff.solvers.schedule import CLEAN_LEVEL, LinearVP
 
 TOP, BOTTOM = (MIXTURE.schedule.level(t) for t in (1.0, 1e-3))
-FORMS = pytest.mark.parametrize("form", [DATA, NOISE])
+FORMS = pytest.mark.parametrize("form", [X0, EPS])
 
 
 @pytest.mark.parametrize(
     ("solver", "value", "calls"),
     [
-        (Adaptive(2, NOISE), 0.93436274870941, 68),
+        (Adaptive(2, EPS), 0.93436274870941, 68),
         (Adaptive(2), 0.89839300887818, 24),
-        (Adaptive(3, NOISE), 0.92744631046634, 27),
+        (Adaptive(3, EPS), 0.92744631046634, 27),
         (Adaptive(3), 0.91565603201700, 33),
-        (Adaptive(2, DATA, 1e-4, 1e-3), 0.91798380829527, 104),
-        (Adaptive(3, DATA, 1e-4, 1e-3), 0.91855282734649, 72),
-        (Adaptive(3, NOISE, 1e-4, 1e-3), 0.91900972318642, 81),
+        (Adaptive(2, X0, 1e-4, 1e-3), 0.91798380829527, 104),
+        (Adaptive(3, X0, 1e-4, 1e-3), 0.91855282734649, 72),
+        (Adaptive(3, EPS, 1e-4, 1e-3), 0.91900972318642, 81),
     ],
 )
 def test_golden_values(solver, value, calls):
     """The published count asks once more, and gets the same answer, where a step is tried again."""
-    f = Counted(MIXTURE)
+    f = CountingDenoiser(MIXTURE)
     end = solver(f, start(), TOP, BOTTOM)
     assert end.x.item() == pytest.approx(value, abs=1e-10)
     assert end.rejected[0] > 0
-    assert end.calls[0] + end.rejected[0] == calls
-    assert f.tally.calls == end.calls[0]
+    assert end.nfe[0] + end.rejected[0] == calls
+    assert f.tally.nfe == end.nfe[0]
 
 
 @FORMS
@@ -45,7 +45,7 @@ def test_a_smaller_allowance_buys_accuracy_in_both_directions(order, form):
         runs = [Adaptive(order, form, a, a)(MIXTURE, start(begin), t, u) for a in (1e-2, 1e-3, 1e-4)]
         errors = [abs(run.x.item() - end) for run in runs]
         assert errors[2] < 2e-3 and errors[2] < errors[0] / 5
-        assert runs[0].calls < runs[1].calls < runs[2].calls
+        assert runs[0].nfe < runs[1].nfe < runs[2].nfe
 
 
 @FORMS
@@ -63,11 +63,11 @@ def test_every_schedule_is_solved(schedule, form):
 def test_an_item_is_solved_alike_alone_and_in_a_batch():
     x = random_state(3, 2, 4) * torch.tensor([1.0, 0.01, 3.0]).reshape(3, 1, 1)
     batch = Adaptive(2)(MIXTURE, x, TOP, BOTTOM)
-    assert len(set(batch.calls)) > 1
+    assert len(set(batch.nfe)) > 1
     for item in range(3):
         alone = Adaptive(2)(MIXTURE, x[item : item + 1], TOP, BOTTOM)
         assert torch.equal(alone.x[0], batch.x[item])
-        assert (alone.calls, alone.rejected) == (batch.calls[item : item + 1], batch.rejected[item : item + 1])
+        assert (alone.nfe, alone.rejected) == (batch.nfe[item : item + 1], batch.rejected[item : item + 1])
 
 
 def test_dtype_is_kept_and_gradients_flow():
@@ -85,7 +85,7 @@ def test_a_state_without_any_error_takes_few_steps():
         variance: float = 0.0
 
     end = Adaptive(2)(Point(LinearVP()), start(), TOP, BOTTOM)
-    assert end.calls == (4,) and end.rejected == (0,)
+    assert end.nfe == (4,) and end.rejected == (0,)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_an_allowance_below_rounding_ends_the_run():
         (lambda: Adaptive(1), "give 2 or 3"),
         (lambda: Adaptive(absolute=0.0), "more than 0"),
         (lambda: Adaptive(relative=-1.0), "0 or more"),
-        (lambda: Adaptive()(MIXTURE, start(), TOP, CLEAN), "both noise and signal"),
+        (lambda: Adaptive()(MIXTURE, start(), TOP, CLEAN_LEVEL), "both noise and signal"),
         (lambda: Adaptive()(MIXTURE, start(), TOP, TOP), "two levels"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the applications share: finding inputs, atomic files, the ledger, the loop."""
+"""What the applications share: finding inputs, atomic files, the manifest, the loop."""
 
 import hashlib
 import itertools
@@ -15,8 +15,8 @@ import workers
 from fastdiff.apps import atomic, batch, resume
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, plan, summary
-from fastdiff.apps.ledger import Ledger, digest, file_digest
 from fastdiff.apps.manifest import Manifest
+from fastdiff.apps.output_manifest import OutputManifest, digest, file_digest
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".pdf": "pdf"}
@@ -38,10 +38,10 @@ def planned(folder: Path, *inputs: str, **settings) -> dict[str, str]:
 
 def record_as_result(output: Path, source: Path, request: str = "request") -> None:
     """Enter `output`, which exists, in the manifest as made from `source`."""
-    book = Ledger(output, source, "key", request, force=True)
-    with book.drafts([output]) as drafts:
+    manifest = OutputManifest(output, source, "key", request, force=True)
+    with manifest.drafts([output]) as drafts:
         drafts[output].write_bytes(output.read_bytes())
-        book.publish(drafts, [{"page": 1}], final=True)
+        manifest.publish(drafts, [{"page": 1}], final=True)
 
 
 def test_a_folder_gives_its_known_files_and_keeps_its_tree(tmp_path: Path) -> None:
@@ -134,40 +134,40 @@ def test_the_ledger_trusts_whole_outputs_of_the_same_work_alone(tmp_path: Path) 
     touch(tmp_path, "in.png", "out.png")
     output = tmp_path / "out.png"
     record_as_result(output, tmp_path / "in.png")
-    book = Ledger(output, tmp_path / "in.png", "key", "request")
+    manifest = OutputManifest(output, tmp_path / "in.png", "key", "request")
     assert Manifest.read(tmp_path).holds(output)
-    assert book.finished() == [{"page": 1}]
-    assert Ledger(output, tmp_path / "in.png", "other weights", "request").finished() is None
-    assert Ledger(output, tmp_path / "in.png", "key", "other request").finished() is None
+    assert manifest.finished() == [{"page": 1}]
+    assert OutputManifest(output, tmp_path / "in.png", "other weights", "request").finished() is None
+    assert OutputManifest(output, tmp_path / "in.png", "key", "other request").finished() is None
     output.write_text("cut")
-    assert book.finished() is None and not Manifest.read(tmp_path).holds(output)
+    assert manifest.finished() is None and not Manifest.read(tmp_path).holds(output)
     with pytest.raises(OutputError, match="no earlier result"):
-        book.open([output])
+        manifest.open([output])
     output.unlink()
-    assert book.finished() is None
+    assert manifest.finished() is None
 
 
 def test_files_of_others_and_inputs_are_not_replaced(tmp_path: Path) -> None:
     touch(tmp_path, "in.png", "other.png", "out.png")
     source, output = tmp_path / "in.png", tmp_path / "out.png"
     with pytest.raises(OutputError, match="give --force"):
-        Ledger(output, source, "key", "request").open([output])
+        OutputManifest(output, source, "key", "request").open([output])
     record_as_result(output, source)
-    Ledger(output, source, "other weights", "request").open([output])
+    OutputManifest(output, source, "other weights", "request").open([output])
     with pytest.raises(OutputError, match="no earlier result of the same command"):
-        Ledger(output, source, "key", "other request").open([output])
+        OutputManifest(output, source, "key", "other request").open([output])
     with pytest.raises(OutputError, match="is the input itself"):
-        Ledger(source, source, "key", "request", force=True).open([source])
+        OutputManifest(source, source, "key", "request", force=True).open([source])
 
 
 def test_a_file_that_appears_while_a_run_works_stays(tmp_path: Path) -> None:
     touch(tmp_path, "in.png")
     output = tmp_path / "out.png"
-    book = Ledger(output, tmp_path / "in.png", "key", "request")
-    with pytest.raises(OutputError, match="give --force"), book.drafts([output]) as drafts:
+    manifest = OutputManifest(output, tmp_path / "in.png", "key", "request")
+    with pytest.raises(OutputError, match="give --force"), manifest.drafts([output]) as drafts:
         drafts[output].write_text("result")
         output.write_text("somebody's")
-        book.publish(drafts, [{}], final=True)
+        manifest.publish(drafts, [{}], final=True)
     assert output.read_text() == "somebody's"
     assert not Manifest.read(tmp_path).holds(output) and not list((tmp_path / ".fastdiff").iterdir())
 
@@ -175,33 +175,33 @@ def test_a_file_that_appears_while_a_run_works_stays(tmp_path: Path) -> None:
 def test_files_that_an_output_no_longer_has_go_and_changed_ones_stay(tmp_path: Path) -> None:
     touch(tmp_path, "in.tif")
     pages = [tmp_path / f"out-{number}.png" for number in range(4)]
-    book = Ledger(tmp_path / "out.png", tmp_path / "in.tif", "key", "request")
+    manifest = OutputManifest(tmp_path / "out.png", tmp_path / "in.tif", "key", "request")
     for count in (4, 1):
-        with book.drafts(pages[:count]) as drafts:
+        with manifest.drafts(pages[:count]) as drafts:
             for draft in drafts.values():
                 draft.write_text(f"{count} pages")
-            book.publish(drafts, [{"pages": count}], final=True)
+            manifest.publish(drafts, [{"pages": count}], final=True)
         if count == 4:
             pages[2].write_text("changed")
     assert [page.exists() for page in pages] == [True, False, True, False]
-    assert book.finished() == [{"pages": 1}] and pages[0].read_text() == "1 pages"
+    assert manifest.finished() == [{"pages": 1}] and pages[0].read_text() == "1 pages"
     pages[3].write_text("4 pages")  # as a run leaves it that is killed before it removes the page
-    assert book.finished() is None and Manifest.read(tmp_path).holds(pages[3])
+    assert manifest.finished() is None and Manifest.read(tmp_path).holds(pages[3])
 
 
 def test_parts_outlive_a_killed_run_but_not_other_work(tmp_path: Path) -> None:
     touch(tmp_path, "in.pdf")
-    book = Ledger(tmp_path / "out.pdf", tmp_path / "in.pdf", "key", "request")
-    book.open([book.output])
-    book.part(3).write_text("pixels")
-    assert book.record(3) is None
-    book.keep(3, {"page": 4})
-    book.open([book.output])
-    assert book.record(3) == {"page": 4} and book.part(3).read_text() == "pixels"
-    for changed in (replace(book, key="other"), replace(book, force=True)):
-        book.open([book.output])
-        book.keep(3, {"page": 4})
-        changed.open([book.output])
+    manifest = OutputManifest(tmp_path / "out.pdf", tmp_path / "in.pdf", "key", "request")
+    manifest.open([manifest.output])
+    manifest.part(3).write_text("pixels")
+    assert manifest.record(3) is None
+    manifest.keep(3, {"page": 4})
+    manifest.open([manifest.output])
+    assert manifest.record(3) == {"page": 4} and manifest.part(3).read_text() == "pixels"
+    for changed in (replace(manifest, key="other"), replace(manifest, force=True)):
+        manifest.open([manifest.output])
+        manifest.keep(3, {"page": 4})
+        changed.open([manifest.output])
         assert changed.record(3) is None
 
 
@@ -210,7 +210,7 @@ def test_a_run_killed_between_entry_and_output_may_replace_its_old_output(tmp_pa
     output = tmp_path / "out.png"
     record_as_result(output, tmp_path / "in.png")
     before = file_digest(output)
-    newer = Ledger(output, tmp_path / "in.png", "newer", "request")
+    newer = OutputManifest(output, tmp_path / "in.png", "newer", "request")
     touch(tmp_path, "in the way")
     with newer.drafts([output]) as drafts:
         drafts[output].write_text("newer")
@@ -227,8 +227,8 @@ def test_finished_work_may_be_checked_again(tmp_path: Path) -> None:
     item = Item(tmp_path / "in.png", tmp_path / "out.png")
     record_as_result(item.output, item.source)
 
-    def ledger_of(item: Item, content: str) -> Ledger:
-        return Ledger(item.output, item.source, "key", "request")
+    def manifest_of(item: Item, content: str) -> OutputManifest:
+        return OutputManifest(item.output, item.source, "key", "request")
 
     asked: list[tuple[Item, list[dict[str, Any]]]] = []
 
@@ -237,9 +237,9 @@ def test_finished_work_may_be_checked_again(tmp_path: Path) -> None:
         return len(asked) == 1
 
     for found in ({item: [{"page": 1}]}, {}):
-        assert resume.finished([item], ledger_of, force=False, still_valid=still_valid) == found
+        assert resume.finished([item], manifest_of, force=False, still_valid=still_valid) == found
     assert asked == [(item, [{"page": 1}])] * 2
-    assert resume.finished([item], ledger_of, force=True, still_valid=still_valid) == {} and len(asked) == 2
+    assert resume.finished([item], manifest_of, force=True, still_valid=still_valid) == {} and len(asked) == 2
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"outputs": 3}', '{"records": "x"}', "\0", '{"key": 1}'])
@@ -249,10 +249,10 @@ def test_damaged_entries_make_files_those_of_others(tmp_path: Path, damage: str)
     record_as_result(output, tmp_path / "in.png")
     (entry,) = (tmp_path / ".fastdiff").glob("*.json")
     entry.write_text(damage)
-    assert Ledger(output, tmp_path / "in.png", "key", "request").finished() is None
+    assert OutputManifest(output, tmp_path / "in.png", "key", "request").finished() is None
     assert not Manifest.read(tmp_path).holds(output)
     with pytest.raises(OutputError, match="give --force"):
-        Ledger(output, tmp_path / "in.png", "key", "request").check([output])
+        OutputManifest(output, tmp_path / "in.png", "key", "request").check([output])
 
 
 def test_entries_without_a_request_keep_results_from_being_inputs_and_from_being_replaced(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_entries_without_a_request_keep_results_from_being_inputs_and_from_being
     (tmp_path / ".fastdiff/out.png.json").write_text(json.dumps(entry))
     assert Manifest.read(tmp_path).holds(output)
     with pytest.raises(OutputError, match="give --force"):
-        Ledger(output, tmp_path / "in.png", "key", "request").check([output])
+        OutputManifest(output, tmp_path / "in.png", "key", "request").check([output])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

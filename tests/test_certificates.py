@@ -10,15 +10,15 @@ from tiny_transformer import CHANNELS, LENGTH, randoms, tiny
 
 from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
 from fastdiff.inversion.obelm import OBELM
-from fastdiff.solvers.about import ABOUT
 from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inverts, normal
 from fastdiff.solvers.closed_form import SCHEDULES
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Network
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
+from fastdiff.solvers.denoiser import Network, SingleLevelDenoiser
+from fastdiff.solvers.dpm_solver import dpmpp_3m
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import DIFFUSION
-from fastdiff.solvers.grid import grid, time_uniform
+from fastdiff.solvers.exponential import X0_SDE
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.metadata import METADATA
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 
@@ -46,8 +46,8 @@ def test_a_solver_that_is_its_own_inverse_has_them_too(kind: str) -> None:
 
 
 def test_every_registered_solver_is_described() -> None:
-    assert set(SOLVERS) == set(ABOUT)
-    for name, about in ABOUT.items():
+    assert set(SOLVERS) == set(METADATA)
+    for name, about in METADATA.items():
         authors, number = about.paper
         assert authors[-4:].isdigit() and len(number) == 10, name
 
@@ -59,10 +59,11 @@ class Broken(DDIM):
     fault: str = ""
     past: list[Any] = field(default_factory=list)
 
-    def step(self, f: Any, x: Any, t: Any, u: Any, state: None) -> Any:
+    def step(self, f: Any, x: Any, step: Any, state: None) -> Any:
+        t, u = step.t, step.u
         if self.fault == "finite" and u.sigma == 0:
             x = x / u.sigma
-        if self.fault == "calls":
+        if self.fault == "nfe":
             f(x, t)
         if self.fault == "batches":
             x = x + 1e-12 * x.mean()
@@ -72,14 +73,14 @@ class Broken(DDIM):
         if self.fault == "gradient":
             estimate = f(x, t)
             f = Said(f.schedule, Estimate(estimate.x0.detach(), estimate.eps))
-        x, _ = super().step(f, x, t, u, state)
+        x, _ = super().step(f, x, step, state)
         if self.fault == "round trip":
             x = x + 1e-3
         return x.round(decimals=3) if self.fault == "exact inverse" else x, None
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(SingleLevelDenoiser):
     schedule: Any
     estimate: Estimate
 
@@ -100,8 +101,8 @@ def test_a_certificate_fails_where_its_promise_is_broken(kind: str) -> None:
 
 def test_a_division_by_zero_is_not_finite() -> None:
     class Divides(DDIM):
-        def step(self, f: Any, x: Any, t: Any, u: Any, state: None) -> Any:
-            return super().step(f, x * (u.sigma / u.sigma), t, u, state)
+        def step(self, f: Any, x: Any, step: Any, state: None) -> Any:
+            return super().step(f, x * (step.u.sigma / step.u.sigma), step, state)
 
     verdict = CERTIFICATES["finite"](Candidate(Divides, 1))
     assert verdict.passed is False and not verdict.measured.startswith("0 ")
@@ -112,7 +113,7 @@ def test_a_division_by_zero_is_not_finite() -> None:
     [
         (DDIM, 2, "1.00 and 0.99"),
         (lambda: dpmpp_3m(published=True), 3, "1.97 and 2.03"),
-        (lambda noise=None: Multistep(1, DIFFUSION, noise=noise or normal), 2, "0.98"),
+        (lambda noise=None: Multistep(1, X0_SDE, noise=noise or normal), 2, "0.98"),
         (lambda noise=None: Loud(noise), 1, "-0.21"),
     ],
 )
@@ -126,7 +127,7 @@ class Loud(Multistep):
     """The steps of the SDE with more noise than they need."""
 
     def __init__(self, noise: Any) -> None:
-        super().__init__(1, DIFFUSION, noise=noise or normal)
+        super().__init__(1, X0_SDE, noise=noise or normal)
 
     def transition(self, *given: Any) -> Any:
         mean, deviation, after = super().transition(*given)
@@ -140,7 +141,7 @@ def network(rows: slice = slice(None)) -> Network:
         nothing = {"resolution": None, "aspect_ratio": None}
         return net(x, words, label, added_cond_kwargs=nothing).sample[:, :4]
 
-    return Network(call, SCHEDULES["discrete"], "eps", clock=SCHEDULES["discrete"].label)  # type: ignore[attr-defined]
+    return Network(call, SCHEDULES["discrete"], "eps", timestep=SCHEDULES["discrete"].timestep)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +164,8 @@ def test_certificates_on_a_network(name: str, problem: Problem) -> None:
 
 
 def test_certificates_on_a_network_can_fail(problem: Problem) -> None:
-    solver = Broken(fault="calls")
-    assert not ON_A_NETWORK["calls"](Candidate(lambda: solver, 1), problem).passed
+    solver = Broken(fault="nfe")
+    assert not ON_A_NETWORK["nfe"](Candidate(lambda: solver, 1), problem).passed
     swapped = replace(problem, items=problem.items[::-1])
     assert not ON_A_NETWORK["batches"](Candidate(DDIM, 1), swapped).passed
     infinite = replace(problem, x=problem.x * torch.inf)

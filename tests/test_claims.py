@@ -10,8 +10,8 @@ import pytest
 
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.inputs import Item, beside, plan, summary
-from fastdiff.apps.ledger import FOLDER, Ledger
 from fastdiff.apps.lock import FolderLocks
+from fastdiff.apps.output_manifest import FOLDER, OutputManifest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".tif": "tiff", ".pdf": "pdf"}
@@ -25,11 +25,11 @@ def touch(folder: Path, *names: str) -> None:
 
 def result(output: Path, request: str, *names: str) -> None:
     """Make `output`, or the named files, as a run for this request does."""
-    book = Ledger(output, output.with_name("source"), "key", request)
-    with book.drafts([output.with_name(name) for name in names] or [output]) as drafts:
+    manifest = OutputManifest(output, output.with_name("source"), "key", request)
+    with manifest.drafts([output.with_name(name) for name in names] or [output]) as drafts:
         for draft in drafts.values():
             draft.write_bytes(os.fsencode(request))
-        book.publish(drafts, [{}], final=True)
+        manifest.publish(drafts, [{}], final=True)
 
 
 def wanted(output: Path, request: str, *, named: bool = False, pages: int = 1) -> Wanted:
@@ -117,7 +117,7 @@ def test_names_of_any_bytes_up_to_the_limit(tmp_path: Path) -> None:
         output = tmp_path / name
         result(output, name)
         assert claimed(wanted(output, name)) == [name] and output.read_bytes() == os.fsencode(name)
-        assert Ledger(output, output, "key", name).finished() == [{}]
+        assert OutputManifest(output, output, "key", name).finished() == [{}]
     (item,) = Claims([], force=False).claim_all([wanted(tmp_path / ("é" * 126 + ".png"), "")])
     assert item.problem is not None and "has 256 bytes, at most 255" in item.problem
     cut = beside(tmp_path / ("é" * 125 + ".png"), "-report.json").name

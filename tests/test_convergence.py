@@ -8,13 +8,11 @@ from problems import DETERMINISTIC, MIXTURE, SCHEDULES, Gaussian, random_state, 
 
 from fastdiff.solvers.certificates import Candidate, order
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpm_2m import dpm_2m
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
-from fastdiff.solvers.exponential import DATA, NOISE, half, midpoint, moments, taylor, weights
-from fastdiff.solvers.grid import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.exponential import EPS, X0, half, midpoint, moments, taylor, weights
+from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
@@ -27,12 +25,12 @@ GOLDEN = {
     "3m published": (dpmpp_3m(published=True), 10, 0.9518269622, 0.8979061993, 0.9106572495),
     "3m": (dpmpp_3m(), 10, 0.9444139412, 0.8990095932, 0.9027982823),
     "eps 2m": (dpm_2m(), 10, 0.9124654659, 0.8853652068, 0.9122871162),
-    "eps 3m published": (Multistep(3, NOISE, curvature=0.5), 10, 0.9150052666, 0.8875296287, 0.9113892531),
+    "eps 3m published": (Multistep(3, EPS, curvature=0.5), 10, 0.9150052666, 0.8875296287, 0.9113892531),
     "2s": (DPMpp2S(), 5, 0.8729544569, 0.8550923272, 0.8933792683),
     "unipc-3 bh1": (UniPC(3, slope=half), 10, 0.9165432521, 0.9049124344, 0.9044417195),
     "unipc-3 bh2": (UniPC(3), 10, 0.9188236681, 0.8959718635, 0.9028377129),
     "unipc-2 bh2": (UniPC(2), 10, 0.9474274356, 0.8945837070, 0.9253073265),
-    "unipc-3 bh1 noise": (UniPC(3, NOISE, half), 10, 0.9208350190, 0.8797698519, 0.9214593627),
+    "unipc-3 bh1 noise": (UniPC(3, EPS, half), 10, 0.9208350190, 0.8797698519, 0.9214593627),
 }
 
 
@@ -71,7 +69,7 @@ VARIANTS = {  # of registered solvers, which have certificates
     "unip-2": (UniPC(2, corrector=False), 2),
     "unip-3": (UniPC(3, corrector=False), 3),
     "unipc-1": (UniPC(1), 2),
-    "unipc-2 noise": (UniPC(2, NOISE), 3),
+    "unipc-2 noise": (UniPC(2, EPS), 3),
     "unipc-2 vary-coeff": (UniPC(2, slope=taylor), 3),
     "unipc-3": (UniPC(3, slope=half), 4),
 }
@@ -128,11 +126,11 @@ def test_second_order_unip_with_b2_is_dpmpp_2m():
     torch.testing.assert_close(ours, integrate(MIXTURE, dpmpp_2m(), random_state(5), levels).x, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("form", [DATA, NOISE])
+@pytest.mark.parametrize("form", [X0, EPS])
 @pytest.mark.parametrize("order", [3, 4, 5])
 def test_unip_is_exact_for_polynomials(form, order):
     """Weights of order p against numerical integration of a polynomial of degree p - 1 over the step."""
-    hh = -0.7 if form is DATA else 0.7
+    hh = -0.7 if form is X0 else 0.7
     nodes = [-1.0, -1.7, -3.1, -3.9][: order - 1]
     r = torch.linspace(0, 1, 2001, dtype=torch.float64)
 

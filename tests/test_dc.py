@@ -6,14 +6,14 @@ from problems import MIXTURE, random_state
 
 from fastdiff.solvers.dc import DC, interpolated
 from fastdiff.solvers.dc_cascade import Cascade
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.exponential import NOISE, half
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.exponential import EPS, half
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.tuning import dc, dc_cascade
+from fastdiff.solvers.tuning.teacher import finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dc, dc_cascade
-from fastdiff.training.tuning.teacher import finer
 
 START = torch.linspace(-2, 2, 10, dtype=torch.float64)
 FINE = UniPC(3, lower_final=False)
@@ -45,7 +45,7 @@ def test_golden_searches(spacing, inner, ratios, with_ratios, without):
     assert error(inner, levels) == pytest.approx(without, rel=5e-4)
 
 
-@pytest.mark.parametrize("inner", [UniPC(1, corrector=False), UniPC(2, corrector=False), UniPC(2, NOISE)])
+@pytest.mark.parametrize("inner", [UniPC(1, corrector=False), UniPC(2, corrector=False), UniPC(2, EPS)])
 def test_predictors_and_the_noise_view_gain_as_well(inner):
     """On states that were not searched on. The first is DDIM, the second DPM-Solver++(2M)."""
     levels, unseen = grid(log_snr, MIXTURE.schedule, 6, clean=True), random_state(20)
@@ -68,10 +68,10 @@ def test_batches_are_searched_as_one():
 
 
 def test_a_search_is_cheap_and_tells_its_progress():
-    levels, f, seen = grid(log_snr, MIXTURE.schedule, 5), Counted(MIXTURE), []
+    levels, f, seen = grid(log_snr, MIXTURE.schedule, 5), CountingDenoiser(MIXTURE), []
     dc.fit([(f, START)], levels, lambda f, x: exact(levels)(MIXTURE, x), watch=lambda *now: seen.append(now))
     assert seen == [(done, 5) for done in range(1, 6)]
-    assert f.tally.calls < 60
+    assert f.tally.nfe < 60
 
 
 def test_too_few_steps_have_nothing_to_search():

@@ -6,17 +6,16 @@ import pytest
 import torch
 from problems import SCHEDULES, Gaussian, Mixture
 
-from fastdiff.inversion.invert import invert
+from fastdiff.inversion.inversion import invert
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
+from fastdiff.solvers.dpm_solver import dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DIFFUSION
-from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.exponential import X0_SDE
+from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
@@ -55,7 +54,7 @@ def test_inversion_on_karras_levels_reaches_the_noisiest(steps):
     seen = []
     integrate(F, DDIM(), state(4), grid(karras, F.schedule, steps)[::-1], watch=seen.append)
     assert len(seen) == steps
-    assert seen[-1].level.kappa == pytest.approx(14.6146, abs=1e-3)
+    assert seen[-1].step.u.edm_sigma == pytest.approx(14.6146, abs=1e-3)
 
 
 def test_inversion_of_a_flow_model_adds_noise():
@@ -64,7 +63,7 @@ def test_inversion_of_a_flow_model_adds_noise():
     levels = grid(time_uniform, f.schedule, 50)
     seen = []
     integrate(f, dpmpp_2m(), state(4), levels[::-1], watch=seen.append)
-    sigmas = [progress.level.sigma for progress in seen]
+    sigmas = [progress.step.u.sigma for progress in seen]
     assert sigmas == sorted(sigmas) and sigmas[-1] > 0.999
     assert invert(f, state(4), grid(log_snr, f.schedule, 50), Reversed(dpmpp_2m())).residual.max() < 1e-2
 
@@ -77,7 +76,7 @@ def test_inversion_with_a_stochastic_solver_is_refused():
 
 def test_third_order_sde_runs():
     """There it raises UnboundLocalError."""
-    solver = Multistep(3, DIFFUSION, noise=Noise(0))
+    solver = Multistep(3, X0_SDE, noise=Noise(0))
     assert torch.isfinite(integrate(F, solver, state(4), grid(log_snr, F.schedule, 8, clean=True)).x).all()
 
 
@@ -95,8 +94,8 @@ def test_two_interleaved_runs_share_a_solver(name):
     solver, levels = SOLVERS[name](), grid(log_snr, F.schedule, 5)
     alone = integrate(F, solver, state(3), levels).x
     states = [(state(3), solver.init(levels)), (state(3), solver.init(levels))]
-    for t, u in pairwise(levels):
-        states = [solver.step(F, x, t, u, memory) for x, memory in states]
+    for step in steps_of(levels):
+        states = [solver.step(F, x, step, memory) for x, memory in states]
     assert all(torch.equal(x, alone) for x, _ in states)
 
 
@@ -122,10 +121,10 @@ def test_labels_are_not_rounded_to_trained_steps():
     schedule = SCHEDULES["discrete"]
 
     def net(x, label):
-        return F(x, schedule.knot(label[0].item())).eps
+        return F(x, schedule.at_timestep(label[0].item())).eps
 
     def run(steps):
-        f = Network(net, schedule, "eps", schedule.label, dtype=torch.float64)
+        f = Network(net, schedule, "eps", schedule.timestep, dtype=torch.float64)
         return integrate(f, UniPC(2, lower_final=False), state(4), grid(log_snr, schedule, steps)).x
 
     reference = integrate(F, UniPC(3, lower_final=False), state(4), grid(log_snr, schedule, 1000)).x

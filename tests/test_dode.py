@@ -8,20 +8,20 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, Mixture, random_state
 
-from fastdiff.solvers.corrected import reach
+from fastdiff.solvers.adams_bashforth import deis
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.deis import deis
 from fastdiff.solvers.dode import DODE
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, karras, log_snr, time_uniform
+from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.learned_correction import reach
 from fastdiff.solvers.schedule import EDM, Flow, LinearVP
+from fastdiff.solvers.tuning import dode, dode_heun
+from fastdiff.solvers.tuning.least_squares import least_squares
+from fastdiff.solvers.tuning.teacher import between, finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dode, dode_heun
-from fastdiff.training.tuning.least_squares import least_squares
-from fastdiff.training.tuning.teacher import between, finer
 
 INNER = {"ddim": DDIM(), "dpmpp-2m": dpmpp_2m(), "deis": deis(2)}
 FINE = UniPC(3, lower_final=False)
@@ -44,7 +44,7 @@ def test_golden_toy():
     levels, many = (grid(karras, f.schedule, steps, clean=True) for steps in (5, 50))
     teacher = states(f, DDIM(), x, many)[::10]
     found = dode.fit([(f, x)], levels, lambda f, x: teacher, DDIM())
-    published = [n * reach(t, u) for (n,), (t, u) in zip(found.numbers, pairwise(levels), strict=True)]
+    published = [n * reach(t, u) for (n,), (t, u) in zip(found.coefficients, pairwise(levels), strict=True)]
     assert published == pytest.approx([0, 88.7273107, 0.658937335, -0.417815825, 0.0198217655], rel=2e-8)
     after = [(a - b).square().mean().item() for a, b in zip(states(f, found, x, levels), teacher, strict=True)]
     assert after[2:] == pytest.approx([0.00579, 0.0303, 0.0276, 0.029878], rel=2e-3)
@@ -63,7 +63,7 @@ def test_a_number_is_that_of_numpy():
 def test_a_teacher_of_as_many_steps_has_nothing_to_teach(name):
     levels = grid(log_snr, MIXTURE.schedule, 6, clean=True)
     found = dode.fit([(MIXTURE, random_state(20))], levels, finer(levels, INNER[name], 1), INNER[name])
-    assert max(abs(n) for (n,) in found.numbers) < 1e-9
+    assert max(abs(n) for (n,) in found.coefficients) < 1e-9
 
 
 def test_directions_of_rounding_errors_alone_get_no_number():
@@ -71,7 +71,7 @@ def test_directions_of_rounding_errors_alone_get_no_number():
     f = Gaussian(LinearVP(), variance=0.0)
     levels = grid(time_uniform, f.schedule, 6)
     found = dode.fit([(f, random_state(9))], levels, lambda f, x: [x + i for i in range(7)], DDIM())
-    assert max(abs(n) for (n,) in found.numbers) < 0.1
+    assert max(abs(n) for (n,) in found.coefficients) < 0.1
 
 
 @pytest.mark.parametrize("steps", [4, 8])
@@ -87,8 +87,8 @@ def test_no_number_is_worse_than_none(name, steps):
         found = dode.fit([(MIXTURE, x)], levels, teacher, INNER[name])
     with_all = states(MIXTURE, found, x, levels)
     for i in range(steps):
-        without = list(found.numbers)
-        without[i] = (*found.numbers[i][:-1], 0.0)
+        without = list(found.coefficients)
+        without[i] = (*found.coefficients[i][:-1], 0.0)
         solver = type(found)(tuple(without)) if name == "heun" else DODE(found.inner, tuple(without))
         plain = states(MIXTURE, solver, x, levels)[i + 1]
         assert (with_all[i + 1] - exact[i + 1]).square().mean() <= (plain - exact[i + 1]).square().mean() + 1e-15
@@ -135,7 +135,7 @@ def test_gaussian_data_around_zero_have_a_closed_form(schedule):
         wanted = sqrt(share(u) / share(levels[0]))
         expected.append(0.0 if before is None else (wanted - plain) / (reach(t, u) * (output - before)))
         r, before = plain if before is None else wanted, output
-    assert [n for (n,) in found.numbers] == pytest.approx(expected, rel=1e-3)  # what the ridge leaves
+    assert [n for (n,) in found.coefficients] == pytest.approx(expected, rel=1e-3)  # what the ridge leaves
 
 
 @pytest.mark.parametrize("name", [*INNER, "heun"])
@@ -153,7 +153,7 @@ def test_batches_are_fitted_as_one(name):
 
     whole, parts = fit(x), fit(x[:5], x[5:])
     assert seen == [(done, 5) for done in range(1, 6)]
-    assert np.array(parts.numbers) == pytest.approx(np.array(whole.numbers), rel=1e-6, abs=1e-9)
+    assert np.array(parts.coefficients) == pytest.approx(np.array(whole.coefficients), rel=1e-6, abs=1e-9)
 
 
 def test_fits_refuse_rising_grids():

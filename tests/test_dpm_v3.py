@@ -8,18 +8,17 @@ from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, M
 from torch.func import jvp
 from torch.nn.functional import scaled_dot_product_attention
 
-from fastdiff.solvers.denoiser import Counted, Network
+from fastdiff.solvers.denoiser import CountingDenoiser, Network
+from fastdiff.solvers.dpm_solver import dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpm_v3 import DPMv3
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, NOISE, taylor
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.exponential import EPS, X0, taylor
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import Flow, LinearVP
+from fastdiff.solvers.tuning import v3
 from fastdiff.solvers.v3_statistics import Statistics
-from fastdiff.training.tuning import v3
 
 SCHEDULE = LinearVP()
 
@@ -119,7 +118,7 @@ def test_golden_values_of_noise_and_data_prediction(coefficients, intervals, exp
     assert end(MIXTURE, solver, 10).item() == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize(("coefficients", "form"), [((0.0, -1.0, 0.0), NOISE), ((1.0, 0.0, 0.0), DATA)])
+@pytest.mark.parametrize(("coefficients", "form"), [((0.0, -1.0, 0.0), EPS), ((1.0, 0.0, 0.0), X0)])
 @pytest.mark.parametrize("lower_final", [False, True])
 def test_noise_and_data_prediction_are_exponential_multistep(coefficients, form, lower_final):
     for order in (1, 2, 3):
@@ -227,16 +226,16 @@ def test_single_precision_is_enough(steps):
 
 
 def test_one_call_a_step_and_gradients():
-    f, solver = Counted(MIXTURE), DPMv3(constant(60, 0.5, -0.5, 0.1))
+    f, solver = CountingDenoiser(MIXTURE), DPMv3(constant(60, 0.5, -0.5, 0.1))
     end(f, solver, 7)
-    assert f.tally.calls == 7
+    assert f.tally.nfe == 7
     assert torch.autograd.gradcheck(lambda x: end(MIXTURE, solver, 4, x), random_state(3).requires_grad_())
 
 
 def test_two_half_runs_with_carried_state_equal_one_run():
     solver, levels, x = DPMv3(of_mixture(480)), grid(log_snr, SCHEDULE, 8), random_state(3)
-    first = integrate(MIXTURE, solver, x, levels[:4], state=solver.init(levels))
-    second = integrate(MIXTURE, solver, first.x, levels[3:], state=first.state)
+    first = integrate(MIXTURE, solver, x, levels, last=3)
+    second = integrate(MIXTURE, solver, first.x, levels, first=3, state=first.state)
     assert torch.equal(second.x, integrate(MIXTURE, solver, x, levels).x)
 
 

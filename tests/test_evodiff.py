@@ -6,17 +6,17 @@ import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, random_state
 
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_x0
 from fastdiff.solvers.evodiff import EVODiff
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.schedule import EDM, Flow, from_kappa
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.schedule import EDM, Flow, from_edm_sigma
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(SingleLevelDenoiser):
     """One picture (1, 1, 2, 2) whose pixels are Gaussian, each with a mean and a variance of its own."""
 
     schedule = EDM()
@@ -48,11 +48,11 @@ def test_golden_values(steps):
 
 def test_a_schedule_is_only_a_change_of_units():
     """Relative to the signal, levels of equal sigma / alpha give equal states."""
-    kappas = [60.0, 20.0, 7.0, 2.0, 0.5, 0.1, 0.02]
+    edm_sigmas = [60.0, 20.0, 7.0, 2.0, 0.5, 0.1, 0.02]
     ends = []
     for name in ("linear", "edm", "discrete", "flow"):
         f = Gaussian(SCHEDULES[name])
-        levels = [from_kappa(f.schedule, kappa) for kappa in kappas]
+        levels = [from_edm_sigma(f.schedule, edm_sigma) for edm_sigma in edm_sigmas]
         ends.append(integrate(f, EVODiff(), levels[0].alpha * 60 * random_state(5), levels).x / levels[-1].alpha)
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=0, atol=1e-9)
@@ -66,9 +66,9 @@ def test_rising_noise_is_refused():
 @pytest.mark.parametrize("clean", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 def test_one_call_a_step(steps, clean):
-    f = Counted(MIXTURE)
+    f = CountingDenoiser(MIXTURE)
     x = integrate(f, EVODiff(), random_state(2, 3, 4, 4), grid(log_snr, MIXTURE.schedule, steps, clean)).x
-    assert f.tally.calls == steps and x.isfinite().all()
+    assert f.tally.nfe == steps and x.isfinite().all()
 
 
 def test_a_channel_of_a_sample_is_solved_alike_alone_and_among_others():

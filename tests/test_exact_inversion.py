@@ -9,17 +9,16 @@ import torch
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, SMOOTH, STIFF, Gaussian, start
 
 from fastdiff.inversion.edit_friendly import EditFriendly, ledits
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.dpm_solver import dpmpp_2m, sde_dpmpp_1
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, linspace, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Flow
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1
 
 
 def maps(inversion):
@@ -137,11 +136,11 @@ def test_obelm_needs_its_pair(steps):
 
 
 def test_obelm_samples_at_a_call_a_step_but_the_first():
-    f, levels = Counted(SMOOTH), grid(linspace, LINEAR_BETAS, 10)
+    f, levels = CountingDenoiser(SMOOTH), grid(linspace, LINEAR_BETAS, 10)
     inversion = invert(f, SMOOTH.sample(1), levels, OBELM(), measure=False)
-    assert inversion.calls == 10
+    assert inversion.nfe == 10
     regenerate(f, inversion)
-    assert f.tally.calls == 19
+    assert f.tally.nfe == 19
 
 
 def test_obelm_reaches_pure_noise():

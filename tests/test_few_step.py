@@ -4,8 +4,8 @@ import pytest
 from problems import SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.few_step import few_step
-from fastdiff.solvers.grid import grid
+from fastdiff.solvers.few_step_grids import few_step
+from fastdiff.solvers.grids import grid
 
 PUBLISHED = {  # steps: labels, sigma / alpha
     5: (
@@ -27,10 +27,10 @@ PUBLISHED = {  # steps: labels, sigma / alpha
 def test_published_grids(steps):
     """The schedule reads the same noise at a label up to 0.001 away, which is linear in log(alpha) between knots."""
     schedule = SCHEDULES["discrete"]
-    labels, kappas = PUBLISHED[steps]
+    labels, edm_sigmas = PUBLISHED[steps]
     levels = grid(few_step, schedule, steps)
-    assert [level.kappa for level in levels] == pytest.approx(kappas, abs=1e-5)
-    assert [schedule.label(level) for level in levels] == pytest.approx(labels, abs=2e-3)
+    assert [level.edm_sigma for level in levels] == pytest.approx(edm_sigmas, abs=1e-5)
+    assert [schedule.timestep(level) for level in levels] == pytest.approx(labels, abs=2e-3)
 
 
 @pytest.mark.parametrize(

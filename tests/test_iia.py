@@ -1,23 +1,21 @@
 """IIA: the published toy, the identity behind the form around Heun's rule, and what a fit gains."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from problems import MIXTURE, SCHEDULES, Gaussian, Mixture, random_state
 
-from fastdiff.solvers.corrected import Memory
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
+from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA, gradients
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import Step, integrate, steps_of
+from fastdiff.solvers.learned_correction import Memory
+from fastdiff.solvers.tuning import iia
+from fastdiff.solvers.tuning.teacher import between, finer
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import iia
-from fastdiff.training.tuning.teacher import between, finer
 
 FORMS = {
     "ddim": (IIA, DDIM()),
@@ -46,7 +44,7 @@ def error(f, solver, x, levels):
 def test_golden_toy():
     """The ridge of the published numbers stands beside a sum over the 41 states, not their mean."""
     found = iia.fit(IIA, [(MIXTURE, GOLDEN_START)], GOLDEN_LEVELS, DDIM(), ridge=1e-6 / 41)
-    assert np.array(found.numbers) == pytest.approx(
+    assert np.array(found.coefficients) == pytest.approx(
         np.array(
             [
                 (0, 0),
@@ -77,7 +75,7 @@ def test_golden_scalars():
     """Fitted on the states of plain DDIM: every step a run of its own."""
     plain = states(MIXTURE, DDIM(), GOLDEN_START, GOLDEN_LEVELS)
     found = [
-        iia.fit(NoiseIIA, [(MIXTURE, plain[i])], GOLDEN_LEVELS[i : i + 2], DDIM(), ridge=0.0).numbers[0][0]
+        iia.fit(NoiseIIA, [(MIXTURE, plain[i])], GOLDEN_LEVELS[i : i + 2], DDIM(), ridge=0.0).coefficients[0][0]
         for i in range(5)
     ]
     assert found == pytest.approx([0.00047705, 0.02055664, 0.20622279, 0.06082613, 0.02131669], abs=1e-8)
@@ -88,11 +86,11 @@ def test_identity_of_heun(schedule):
     """A step of Heun's rule is its two gradients, each once."""
     f, (t, u) = Mixture(SCHEDULES[schedule]), grid(log_snr, SCHEDULES[schedule], 6)[2:4]
     x = t.sigma * random_state(9)
-    now, _ = HeunIIA(Heun(), ()).stride(f, x, t, u, Memory(None))
+    now, _ = HeunIIA(Heun(), ()).stride(f, x, Step(0, 1, t, u), Memory(None))
     first, second = gradients(now)
     torch.testing.assert_close(
-        x * (u.alpha / t.alpha) + u.alpha * (u.kappa - t.kappa) * (first + second),
-        Heun().step(f, x, t, u, None)[0],
+        x * (u.alpha / t.alpha) + u.alpha * (u.edm_sigma - t.edm_sigma) * (first + second),
+        Heun().step(f, x, Step(0, 1, t, u), None)[0],
         rtol=1e-12,
         atol=1e-12,
     )
@@ -102,7 +100,7 @@ def test_identity_of_heun(schedule):
 def test_one_fine_step_has_nothing_to_teach(name):
     kind, inner = FORMS[name]
     found = iia.fit(kind, [(MIXTURE, random_state(20))], grid(log_snr, MIXTURE.schedule, 6), inner, parts=1)
-    assert np.abs(found.numbers).max() < 1e-9
+    assert np.abs(found.coefficients).max() < 1e-9
 
 
 @pytest.mark.parametrize("steps", [4, 8])
@@ -112,10 +110,10 @@ def test_no_step_is_worse_than_a_plain_one(name, steps):
     (kind, inner), levels, x = FORMS[name], grid(log_snr, MIXTURE.schedule, steps), random_state(40)
     found = iia.fit(kind, [(MIXTURE, x)], levels, inner)
     state = found.init(levels)
-    for t, u in pairwise(levels):
-        now, _ = found.stride(MIXTURE, x, t, u, state)
-        fine = integrate(MIXTURE, inner, x, between(MIXTURE.schedule, t, u, 10)).x
-        x, state = found.step(MIXTURE, x, t, u, state)
+    for step in steps_of(levels):
+        now, _ = found.stride(MIXTURE, x, step, state)
+        fine = integrate(MIXTURE, inner, x, between(MIXTURE.schedule, step.t, step.u, 10)).x
+        x, state = found.step(MIXTURE, x, step, state)
         assert mean_square(x - fine) <= mean_square(now.end - fine) + 1e-15
 
 
@@ -152,7 +150,7 @@ def test_batches_are_fitted_as_one(name):
     whole = iia.fit(kind, [(MIXTURE, x)], levels, inner, watch=lambda *now: seen.append(now))
     assert seen == [(done, 5) for done in range(1, 6)]
     parts = iia.fit(kind, [(MIXTURE, x[:5]), (MIXTURE, x[5:])], levels, inner)
-    assert np.array(parts.numbers) == pytest.approx(np.array(whole.numbers), rel=1e-5, abs=1e-7)
+    assert np.array(parts.coefficients) == pytest.approx(np.array(whole.coefficients), rel=1e-5, abs=1e-7)
 
 
 def test_a_fit_refuses_rising_grids():

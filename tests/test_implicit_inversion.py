@@ -4,27 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import LINEAR_BETAS, MIXTURE, SCHEDULES, SMOOTH, STIFF, Gaussian, Mixture
+from problems import LINEAR_BETAS, MIXTURE, SCHEDULES, SMOOTH, STIFF, Gaussian, Mixture, guided
 
 from fastdiff.inversion.anderson import Anderson, anderson_step
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.fixed_point import FixedPoint
-from fastdiff.inversion.invert import invert, regenerate
+from fastdiff.inversion.inversion import invert, regenerate
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpm_2m import dpm_2m
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m, sde_dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3m import dpmpp_3m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, linspace, log_snr, time_uniform
-from fastdiff.solvers.guidance import Guided
+from fastdiff.solvers.grids import grid, linspace, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
 
 
 def images(*shape):
@@ -43,7 +39,7 @@ def test_the_fixed_point_is_exact(schedule, solver):
     f = Mixture(SCHEDULES[schedule])
     inversion = invert(f, images(3, 8), grid(log_snr, f.schedule, 20), FixedPoint(solver))
     assert inversion.residual.max() < 1e-10
-    assert inversion.converged.all() and inversion.misses.max() <= 1e-12
+    assert inversion.converged.all() and inversion.step_residuals.max() <= 1e-12
 
 
 @pytest.mark.parametrize("steps", [20, 30, 50])
@@ -54,7 +50,7 @@ def test_the_fixed_point_is_exact_on_clusters(steps):
 
 def test_the_fixed_point_inverts_a_guided_run():
     schedule = LinearVP()
-    f = Guided(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.3, variance=0.4), scale=4.0)
+    f = guided(Gaussian(schedule, mean=1.0), Gaussian(schedule, mean=-0.3, variance=0.4), 4.0)
     levels = grid(log_snr, schedule, 20)
     naive, exact = (invert(f, images(2, 8), levels, inverter) for inverter in (Reversed(), FixedPoint()))
     assert exact.residual.max() < 1e-10
@@ -72,22 +68,22 @@ def test_a_step_that_is_not_solved_is_told():
     levels = grid(linspace, LINEAR_BETAS, 2)
     with pytest.warns(UserWarning, match="not inverted to the tolerance"):
         inversion = invert(STIFF, STIFF.sample(4), levels, FixedPoint())
-    assert inversion.misses.shape == (2, 4)
-    assert torch.equal(inversion.converged, (inversion.misses <= 1e-12).all(0))
+    assert inversion.step_residuals.shape == (2, 4)
+    assert torch.equal(inversion.converged, (inversion.step_residuals <= 1e-12).all(0))
     assert not inversion.converged.all()
 
 
 def test_acceleration_saves_calls():
     """Plain iteration needs tens of calls a step where Anderson acceleration needs a few."""
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
+    f, levels = CountingDenoiser(MIXTURE), grid(log_snr, MIXTURE.schedule, 10)
     plain, accelerated = (_calls(f, FixedPoint(search=Anderson(1e-12, 400, window)), levels) for window in (1, 5))
     assert accelerated < 0.7 * plain
 
 
 def _calls(f, solver, levels):
-    before = f.tally.calls
+    before = f.tally.nfe
     integrate(f, solver, images(1, 64), levels[::-1])
-    return f.tally.calls - before
+    return f.tally.nfe - before
 
 
 def test_anderson_step_solves_a_linear_problem_in_as_many_steps_as_it_has_dimensions():
@@ -109,11 +105,11 @@ def test_the_best_state_is_kept_where_the_search_runs_away():
 
 
 def test_single_precision_stops_at_rounding():
-    f, levels = Counted(MIXTURE), grid(log_snr, MIXTURE.schedule, 20)
+    f, levels = CountingDenoiser(MIXTURE), grid(log_snr, MIXTURE.schedule, 20)
     inversion = invert(f, images(2, 8).float(), levels, FixedPoint())
     assert inversion.residual.max() < 1e-4
     assert inversion.converged.all()
-    assert inversion.calls < 20 * 12
+    assert inversion.nfe < 20 * 12
 
 
 def test_backward_euler_beats_a_first_order_guess_and_gains_from_finer_estimates():
@@ -149,7 +145,7 @@ def test_backward_euler_spends_two_calls_on_an_estimate_of_second_order():
     f = Gaussian(LinearVP(), variance=0.0)
     inversion = invert(f, images(1, 4), grid(log_snr, f.schedule, 10), BackwardEuler())
     guesses, checks, second_order = 10, 10, 8
-    assert inversion.calls == guesses + checks + 2 * second_order
+    assert inversion.nfe == guesses + checks + 2 * second_order
 
 
 @pytest.mark.parametrize("solver", [dpmpp_2m(), EulerAncestral()], ids=["2m", "ancestral"])

@@ -17,16 +17,16 @@ from problems import Gaussian, Mixture
 
 from fastdiff.models.scheduler_config import read_scheduler_config, scheduler_from_config
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.exponential import DATA, DIFFUSION, NOISE, half, midpoint, taylor
-from fastdiff.solvers.grid import time_uniform
+from fastdiff.solvers.exponential import EPS, X0, X0_SDE, half, midpoint, taylor
+from fastdiff.solvers.grids import time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.multistep import Multistep
-from fastdiff.solvers.schedule import CLEAN, DiscreteVP, Flow, from_kappa
+from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Flow, from_edm_sigma
 from fastdiff.solvers.unipc import UniPC
 
 SCHEDULE = DiscreteVP.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist())
@@ -39,7 +39,7 @@ def start():
 
 
 def levels_of(sigmas):
-    return tuple(from_kappa(SCHEDULE, float(sigma)) for sigma in sigmas)
+    return tuple(from_edm_sigma(SCHEDULE, float(sigma)) for sigma in sigmas)
 
 
 def run_theirs(scheduler, f, levels, x, **step_options):
@@ -59,8 +59,8 @@ def assert_close(ours, theirs, tolerance=2e-5):
 def test_ddim(spacing, clean):
     scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=clean, timestep_spacing=spacing, steps_offset=1)
     scheduler.set_timesteps(10)
-    last = CLEAN if clean else SCHEDULE.knot(0)
-    levels = (*(SCHEDULE.knot(label) for label in scheduler.timesteps.tolist()), last)
+    last = CLEAN_LEVEL if clean else SCHEDULE.at_timestep(0)
+    levels = (*(SCHEDULE.at_timestep(label) for label in scheduler.timesteps.tolist()), last)
     assert_close(integrate(F, DDIM(), start(), levels).x, run_theirs(scheduler, F, levels, start()), 1e-5)
 
 
@@ -76,7 +76,7 @@ def test_dpm_solver_multistep(kind, final, slope, order, steps):
     )
     scheduler.set_timesteps(steps)
     levels = levels_of(scheduler.sigmas)
-    form = DATA if kind == "dpmsolver++" else NOISE
+    form = X0 if kind == "dpmsolver++" else EPS
     ours = Multistep(order, form, SLOPES[slope], curvature=0.5, lower_final=steps < 15)
     assert_close(integrate(F, ours, start(), levels).x, run_theirs(scheduler, F, levels, start()))
 
@@ -90,7 +90,7 @@ def test_sde_dpm_solver(order, slope):
     scheduler.set_timesteps(10)
     levels = levels_of(scheduler.sigmas)
     noises = torch.randn(10, 2, 3, 5, generator=torch.Generator().manual_seed(4))
-    ours = Multistep(order, DIFFUSION, SLOPES[slope], noise=lambda x, step: noises[step - 1])
+    ours = Multistep(order, X0_SDE, SLOPES[slope], noise=lambda x, step: noises[step - 1])
     theirs = run_theirs(scheduler, F, levels, start(), variance_noise=dict(zip(levels, noises, strict=False)))
     assert_close(integrate(F, ours, start(), levels).x, theirs)
 
@@ -111,7 +111,7 @@ def test_unipc(slope, data, final, order, steps):
     scheduler = UniPCMultistepScheduler(solver_order=order, solver_type=slope, predict_x0=data, final_sigmas_type=final)
     scheduler.set_timesteps(steps)
     levels = levels_of(scheduler.sigmas)
-    ours = UniPC(order, DATA if data else NOISE, SLOPES[slope])
+    ours = UniPC(order, X0 if data else EPS, SLOPES[slope])
     assert_close(integrate(F, ours, start(), levels).x, run_theirs(scheduler, F, levels, start()))
 
 
@@ -231,9 +231,9 @@ def configured(kind, options, steps):
 def test_levels_of_a_scheduler_config(name, steps):
     scheduler, reader = configured(*EXACT[name], steps)
     levels = reader.grid(steps)
-    ours = [level.sigma if isinstance(reader.schedule, Flow) else level.kappa for level in levels]
+    ours = [level.sigma if isinstance(reader.schedule, Flow) else level.edm_sigma for level in levels]
     assert ours == pytest.approx(scheduler.sigmas.tolist(), rel=2e-4, abs=2e-6)
-    labels = [reader.clock(level) for level in levels[:-1]]
+    labels = [reader.timestep(level) for level in levels[:-1]]
     assert labels == pytest.approx(scheduler.timesteps.tolist(), abs=1.0)
 
 
@@ -242,7 +242,7 @@ def test_levels_of_a_scheduler_config(name, steps):
 def test_labels_of_a_scheduler_config(name, steps):
     kind, options, tolerance = ROUNDED[name]
     scheduler, reader = configured(kind, options, steps)
-    labels = [reader.clock(level) for level in reader.grid(steps)[:-1]]
+    labels = [reader.timestep(level) for level in reader.grid(steps)[:-1]]
     assert labels == pytest.approx(scheduler.timesteps.tolist(), abs=tolerance)
 
 
@@ -250,9 +250,9 @@ def test_zero_terminal_snr_of_a_scheduler_config():
     """All levels but the first agree; the first of diffusers holds more signal than the second."""
     options = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     scheduler, reader = configured(DPMSolverMultistepScheduler, options, 10)
-    kappas = [level.kappa for level in reader.grid(10)]
-    assert kappas[1:] == pytest.approx(scheduler.sigmas.tolist()[1:], rel=2e-3)
-    assert kappas[0] > 1e4
+    edm_sigmas = [level.edm_sigma for level in reader.grid(10)]
+    assert edm_sigmas[1:] == pytest.approx(scheduler.sigmas.tolist()[1:], rel=2e-3)
+    assert edm_sigmas[0] > 1e4
 
 
 def test_scheduler_config_names_the_prediction():

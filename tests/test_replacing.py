@@ -354,9 +354,9 @@ def test_a_second_run_is_refused_while_one_writes_and_a_killed_one_blocks_nobody
 
 def test_pairs_of_an_earlier_request_stay(scan: Path, classifier: str, tmp_path: Path) -> None:
     way = ("--export-training-pairs", tmp_path / "pairs", "-o", tmp_path / "out")
-    assert attack(classifier, scan, "--ball", 1, "--step", 0.5, *way) == 0
+    assert attack(classifier, scan, "--epsilon", 1, "--step", 0.5, *way) == 0
     before = contents(tmp_path / "pairs")
     with (tmp_path / "pairs" / "pairs.csv").open() as table:
         assert len(list(csv.DictReader(table))) == (len(before) - 1) // 2
-    assert attack(classifier, scan, "--ball", 1, "--step", 0.5, "--seed", 1, *way) == 5
+    assert attack(classifier, scan, "--epsilon", 1, "--step", 0.5, "--seed", 1, *way) == 5
     assert contents(tmp_path / "pairs") == before

@@ -8,15 +8,14 @@ import torch
 from diffusers import SASolverScheduler
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, Gaussian, Mixture, random_state, start
 
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.dpm_solver import dpmpp_2m, sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import half, midpoint, taylor
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.sa_solver import SASolver
-from fastdiff.solvers.schedule import LinearVP, from_kappa
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1, sde_dpmpp_2m
+from fastdiff.solvers.schedule import LinearVP, from_edm_sigma
 from fastdiff.solvers.unipc import UniPC
 
 
@@ -104,7 +103,7 @@ def test_diffusers_agrees(predictor, corrector, tau):
     )
     scheduler.set_timesteps(10)
     f = Mixture(LINEAR_BETAS)
-    levels = tuple(from_kappa(LINEAR_BETAS, float(sigma)) for sigma in scheduler.sigmas)
+    levels = tuple(from_edm_sigma(LINEAR_BETAS, float(sigma)) for sigma in scheduler.sigmas)
     x = theirs = random_state(2, 3, dtype=torch.float32)
     generator, again = (torch.Generator().manual_seed(5) for _ in range(2))
     for t, level in zip(scheduler.timesteps, levels, strict=False):

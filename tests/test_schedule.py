@@ -6,14 +6,13 @@ from math import inf
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from problems import BETAS, SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate
-from fastdiff.solvers.grid import grid, karras, leading, linspace, log_snr, time_uniform, trailing
-from fastdiff.solvers.schedule import CLEAN, EDM, CosineVP, DiscreteVP, Flow, LinearVP, from_kappa
+from fastdiff.solvers.grids import grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.schedule import CLEAN_LEVEL, EDM, CosineVP, DiscreteVP, Flow, LinearVP, from_edm_sigma
 from fastdiff.solvers.spacings import SPACINGS
 
 NAMES = sorted(SCHEDULES)
@@ -67,14 +66,14 @@ def test_label_is_the_training_index_for_any_table_length():
     for length in (100, 937, 1000):
         schedule = DiscreteVP.from_betas(torch.linspace(1e-4, 0.05, length, dtype=torch.float64).tolist())
         for index in (0, 17, length - 1):
-            level = schedule.knot(index)
-            assert schedule.label(level) == pytest.approx(index, abs=1e-9)
+            level = schedule.at_timestep(index)
+            assert schedule.timestep(level) == pytest.approx(index, abs=1e-9)
             assert level.alpha**2 == pytest.approx(schedule.alphas_cumprod[index], rel=1e-12)
 
 
 def test_discrete_schedule_goes_on_to_no_noise_below_its_first_knot():
     schedule = DiscreteVP.from_betas(torch.linspace(1e-5, 0.2, 100, dtype=torch.float64).tolist())
-    assert schedule.level(0.0) == CLEAN
+    assert schedule.level(0.0) == CLEAN_LEVEL
     assert schedule.level(0.0099).alpha <= 1
 
 
@@ -87,7 +86,7 @@ def test_discrete_schedule_refuses_a_bad_table(table):
 def test_flow_levels_are_defined_at_both_ends():
     assert Flow(shift=3.0).level(0.0).lam == inf
     pure = Flow(shift=3.0).level(1.0)
-    assert (pure.alpha, pure.sigma, pure.lam, pure.kappa) == (0.0, 1.0, -inf, inf)
+    assert (pure.alpha, pure.sigma, pure.lam, pure.edm_sigma) == (0.0, 1.0, -inf, inf)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,7 +99,7 @@ def test_grids_fall_strictly_between_the_ends_of_the_schedule(name, spacing, cle
     assert all(a.lam < b.lam for a, b in pairwise(levels))
     assert levels[0].lam == pytest.approx(schedule.level(schedule.start).lam, abs=1e-9)
     assert levels[-2 if clean else -1].lam == pytest.approx(schedule.level(schedule.end).lam, abs=1e-9)
-    assert (levels[-1] == CLEAN) == clean
+    assert (levels[-1] == CLEAN_LEVEL) == clean
 
 
 def test_log_snr_grid_is_uniform_in_lam():
@@ -118,7 +117,8 @@ def test_karras_grid_of_edm_has_its_published_sigmas():
 def test_trained_spacings_are_not_rounded():
     schedule = DiscreteVP.from_betas(BETAS)
     labels = {
-        spacing: [schedule.label(level) for level in spacing(schedule, 3)] for spacing in (trailing, leading, linspace)
+        spacing: [schedule.timestep(level) for level in spacing(schedule, 3)]
+        for spacing in (trailing, leading, linspace)
     }
     assert labels[trailing] == pytest.approx([999, 999 - 1000 / 3, 999 - 2000 / 3])
     assert labels[leading] == pytest.approx([2000 / 3, 1000 / 3, 0], abs=1e-9)
@@ -127,7 +127,7 @@ def test_trained_spacings_are_not_rounded():
 
 def test_trained_spacings_begin_where_the_schedule_does():
     schedule = replace(DiscreteVP.from_betas(BETAS), start=0.5)
-    assert [schedule.label(level) for level in trailing(schedule, 2)] == pytest.approx([499, 249])
+    assert [schedule.timestep(level) for level in trailing(schedule, 2)] == pytest.approx([499, 249])
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_trained_spacings_begin_where_the_schedule_does():
         (lambda: grid(trailing, EDM(), 5), "only a DiscreteVP"),
         (lambda: grid(karras, Flow(end=0.0), 5), "need signal and noise"),
         (lambda: grid(log_snr, Flow(start=1.0), 5), "need signal and noise"),
-        (lambda: from_kappa(EDM(), -1.0), "0 or more"),
-        (lambda: from_kappa(EDM(), float("nan")), "0 or more"),
+        (lambda: from_edm_sigma(EDM(), -1.0), "0 or more"),
+        (lambda: from_edm_sigma(EDM(), float("nan")), "0 or more"),
     ],
 )
 def test_impossible_grids_are_refused(make, message):

@@ -28,11 +28,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_scheduler
-from fastdiff.models.registry import load_prior
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
 from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.spacings import SPACINGS
 
@@ -97,8 +98,8 @@ def test_pixart_samples_as_our_own_loop_does(solver: str, order: int | None, spa
         clean_caption=False,
         use_resolution_binning=False,
     )
-    ours = load_prior(str(pixart))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    ours = load_model(str(pixart))
+    f = guided_denoiser(ours, ours.encode_prompts(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -112,8 +113,8 @@ def test_stable_diffusion_samples_as_our_own_loop_does(
     )
     x = noise(2, 4, 32, 32)
     theirs = sampled(pipeline, prompt=PROMPTS, latents=x, guidance_scale=3.0)
-    ours = load_prior(str(stable_diffusion))
-    f = ours.denoiser(ours.read(PROMPTS), 3.0, (64, 64))
+    ours = load_model(str(stable_diffusion))
+    f = guided_denoiser(ours, ours.encode_prompts(PROMPTS), 3.0, (64, 64))
     assert_close(run(ours.trained, f, made(solver, order), spacing, x), theirs)
 
 
@@ -137,7 +138,7 @@ def test_a_flow_pipeline_samples_as_our_own_loop_does(solver: str, flow: str) ->
         lambda x, label: net(x, words, whole, label, return_dict=False)[0],
         trained.schedule,
         trained.predicts,
-        trained.clock,
+        trained.timestep,
     )
     assert_close(run(trained, f, SOLVERS[solver](), None, x), theirs)
 
@@ -166,7 +167,7 @@ def test_parity_with_diffusers_on_equal_sigmas(
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(steps)
     levels = scheduler_from_config({**theirs.config, "_class_name": type(theirs).__name__}).grid(steps)
-    assert [level.kappa for level in levels] == pytest.approx(theirs.sigmas.tolist(), rel=2e-4)
+    assert [level.edm_sigma for level in levels] == pytest.approx(theirs.sigmas.tolist(), rel=2e-4)
     f = Mixture(scheduler_from_config({**theirs.config}).schedule)
     x = noise(2, 3, 5)
     torch.testing.assert_close(stepped(ours, levels, f, x), stepped(theirs, levels, f, x), rtol=0, atol=3e-4)
@@ -207,7 +208,7 @@ def test_a_config_is_copied_kept_and_given_back(like: SchedulerMixin, tmp_path: 
     ]
     first.set_timesteps(7)
     expected = scheduler_from_config({**like.config, "_class_name": type(like).__name__})
-    assert first.timesteps.tolist() == pytest.approx([expected.clock(level) for level in expected.grid(7)[:-1]])
+    assert first.timesteps.tolist() == pytest.approx([expected.timestep(level) for level in expected.grid(7)[:-1]])
     for other in others:
         other.set_timesteps(7)
         assert torch.equal(other.timesteps, first.timesteps)
@@ -235,13 +236,13 @@ def test_a_picture_is_changed_from_a_part_of_its_noise(stable_diffusion: Path) -
     picture = noise(1, 4, 32, 32)  # taken for latents
     generator = torch.Generator().manual_seed(0)
     theirs = sampled(pipeline, prompt="a fox", image=picture, strength=0.5, guidance_scale=1.0, generator=generator)
-    ours = load_prior(str(stable_diffusion))
+    ours = load_model(str(stable_diffusion))
     levels = ours.trained.grid(STEPS)[STEPS // 2 :]
     start = levels[0].alpha * picture + levels[0].sigma * torch.randn(
         picture.shape, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        f = ours.denoiser(ours.read(["a fox"]), 1.0, (64, 64))
+        f = guided_denoiser(ours, ours.encode_prompts(["a fox"]), 1.0, (64, 64))
         assert_close(integrate(f, SOLVERS["dpmpp-2m"](), start, levels).x, theirs)
 
 

@@ -26,11 +26,12 @@ from tiny_unet import write_stable_diffusion
 from torch import Tensor
 
 from fastdiff.models.diffusers_scheduler import FastdiffScheduler, fastdiff_scheduler
-from fastdiff.models.registry import load_prior
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 from fastdiff.models.scheduler_config import SHARED_LABELS, scheduler_from_config
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.registry import SOLVERS
 
 STEPS = 10  # divides the trained steps, so that diffusers rounds none where they are equally far apart
@@ -230,7 +231,7 @@ def test_custom_timesteps_are_those_of_diffusers(kind: dict[str, str]) -> None:
         assert scheduler.timesteps.tolist() == pytest.approx(chosen)
         x = random_state(2, 3, dtype=torch.float32)
         for label, timestep in zip(chosen, scheduler.timesteps, strict=True):
-            eps = Mixture(schedule)(x.double(), schedule.knot(label)).eps.float()
+            eps = Mixture(schedule)(x.double(), schedule.at_timestep(label)).eps.float()
             x = scheduler.step(eps, timestep, x).prev_sample
         ends.append(x)
     torch.testing.assert_close(*ends, rtol=0, atol=5e-3)
@@ -305,9 +306,9 @@ def test_stable_diffusion_3_changes_pictures_as_with_diffusers() -> None:
 
 
 def test_pixart_from_a_later_step_on(tmp_path: Path) -> None:
-    ours = load_prior(str(write(tmp_path)))
+    ours = load_model(str(write(tmp_path)))
     theirs = DPMSolverMultistepScheduler(**TRAILING)
-    net, ends = ours.denoiser(ours.read(["a fox"]), 3.0, (64, 64)), []
+    net, ends = guided_denoiser(ours, ours.encode_prompts(["a fox"]), 3.0, (64, 64)), []
     for scheduler in (theirs, fastdiff_scheduler("dpmpp-2m", like=theirs)):
         scheduler.set_timesteps(STEPS)
         levels = scheduler_from_config(config(theirs)).grid(STEPS)

@@ -3,19 +3,19 @@
 import pytest
 import torch
 from problems import MIXTURE
-from subjects import oracle
+from sampling_problems import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.tuning import measure, search
+from fastdiff.apps.tuning.measure import errors, reference
+from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
 from fastdiff.cli.main import main
-from fastdiff.cli.subject import Calls
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.cli.sampling_options import Calls
+from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.recipe import Recipe
-from fastdiff.solvers.solver_file import read
-from fastdiff.training.tuning import measure, search
-from fastdiff.training.tuning.measure import errors, reference
-from fastdiff.training.tuning.search import Ranked, Search, grids, recipes, write
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.sampler_config import SamplerConfig
+from fastdiff.solvers.solver_file import read_solver_file
 
 
 def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
@@ -27,11 +27,11 @@ def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
     for calls, ranked in ranking.items():
         assert ranked == sorted(ranked, key=lambda each: each.mean) and len(ranked) <= search.FINALISTS
         for each in ranked:
-            solver = each.recipe.make()
-            levels = each.recipe.levels(MIXTURE.schedule, calls, solver.evals)
-            counted = [(Counted(f), x) for f, x in held]
+            solver = each.config.make()
+            levels = each.config.levels(MIXTURE.schedule, calls, solver.nfe_per_step)
+            counted = [(CountingDenoiser(f), x) for f, x in held]
             ends = [integrate(f, solver, x, levels).x for f, x in counted]
-            assert all(f.tally.calls <= calls for f, _ in counted)
+            assert all(f.tally.nfe <= calls for f, _ in counted)
             assert each.errors.tolist() == pytest.approx(errors(ends, exact).tolist())
     assert ranking[6][0].mean < ranking[4][0].mean
     assert told[-1].done == told[-1].total and {"reference", "4 calls", "6 calls"} == {now.name for now in told}
@@ -41,13 +41,13 @@ def test_the_winner_beats_a_common_choice(tmp_path):
     subject = oracle(MIXTURE, tmp_path / "model")
     best = Search(subject, (5,), samples=8).run()[5][0]
     held = list(subject.batches(8, held=True))
-    common = Recipe("dpmpp-2m", "time-uniform")
+    common = SamplerConfig("dpmpp-2m", "time-uniform")
     ends = measure.ends(held, common.make(), common.levels(MIXTURE.schedule, 5))
     assert best.mean < 0.7 * errors(ends, reference(held)).mean().item()
 
 
 def test_every_solver_is_tried_once_and_none_that_adds_noise():
-    tried = recipes("log-snr")
+    tried = candidate_configs("log-snr")
     solvers = [recipe.make() for recipe in tried]
     assert not any(solver.stochastic for solver in solvers)
     assert all(a != b for i, a in enumerate(solvers) for b in solvers[:i])
@@ -61,9 +61,9 @@ def test_grids_begin_where_the_noise_does_and_differ():
 
 
 def test_even_is_within_the_noise_of_the_difference():
-    best = Ranked(Recipe("ddim", "karras"), 5, torch.tensor([1.0, 20.0, 300.0, 4000.0]))
-    worse = Ranked(best.recipe, 5, best.errors + torch.tensor([0.1, 0.11, 0.09, 0.1]))
-    noisy = Ranked(best.recipe, 5, best.errors + torch.tensor([1.0, -0.9, 0.8, -0.6]))
+    best = Ranked(SamplerConfig("ddim", "karras"), 5, torch.tensor([1.0, 20.0, 300.0, 4000.0]))
+    worse = Ranked(best.config, 5, best.errors + torch.tensor([0.1, 0.11, 0.09, 0.1]))
+    noisy = Ranked(best.config, 5, best.errors + torch.tensor([1.0, -0.9, 0.8, -0.6]))
     assert noisy.even(best) and not worse.even(best)
 
 
@@ -92,7 +92,7 @@ def test_the_command_ranks_the_bundled_denoiser_and_docclean_takes_the_winners(t
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert "held-out" in lines[0] and lines[1] == "2 calls"
-    winner = read(out).recipes[2]
+    winner = read_solver_file(out).configs[2]
     assert lines[2].endswith(str(winner)) and winner.grid == "log-snr+clean"
     page = torch.full((32, 48), 200, dtype=torch.uint8).numpy()
     assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).calls == 2
@@ -101,9 +101,9 @@ def test_the_command_ranks_the_bundled_denoiser_and_docclean_takes_the_winners(t
 def test_a_file_that_is_no_solver_file_is_not_replaced(tmp_path):
     (tmp_path / "notes").write_text("mine")
     search_run = Search(oracle(MIXTURE, tmp_path / "model"), (5,), samples=2)
-    ranking = {5: [Ranked(Recipe("ddim", "karras"), 5, torch.tensor([0.1, 0.2]))]}
+    ranking = {5: [Ranked(SamplerConfig("ddim", "karras"), 5, torch.tensor([0.1, 0.2]))]}
     with pytest.raises(UsageError, match="is not a solver file"):
         write(search_run, ranking, tmp_path / "notes")
     for _ in range(2):
         write(search_run, ranking, tmp_path / "best.safetensors")
-    assert read(tmp_path / "best.safetensors").recipes == {5: Recipe("ddim", "karras")}
+    assert read_solver_file(tmp_path / "best.safetensors").configs == {5: SamplerConfig("ddim", "karras")}

@@ -9,18 +9,14 @@ from diffusers import DPMSolverSinglestepScheduler
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, Mixture, random_state, start
 
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpm_1 import dpm_1
-from fastdiff.solvers.dpm_2 import dpm_2
-from fastdiff.solvers.dpm_3 import dpm_3
-from fastdiff.solvers.dpm_3m import dpm_3m
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.dpm_solver import dpm_1, dpm_2, dpm_3, dpm_3m, dpmpp_3s
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
-from fastdiff.solvers.dpmpp_3s import dpmpp_3s
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.exponential import DATA, NOISE, midpoint, taylor
-from fastdiff.solvers.grid import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.schedule import CLEAN, from_kappa
+from fastdiff.solvers.exponential import EPS, X0, midpoint, taylor
+from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.schedule import CLEAN_LEVEL, from_edm_sigma
 from fastdiff.solvers.singlestep import Singlestep, budget, budgeted
 
 
@@ -47,7 +43,7 @@ def test_golden_values_of_the_fast_budget(spacing, calls, noise, data):
 
 
 FIXED = [
-    (Singlestep(2, DATA), 10, (0.8729544569, 0.9387594249, 0.8986683758), (0.8729544569, 0.8550923272, 0.8933792683)),
+    (Singlestep(2, X0), 10, (0.8729544569, 0.9387594249, 0.8986683758), (0.8729544569, 0.8550923272, 0.8933792683)),
     (
         dpm_3(lower_final=False),
         12,
@@ -64,7 +60,7 @@ def test_golden_values_of_equal_orders(solver, calls, on_the_grid, even_in_lam):
     assert [run(solver, budgeted(s, solver), calls) for s in spacings] == pytest.approx(even_in_lam, abs=1e-10)
 
 
-@pytest.mark.parametrize("form", [DATA, NOISE])
+@pytest.mark.parametrize("form", [X0, EPS])
 @pytest.mark.parametrize("slope", [midpoint, taylor])
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_order_of_convergence_in_both_directions(order, slope, form):
@@ -89,15 +85,15 @@ def test_calls_are_shared_out():
 @pytest.mark.parametrize("calls", range(1, 9))
 def test_calls_are_as_many_as_steps_of_the_grid(make, calls):
     for spacing in (time_uniform, budgeted(time_uniform, make())):
-        f, levels = Counted(MIXTURE), grid(spacing, MIXTURE.schedule, calls)
+        f, levels = CountingDenoiser(MIXTURE), grid(spacing, MIXTURE.schedule, calls)
         assert len(levels) == calls + 1
         integrate(f, make(), start(), levels)
-        assert f.tally.calls == calls
+        assert f.tally.nfe == calls
 
 
 def test_a_step_of_second_order_over_two_levels_is_dpmpp_2s():
     levels = grid(log_snr, MIXTURE.schedule, 8)
-    ours = integrate(MIXTURE, Singlestep(2, DATA), random_state(5), levels).x
+    ours = integrate(MIXTURE, Singlestep(2, X0), random_state(5), levels).x
     torch.testing.assert_close(ours, integrate(MIXTURE, DPMpp2S(), random_state(5), levels[::2]).x, rtol=0, atol=1e-13)
 
 
@@ -114,11 +110,11 @@ def test_a_step_is_started_afresh_where_the_one_before_ended():
     integrate(MIXTURE, solver, random_state(3), levels, watch=seen.append)
     assert torch.equal(seen[0].x, integrate(MIXTURE, dpmpp_3s(), random_state(3), levels[:2]).x)
     again = integrate(MIXTURE, solver, seen[2].x, levels[3:])
-    assert torch.equal(again.x, seen[5].x) and again.state.begun is None
+    assert torch.equal(again.x, seen[5].x) and again.state is None
 
 
 def test_sigma_zero_amid_a_step_ends_on_the_clean_estimate():
-    levels, seen = (*grid(log_snr, MIXTURE.schedule, 4), CLEAN), []
+    levels, seen = (*grid(log_snr, MIXTURE.schedule, 4), CLEAN_LEVEL), []
     solver = dpm_3()
     assert budget(5, 3) == (3, 2)
     x = integrate(MIXTURE, solver, random_state(3), levels, watch=seen.append).x
@@ -137,14 +133,14 @@ def test_third_order_steps_agree_with_diffusers(kind):
     )
     scheduler.set_timesteps(9)
     f = Mixture(LINEAR_BETAS)
-    levels = tuple(from_kappa(LINEAR_BETAS, float(sigma)) for sigma in scheduler.sigmas)[:7]
+    levels = tuple(from_edm_sigma(LINEAR_BETAS, float(sigma)) for sigma in scheduler.sigmas)[:7]
     x = random_state(2, 3, dtype=torch.float32)
     theirs = []
     for t, level in zip(scheduler.timesteps[:6], levels, strict=False):
         eps = f((theirs[-1] if theirs else x).double(), level).eps.float()
         theirs.append(scheduler.step(eps, t, theirs[-1] if theirs else x).prev_sample)
     seen = []
-    solver = Singlestep(3, DATA if kind == "dpmsolver++" else NOISE, taylor, lower_final=False)
+    solver = Singlestep(3, X0 if kind == "dpmsolver++" else EPS, taylor, lower_final=False)
     integrate(f, solver, x, levels, watch=seen.append)
     for ours, other in zip(seen, theirs, strict=True):
         torch.testing.assert_close(ours.x, other, rtol=0, atol=2e-5)

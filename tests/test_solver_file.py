@@ -13,19 +13,19 @@ from torch import nn
 
 from fastdiff.models.fingerprint import of_network
 from fastdiff.solvers.dc import DC
-from fastdiff.solvers.denoiser import Counted
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, karras, log_snr
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.recipe import Recipe, placement
+from fastdiff.solvers.grids import grid, karras, log_snr
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import CLEAN, CosineVP, LinearVP
-from fastdiff.solvers.solver_file import SolverFile, read
+from fastdiff.solvers.sampler_config import SamplerConfig, grid_by_name
+from fastdiff.solvers.schedule import CLEAN_LEVEL, CosineVP, LinearVP
+from fastdiff.solvers.solver_file import SolverFile, read_solver_file
 from fastdiff.solvers.teleport import Teleport
-from fastdiff.solvers.teleported import Teleported
+from fastdiff.solvers.tuning import dc_cascade
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import dc_cascade
+from fastdiff.solvers.with_teleport import WithTeleport
 
 SCHEDULE = MIXTURE.schedule
 RATIOS = {5: (1.0, 1.0, 0.97, 1.13, 1.38), 6: (1.0, 1.0, 0.95, 1.0, 1.1, 1.3), 8: (1.0, 1.0, 0.93, *(1.0,) * 5)}
@@ -37,18 +37,18 @@ def dc_file() -> SolverFile:
     cascade = dc_cascade.fit({(1.0, calls): solver for calls, solver in solvers.items()})
     tensors = {f"{calls}.{name}": value for calls, s in solvers.items() for name, value in s.tensors().items()}
     tensors |= {f"cascade.{name}": value for name, value in cascade.tensors().items()}
-    recipe = Recipe("dc", "log-snr", {"base": "unipc", "order": 3})
+    recipe = SamplerConfig("dc", "log-snr", {"base": "unipc", "order": 3})
     return SolverFile("mine", "ab" * 32, 1.0, dict.fromkeys(RATIOS, recipe), tensors, {"samples": 8})
 
 
-def recipes(**by_calls: Recipe) -> SolverFile:
+def recipes(**by_calls: SamplerConfig) -> SolverFile:
     return SolverFile("mine", "ab" * 32, 4.5, {int(calls[1:]): each for calls, each in by_calls.items()}, {}, {})
 
 
 def test_a_file_comes_back_and_is_the_same_bytes_again(tmp_path):
     made = dc_file()
     made.save(tmp_path / "a.safetensors")
-    back = read(tmp_path / "a.safetensors")
+    back = read_solver_file(tmp_path / "a.safetensors")
     assert replace(back, tensors={}) == replace(made, tensors={})
     assert all(torch.equal(back.tensors[name], value) for name, value in made.tensors.items())
     back.save(tmp_path / "b.safetensors")
@@ -57,7 +57,7 @@ def test_a_file_comes_back_and_is_the_same_bytes_again(tmp_path):
 
 def test_the_stored_solver_samples_as_the_fitted_one(tmp_path):
     dc_file().save(tmp_path / "dc.safetensors")
-    solver, levels = read(tmp_path / "dc.safetensors").sampler(SCHEDULE, 5)
+    solver, levels = read_solver_file(tmp_path / "dc.safetensors").sampler(SCHEDULE, 5)
     assert levels == grid(log_snr, SCHEDULE, 5)
     wanted = integrate(MIXTURE, DC(UniPC(3), RATIOS[5]), random_state(6), levels).x
     assert torch.equal(integrate(MIXTURE, solver, random_state(6), levels).x, wanted)
@@ -73,13 +73,13 @@ def test_counts_between_the_tuned_ones_follow_by_regression_and_others_are_refus
 
 
 def test_a_recipe_without_fitted_numbers():
-    solver, levels = recipes(c4=Recipe("unipc", "karras+clean", {"order": 3})).sampler(SCHEDULE, 4)
+    solver, levels = recipes(c4=SamplerConfig("unipc", "karras+clean", {"order": 3})).sampler(SCHEDULE, 4)
     assert solver == UniPC(3)
-    assert levels == grid(karras, SCHEDULE, 4, clean=True) and levels[-1] == CLEAN
+    assert levels == grid(karras, SCHEDULE, 4, clean=True) and levels[-1] == CLEAN_LEVEL
 
 
 def test_another_network_or_guidance_is_refused():
-    file = recipes(c4=Recipe("ddim", "karras"))
+    file = recipes(c4=SamplerConfig("ddim", "karras"))
     assert file.for_model("ab" * 32, 4.5) is file
     with pytest.raises(UsageError, match="made for mine"):
         file.for_model("cd" * 32, 4.5)
@@ -122,33 +122,33 @@ def one(**recipe) -> dict:
     ],
 )
 def test_cards_that_are_no_cards(tmp_path, changes):
-    assert read(damaged(tmp_path / "good.safetensors")).recipes[5].solver == "unipc"
+    assert read_solver_file(damaged(tmp_path / "good.safetensors")).configs[5].solver == "unipc"
     with pytest.raises(UsageError, match="is not a solver file"):
-        read(damaged(tmp_path / "bad.safetensors", **changes))
+        read_solver_file(damaged(tmp_path / "bad.safetensors", **changes))
 
 
 def test_files_of_others_are_refused(tmp_path):
     (tmp_path / "text").write_text("hello")
     for path in (tmp_path, tmp_path / "absent", tmp_path / "text", Path(str(files("fastdiff.data") / "docclean.json"))):
         with pytest.raises(UsageError, match="is not a solver file"):
-            read(path)
+            read_solver_file(path)
     with pytest.raises(UsageError, match="is not a solver file"):
-        read(Path(str(files("fastdiff.data") / "docclean.safetensors")))
+        read_solver_file(Path(str(files("fastdiff.data") / "docclean.safetensors")))
     with pytest.raises(UsageError, match="format 2"):
-        read(damaged(tmp_path / "later.safetensors", format=2))
+        read_solver_file(damaged(tmp_path / "later.safetensors", format=2))
 
 
 @pytest.mark.parametrize(
     ("recipe", "sentence"),
     [
-        (Recipe("euler-ancestral", "karras"), "adds noise"),
-        (Recipe("nothing", "karras"), "unknown solver"),
-        (Recipe("ddim", "karras", {"order": 2}), "does not take that"),
-        (Recipe("ddim", "nowhere"), "unknown grid"),
-        (Recipe("dc", "karras", {"base": "unipc"}), "damaged"),
-        (Recipe("dc", "karras", {"base": "ddim"}), "compensates unipc"),
-        (Recipe("v3", "karras", {"order": 2}), "damaged"),
-        (Recipe("teleport", "karras", {"base": "ddim", "skip": 1}), "damaged"),
+        (SamplerConfig("euler-ancestral", "karras"), "adds noise"),
+        (SamplerConfig("nothing", "karras"), "unknown solver"),
+        (SamplerConfig("ddim", "karras", {"order": 2}), "does not take that"),
+        (SamplerConfig("ddim", "nowhere"), "unknown grid"),
+        (SamplerConfig("dc", "karras", {"base": "unipc"}), "damaged"),
+        (SamplerConfig("dc", "karras", {"base": "ddim"}), "compensates unipc"),
+        (SamplerConfig("v3", "karras", {"order": 2}), "damaged"),
+        (SamplerConfig("teleport", "karras", {"base": "ddim", "skip": 1}), "damaged"),
     ],
 )
 def test_recipes_that_nobody_can_cook(recipe, sentence):
@@ -159,23 +159,23 @@ def test_recipes_that_nobody_can_cook(recipe, sentence):
 @pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp-2s", "unipc"])
 @pytest.mark.parametrize("spacing", ["log-snr", "karras+clean"])
 def test_calls_are_kept_to(name, spacing):
-    recipe = Recipe(name, spacing)
+    recipe = SamplerConfig(name, spacing)
     for calls in (4, 5, 6, 9):
-        f, solver = Counted(MIXTURE), recipe.make()
-        integrate(f, solver, random_state(1), recipe.levels(SCHEDULE, calls, solver.evals))
-        assert calls - solver.evals < f.tally.calls <= calls
+        f, solver = CountingDenoiser(MIXTURE), recipe.make()
+        integrate(f, solver, random_state(1), recipe.levels(SCHEDULE, calls, solver.nfe_per_step))
+        assert calls - solver.nfe_per_step < f.tally.nfe <= calls
 
 
 def test_calls_that_pay_for_no_step():
     with pytest.raises(UsageError, match="0 steps"):
-        Recipe("heun", "log-snr").levels(SCHEDULE, 1, 2)
+        SamplerConfig("heun", "log-snr").levels(SCHEDULE, 1, 2)
     with pytest.raises(UsageError, match="unknown grid 'clean'"):
-        placement("clean")
+        grid_by_name("clean")
 
 
 def test_a_recipe_reads_as_options():
-    assert str(Recipe("unipc", "karras+clean", {"order": 3})) == "unipc, order 3, on karras+clean"
-    assert {Recipe(name, "log-snr").make().evals for name in SOLVERS} >= {1, 2}
+    assert str(SamplerConfig("unipc", "karras+clean", {"order": 3})) == "unipc, order 3, on karras+clean"
+    assert {SamplerConfig(name, "log-snr").make().nfe_per_step for name in SOLVERS} >= {1, 2}
 
 
 def test_teleported_steps_take_no_call_and_are_exact_for_a_gaussian():
@@ -184,18 +184,18 @@ def test_teleported_steps_take_no_call_and_are_exact_for_a_gaussian():
         torch.full((1,), f.mean).double(), torch.ones(1, 1).double(), torch.tensor([f.variance]).double()
     )
     levels = grid(log_snr, f.schedule, 9)
-    counted, x = Counted(f), random_state(5, 1)
-    got = integrate(counted, Teleported(dpmpp_2m(), gaussian, 4), x, levels).x
-    assert counted.tally.calls == 5
+    counted, x = CountingDenoiser(f), random_state(5, 1)
+    got = integrate(counted, WithTeleport(dpmpp_2m(), gaussian, 4), x, levels).x
+    assert counted.tally.nfe == 5
     torch.testing.assert_close(
         got, integrate(f, dpmpp_2m(), f.carry(x, levels[0], levels[4]), levels[4:]).x, rtol=0, atol=1e-12
     )
     with pytest.raises(UsageError, match="stands for the noisy end"):
-        integrate(f, Teleported(dpmpp_2m(), gaussian, 4), x, levels[::-1])
+        integrate(f, WithTeleport(dpmpp_2m(), gaussian, 4), x, levels[::-1])
     with pytest.raises(UsageError, match="one or more must be left"):
-        integrate(f, Teleported(dpmpp_2m(), gaussian, 9), x, levels)
+        integrate(f, WithTeleport(dpmpp_2m(), gaussian, 9), x, levels)
     with pytest.raises(UsageError, match="the Gaussian is of"):
-        integrate(f, Teleported(dpmpp_2m(), gaussian, 4), random_state(5, 2), levels)
+        integrate(f, WithTeleport(dpmpp_2m(), gaussian, 4), random_state(5, 2), levels)
 
 
 def test_fingerprints_tell_networks_schedules_and_predictions_apart():

@@ -5,20 +5,30 @@ from functools import partial
 
 import pytest
 import torch
-from problems import DETERMINISTIC, MIXTURE, MIXTURE_START, SCHEDULES, STOCHASTIC, Gaussian, random_state, start
+from problems import (
+    DETERMINISTIC,
+    MIXTURE,
+    MIXTURE_START,
+    SCHEDULES,
+    STOCHASTIC,
+    Gaussian,
+    Mixture,
+    random_state,
+    start,
+)
 
 from fastdiff.solvers.ddim import DDIM
-from fastdiff.solvers.denoiser import Network
+from fastdiff.solvers.denoiser import Network, SingleLevelDenoiser
+from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM
 from fastdiff.solvers.euler_ancestral import EulerAncestral
-from fastdiff.solvers.grid import grid, log_snr, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.integration import integrate, is_recordable, steps_of
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.sa_solver import SASolver
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_1
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -27,7 +37,7 @@ def test_a_constant_estimate_is_solved_exactly(name):
     schedule = LinearVP()
 
     @dataclass(frozen=True)
-    class Constant:
+    class Constant(SingleLevelDenoiser):
         schedule = LinearVP()
 
         def __call__(self, x, level):
@@ -53,7 +63,7 @@ def test_a_grid_to_sigma_zero_ends_on_the_last_clean_estimate(name, schedule):
     if name == "unipc":
         assert torch.isfinite(x).all()
     else:
-        torch.testing.assert_close(x, f(before.x, before.level).x0, rtol=0, atol=1e-12)
+        torch.testing.assert_close(x, f(before.x, before.step.u).x0, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
@@ -87,11 +97,8 @@ def test_two_half_runs_with_carried_state_equal_one_run(name):
     x = random_state(3)
     whole = integrate(MIXTURE, SOLVERS[name](), x, levels).x
     solver = SOLVERS[name]()
-    state, seen = solver.init(levels), x
-    for part in (levels[:4], levels[3:]):
-        run = integrate(MIXTURE, solver, seen, part, state=state)
-        seen, state = run.x, run.state
-    assert torch.equal(seen, whole)
+    half = integrate(MIXTURE, solver, x, levels, last=3)
+    assert torch.equal(integrate(MIXTURE, solver, half.x, levels, first=3, state=half.state).x, whole)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
@@ -110,7 +117,7 @@ def test_a_first_stochastic_step_is_the_posterior_of_ddpm(make):
     clean = torch.tensor([0.4], dtype=torch.float64)
 
     def step(noise):
-        f = Network(lambda x, _: clean, schedule, "x0", clock=lambda level: 0.0, dtype=torch.float64)
+        f = Network(lambda x, _: clean, schedule, "x0", timestep=lambda level: 0.0, dtype=torch.float64)
         return integrate(f, make(noise=lambda x, _: torch.full_like(x, noise)), start(), (t, u)).x.item()
 
     forward = t.alpha / u.alpha
@@ -118,6 +125,25 @@ def test_a_first_stochastic_step_is_the_posterior_of_ddpm(make):
     mean = (forward * u.sigma**2 * MIXTURE_START + u.alpha * added * 0.4) / t.sigma**2
     assert step(0.0) == pytest.approx(mean, abs=1e-13)
     assert step(1.0) - step(0.0) == pytest.approx(u.sigma * added**0.5 / t.sigma, abs=1e-13)
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_the_noise_of_a_stochastic_solver_can_be_chosen(name):
+    solver, noise = SOLVERS[name](), Noise(7)
+    assert solver.with_noise(noise) == SOLVERS[name](noise=noise) != solver
+
+
+def test_transitions_of_recordable_solvers_are_their_steps_without_noise():
+    recordable = [solver for solver in (make() for make in SOLVERS.values()) if is_recordable(solver)]
+    assert recordable == [sde_dpmpp_1(), sde_dpmpp_2m()]
+    f, levels, x = Mixture(LinearVP()), grid(log_snr, LinearVP(), 4), random_state(3)
+    for solver in recordable:
+        state = solver.init(levels)
+        for step in steps_of(levels):
+            mean, deviation, after = solver.transition(f, x, step, state)
+            x, state = solver.step(f, x, step, state)
+            assert torch.equal(x, mean + deviation * solver.noise(mean, step.index + 1)) and deviation > 0
+            assert len(state) == len(after)
 
 
 def test_noise_belongs_to_seed_item_and_step():
@@ -137,7 +163,9 @@ def test_a_watcher_sees_every_step_and_may_stop_the_run():
     seen = []
     levels = grid(log_snr, MIXTURE.schedule, 4)
     run = integrate(MIXTURE, DDIM(), start(), levels, watch=seen.append)
-    assert [(p.index, p.steps, p.level) for p in seen] == [(i, 4, level) for i, level in enumerate(levels[1:])]
+    assert [progress.step for progress in seen] == steps_of(levels)
+    assert [(step.index, step.total, step.left) for step in steps_of(levels)] == [(i, 4, 4 - i) for i in range(4)]
+    assert [step.reverse for step in reversed(steps_of(levels))] == steps_of(levels[::-1])
     assert seen[-1].x is run.x
 
     def stop(progress):

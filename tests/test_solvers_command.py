@@ -8,8 +8,8 @@ from tiny_unet import write_prior
 from fastdiff.cli.main import main
 from fastdiff.inversion import certificates
 from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK
-from fastdiff.solvers.about import ABOUT, TUNED_FROM
-from fastdiff.solvers.certificates import Verdict
+from fastdiff.solvers.certificates import CheckResult
+from fastdiff.solvers.metadata import METADATA, TUNED_PAPERS
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.tuned import TUNED
 
@@ -28,13 +28,13 @@ def test_the_list_tells_all_solvers_in_80_columns(
     assert max(len(line) for line in out.splitlines()) <= 80
     together = " ".join(out.split())
     for name in SOLVERS:
-        assert " ".join(ABOUT[name].paper) in " ".join(row(out, name).split())
-        assert "; ".join(ABOUT[name].elsewhere) in together
+        assert " ".join(METADATA[name].paper) in " ".join(row(out, name).split())
+        assert "; ".join(METADATA[name].aliases) in together
     assert row(out, "heun").split()[:5] == ["heun", "2", "2", "ODE", "yes"]
     assert row(out, "sde-dpmpp-2m").split()[:5] == ["sde-dpmpp-2m", "2", "1", "SDE", "no"]
-    for name, papers in TUNED_FROM.items():
+    for name, papers in TUNED_PAPERS.items():
         assert row(out, name) and all(" ".join(paper) in out for paper in papers)
-    assert set(TUNED_FROM) == set(TUNED)
+    assert set(TUNED_PAPERS) == set(TUNED)
     assert "eps, x0, v or flow" in together and "DPM++ 2M Karras" in together
 
 
@@ -48,7 +48,11 @@ def test_certificates_of_one_solver(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_failure_is_told_and_counted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {"order": Verdict(False, "1.02", "2"), "calls": Verdict(True, "8", "8"), "way": Verdict(None, "no", "")}
+    verdicts = {
+        "order": CheckResult(False, "1.02", "2"),
+        "nfe": CheckResult(True, "8", "8"),
+        "way": CheckResult(None, "no", ""),
+    }
     table = {kind: lambda candidate, kind=kind: verdicts[kind] for kind in verdicts}
     monkeypatch.setattr(certificates, "CERTIFICATES", table)
     assert main(["solvers", "certify"]) == 4
@@ -63,7 +67,7 @@ def test_certificates_on_a_model(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert main(["solvers", "certify", "sde-dpmpp-2m", "--model", str(write_prior(tmp_path))]) == 0
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 2 + len(ON_A_NETWORK)
-    assert row(out, "sde-dpmpp-2m", "calls").split()[2:] == ["PASS", "4", "for", "4", "steps", "4"]
+    assert row(out, "sde-dpmpp-2m", "nfe").split()[2:] == ["PASS", "4", "for", "4", "steps", "4"]
     assert row(out, "sde-dpmpp-2m", "round", "trip").endswith("off, EditFriendly")
 
 

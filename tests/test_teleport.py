@@ -7,12 +7,12 @@ from problems import SCHEDULES, random_state
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.grids import grid, log_snr
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.schedule import EDM
 from fastdiff.solvers.teleport import Teleport
+from fastdiff.solvers.tuning import teleport as tuning
 from fastdiff.solvers.unipc import UniPC
-from fastdiff.training.tuning import teleport as tuning
 
 SHAPE = (2, 2, 3)
 BASIS = torch.linalg.qr(random_state(12, 12)).Q
@@ -25,12 +25,12 @@ def posterior(schedule):
     """The exact denoiser of the same Gaussian, from its whole covariance."""
     covariance = BASIS * VALUES @ BASIS.mT
 
-    def x0(x, kappa):
-        gain = covariance @ torch.linalg.inv(covariance + kappa[0] ** 2 * torch.eye(12))
-        alpha = schedule.at(-kappa[0].log().item()).alpha
+    def x0(x, edm_sigma):
+        gain = covariance @ torch.linalg.inv(covariance + edm_sigma[0] ** 2 * torch.eye(12))
+        alpha = schedule.at(-edm_sigma[0].log().item()).alpha
         return MEAN + ((x / alpha - MEAN).flatten(1) @ gain.mT).reshape(x.shape)
 
-    return Network(x0, schedule, "x0", lambda level: level.kappa, dtype=torch.float64)
+    return Network(x0, schedule, "x0", lambda level: level.edm_sigma, dtype=torch.float64)
 
 
 def test_golden_value():

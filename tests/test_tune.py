@@ -10,22 +10,22 @@ import torch
 from problems import MIXTURE, SCHEDULES, Gaussian
 from safetensors import safe_open
 from safetensors.torch import load_file
-from subjects import oracle
+from sampling_problems import oracle
 
 from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.teleport import TiledTeleport
+from fastdiff.apps.tuning import fits, measure
+from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main
-from fastdiff.models.subject import subject
+from fastdiff.models.sampling_problem import load_sampling_problem
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import OutputError, UsageError
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import Flow, LinearVP
-from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.tuned import TUNED
-from fastdiff.training.tuning import fits, measure
-from fastdiff.training.tuning.tune import Result, Tuning, run
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def coarse(monkeypatch):
 
 
 def tuned(tmp_path, solver, f=MIXTURE, **options):
-    options = {"calls": (5,), "grid": "log-snr", "samples": 16} | options
+    options = {"nfe": (5,), "grid": "log-snr", "samples": 16} | options
     return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
 
 
@@ -56,7 +56,7 @@ def test_statistics_make_v3_exact_for_a_gaussian(tmp_path):
 
 def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
     (result,) = tuned(tmp_path, "teleport", Gaussian(LinearVP()), samples=8)
-    assert result.verdict == "better" and result.recipe.options["skip"] == 2
+    assert result.verdict == "better" and result.config.options["skip"] == 2
 
 
 def test_the_gaussian_has_not_seen_what_is_fitted_to(tmp_path):
@@ -82,12 +82,12 @@ def test_scouts_look_for_the_grid_first_and_then_for_the_skip():
 
 @pytest.mark.parametrize("solver", sorted(TUNED))
 def test_the_file_holds_what_was_measured(tmp_path, solver):
-    from fastdiff.solvers.integrate import integrate
-    from fastdiff.training.tuning.measure import errors, reference
+    from fastdiff.apps.tuning.measure import errors, reference
+    from fastdiff.solvers.integration import integrate
 
     (result,) = tuned(tmp_path, solver, Gaussian(LinearVP()), samples=8)
     held = list(oracle(Gaussian(LinearVP()), tmp_path / "model").batches(8, held=True))
-    made, levels = read(tmp_path / "tuned.safetensors").sampler(LinearVP(), 5)
+    made, levels = read_solver_file(tmp_path / "tuned.safetensors").sampler(LinearVP(), 5)
     again = errors([integrate(f, made, x, levels).x for f, x in held], reference(held))
     assert result.tuned == pytest.approx(again.tolist(), rel=1e-3, abs=1e-6)
 
@@ -104,7 +104,7 @@ def test_the_grid_is_the_one_on_which_the_base_does_best(tmp_path):
 )  # fmt: skip
 def test_verdicts_are_paired(gaps, verdict):
     base = (0.2, 3.0, 40.0, 500.0)
-    result = Result(5, Recipe("dc", "karras"), base, tuple(a - gap for a, gap in zip(base, gaps, strict=True)))
+    result = Result(5, SamplerConfig("dc", "karras"), base, tuple(a - gap for a, gap in zip(base, gaps, strict=True)))
     assert result.verdict == verdict
 
 
@@ -114,7 +114,7 @@ class Stopped(Exception):
 
 def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path):
     (tmp_path / "whole").mkdir()
-    whole = tuned(tmp_path / "whole", "dc", calls=(4, 5, 6))
+    whole = tuned(tmp_path / "whole", "dc", nfe=(4, 5, 6))
 
     def stop(now):
         if now.name == "6 calls":
@@ -141,7 +141,7 @@ def test_files_of_others_stay(tmp_path):
     with pytest.raises(OutputError, match="give --force"):
         tuned(tmp_path, "dode")
     tuned(tmp_path, "dode", force=True)
-    assert read(tmp_path / "tuned.safetensors").model == "oracle"
+    assert read_solver_file(tmp_path / "tuned.safetensors").model == "oracle"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_files_of_others_stay(tmp_path):
         ({"solver": "dode", "grid": "karras", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
         ({"solver": "v3", "grid": "time-uniform", "f": Gaussian(Flow(start=1.0))}, "both ends need signal"),
         ({"solver": "dode", "grid": "leading", "f": Gaussian(SCHEDULES["discrete"])}, "below the noise"),
-        ({"solver": "dode", "base": "heun", "grid": "karras", "calls": (1,)}, "0 steps"),
+        ({"solver": "dode", "base": "heun", "grid": "karras", "nfe": (1,)}, "0 steps"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
@@ -165,7 +165,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
 
 
 def test_items_are_replayable_and_held_out_ones_are_others():
-    model = subject("docclean", size=32)
+    model = load_sampling_problem("docclean", size=32)
     by_two = list(model.batches(4, seed=3, rows=2))
     f, x = model.batch(range(4), seed=3)
     ((_, later),) = model.batches(2, seed=3, first=2)
@@ -179,14 +179,14 @@ def test_items_are_replayable_and_held_out_ones_are_others():
 
 def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
     folder = tiny_pixart.write(tmp_path / "model")
-    heard = []
-    model = subject(str(folder), size=64, prompts=["fox", "cat", "dog", "grass"], guidance=2.0)
-    assert model.guidance == 2.0 and "4 prompts" in model.told
+    drawn = []
+    model = load_sampling_problem(str(folder), size=64, prompts=["fox", "cat", "dog", "grass"], guidance=2.0)
+    assert model.guidance == 2.0 and "4 prompts" in model.description
     assert model.batch(range(16))[1].shape == (16, 4, 8, 8)
     for held in (False, True):
-        prompts = model.batch(range(16), held=held)[0].net.bound.prompts
-        heard.append({tuple(row.flatten().tolist()) for row in prompts.embeddings[16:]})
-    assert len(heard[0]) == len(heard[1]) == 2 and not heard[0] & heard[1]
+        prompts = model.batch(range(16), held=held)[0].network.prompts
+        drawn.append({tuple(row.flatten().tolist()) for row in prompts.embeddings})
+    assert len(drawn[0]) == len(drawn[1]) == 2 and not drawn[0] & drawn[1]
 
 
 def test_conditions_that_do_not_fit_are_refused(tmp_path):
@@ -198,7 +198,7 @@ def test_conditions_that_do_not_fit_are_refused(tmp_path):
         ("photos", {"pages": tmp_path}, "restores no pages"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            subject(model, **options)
+            load_sampling_problem(model, **options)
 
 
 QUICK = ("--size", "16", "--samples", "4", "--grid", "log-snr+clean")
@@ -214,7 +214,7 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
     with safe_open(out, "pt") as file:
         card = json.loads(file.metadata()["fastdiff"])["card"]
     assert card["seed"] == 0 and card["held_out"] == 4 and set(card["errors"]) == {"3", "4"}
-    assert isinstance(read(out).sampler(LinearVP(), 4)[0], DC)
+    assert isinstance(read_solver_file(out).sampler(LinearVP(), 4)[0], DC)
 
     page = np.full((64, 80), 220, np.uint8)
     page[20:30, 10:60] = 40
@@ -232,7 +232,7 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
 
 def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
     out = tmp_path / "v3.safetensors"
-    run(Tuning(subject("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
+    run(Tuning(load_sampling_problem("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
     assert out.stat().st_size < 10_000
     page = np.full((50, 70), 200, np.uint8)
     assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
@@ -241,7 +241,7 @@ def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
 @pytest.mark.parametrize("solver", ["teleport", "teleport-iia"])
 def test_the_gaussian_of_crops_carries_pages_of_any_size(tmp_path, solver):
     out = tmp_path / "tuned.safetensors"
-    run(Tuning(subject("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
+    run(Tuning(load_sampling_problem("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
     page = np.full((50, 70), 200, np.uint8)
     page[20:30, 10:60] = 40
     predicted, sampled = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
@@ -277,10 +277,10 @@ def test_the_command_tunes_a_folder_with_prompts(tmp_path, capsys):
     ]
     assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt"), "--guidance", "2"]) == 0
     assert "guidance 2, on 2 prompts" in capsys.readouterr().err
-    file = read(out)
-    assert file.for_model(subject(str(folder), size=64).fingerprint, 2.0).recipes[3].solver == "dode"
+    file = read_solver_file(out)
+    assert file.for_model(load_sampling_problem(str(folder), size=64).fingerprint, 2.0).configs[3].solver == "dode"
     with pytest.raises(UsageError, match="tune this one"):
-        file.for_model(subject("scenes").fingerprint, 2.0)
+        file.for_model(load_sampling_problem("scenes").fingerprint, 2.0)
     (tmp_path / "prompts.txt").write_text("\n")
     assert main([*arguments, "--prompts", str(tmp_path / "prompts.txt")]) == 2
     assert "holds 0 prompts" in capsys.readouterr().err

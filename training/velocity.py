@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.scheduler_config import SHARED_LABELS
-from fastdiff.solvers.shared_time import SharedLabels
+from fastdiff.solvers.shared_timesteps import SharedTimesteps
 from fastdiff.training.fit import Objective
 
 
 def scheduler(shared_labels: int = 0) -> DPMSolverMultistepScheduler:
     """The cosine schedule of Nichol & Dhariwal 2021 (arXiv 2102.09672) for networks that predict v.
 
-    Its config says up to which label conditions are shared (`fastdiff.solvers.shared_time`), where any are.
+    Its config says up to which label conditions are shared (`fastdiff.solvers.shared_timesteps`), where any are.
     """
     made = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
     if shared_labels:
@@ -27,7 +27,7 @@ def velocity_loss(codec: PatchCodec, abar: Tensor, shared_labels: int = 0) -> Ob
     White latents make faint components as loud as strong ones: each counts by its deviation. The network is called
     with noisy latents, their labels and what else a batch holds beside its pictures.
     """
-    shared = SharedLabels(shared_labels)
+    shared = SharedTimesteps(shared_labels)
     labels = torch.tensor([shared(label) for label in range(len(abar))])
     weight = (codec.deviation / codec.deviation.mean())[:, None, None]
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
 from fastdiff.apps.attack.outputs import files_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
-from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
+from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
 from fastdiff.apps.claims import Wanted
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
@@ -50,31 +50,33 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     with locked(_job(options)) as prepared:
         if watch:  # models are gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
-        work, classifier, others = _work(options, prepared)
-        finished = _finished(work, classifier, others)
+        work, classifiers = _work(options, prepared)
+        finished = _finished(work, classifiers)
         left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
         if left.tasks:
-            _check_accuracy(work, classifier)
+            _check_accuracy(work, classifiers)
         place = prepared.claim(sheet_of(prepared.report.output))
         exported = _claimed_pairs(options, prepared)
         items = [item for item, _ in work.tasks]
-        done, code = resume.run(items, finished, Worker, left, _failed, jobs=options.jobs, watch=watch)
+        one_process = min(options.jobs, len(left.tasks)) <= 1
+        setup = partial(Worker, classifiers=classifiers) if one_process else Worker
+        done, code = resume.run(items, finished, setup, left, _failed, jobs=options.jobs, watch=watch)
         images = tuple(done[item] for item in items)
         labelled = sum(label.true is not None for _, label in work.tasks)
-        shown = _write_sheet(images, prepared.ledger(place))
+        shown = _write_sheet(images, prepared.manifest(place))
         path = prepared.report.output
         report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out)
         prepared.write_report(report.to_json())
         if exported is not None:
-            pairs.export(images, prepared.ledger(exported))
+            pairs.export(images, prepared.manifest(exported))
     return report
 
 
 def forecast(options: Options) -> Forecast:
     """What `run(options)` would do; nothing is written."""
     prepared = foreseen(_job(options))
-    work, classifier, others = _work(options, prepared)
-    finished = _finished(work, classifier, others)
+    work, classifiers = _work(options, prepared)
+    finished = _finished(work, classifiers)
     return Forecast(tuple((item, label) for item, label in work.tasks if item not in finished), prepared.left_out)
 
 
@@ -100,10 +102,10 @@ def _job(options: Options) -> Job:
     )
 
 
-def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget, dict[str, ClassifierTarget]]:
-    """What is to be done, the classifier to attack, and those to try the results on."""
-    classifier = attacked_classifier(options)
-    others = other_classifiers(options, classifier)
+def _work(options: Options, prepared: Prepared) -> tuple[Work, Classifiers]:
+    """What is to be done, and the classifiers."""
+    classifiers = load_classifiers(options)
+    classifier = classifiers.attacked
     known = _labels(options, classifier, [item.source for item in prepared.items])
     single = classifier.label(options.target) if options.target not in (None, FROM_TABLE) else None
     tasks = []
@@ -111,8 +113,8 @@ def _work(options: Options, prepared: Prepared) -> tuple[Work, ClassifierTarget,
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    made_with = fingerprint(options, [classifier, *others.values()])
-    return Work(options, made_with, tuple(tasks)), classifier, others
+    made_with = fingerprint(options, [classifier, *classifiers.others.values()])
+    return Work(options, made_with, tuple(tasks)), classifiers
 
 
 def _claimed_pairs(options: Options, prepared: Prepared) -> Item | None:
@@ -136,7 +138,7 @@ def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[P
     return known
 
 
-def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
+def _check_accuracy(work: Work, classifiers: Classifiers) -> None:
     """On up to MOST_CHECKED labelled pictures, evenly over the run; those that cannot be read are told of later."""
     labelled = [(item, label.true) for item, label in work.tasks if label.true is not None]
     if len(labelled) < labels.ENOUGH:
@@ -144,19 +146,17 @@ def _check_accuracy(work: Work, classifier: ClassifierTarget) -> None:
     predicted, true = [], []
     for item, label in labelled[:: -(-len(labelled) // MOST_CHECKED)]:
         with contextlib.suppress(FastdiffError), torch.no_grad():
-            colour = photo.read(item.source).colour.to(device_of(work.options))
-            predicted.append(int(classifier((colour + 1) / 2).argmax()))
+            colour = photo.read(item.source).colour.to(classifiers.device)
+            predicted.append(int(classifiers.attacked((colour + 1) / 2).argmax()))
             true.append(label)
-    labels.check_accuracy(predicted, true, classifier)
+    labels.check_accuracy(predicted, true, classifiers.attacked)
 
 
-def _finished(
-    work: Work, classifier: ClassifierTarget, others: Mapping[str, ClassifierTarget]
-) -> dict[Item, AttackReport]:
+def _finished(work: Work, classifiers: Classifiers) -> dict[Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    still_valid = reuse.checker(classifier, others, device_of(work.options))
+    still_valid = reuse.checker(classifiers.attacked, classifiers.others, classifiers.device)
     items = [item for item, _ in work.tasks]
-    found = resume.finished(items, work.ledger, force=work.options.force, still_valid=still_valid)
+    found = resume.finished(items, work.manifest, force=work.options.force, still_valid=still_valid)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}
 
 
@@ -164,15 +164,15 @@ def _failed(outcome: batch.Outcome) -> AttackReport:
     return AttackReport(str(outcome.item.source), reason=outcome.error)
 
 
-def _write_sheet(images: Sequence[AttackReport], book: Ledger) -> Path | None:
+def _write_sheet(images: Sequence[AttackReport], manifest: OutputManifest) -> Path | None:
     """Write the contact sheet of the first pictures that were attacked; its path, None where none were."""
     rows = [_row(image) for image in images if image.status == "attacked"][: sheet.MOST_ROWS]
     if not rows:
         return None
-    with book.drafts([book.output]) as drafts:
-        sheet.contact_sheet(rows).save(drafts[book.output], format="PNG")
-        book.publish(drafts, [], final=True)
-    return book.output
+    with manifest.drafts([manifest.output]) as drafts:
+        sheet.contact_sheet(rows).save(drafts[manifest.output], format="PNG")
+        manifest.publish(drafts, [], final=True)
+    return manifest.output
 
 
 def _row(image: AttackReport) -> sheet.Row:

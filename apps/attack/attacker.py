@@ -9,28 +9,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastdiff.apps.attack.attention import Listener, listening
+from fastdiff.apps.attack.attention import AttentionRecorder, recording_attention
 from fastdiff.apps.attack.captions import Captions
 from fastdiff.apps.attack.latents import prepare
 from fastdiff.apps.attack.objective import Goal
-from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.search import search
+from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.attack.space import Pixels, Space
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, lay
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
-from fastdiff.models.backbone import Prior
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.registry import load_prior
+from fastdiff.models.diffusion_model import DiffusionModel
+from fastdiff.models.registry import load_model
 from fastdiff.solvers.noise import Noise
 
 LARGEST_SIDE = 512  # pixels of the canvas, for classifiers that take pictures of any size
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class AttackTarget:
     """A picture to attack."""
 
     path: Path
@@ -49,24 +49,24 @@ class Attempt:
 
 
 class Attacker:
-    """Attacks a classifier in the way of the options.
+    """Attacks a classifier in the way of the settings.
 
     Raises UsageError for a broken model, MissingError for a model or a device that is not here.
     """
 
-    def __init__(self, options: Options, classifier: ClassifierTarget) -> None:
-        self._options, self._classifier = options, classifier
-        self._device, self._precisions = precisions(options.device, options.dtype)
+    def __init__(self, settings: AttackSettings, classifier: ClassifierTarget) -> None:
+        self._settings, self._classifier = settings, classifier
+        self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
-        self.preset: Preset = options.preset
-        self._prior: Prior | None = None
+        self.preset: Preset = settings.preset
+        self._prior: DiffusionModel | None = None
         self._captions: Captions | None = None
         if self.preset.perturb != "pixels":
-            self._prior = load_prior(options.model, self._device, self._precisions[0])
-            if self._prior.hears:
-                self._captions = Captions(options, self._device)
+            self._prior = load_model(settings.model, self._device, self._precisions[0])
+            if self._prior.text_conditioned:
+                self._captions = Captions(settings, self._device)
 
-    def __call__(self, subjects: Sequence[Subject], tick: Tick) -> list[Attempt]:
+    def __call__(self, subjects: Sequence[AttackTarget], tick: Tick) -> list[Attempt]:
         """Attack pictures of one size, and either all with targets or all without, together.
 
         Raises NotFiniteError where the prior overflows in the given precision, or in all that "auto" tries.
@@ -83,7 +83,7 @@ class Attacker:
                     attempts[row] = attempt
         return attempts
 
-    def _begun(self, subject: Subject, chances: Tensor) -> AttackReport:
+    def _begun(self, subject: AttackTarget, chances: Tensor) -> AttackReport:
         """What is known beforehand, and whether there is anything to do."""
         names = self._classifier.names
         seen = int(chances.argmax())
@@ -97,10 +97,10 @@ class Attacker:
             before=seen,
             before_name=names[seen],
             confidence_before=float(chances[seen]),
-            seed=self._options.seed,
+            seed=self._settings.seed,
             classifier=self._classifier.name,
-            model=self._options.model if self._prior else None,
-            method=self._options.method,
+            model=self._settings.model if self._prior else None,
+            method=self._settings.method,
         )
         if seen != true:
             return replace(report, status="skipped", reason="the classifier is wrong about it beforehand")
@@ -109,7 +109,7 @@ class Attacker:
         return replace(report, status="attacked")
 
     def _finite(
-        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
+        self, colour: Tensor, subjects: Sequence[AttackTarget], reports: Sequence[AttackReport], tick: Tick
     ) -> list[Attempt]:
         """The attacks, with the prior in the next wider precision from where it overflows on."""
         while True:
@@ -120,16 +120,16 @@ class Attacker:
                     raise
                 given_up, *left = self._precisions
                 self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
-                self._prior = load_prior(self._options.model, self._device, self._precisions[0])
+                self._prior = load_model(self._settings.model, self._device, self._precisions[0])
 
     def _attacked(
-        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], tick: Tick
+        self, colour: Tensor, subjects: Sequence[AttackTarget], reports: Sequence[AttackReport], tick: Tick
     ) -> list[Attempt]:
         targeted = reports[0].target is not None
         labels = [report.target if targeted else report.true for report in reports]
         goal = Goal(torch.tensor(labels, device=self._device), targeted)
-        with self._listening(colour) as listener:
-            space, notes, captions, misses = self._space(colour, subjects, reports, listener)
+        with self._recording(colour) as recorder:
+            space, notes, captions, misses = self._space(colour, subjects, reports, recorder)
             inverted = space.calls
             found = search(space, self._classifier, goal, self.preset, tick)
         chances = self._classifier(found.pictures).softmax(1)
@@ -153,7 +153,11 @@ class Attacker:
         ]
 
     def _space(
-        self, colour: Tensor, subjects: Sequence[Subject], reports: Sequence[AttackReport], listener: Listener | None
+        self,
+        colour: Tensor,
+        subjects: Sequence[AttackTarget],
+        reports: Sequence[AttackReport],
+        recorder: AttentionRecorder | None,
     ) -> tuple[Space, list[str], list[str | None], list[float | None]]:
         """Where to search, what to say about it, and for each picture its caption and how exactly it comes back."""
         nothing = [None] * len(subjects)
@@ -174,25 +178,25 @@ class Attacker:
             ]
         else:
             notes.append("captions and losses on attention are off: this prior hears no words")
-        noise = Noise(self._options.seed, tuple(subject.identity for subject in subjects))
-        space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, listener)
+        noise = Noise(self._settings.seed, tuple(subject.identity for subject in subjects))
+        space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, recorder)
         return space, notes, captions, misses.tolist()
 
     def _canvas(self, colour: Tensor) -> Canvas:
         """As large as what the classifier sees, but no smaller than what the prior knows."""
         assert self._prior is not None
-        view = self._classifier.view
+        preprocessing = self._classifier.preprocessing
         own = min(LARGEST_SIDE, round(sqrt(colour.shape[-2] * colour.shape[-1])))
-        side = (view.scaled or view.side) if view.side else own
-        return lay(colour, max(self._prior.side, side), self._prior.multiple)
+        side = (preprocessing.scaled or preprocessing.side) if preprocessing.side else own
+        return lay(colour, max(self._prior.resolution, side), self._prior.size_multiple)
 
     @contextmanager
-    def _listening(self, colour: Tensor) -> Iterator[Listener | None]:
+    def _recording(self, colour: Tensor) -> Iterator[AttentionRecorder | None]:
         """To attention at a quarter of the sides of latents, where a loss is on it and the prior hears words."""
         if self._captions is None or not (self.preset.distraction or self.preset.structure):
             yield None
             return
         assert self._prior is not None
         height, width = self._prior.encode(self._canvas(colour).picture).shape[-2:]
-        with listening(self._prior.network, -(-height // 4) * -(-width // 4)) as listener:
-            yield listener
+        with recording_attention(self._prior.network, -(-height // 4) * -(-width // 4)) as recorder:
+            yield recorder

@@ -7,17 +7,20 @@ within the picture shall stay what it was, so that its structure stays.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from fastdiff.models.attention import Processor, processors
-from fastdiff.models.backbone import Prompts
+from fastdiff.models.diffusion_model import Conditioning
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedAttention:
     """Attention written down in one run, in the order of its calls, as means over heads, of the conditional rows."""
 
     cross: tuple[Tensor, ...]  # (B, N, L) of places to words
@@ -28,18 +31,18 @@ class Heard:
         maps = [(cross * words[:, None]).sum(2) / words.sum(1, keepdim=True).clamp(min=1) for cross in self.cross]
         return torch.stack([each.var(dim=1, correction=0) for each in maps]).mean(0)
 
-    def distance(self, other: "Heard") -> Tensor:
+    def distance(self, other: "RecordedAttention") -> Tensor:
         """(B,) mean square difference of attention within the picture."""
         pairs = zip(self.own, other.own, strict=True)
         return torch.stack([(mine - theirs).square().mean((1, 2)) for mine, theirs in pairs]).mean(0)
 
-    def take(self, rows: Tensor) -> "Heard":
+    def take(self, rows: Tensor) -> "RecordedAttention":
         """The same for some rows."""
-        return Heard(tuple(each[rows] for each in self.cross), tuple(each[rows] for each in self.own))
+        return RecordedAttention(tuple(each[rows] for each in self.cross), tuple(each[rows] for each in self.own))
 
 
 @dataclass
-class Listener:
+class AttentionRecorder:
     """Writes down attention while it is told to, of layers with few places: those at the coarsest level."""
 
     most: int  # places
@@ -48,7 +51,7 @@ class Listener:
     own: list[Tensor] = field(default_factory=list)
 
     @contextmanager
-    def writing(self, rows: int) -> Iterator[None]:
+    def recording(self, rows: int) -> Iterator[None]:
         """Write down what the last `rows` rows of each call attend to."""
         self.rows, self.cross, self.own = rows, [], []
         try:
@@ -56,70 +59,70 @@ class Listener:
         finally:
             self.rows = 0
 
-    def heard(self) -> Heard:
-        return Heard(tuple(self.cross), tuple(self.own))
+    def recorded(self) -> RecordedAttention:
+        return RecordedAttention(tuple(self.cross), tuple(self.own))
 
 
 @contextmanager
-def listening(network: nn.Module, most: int) -> Iterator[Listener]:
+def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionRecorder]:
     """The network's attention can be written down inside; calls on the way back, inside too, are not."""
-    listener = Listener(most)
+    recorder = AttentionRecorder(most)
 
-    def writing(name: str, original: Processor) -> Writing:
-        return Writing(original, ".attn2." in name, "mid_block" in name, listener)
+    def writing(name: str, original: Processor) -> RecordingProcessor:
+        return RecordingProcessor(original, ".attn2." in name, "mid_block" in name, recorder)
 
     with processors(network, writing):
-        yield listener
+        yield recorder
 
 
 @dataclass(frozen=True)
-class Writing:
+class RecordingProcessor:
     """A processor that does what the original does, and writes down."""
 
     original: Processor
     crosses: bool
     middle: bool
-    listener: Listener
+    recorder: AttentionRecorder
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        if not self.middle and hidden_states.shape[1] <= self.listener.most:
+        if not self.middle and hidden_states.shape[1] <= self.recorder.most:
             context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
             q, k = attn.head_to_batch_dim(attn.to_q(hidden_states)), attn.head_to_batch_dim(attn.to_k(context))
             maps = attn.get_attention_scores(q, k).unflatten(0, (-1, attn.heads)).mean(1)
-            if rows := self.listener.rows:
-                (self.listener.cross if self.crosses else self.listener.own).append(maps[-rows:])
+            if rows := self.recorder.rows:
+                (self.recorder.cross if self.crosses else self.recorder.own).append(maps[-rows:])
         return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
 
 
 @dataclass(frozen=True, eq=False)
-class Attending:
+class AttentionLosses:
     """Both losses, weighted, as a `Penalty`."""
 
-    listener: Listener
-    clean: Heard  # of the unperturbed run
+    recorder: AttentionRecorder
+    clean: RecordedAttention  # of the unperturbed run
     words: Tensor  # (B, L)
     distraction: float
     structure: float
 
     def watching(self) -> AbstractContextManager[None]:
-        return self.listener.writing(len(self.words))
+        return self.recorder.recording(len(self.words))
 
     def value(self) -> Tensor:
-        heard = self.listener.heard()
-        return self.distraction * heard.distraction(self.words) + self.structure * heard.distance(self.clean)
+        recorded = self.recorder.recorded()
+        return self.distraction * recorded.distraction(self.words) + self.structure * recorded.distance(self.clean)
 
-    def take(self, rows: Tensor) -> "Attending":
+    def take(self, rows: Tensor) -> "AttentionLosses":
         """The same for some rows."""
         return replace(self, clean=self.clean.take(rows), words=self.words[rows])
 
 
-def caption_tokens(prompts: Prompts) -> Tensor:
+def caption_tokens(prompts: Conditioning) -> Tensor:
     """(B, L), 1 at the tokens of the captions' words."""
     tokens = torch.zeros(prompts.embeddings.shape[:2], device=prompts.embeddings.device)
     for row, words in enumerate(prompts.words):

@@ -5,22 +5,23 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fastdiff.apps.attack.options import LONGEST_CAPTION, Options
+from fastdiff.apps.attack.options import LONGEST_CAPTION
+from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.models.captioner import load_captioner
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 
 
 class Captions:
-    """Captions as the options ask for them: one for all, those of a file, a model's, or a sentence with the class.
+    """Captions as the settings say: one for all, those of a file, a model's, or a sentence with the class.
 
     Raises UsageError for a file that is no JSON object of texts, and as `load_captioner` does.
     """
 
-    def __init__(self, options: Options, device: str) -> None:
-        self._one = options.caption
-        self._listed = _read(options.caption_file) if options.caption_file else {}
-        self._model = load_captioner(options.captioner, device) if options.captioner else None
+    def __init__(self, settings: AttackSettings, device: str) -> None:
+        self._one = settings.caption
+        self._listed = _read(settings.caption_file) if settings.caption_file else {}
+        self._model = load_captioner(settings.captioner, device) if settings.captioner else None
 
     def of(self, path: Path, colour: Tensor, name: str) -> str:
         """The caption of a picture, (1, 3, H, W) in [-1, 1], of a class of this name.

@@ -4,20 +4,21 @@ Each function takes a sampler and perturbations (B, ...) and returns the latents
 the gradient of a score by the latents to that by the perturbations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fastdiff.apps.attack.ascent import each
+from fastdiff.apps.attack.optimizer import each
 from fastdiff.apps.attack.resampling import Resampling
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.schedule import Level
 
 SIGMA = 1e-2  # deviation of what a query of the random gradient-free estimate adds
 
@@ -84,20 +85,16 @@ def backprop(
     return latents.detach(), pull
 
 
-class Checkpointed:
+@dataclass(frozen=True, eq=False)
+class Checkpointed(DenoiserWrapper):
     """A denoiser that is called again on the way back instead of keeping its activations."""
-
-    def __init__(self, inner: Denoiser) -> None:
-        self.inner = inner
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         if not torch.is_grad_enabled():
             return self.inner(x, level)
         return Estimate(*checkpoint(self.inner, x, level, use_reentrant=False))
 
-    def fresh(self) -> "Checkpointed":
-        return Checkpointed(self.inner.fresh())
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        if not torch.is_grad_enabled():
+            return self.inner.at_levels(states, levels)
+        return list(checkpoint(self.inner.at_levels, states, levels, use_reentrant=False))

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import chain
 
-from fastdiff.apps import ledger
+from fastdiff.apps import output_manifest
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.device import place
 from fastdiff.models import digest
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import model_folder
+from fastdiff.models.classifier_loading import model_folder
 from fastdiff.models.fingerprint import add_tensor
 
 LITE_CODE = "efficientnet-lite-pytorch"
@@ -36,7 +36,7 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
         prior = [version(package) for package in PRIOR_CODE]
         prior += [digest.of_model(find(options.model))]
         prior += [digest.of_model(model_folder(options.captioner))] if options.captioner else []
-    return ledger.digest(
+    return output_manifest.digest(
         repr(
             (
                 version("fastdiff-toolkit"),
@@ -53,7 +53,7 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
 def of_classifier(classifier: ClassifierTarget) -> str:
     """The digest of its name, view and classes, its weights, and its code: a version, or the file of one's own."""
     family, _, name = classifier.name.partition(":")
-    told = (classifier.name, classifier.view, classifier.names, _code(family, name))
+    told = (classifier.name, classifier.preprocessing, classifier.names, _code(family, name))
     total = hashlib.sha256(repr(told).encode())
     for key, value in chain(classifier.net.named_parameters(), classifier.net.named_buffers()):
         add_tensor(total, key, value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fastdiff.apps.attack.attention import Attending, Listener, caption_tokens
+from fastdiff.apps.attack.attention import AttentionLosses, AttentionRecorder, caption_tokens
 from fastdiff.apps.attack.gradient import Checkpointed, Pullback, backprop, identity, random_free
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.resampling import Resampling
@@ -18,12 +18,13 @@ from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.canvas import Canvas
 from fastdiff.apps.precision import check_finite
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import Inverter, invert
+from fastdiff.inversion.inversion import Inverter, invert
 from fastdiff.inversion.registry import INVERTERS
-from fastdiff.models.backbone import Prior, Prompts
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.models.diffusion_model import Conditioning, DiffusionModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, time_part
+from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Schedule
 
@@ -34,16 +35,16 @@ PROBE = 8  # latents a side
 class Latents:
     """A `Space` of B pictures that lie on one canvas."""
 
-    prior: Prior
+    prior: DiffusionModel
     preset: Preset
-    prompts: Prompts
+    prompts: Conditioning
     canvas: Canvas
     noise: Noise  # of the B pictures
     sample: Resampling
     weights: Tensor  # (C, 1, 1) how far each channel moves for a perturbation of 1
-    again: Tensor  # (B, 3, h, w) the pictures on the canvas as the model gives them back
+    reconstruction: Tensor  # (B, 3, h, w) the pictures on the canvas as the model gives them back
     tally: Tally
-    attending: Attending | None = None
+    attention_losses: AttentionLosses | None = None
 
     @property
     def unperturbed(self) -> Tensor:
@@ -55,10 +56,10 @@ class Latents:
 
     @property
     def calls(self) -> int:
-        return self.tally.calls
+        return self.tally.nfe
 
     def take(self, rows: Tensor) -> "Latents":
-        if len(rows) == len(self.again):
+        if len(rows) == len(self.reconstruction):
             return self
         chosen = rows.tolist()
         prompts = self.prompts.take(chosen)
@@ -69,11 +70,11 @@ class Latents:
             canvas=replace(self.canvas, original=self.canvas.original[rows]),
             noise=replace(self.noise, items=tuple(self.noise.items[row] for row in chosen)),
             sample=self.sample.take(_denoiser(self.prior, prompts, self.preset, self.canvas, self.tally), rows),
-            again=self.again[rows],
-            attending=self.attending and self.attending.take(rows),
+            reconstruction=self.reconstruction[rows],
+            attention_losses=self.attention_losses and self.attention_losses.take(rows),
         )
 
-    def possible(self, delta: Tensor) -> Tensor:
+    def project(self, delta: Tensor) -> Tensor:
         return delta
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
@@ -88,47 +89,49 @@ class Latents:
             case "rgf":
                 return random_free(self.sample, delta, self.preset.queries, self.noise)
             case "backprop":
-                return backprop(self.sample, delta, penalty=self.attending)
+                return backprop(self.sample, delta, penalty=self.attention_losses)
             case _:
-                return backprop(self.sample, delta, self.preset.last, self.attending)
+                return backprop(self.sample, delta, self.preset.last, self.attention_losses)
 
-    def show(self, made: Tensor) -> Tensor:
-        change = self.canvas.lift(self.prior.decode(made) - self.again)
+    def decode(self, made: Tensor) -> Tensor:
+        change = self.canvas.lift(self.prior.decode(made) - self.reconstruction)
         return eight_bits((self.canvas.original + change + 1) / 2)
 
 
 def prepare(
-    prior: Prior,
+    prior: DiffusionModel,
     preset: Preset,
     canvas: Canvas,
     captions: Sequence[str],
     noise: Noise,
-    listener: Listener | None = None,
+    recorder: AttentionRecorder | None = None,
 ) -> tuple[Latents, Tensor]:
-    """Invert the pictures of the canvas (B, 3, H, W) under their captions; with a listener, losses on attention are on.
+    """Invert the pictures of the canvas (B, 3, H, W) under their captions; with a recorder, losses on attention are on.
 
     Also returns how far off each one's latents come back, (B,), as the largest difference. Raises UsageError for a
     network without attention where those losses want it, NotFiniteError where the network overflows.
     """
-    prompts, tally = prior.read(captions), Tally()
+    prompts, tally = prior.encode_prompts(captions), Tally()
     clean = prior.encode(canvas.picture)
     f = _denoiser(prior, prompts, preset, canvas, tally)
-    levels = grid(prior.trained.schedule, preset)
+    levels = grid(prior.scheduler(canvas.scaled).schedule, preset)
     inversion = invert(f, clean, levels, _inverter(preset, noise), measure=False)
     sample = Resampling(f, inversion, preset.perturb == "maps")
-    attending = None
-    if listener is None:
+    attention_losses = None
+    if recorder is None:
         returned = sample(sample.unperturbed)
     else:
-        with listener.writing(len(clean)):
+        with recorder.recording(len(clean)):
             returned = sample(sample.unperturbed)
-        heard, words = listener.heard(), caption_tokens(prompts)
-        if not (heard.cross and heard.own):
+        recorded, words = recorder.recorded(), caption_tokens(prompts)
+        if not (recorded.cross and recorded.own):
             raise UsageError(f"{prior.name} has no attention at a quarter of its latents' sides, where a loss is on it")
-        attending = Attending(listener, heard, words, preset.distraction, preset.structure)
+        attention_losses = AttentionLosses(recorder, recorded, words, preset.distraction, preset.structure)
     _check(returned, prior)
-    weights = channel_weights(prior, clean.shape[1], preset.even).to(clean)
-    space = Latents(prior, preset, prompts, canvas, noise, sample, weights, prior.decode(returned), tally, attending)
+    weights = channel_weights(prior, clean.shape[1], preset.channel_balance).to(clean)
+    space = Latents(
+        prior, preset, prompts, canvas, noise, sample, weights, prior.decode(returned), tally, attention_losses
+    )
     return space, (returned - clean).abs().flatten(1).amax(1)
 
 
@@ -144,28 +147,28 @@ def grid(schedule: Schedule, preset: Preset) -> Grid:
     return levels[round(preset.enter * preset.steps) :] if preset.perturb == "x_k" else levels
 
 
-def channel_weights(prior: Prior, channels: int, even: float) -> Tensor:
-    """(C, 1, 1), with a mean square of 1, for channels that move in proportion to their effect on pixels ^ -even.
+def channel_weights(prior: DiffusionModel, channels: int, channel_balance: float) -> Tensor:
+    """Weights (C, 1, 1) of channels, in proportion to their effect on pixels ^ -channel_balance.
 
-    The effect is that of a latent of 1 amid others of 0.
+    Their mean square is 1. The effect is that of a latent of 1 amid others of 0.
     """
-    if not even:
+    if not channel_balance:
         return torch.ones(channels, 1, 1)
     probes = torch.zeros(channels + 1, channels, PROBE, PROBE)
     probes[torch.arange(channels), torch.arange(channels), PROBE // 2, PROBE // 2] = 1
     *moved, still = prior.decode(probes)
     effects = torch.stack([(each - still).norm() for each in moved]).clamp(min=1e-6)
-    weights = effects.cpu() ** -even
+    weights = effects.cpu() ** -channel_balance
     return (weights / weights.square().mean().sqrt())[:, None, None]
 
 
-def _check(latents: Tensor, prior: Prior) -> None:
+def _check(latents: Tensor, prior: DiffusionModel) -> None:
     """Raise NotFiniteError where these are not all finite."""
     check_finite(latents, "the diffusion prior", next(prior.network.parameters()).dtype)
 
 
-def _denoiser(prior: Prior, prompts: Prompts, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:
-    return Checkpointed(Counted(prior.denoiser(prompts, preset.guidance, canvas.scaled), tally))
+def _denoiser(prior: DiffusionModel, prompts: Conditioning, preset: Preset, canvas: Canvas, tally: Tally) -> Denoiser:
+    return Checkpointed(CountingDenoiser(guided_denoiser(prior, prompts, preset.guidance, canvas.scaled), tally))
 
 
 def _inverter(preset: Preset, noise: Noise) -> Inverter:

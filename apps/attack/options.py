@@ -1,7 +1,7 @@
 """What attack can be asked for; light to import, for the command line and for worker processes."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import isfinite
 from pathlib import Path
@@ -17,8 +17,10 @@ from fastdiff.apps.attack.presets import (
     Perturbed,
     Preset,
 )
+from fastdiff.apps.attack.settings import AttackSettings
+from fastdiff.apps.run import STORED_NAME
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 FROM_TABLE = "csv"  # the target that stands for the column of the labels
 LONGEST_CAPTION = 2000  # characters
@@ -31,7 +33,7 @@ CHANGES = (
     "guidance",
     "iterations",
     "step",
-    "ball",
+    "epsilon",
     "momentum",
     "confidence",
 )
@@ -45,9 +47,10 @@ class Options:
     outputs are PNG. `target` is a class by name or index that the pictures shall be taken for, or "csv" for the column
     of `labels`, a table with the columns image, true_label and target_label; None is any class but the true one, which
     without labels is the one that the classifier sees. `classifier` and `transfer`, classifiers to try the results on,
-    are names as `fastdiff.models.classifiers` knows them, `classes` a file of class names; `model` names the diffusion
-    prior. What `method` settles can be changed one by one (see `presets.Preset`). Captions are for priors that hear
-    them: one for all, a JSON file by file name, or a captioning model; else a sentence with the class.
+    are names as `fastdiff.models.classifier_loading` knows them, `classes` a file of class names; `model` names the
+    diffusion prior. What `method` settles can be changed one by one (see `presets.Preset`). Captions are for
+    text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
+    class.
     """
 
     inputs: tuple[str, ...]
@@ -66,7 +69,7 @@ class Options:
     guidance: float | None = None
     iterations: int | None = None
     step: float | None = None
-    ball: float | None = None
+    epsilon: float | None = field(default=None, metadata={STORED_NAME: "ball"})
     momentum: float | None = None
     confidence: float | None = None
     caption: str | None = None
@@ -100,7 +103,7 @@ class Options:
             ("guidance", 0, 100),
             ("iterations", 0, 10_000),
             ("step", 0, 100),
-            ("ball", 0, 100),
+            ("epsilon", 0, 100),
             ("momentum", 0, 1),
             ("confidence", 0, 1000),
             ("seed", 0, 2**63),
@@ -136,3 +139,18 @@ class Options:
         """That of the method, with what these options change about it."""
         changes = {name: value for name in CHANGES if (value := getattr(self, name)) is not None}
         return replace(PRESETS[self.method], **changes)
+
+    @property
+    def settings(self) -> AttackSettings:
+        """Those of the attacker."""
+        return AttackSettings(
+            self.method,
+            self.preset,
+            self.model,
+            self.caption,
+            self.caption_file,
+            self.captioner,
+            self.seed,
+            self.device,
+            self.dtype,
+        )

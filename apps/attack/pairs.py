@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastdiff.apps import picture
 from fastdiff.apps.attack.report import AttackReport
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 
 COLUMNS = ("clean", "adversarial", "true_label", "true_name", "seen_as")
 CLEAN, ADVERSARIAL, TABLE = "clean", "adversarial", "pairs.csv"
@@ -24,8 +24,8 @@ def files(table: Path, count: int) -> list[Path]:
     return [table, *(table.parent / name for number in range(count) for name in _pair(number))]
 
 
-def export(images: Sequence[AttackReport], book: Ledger) -> None:
-    """Write the pairs of all successes, numbered, with a table of them, which is the output of `book`.
+def export(images: Sequence[AttackReport], manifest: OutputManifest) -> None:
+    """Write the pairs of all successes, numbered, with a table of them, which is the output of `manifest`.
 
     They replace those of an earlier run of the same command. Raises OutputError where that cannot be written.
     """
@@ -35,15 +35,15 @@ def export(images: Sequence[AttackReport], book: Ledger) -> None:
     writer.writerow(COLUMNS)
     for number, image in enumerate(successes):
         writer.writerow((*_pair(number), image.true, image.true_name, image.after))
-    with book.drafts(files(book.output, len(successes))) as drafts:
-        drafts[book.output].write_text(table.getvalue(), encoding="utf-8")
+    with manifest.drafts(files(manifest.output, len(successes))) as drafts:
+        drafts[manifest.output].write_text(table.getvalue(), encoding="utf-8")
         for number, image in enumerate(successes):
             assert image.output is not None
-            clean, adversarial = (drafts[book.output.parent / name] for name in _pair(number))
+            clean, adversarial = (drafts[manifest.output.parent / name] for name in _pair(number))
             original = picture.read(Path(image.input))
             picture.save(original.colour[0], picture.opaque(original), clean, {"input": Path(image.input).name})
             shutil.copyfile(image.output, adversarial)
-        book.publish(drafts, [], final=True)
+        manifest.publish(drafts, [], final=True)
 
 
 def _pair(number: int) -> tuple[str, str]:

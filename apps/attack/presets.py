@@ -13,7 +13,7 @@ PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args
 class Preset:
     """One way to attack.
 
-    Latents have about unit variance; `ball` and `step` are in units of what is perturbed, pixels in [0, 1].
+    Latents have about unit variance; `epsilon` and `step` are in units of what is perturbed, pixels in [0, 1].
     """
 
     perturb: Perturbed
@@ -27,9 +27,9 @@ class Preset:
     loss: Loss = "ce"
     iterations: int = 10
     step: float = 0.04
-    ball: float | None = 0.1  # how far any element may go from where it was; None is as far as it likes
+    epsilon: float | None = 0.1  # how far any element may go from where it was; None is as far as it likes
     momentum: float = 1.0
-    even: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
+    channel_balance: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
     confidence: float = 0.02  # logits ahead at which it succeeds; rounding in other batch sizes moves them by less
     adam: bool = False  # whether Adam takes the place of signs of the momentum
     stops: bool = True  # at the first success; otherwise the last iterate is the result
@@ -43,10 +43,18 @@ class Preset:
 
 
 SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it
-PGD = Preset("pixels", iterations=10, step=2 / 255, ball=8 / 255, momentum=0.0, stops=False)  # Madry et al. 2018
+PGD = Preset("pixels", iterations=10, step=2 / 255, epsilon=8 / 255, momentum=0.0, stops=False)  # Madry et al. 2018
 PRESETS = {
     "natural": Preset(
-        "x_k", steps=4, strength=0.5, iterations=40, step=0.04, ball=0.3, even=0.5, confidence=5.0, refine=4
+        "x_k",
+        steps=4,
+        strength=0.5,
+        iterations=40,
+        step=0.04,
+        epsilon=0.3,
+        channel_balance=0.5,
+        confidence=5.0,
+        refine=4,
     ),
     "sca-official": SCA,
     "sca-strong": replace(SCA, strength=0.5),
@@ -59,7 +67,7 @@ PRESETS = {
         guidance=2.5,
         iterations=30,
         step=0.01,
-        ball=None,
+        epsilon=None,
         adam=True,
         distraction=10_000.0,
         structure=100.0,

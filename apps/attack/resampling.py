@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.edit_friendly import Maps
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.edit_friendly import RecordedNoise, recorded_noise
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.integrate import Solver, Trajectory, integrate
-from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.integration import Solver, Trajectory, integrate, is_recordable
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +44,8 @@ class Resampling:
     def take(self, f: Denoiser, rows: Tensor) -> "Resampling":
         """The same for some rows, with a denoiser that has the prompts of those."""
         solver = self.inversion.solver
-        if isinstance(solver, Multistep) and isinstance(solver.noise, Maps):
-            solver = replace(solver, noise=Maps(solver.noise.z[:, rows]))
+        if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
+            solver = solver.with_noise(RecordedNoise(maps.z[:, rows]))
         part = replace(self.inversion, solver=solver, trajectory=self.inversion.trajectory[:, rows])
         return replace(self, f=f, inversion=part)
 
@@ -54,14 +53,11 @@ class Resampling:
         """The state after the first `steps` steps, and the solver's memory to go on with."""
         x = self.inversion.x if self.maps else self.inversion.x + delta
         solver, grid = self._solver(delta), self.inversion.grid
-        memory = solver.init(grid)
-        return integrate(self.f, solver, x, grid[: steps + 1], state=memory) if steps else Trajectory(x, memory)
+        return integrate(self.f, solver, x, grid, last=steps)
 
     def finish(self, delta: Tensor, x: Tensor, memory: Any, steps: int) -> Tensor:
         """The latents, from the state after the first `steps` steps."""
-        if steps == self.steps:
-            return x
-        return integrate(self.f, self._solver(delta), x, self.inversion.grid[steps:], state=memory).x
+        return integrate(self.f, self._solver(delta), x, self.inversion.grid, first=steps, state=memory).x
 
     def spread(self, gradient: Tensor) -> Tensor:
         """The gradient by a perturbation where latents move as much as that."""
@@ -80,5 +76,6 @@ class Resampling:
         solver = self.inversion.solver
         if not self.maps:
             return solver
-        assert isinstance(solver, Multistep) and isinstance(solver.noise, Maps)
-        return replace(solver, noise=Maps(solver.noise.z + delta.transpose(0, 1)))
+        maps = recorded_noise(solver)
+        assert is_recordable(solver) and maps is not None
+        return solver.with_noise(RecordedNoise(maps.z + delta.transpose(0, 1)))

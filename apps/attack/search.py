@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastdiff.apps.attack.ascent import Adam, Ascent, Signs, into_ball
 from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.optimizer import Adam, Optimizer, Signs, clip_to_epsilon
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.space import Space
 
@@ -37,9 +37,9 @@ def search(
     done.
     """
     delta, count = space.unperturbed, len(space.pictures)
-    ascent = _ascent(preset)
-    memory = ascent.begin(delta)
-    radius = delta.new_full((count,), torch.inf if preset.ball is None else preset.ball)
+    optimizer = _optimizer(preset)
+    memory = optimizer.begin(delta)
+    radius = delta.new_full((count,), torch.inf if preset.epsilon is None else preset.epsilon)
     best = _Best(space)
     active = torch.arange(count, device=delta.device)
     for update in range(preset.iterations + 1):
@@ -57,8 +57,8 @@ def search(
         if preset.stops:
             reached = delta[active].abs().flatten(1).amax(1)
             radius[active] = torch.where(won, preset.shrink * reached, radius[active])
-        moved, memory[active] = ascent.step(delta[active], memory[active], gradient, update + 1)
-        delta[active] = space.take(active).possible(into_ball(moved, radius[active]))
+        moved, memory[active] = optimizer.step(delta[active], memory[active], gradient, update + 1)
+        delta[active] = space.take(active).project(clip_to_epsilon(moved, radius[active]))
         best.updated(active)
     return best.found()
 
@@ -70,7 +70,7 @@ class _Look:
         made, self._pull = space.sampled(delta)
         self._made = made.detach().requires_grad_()
         with torch.enable_grad():
-            pictures = space.show(self._made)
+            pictures = space.decode(self._made)
             logits = classify(pictures)
             self._score = preset.scale * goal.score(logits, preset.loss).sum()
         self.pictures = pictures.detach()
@@ -121,5 +121,5 @@ def _going(best: _Best, rows: Tensor, preset: Preset) -> Tensor:
     return ~best.success[rows] | (best.refined[rows] < preset.refine)
 
 
-def _ascent(preset: Preset) -> Ascent:
+def _optimizer(preset: Preset) -> Optimizer:
     return Adam(preset.step) if preset.adam else Signs(preset.step, preset.momentum)

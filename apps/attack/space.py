@@ -30,7 +30,7 @@ class Space(Protocol):
         """The same for some of the pictures."""
         ...
 
-    def possible(self, delta: Tensor) -> Tensor:
+    def project(self, delta: Tensor) -> Tensor:
         """The nearest perturbations that make pictures."""
         ...
 
@@ -38,7 +38,7 @@ class Space(Protocol):
         """What perturbations (B, ...) make, without a graph, and the way of a gradient by it back to them."""
         ...
 
-    def show(self, made: Tensor) -> Tensor:
+    def decode(self, made: Tensor) -> Tensor:
         """The pictures (B, 3, H, W) of what was made, in [0, 1] with 8 bits, with a graph where gradients are on."""
         ...
 
@@ -58,13 +58,13 @@ class Pixels:
     def take(self, rows: Tensor) -> "Pixels":
         return Pixels(self.pictures[rows])
 
-    def possible(self, delta: Tensor) -> Tensor:
+    def project(self, delta: Tensor) -> Tensor:
         return (self.pictures + delta).clamp(0, 1) - self.pictures
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         return delta, lambda gradient: gradient
 
-    def show(self, made: Tensor) -> Tensor:
+    def decode(self, made: Tensor) -> Tensor:
         return eight_bits(self.pictures + made)
 
 

@@ -1,15 +1,16 @@
 """What a worker process is told, and the classifiers that it works on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fastdiff.apps import inputs, ledger
+from fastdiff.apps import inputs, output_manifest
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.device import place
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import load_classifier, read_names
+from fastdiff.models.classifier_loading import load_classifier, read_names
 from fastdiff.solvers.errors import UsageError
 
 
@@ -24,36 +25,37 @@ class Work:
     def label(self, item: inputs.Item) -> Label:
         return self._by_item[item]
 
-    def ledger(self, item: inputs.Item, content: str) -> Ledger:
-        """The ledger of an output made of an input with the digest `content`."""
-        key = ledger.digest(content, self.label(item), self.fingerprint)
-        return Ledger(item.output, item.source, key, item.request, self.options.force)
+    def manifest(self, item: inputs.Item, content: str) -> OutputManifest:
+        """The manifest entry of an output made of an input with the digest `content`."""
+        key = output_manifest.digest(content, self.label(item), self.fingerprint)
+        return OutputManifest(item.output, item.source, key, item.request, self.options.force)
 
     @cached_property
     def _by_item(self) -> dict[inputs.Item, Label]:
         return dict(self.tasks)
 
 
-def attacked_classifier(options: Options) -> ClassifierTarget:
-    """With the names of its classes that were given. Raises as `load_classifier` does."""
-    names = read_names(options.classes) if options.classes else None
-    return load_classifier(options.classifier, device_of(options), names)
+@dataclass(frozen=True, eq=False)
+class Classifiers:
+    """The classifier to attack, and those that the results are tried on by what they were called, on one device."""
+
+    attacked: ClassifierTarget
+    others: Mapping[str, ClassifierTarget]
+    device: str
 
 
-def other_classifiers(options: Options, attacked: ClassifierTarget) -> dict[str, ClassifierTarget]:
-    """Those that the results are tried on, by what they were called.
+def load_classifiers(options: Options) -> Classifiers:
+    """The classifiers of the options, the attacked one with the names of its classes that were given.
 
     Raises as `load_classifier` does, and UsageError for one whose classes are not those of the attacked one.
     """
-    others = {spec: load_classifier(spec, device_of(options)) for spec in options.transfer}
+    device = place(options.device, options.dtype)[0]
+    names = read_names(options.classes) if options.classes else None
+    attacked = load_classifier(options.classifier, device, names)
+    others = {spec: load_classifier(spec, device) for spec in options.transfer}
     for spec, other in others.items():
         if len(other.names) != len(attacked.names):
             raise UsageError(f"{spec} has {len(other.names)} classes, {attacked.name} has {len(attacked.names)}")
         if other.names != attacked.names and sorted(other.names) == sorted(attacked.names):
             raise UsageError(f"{spec} has the classes of {attacked.name} in another order: indices cannot be compared")
-    return others
-
-
-def device_of(options: Options) -> str:
-    """Where networks run."""
-    return place(options.device, options.dtype)[0]
+    return Classifiers(attacked, others, device)

@@ -10,42 +10,41 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastdiff.apps import batch, inputs, ledger, picture
+from fastdiff.apps import batch, inputs, output_manifest, picture
 from fastdiff.apps.attack import logits, photo, reuse, sheet
-from fastdiff.apps.attack.attacker import Attacker, Attempt, Subject
+from fastdiff.apps.attack.attacker import Attacker, AttackTarget, Attempt
 from fastdiff.apps.attack.defences import DEFENCES
 from fastdiff.apps.attack.naturalness import compare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.options import FROM_TABLE
 from fastdiff.apps.attack.outputs import difference_of
 from fastdiff.apps.attack.report import AttackReport, Trial
-from fastdiff.apps.attack.work import Work, attacked_classifier, device_of, other_classifiers
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
 class Worker:
-    """Attacks pictures with one classifier and one prior, which are loaded once."""
+    """Attacks pictures with one prior, and the classifiers of this process, which are loaded where none are given."""
 
-    def __init__(self, work: Work) -> None:
-        options = work.options
-        self._work, self._classifier, self._device = work, attacked_classifier(options), device_of(options)
-        self._attack = Attacker(options, self._classifier)
-        self._others = other_classifiers(options, self._classifier)
+    def __init__(self, work: Work, classifiers: Classifiers | None = None) -> None:
+        self._work, loaded = work, classifiers or load_classifiers(work.options)
+        self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
+        self._attack = Attacker(work.options.settings, self._classifier)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
-        content = ledger.file_digest(item.source)
-        book = self._work.ledger(item, content)
+        content = output_manifest.file_digest(item.source)
+        manifest = self._work.manifest(item, content)
         if item not in self._made:
             self._attack_group(item, tick)
         attempt, seconds = self._made.pop(item)
         if attempt.colour is not None:
-            return self._written(item, book, content, attempt, time.monotonic() - seconds)
+            return self._written(item, manifest, content, attempt, time.monotonic() - seconds)
         report = replace(attempt.report, seconds=round(seconds, 3))
         said = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None)
-        book.publish({}, [asdict(report) | {"logits": logits.stored(said)}], final=True)
+        manifest.publish({}, [asdict(report) | {"logits": logits.stored(said)}], final=True)
         return report
 
     def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:
@@ -64,15 +63,17 @@ class Worker:
         seconds = (time.monotonic() - began) / len(subjects)
         self._made |= {item: (attempt, seconds) for item, attempt in zip(subjects, attempts, strict=True)}
 
-    def _subject(self, item: inputs.Item) -> Subject:
+    def _subject(self, item: inputs.Item) -> AttackTarget:
         options, label = self._work.options, self._work.label(item)
         if options.target == FROM_TABLE and label.target is None:
             raise UsageError(f"{item.source.name} has no target in {options.labels}")
         colour = photo.read(item.source).colour
-        return Subject(item.source, colour, int(ledger.file_digest(item.source)[:15], 16), label.true, label.target)
+        return AttackTarget(
+            item.source, colour, int(output_manifest.file_digest(item.source)[:15], 16), label.true, label.target
+        )
 
     def _written(
-        self, item: inputs.Item, book: Ledger, content: str, attempt: Attempt, began: float
+        self, item: inputs.Item, manifest: OutputManifest, content: str, attempt: Attempt, began: float
     ) -> AttackReport:
         assert attempt.colour is not None
         original = picture.read(item.source)
@@ -89,7 +90,7 @@ class Worker:
             "sha256": content,
         }
         beside = difference_of(item.output)
-        with book.drafts(item.outputs) as drafts:
+        with manifest.drafts(item.outputs) as drafts:
             draft, shown = drafts[item.output], drafts[beside]
             picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
             before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
@@ -103,16 +104,14 @@ class Worker:
                 success_after_png=_judged(said[reuse.VICTIM], told).success,
                 transfer={spec: _judged(said[spec], told) for spec in self._others},
                 defences={
-                    name: _judged(
-                        logits.measure(self._classifier, [defend(before), defend(after)], self._device), told
-                    )
+                    name: _judged(logits.measure(self._classifier, [defend(before), defend(after)], self._device), told)
                     for name, defend in DEFENCES.items()
                 },
                 options=settings,
                 **asdict(compare(before, after)),
                 seconds=round(time.monotonic() - began, 3),
             )
-            book.publish(drafts, [asdict(report) | {"logits": logits.stored(said)}], final=True)
+            manifest.publish(drafts, [asdict(report) | {"logits": logits.stored(said)}], final=True)
         return report
 
 

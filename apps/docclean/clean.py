@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdiff.apps import atomic, encode, ledger
+from fastdiff.apps import atomic, encode, output_manifest
 from fastdiff.apps.batch import Tick
 from fastdiff.apps.carried import DEEP_KINDS, ONE_BIT_KINDS, left_behind
 from fastdiff.apps.docclean.document import (
@@ -25,7 +25,7 @@ from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, joined, p
 from fastdiff.apps.docclean.text import truth_file
 from fastdiff.apps.images import ImageDocument
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.page import Page, one_bit
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
@@ -66,7 +66,7 @@ class Cleaner:
         A page that fails is left as it is where the output allows it, and reported. Raises FastdiffError where the
         document cannot be read or its output not written.
         """
-        content = ledger.file_digest(item.source)
+        content = output_manifest.file_digest(item.source)
         book = ledger_of(item, content, self._fingerprint, self._options)
         with open_document(item.source) as document:
             self._check_signatures(item, document)
@@ -92,7 +92,7 @@ class Cleaner:
         return reports
 
     def _page(
-        self, item: Item, document: Document, index: int, outputs: list[Path], book: Ledger, content: str
+        self, item: Item, document: Document, index: int, outputs: list[Path], book: OutputManifest, content: str
     ) -> PageReport:
         """Clean page `index`, keep it as a part where it differs from the input, and note that in the ledger."""
         began = time.monotonic()
@@ -126,7 +126,7 @@ class Cleaner:
         document: PictureDocument,
         index: int,
         reports: list[PageReport],
-        book: Ledger,
+        book: OutputManifest,
         content: str,
     ) -> PageReport:
         """Clean the pictures of page `index`, keep their changes as a part, and note that in the ledger.
@@ -216,15 +216,15 @@ def _shared(report: PageReport, earlier: PageReport) -> PageReport:
     return replace(report, status=status, reason=f"its picture is that of page {earlier.page}")
 
 
-def ledger_of(item: Item, content: str, made_with: str, options: Options) -> Ledger:
+def ledger_of(item: Item, content: str, made_with: str, options: Options) -> OutputManifest:
     """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
 
     The true text of the input counts by its content. Raises UsageError where it cannot be read.
     """
     told = truth_file(options.truth, item.source.stem) if options.truth else None
-    true = (told.suffix, ledger.file_digest(told)) if told else None
-    key = ledger.digest(content, item.output.suffix, made_with, true)
-    return Ledger(item.output, item.source, key, item.request, options.force)
+    true = (told.suffix, output_manifest.file_digest(told)) if told else None
+    key = output_manifest.digest(content, item.output.suffix, made_with, true)
+    return OutputManifest(item.output, item.source, key, item.request, options.force)
 
 
 def output_names(output: Path, count: int) -> list[Path]:

@@ -17,9 +17,9 @@ from fastdiff.apps.docclean.restorer import Restorer
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
-from fastdiff.solvers.names import check_name
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.solver_file import read_solver_file
+from fastdiff.solvers.validation import check_name
 
 SEEN = 0.5  # share of the strokes as they came in a deblurred page
 GRAIN = 0.06  # of the paper's level: paler marks are not strokes
@@ -68,8 +68,8 @@ class Enhancer:
         if calls is not None and calls < 0:
             raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
         self._task, self._weights, self._seed = task, weights, seed
-        self._file = None if solver_file is None else read(solver_file)
-        fewest = CALLS if self._file is None else min(self._file.recipes)
+        self._file = None if solver_file is None else read_solver_file(solver_file)
+        fewest = CALLS if self._file is None else min(self._file.configs)
         self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
         self._device, (self._dtype, *self._wider) = precisions(device, dtype)
         self._restorer, self._colours = cache(self._load), cache(self._load_colours)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import ledger
+from fastdiff.apps import output_manifest
 from fastdiff.apps.device import place
 from fastdiff.apps.docclean import guard_judge
 from fastdiff.apps.docclean.engine_version import engine_version
@@ -23,7 +23,7 @@ def fingerprint(options: Options) -> str:
     Raises UsageError for a file that cannot be read, MissingError for lost weights or a device that is not here.
     """
     file = options.solver_file
-    return ledger.digest(
+    return output_manifest.digest(
         repr(
             (
                 version("fastdiff-toolkit"),

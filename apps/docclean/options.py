@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")

@@ -13,12 +13,12 @@ from fastdiff.apps.precision import check_finite
 from fastdiff.models.fingerprint import of_network
 from fastdiff.models.residual import residual_denoiser, residual_schedule
 from fastdiff.models.restorers import Pair
-from fastdiff.solvers.grid import Grid, grid, time_uniform
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid, grid, time_uniform
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.solver_file import SolverFile
 from fastdiff.solvers.teleport import Teleport
-from fastdiff.solvers.teleported import Teleported
+from fastdiff.solvers.with_teleport import WithTeleport
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Restorer:
         schedule = residual_schedule()
         if self.file is None:
             solver = self.solver()
-            return solver, grid(time_uniform, schedule, -(-self.calls // solver.evals), clean=True)
+            return solver, grid(time_uniform, schedule, -(-self.calls // solver.nfe_per_step), clean=True)
         assert self.pair.denoiser is not None
         file = self.file.for_model(of_network(self.pair.denoiser, schedule, "x0"))
         solver, levels = file.sampler(schedule, self.calls)
-        if isinstance(solver, Teleported) and isinstance(solver.teleport, Teleport):
+        if isinstance(solver, WithTeleport) and isinstance(solver.teleport, Teleport):
             solver = replace(solver, teleport=TiledTeleport(solver.teleport))
         return solver, levels
 
@@ -53,7 +53,7 @@ class Restorer:
         if self.file is not None or not self.calls:
             return self.calls
         solver, levels = self._plan
-        return 1 + (len(levels) - 2) * solver.evals
+        return 1 + (len(levels) - 2) * solver.nfe_per_step
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
         """float32 in [0, 1], grey (H, W) or, for a pair of three channels, RGB (H, W, 3) -> the same.

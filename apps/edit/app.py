@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from fastdiff.apps import batch, inputs, ledger, picture, resume
+from fastdiff.apps import batch, inputs, output_manifest, picture, resume
 from fastdiff.apps.claims import Wanted
-from fastdiff.apps.edit import identity, memory, table
+from fastdiff.apps.edit import identity, provenance, table
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
-from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import UsageError
 
@@ -36,20 +36,20 @@ class Work:
     """Everything that a worker process is told: the options, and the wish of every output."""
 
     options: Options
-    wishes: tuple[tuple[Path, Wish, int], ...]  # output, wish, seed
+    requests: tuple[tuple[Path, EditRequest, int], ...]  # output, request, seed
 
-    def of(self, output: Path) -> tuple[Wish, int]:
+    def of(self, output: Path) -> tuple[EditRequest, int]:
         return self._by_output[output]
 
-    def ledger(self, item: Item, content: str) -> Ledger:
-        """The ledger of an output made of an input with the digest `content`."""
-        wish, seed = self.of(item.output)
-        key = ledger.digest(content, *wish, seed, self._fingerprint)
-        return Ledger(item.output, item.source, key, item.request, self.options.force)
+    def manifest(self, item: Item, content: str) -> OutputManifest:
+        """The manifest entry of an output made of an input with the digest `content`."""
+        request, seed = self.of(item.output)
+        key = output_manifest.digest(content, *request, seed, self._fingerprint)
+        return OutputManifest(item.output, item.source, key, item.request, self.options.force)
 
     @cached_property
-    def _by_output(self) -> dict[Path, tuple[Wish, int]]:
-        return {output: (wish, seed) for output, wish, seed in self.wishes}
+    def _by_output(self) -> dict[Path, tuple[EditRequest, int]]:
+        return {output: (request, seed) for output, request, seed in self.requests}
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -63,7 +63,7 @@ class Forecast:
     `seconds` is the time that these take on two cores.
     """
 
-    items: tuple[tuple[Item, Wish], ...]
+    items: tuple[tuple[Item, EditRequest], ...]
     calls: int
     seconds: float | None  # None for a model that does not tell its size
     left_out: tuple[inputs.LeftOut, ...]
@@ -95,15 +95,15 @@ def forecast(options: Options) -> Forecast:
 
     Raises UsageError and MissingError as `run` does.
     """
-    from fastdiff.apps.edit.editor import preset
     from fastdiff.apps.edit.forecast import cost, seconds
+    from fastdiff.apps.edit.settings import settings_of
 
     plan = _Plan(options, None)
     prepared = foreseen(plan.job())
     work = plan.work(prepared)
     finished = _finished(prepared, work)
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
-    each = cost(preset(options), options)
+    each = cost(settings_of(options), masked=options.mask is not None)
     rows = each.rows * len(items)
     return Forecast(items, each.calls * len(items), seconds(options.model, rows), prepared.left_out)
 
@@ -113,33 +113,34 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         from fastdiff.apps.edit.editor import Editor
+        from fastdiff.apps.edit.settings import settings_of
 
-        self._work, self._edit = work, Editor(work.options)
+        self._work, self._edit = work, Editor(settings_of(work.options))
         self._digests = identity.named_files(work.options)
 
     def __call__(self, item: Item, tick: batch.Tick) -> EditReport:
         """Make one output; its report. Raises FastdiffError where that cannot be."""
         began = time.monotonic()
-        wish, seed = self._work.of(item.output)
-        options, content = self._work.options, ledger.file_digest(item.source)
-        book = self._work.ledger(item, content)
+        request, seed = self._work.of(item.output)
+        options, content = self._work.options, output_manifest.file_digest(item.source)
+        manifest = self._work.manifest(item, content)
         original = picture.read(item.source)
         height, width = original.page.pixels.shape[:2]
         mask = picture.read_mask(options.mask, (height, width)) if options.mask else None
-        edited = self._edit(original.colour, wish, seed, mask, tick)
+        edited = self._edit(original.colour, request, seed, mask, tick)
         report = replace(
             edited.report,
             input=str(item.source),
             output=str(item.output),
-            prompt=wish.prompt,
+            prompt=request.prompt,
             seed=seed,
             reason="; ".join(filter(None, (edited.report.reason, original.loss))) or None,
             seconds=round(time.monotonic() - began, 3),
         )
-        with book.drafts(item.outputs) as drafts:
-            record = memory.record(report, options, content, self._digests)
+        with manifest.drafts(item.outputs) as drafts:
+            record = provenance.record(report, options, content, self._digests)
             picture.save(edited.colour, original, drafts[item.output], record)
-            book.publish(drafts, [asdict(report)], final=True)
+            manifest.publish(drafts, [asdict(report)], final=True)
         return report
 
 
@@ -156,9 +157,9 @@ class _Plan:
         self._verb = remade.verb if remade else PREVIEW_VERB if options.preview else VERB
         self._request = request_of(self._verb, options, without=(*OF_RUNS, *OF_ITEMS))
         self._rows = table.read(options.csv) if options.csv is not None else None
-        self._wishes: dict[Path, list[Wish]] = {}
-        for path, wish in self._rows or ():
-            self._wishes.setdefault(path.resolve(), []).append(wish)
+        self._requests: dict[Path, list[EditRequest]] = {}
+        for path, request in self._rows or ():
+            self._requests.setdefault(path.resolve(), []).append(request)
 
     def job(self) -> Job:
         options = self._options
@@ -172,7 +173,7 @@ class _Plan:
         )
 
     def work(self, prepared: Prepared) -> Work:
-        """The wishes of the claimed outputs."""
+        """The requests of the claimed outputs."""
         wished = [each for item in prepared.found for each in self._of(item)]
         outputs = [item.output for item in prepared.items]
         return Work(self._options, tuple((output, *each) for output, each in zip(outputs, wished, strict=True)))
@@ -195,15 +196,15 @@ class _Plan:
         if len(edits) > 1:
             outputs = [_numbered(item.output, number) for number in range(1, len(edits) + 1)]
         return [
-            Wanted(replace(item, output=output), item_request(self._request, item, *wish, seed), named=named)
-            for output, (wish, seed) in zip(outputs, edits, strict=True)
+            Wanted(replace(item, output=output), item_request(self._request, item, *request, seed), named=named)
+            for output, (request, seed) in zip(outputs, edits, strict=True)
         ]
 
-    def _of(self, item: Item) -> list[tuple[Wish, int]]:
+    def _of(self, item: Item) -> list[tuple[EditRequest, int]]:
         """The edits of a picture, each with its seed."""
-        alone = [Wish(self._options.prompt or "", self._options.source)]
-        wishes = alone if self._rows is None else self._wishes[item.source.resolve()]
-        return [(wish, self._options.seed + n) for wish in wishes for n in range(self._options.n)]
+        alone = [EditRequest(self._options.prompt or "", self._options.source)]
+        requests = alone if self._rows is None else self._requests[item.source.resolve()]
+        return [(request, self._options.seed + n) for request in requests for n in range(self._options.n)]
 
 
 def _numbered(output: Path, number: int) -> Path:
@@ -212,7 +213,7 @@ def _numbered(output: Path, number: int) -> Path:
 
 def _finished(prepared: Prepared, work: Work) -> dict[Item, EditReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    found = resume.finished(prepared.items, work.ledger, force=work.options.force)
+    found = resume.finished(prepared.items, work.manifest, force=work.options.force)
     return {item: replace(EditReport(**records[0]), input=str(item.source)) for item, records in found.items()}
 
 

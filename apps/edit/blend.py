@@ -13,17 +13,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from fastdiff.apps.edit.control import Controller
-from fastdiff.solvers.around import Around
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Step
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class Blended(Around[S]):
+class Blended(SolverWrapper[S]):
     """A solver whose steps to `start` and cleaner levels end with x = source + mask (x - source).
 
     Row 0 is the source. `mask` is asked after every such step: (1 or rows, 1, h, w) in [0, 1], 1 where an edit is seen.
@@ -35,14 +36,14 @@ class Blended(Around[S]):
     def init(self, grid: Grid) -> S:
         return self.inner.init(grid)
 
-    def step(self, f: Denoiser, x: Tensor, t: Level, u: Level, state: S) -> tuple[Tensor, S]:
-        x, state = self.inner.step(f, x, t, u, state)
-        return (torch.lerp(x[:1], x, self.mask().to(x)) if u.lam >= self.start.lam else x), state
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        x, state = self.inner.step(f, x, step, state)
+        return (torch.lerp(x[:1], x, self.mask().to(x)) if step.u.lam >= self.start.lam else x), state
 
 
 @dataclass(frozen=True)
-class HeardRegion:
-    """Where a set of watched words was heard so far, in the source or in the target, as a mask for `Blended`."""
+class AttendedRegion:
+    """Where a set of tracked words was heard so far, in the source or in the target, as a mask for `Blended`."""
 
     controller: Controller
     which: int  # of the sets

@@ -10,13 +10,13 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from fastdiff.apps.edit.merging import Matching
 from fastdiff.apps.edit.span import Shared, Span
+from fastdiff.apps.edit.token_merging import Matching
 from fastdiff.solvers.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Rewording:
+class CrossAttentionControl:
     """Prompt-to-Prompt (Hertz et al. 2022, arXiv 2208.01626): targets hear their words where the source heard its own.
 
     The attention of a target to a token is P_source M, until the token is let go, and its own from then on and where
@@ -31,9 +31,9 @@ class Rewording:
         """What becomes of the attention of all rows to the tokens of their prompts, (1 + T, heads, N, L), in a step."""
         if step >= round(self._last * steps) and not self._emphasizes:
             return None
-        return partial(self._reworded, self._aligned * ((self.until * steps).round() > step))
+        return partial(self._controlled, self._aligned * ((self.until * steps).round() > step))
 
-    def _reworded(self, held: Tensor, probabilities: Tensor) -> Tensor:
+    def _controlled(self, held: Tensor, probabilities: Tensor) -> Tensor:
         source, targets = probabilities[:1], probabilities[1:]
         matrix, held, scale = (rule[:, None].to(targets) for rule in (self.matrix, held, self.scale))
         return torch.cat([source, (source @ (matrix * held) + targets * (1 - held)) * scale])
@@ -72,7 +72,7 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class Watched:
+class TrackedWords:
     """Sets of words of which the attention is written down, in some blocks."""
 
     tokens: Tensor  # (sets, rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
@@ -85,10 +85,10 @@ class Control:
 
     rows: int  # the source's and the targets'
     steps: int
-    rewording: Rewording | None = None
+    cross_attention: CrossAttentionControl | None = None
     sharing: Sharing | None = None
     merging: Matching | None = None  # of the tokens in self-attention: one for all rows, blocks and steps
-    watched: Watched | None = None
+    tracked: TrackedWords | None = None
 
 
 class Controller:
@@ -102,25 +102,25 @@ class Controller:
         """The step that is about to be taken. Step 0 begins a run: what was written down before is forgotten."""
         self.step = step
         if step == 0:
-            self.maps: Tensor | None = None  # (sets, rows, N) attention to the watched words, summed
+            self.maps: Tensor | None = None  # (sets, rows, N) attention to the tracked words, summed
 
     def shared(self, block: int) -> Shared | None:
         """What the targets take from the source in the self-attention of a block, now."""
         sharing = self.control.sharing
         return sharing.at(block, self.step, self.control.steps) if sharing else None
 
-    def rewording(self) -> Callable[[Tensor], Tensor] | None:
+    def cross_attention(self) -> Callable[[Tensor], Tensor] | None:
         """What becomes of cross-attention, now."""
-        rewording = self.control.rewording
-        return rewording.at(self.step, self.control.steps) if rewording else None
+        cross_attention = self.control.cross_attention
+        return cross_attention.at(self.step, self.control.steps) if cross_attention else None
 
-    def watches(self, block: int) -> bool:
-        return self.control.watched is not None and block in self.control.watched.blocks
+    def tracks(self, block: int) -> bool:
+        return self.control.tracked is not None and block in self.control.tracked.blocks
 
-    def write_down(self, probabilities: Tensor) -> None:
+    def record(self, probabilities: Tensor) -> None:
         """Adds the attention of all rows to the tokens of their prompts, (rows, heads, N, L), to the maps."""
-        assert self.control.watched
-        maps = torch.einsum("rhnl,srl->srn", probabilities.float(), self.control.watched.tokens.float())
+        assert self.control.tracked
+        maps = torch.einsum("rhnl,srl->srn", probabilities.float(), self.control.tracked.tokens.float())
         self.maps = maps if self.maps is None else self.maps + maps
 
     def parted(self, x: Tensor) -> Tensor:

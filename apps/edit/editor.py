@@ -13,25 +13,23 @@ from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
-from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import PRESETS, Preset, bolder, default
+from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
-from fastdiff.apps.edit.sampling import Edit, Sampled, inverter_of
+from fastdiff.apps.edit.sampling import Edit, Sampled
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.soundness import Sound, check_colours
-from fastdiff.apps.edit.wish import Wish
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
-from fastdiff.inversion.invert import Inversion
+from fastdiff.inversion.inversion import Inversion
 from fastdiff.models import recogniser
-from fastdiff.models.backbone import Prompts
 from fastdiff.models.catalogue import BUNDLED
-from fastdiff.models.registry import load
+from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
-from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.integration import Progress
 
 SEEN = 0.5  # probability from which on what was wished is there
 APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
@@ -48,48 +46,50 @@ class Edited:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PreparedEdit:
     """An edit before its inversion."""
 
     canvas: Canvas  # where the picture lies
-    again: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
+    reconstruction: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
     edit: Edit
     source: str  # what the picture shows
     notes: list[str]  # what is worth knowing
 
 
 class Editor:
-    """Edits pictures with one model in one way: that of the options, or a given one.
+    """Edits pictures with one model by one preset.
 
-    Raises UsageError for an unknown solver or a broken model, MissingError for a model or a device that is not here.
+    Raises UsageError for a broken model or a solver file that does not fit, MissingError for a model or a device that
+    is not here.
     """
 
-    def __init__(self, options: Options, way: Preset | None = None) -> None:
-        self._options, self._name = options, options.preset or default(options.model)
-        self._preset = way or preset(options)
-        self._device, self._precisions = precisions(options.device, options.dtype)
+    def __init__(self, settings: EditSettings) -> None:
+        self._settings, self._preset = settings, settings.preset
+        self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
         self._load()
-        self._recogniser = recogniser.bundled() if options.model in BUNDLED else None
-        schedule, file = self._backbone.trained.schedule, options.solver_file
-        self._tuned = None if file is None else tuned.found(file, options.model, self._preset, schedule)
+        self._recogniser = recogniser.bundled() if settings.model in BUNDLED else None
+        schedule, file = self._backbone.trained.schedule, settings.solver_file
+        self._tuned = None if file is None else tuned.found(file, settings.model, self._preset, schedule)
 
     def _load(self) -> None:
         """The model in the first of the precisions that are left."""
-        options, dtype = self._options, self._precisions[0]
-        self._backbone = load(options.model, self._device, dtype, offload=options.offload)
+        settings, dtype = self._settings, self._precisions[0]
+        if settings.compile:
+            pass  # before the network, whose blocks it then takes as units (`models.class_import`)
+        self._backbone = load_transformer(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
-        if options.compile:
+        if settings.compile:
             compile_around_attention(self._backbone.network)
 
-    def __call__(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+    def __call__(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
 
         Raises UsageError for a picture that the model does not know, for words that no prompt has, and for a result
         that is no picture, NotFiniteError where numbers overflow.
         """
         with torch.inference_mode():
-            edited = self.in_precision(lambda: self._edited(original, wish, seed, mask, tick))
+            edited = self.in_precision(lambda: self._edited(original, request, seed, mask, tick))
             check_colours(edited.colour, original[0])
             return edited
 
@@ -108,44 +108,48 @@ class Editor:
                 self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
                 self._load()
 
-    def _edited(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
-        begun = self.begin(original, wish, seed, mask)
-        wanted = named(wish.prompt, self._recogniser) if self._recogniser else None
-        if self._recogniser is None or wanted is None or self._options.preview:
-            return self._attempt(begun, mask, tick)
+    def _edited(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+        prepared = self.prepare(original, request, seed, mask)
+        wanted = named(request.prompt, self._recogniser) if self._recogniser else None
+        if self._recogniser is None or wanted is None or self._settings.preview:
+            return self._attempt(prepared, mask, tick)
         tried: list[tuple[float, Edited]] = []
         for number in range(self._preset.attempts):
-            edit = replace(begun.edit, preset=bolder(self._preset, number), seed=seed + number * APART)
-            again = replace(begun, edit=edit, notes=list(begun.notes))
-            edited = self._attempt(again, mask, _part(tick, number, self._preset.attempts))
+            edit = replace(prepared.edit, preset=escalate(self._preset, number), seed=seed + number * APART)
+            attempt = replace(prepared, edit=edit, notes=list(prepared.notes))
+            edited = self._attempt(attempt, mask, _part(tick, number, self._preset.attempts))
             tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
             if tried[-1][0] >= SEEN:
                 break
         return _best(tried, wanted)
 
-    def _attempt(self, begun: Begun, mask: Tensor | None, tick: Tick) -> Edited:
+    def _attempt(self, prepared: PreparedEdit, mask: Tensor | None, tick: Tick) -> Edited:
         """The edit from one noise."""
-        expected = cost(self._preset, self._options).calls
-        inversion = self.invert(begun, lambda calls: tick(min(calls / expected, 1)))
-        done = inversion.calls
-        sampled = begun.edit.sample(inversion, lambda now: tick((done + now.index + 1) / (done + now.steps)))
-        return self.finish(begun, inversion, sampled, mask)
+        expected = cost(self._settings).calls
+        inversion = self.invert(prepared, lambda calls: tick(min(calls / expected, 1)))
+        done = inversion.nfe
 
-    def begin(self, original: Tensor, wish: Wish, seed: int, mask: Tensor | None = None) -> Begun:
+        def watch(now: Progress) -> None:
+            tick((done + now.step.index + 1) / (done + now.step.total))
+
+        sampled = prepared.edit.sample(inversion, watch)
+        return self.finish(prepared, inversion, sampled, mask)
+
+    def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
         """The edit to do. Raises as a call of the editor."""
-        canvas, notes = lay(original, self._backbone.side, self._backbone.multiple), []
+        canvas, notes = lay(original, self._backbone.resolution, self._backbone.size_multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
-            notes.append(f"worked on at {width} x {height} pixels, the size that {self._options.model} knows")
+            notes.append(f"worked on at {width} x {height} pixels, the size that {self._settings.model} knows")
         if self._overflows:
             gone = " and ".join(map(name_of, self._overflows))
             notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
         latents = self._sound.encoded(self._backbone.encode(canvas.picture))
-        again = self.decode(latents)
-        source, said = self._source(canvas, again, wish)
-        shown, wished = (self._backbone.read([text]) for text in (source, wish.prompt))
+        reconstruction = self.decode(latents)
+        source, said = self._source(canvas, reconstruction, request)
+        shown, wished = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
         self._sound.prompts(shown, wished)
-        if self._options.preview:
+        if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
         notes += said + _unheard(shown, wished)
         edit = Edit(
@@ -156,35 +160,37 @@ class Editor:
             shown,
             wished,
             seed,
-            blend=tuple((self._options.blend or "").split()),
+            blend=tuple((self._settings.blend or "").split()),
             mask=None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
-            emphasize=self._options.emphasize,
-            release=self._options.release,
-            preview=self._options.preview,
+            emphasize=self._settings.emphasize,
+            release=self._settings.release,
+            preview=self._settings.preview,
             tuned=self._tuned,
         )
-        return Begun(canvas, again, edit, source, notes)
+        return PreparedEdit(canvas, reconstruction, edit, source, notes)
 
-    def invert(self, begun: Begun, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
+    def invert(self, prepared: PreparedEdit, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, with a note where it is not exact; `watch` is told the number of every call."""
         with warnings.catch_warnings(action="ignore"):
-            inversion = self._sound.inverted(begun.edit.invert(watch))
+            inversion = self._sound.inverted(prepared.edit.invert(watch))
         if inversion.converged is not None and not inversion.converged.all():
-            begun.notes.append("its inversion is not exact: take more steps")
+            prepared.notes.append("its inversion is not exact: take more steps")
         return inversion
 
-    def regenerate(self, begun: Begun, inversion: Inversion) -> Tensor:
+    def regenerate(self, prepared: PreparedEdit, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back."""
-        return self._sound.sampled(begun.edit.regenerate(inversion))
+        return self._sound.sampled(prepared.edit.regenerate(inversion))
 
-    def finish(self, begun: Begun, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None) -> Edited:
+    def finish(
+        self, prepared: PreparedEdit, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None
+    ) -> Edited:
         """The picture of what was sampled, with all that was kept."""
-        canvas, before, original = begun.canvas, begun.edit.latents, begun.canvas.original
+        canvas, before, original = prepared.canvas, prepared.edit.latents, prepared.canvas.original
         self._sound.sampled(sampled.latents)
         share = edited_share(before, sampled.latents)
         after, share = torch.lerp(before, sampled.latents, share), share.cpu()
-        if self._options.residual:
-            colour = canvas.finish(self.decode(after), begun.again, share)
+        if self._settings.residual:
+            colour = canvas.finish(self.decode(after), prepared.reconstruction, share)
         else:
             colour = canvas.lift(self.decode(sampled.latents)).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
@@ -193,50 +199,50 @@ class Editor:
         names = ("emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",
-            source=begun.source,
-            model=self._options.model,
-            preset=self._name,
+            source=prepared.source,
+            model=self._settings.model,
+            preset=self._settings.name,
             inversion=self._inversion,
-            calls=inversion.calls + sampled.calls,
+            calls=inversion.nfe + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
             psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
-            codec_ceiling=psnr(begun.again.clamp(-1, 1), canvas.picture),
+            codec_ceiling=psnr(prepared.reconstruction.clamp(-1, 1), canvas.picture),
             status="edited",
-            reason="; ".join(begun.notes) or None,
-            options=asdict(begun.edit.preset) | {name: getattr(self._options, name) for name in names},
+            reason="; ".join(prepared.notes) or None,
+            options=asdict(prepared.edit.preset) | {name: getattr(self._settings, name) for name in names},
         )
         return Edited(colour[0], report)
 
     @property
     def _inversion(self) -> str:
         """Its name, for people."""
-        file = self._options.solver_file
+        file = self._settings.solver_file
         return self._preset.solver or self._preset.inversion if file is None else f"the solver of {file.name}"
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""
         return self._sound.decoded(self._backbone.decode(latents).cpu())
 
-    def _source(self, canvas: Canvas, again: Tensor, wish: Wish) -> tuple[str, list[str]]:
+    def _source(self, canvas: Canvas, reconstruction: Tensor, request: EditRequest) -> tuple[str, list[str]]:
         """What the picture shows, as told or as recognised, and what to say about it."""
         if self._recogniser is None:
-            said = [] if wish.source else ["nobody said what it shows: words are not matched (give --source)"]
-            return wish.source or "", said
-        evidence = examine(canvas.picture, again, self._recogniser)
-        if evidence.against and not (self._options.outside or self._options.force):
+            said = [] if request.source else ["nobody said what it shows: words are not matched (give --source)"]
+            return request.source or "", said
+        evidence = examine(canvas.picture, reconstruction, self._recogniser)
+        if evidence.against and not self._settings.any_picture:
             raise UsageError(
                 f"it looks unlike what the bundled model was trained on ({evidence.against}): name a large model, such "
                 f"as --model {LARGE}, or go on with --force"
             )
-        if wish.source is not None:
-            return wish.source, []
+        if request.source is not None:
+            return request.source, []
         caption = evidence.reading.caption
         return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
 
 
-def _unheard(*prompts: Prompts) -> list[str]:
+def _unheard(*prompts: Conditioning) -> list[str]:
     """What the model makes nothing of in prompts of one row."""
-    cut = [f"the model did not hear '{each.cut[0]}'" for each in prompts if each.cut[0]]
+    cut = [f"the model did not hear '{each.truncated[0]}'" for each in prompts if each.truncated[0]]
     unknown = [word.text for each in prompts for word in each.words[0] if not word.known]
     return list(dict.fromkeys(cut + [f"the model does not know the word '{word}'" for word in unknown]))
 
@@ -257,21 +263,3 @@ def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
         reason="; ".join(filter(None, (edited.report.reason, note))) or None,
     )
     return replace(edited, report=report)
-
-
-def preset(options: Options) -> Preset:
-    """The preset of the options with what they change about it; how bold it is being given, one attempt is made.
-
-    Raises UsageError for an unknown solver, for one that inverts in no way, and for what is no solver file.
-    """
-    if options.solver is not None:
-        check_name("solver", options.solver, SOLVERS)
-    names = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")
-    changes = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.guidance is not None or options.strength is not None:
-        changes.setdefault("attempts", 1)
-    chosen = replace(PRESETS[options.preset or default(options.model)], **changes)
-    if options.solver_file is not None:
-        return tuned.planned(chosen, options.solver_file, options.steps)
-    inverter_of(chosen, Noise(options.seed))
-    return chosen

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import Preset, steps_of
+from fastdiff.apps.edit.presets import steps_of
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion.edit_friendly import ROWS, EditFriendly
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.catalogue import describe, find
@@ -21,17 +21,29 @@ class Cost:
     rows: int  # in all calls together
 
 
-def cost(preset: Preset, options: Options) -> Cost:
-    """The calls are exact but for inversions that search, and those of solvers without a call in some step."""
-    steps = steps_of(preset, preview=options.preview)
+def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
+    """The cost of one edit, within a mask or without one.
+
+    The calls are exact but for inversions that search, and those of solvers without a call in some step.
+    """
+    preset = settings.preset
+    steps = steps_of(preset, preview=settings.preview)
     guided = 1 if preset.source_guidance == 1 else 2
     solver = SOLVERS[preset.solver]() if preset.solver else None
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)
-    evals = solver.evals if solver else 1
-    inverting = steps * (evals if solver else SEARCHING.get(preset.inversion, 1))
-    asks = (preset.cross, preset.own, preset.focus, options.mask, options.blend, options.emphasize, options.release)
+    nfe_per_step = solver.nfe_per_step if solver else 1
+    inverting = steps * (nfe_per_step if solver else SEARCHING.get(preset.inversion, 1))
+    asks = (
+        preset.cross_attention,
+        preset.self_attention,
+        preset.focus,
+        masked,
+        settings.blend,
+        settings.emphasize,
+        settings.release,
+    )
     rows = (2 if any(asks) else 1) * (1 if preset.source_guidance == preset.guidance == 1 else 2)
-    sampling, inverted_in = steps * evals, -(-steps // ROWS) if at_once else inverting
+    sampling, inverted_in = steps * nfe_per_step, -(-steps // ROWS) if at_once else inverting
     return Cost(inverted_in + sampling, inverting * guided + sampling * rows)
 
 

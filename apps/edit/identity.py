@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import ledger
+from fastdiff.apps import output_manifest
 from fastdiff.apps.device import place
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import default
@@ -25,7 +25,7 @@ def fingerprint(options: Options) -> str:
     Raises UsageError for a file that cannot be read, MissingError for a model or a device that is not here.
     """
     recogniser = digest.of_file(Path(str(files("fastdiff.data") / WEIGHTS))) if options.model in BUNDLED else None
-    return ledger.digest(
+    return output_manifest.digest(
         repr(
             (
                 [version(package) for package in CODE],

@@ -7,19 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastdiff.apps import ledger, picture
+from fastdiff.apps import output_manifest, picture
 from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.edit import identity
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.edit.settings import settings_of
 from fastdiff.apps.inputs import Item
-from fastdiff.apps.ledger import Ledger
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.lock import FolderLocks
+from fastdiff.apps.output_manifest import OutputManifest
 from fastdiff.apps.run import item_request, request_of
-from fastdiff.inversion import stored
-from fastdiff.inversion.stored import Setting
+from fastdiff.inversion import inversion_file
+from fastdiff.inversion.inversion_file import InversionSettings
 from fastdiff.solvers.errors import OutputError, UsageError
 
 VERB, SUFFIX = "invert", ".safetensors"
@@ -61,13 +62,15 @@ def run(options: Options) -> Inverted:
         wish = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
         locks.add([wish.parent])
         item = _claimed(options, source, wish)
-        key = ledger.digest(ledger.file_digest(source), options.source, options.seed, identity.fingerprint(options))
-        book = Ledger(item.output, source, key, item.request, options.force)
-        if not options.force and (records := book.finished()):
+        key = output_manifest.digest(
+            output_manifest.file_digest(source), options.source, options.seed, identity.fingerprint(options)
+        )
+        manifest = OutputManifest(item.output, source, key, item.request, options.force)
+        if not options.force and (records := manifest.finished()):
             return Inverted(**records[0] | {"notes": tuple(records[0]["notes"])})
-        editor = Editor(options)
+        editor = Editor(settings_of(options))
         with torch.inference_mode():
-            return editor.in_precision(lambda: _inverted(editor, original.colour, options, book))
+            return editor.in_precision(lambda: _inverted(editor, original.colour, options, manifest))
 
 
 def _claimed(options: Options, source: Path, wish: Path) -> Item:
@@ -80,26 +83,29 @@ def _claimed(options: Options, source: Path, wish: Path) -> Item:
     return item
 
 
-def _inverted(editor: Editor, original: Tensor, options: Options, book: Ledger) -> Inverted:
+def _inverted(editor: Editor, original: Tensor, options: Options, manifest: OutputManifest) -> Inverted:
     """Write the file once what is read from it gives a picture."""
-    begun = editor.begin(original, Wish(options.source or "", options.source), options.seed)
-    edit, now = begun.edit, begun.canvas.picture
-    inversion = editor.invert(begun)
-    setting = Setting(edit.preset.solver or edit.preset.inversion, (begun.source,), edit.preset.source_guidance)
-    with book.drafts([book.output]) as drafts:
-        stored.store(drafts[book.output], inversion, setting)
-        again, _ = stored.load(drafts[book.output], edit.backbone.trained.schedule, edit.latents.device)
-        latents = editor.regenerate(begun, again)
+    prepared = editor.prepare(original, EditRequest(options.source or "", options.source), options.seed)
+    edit, now = prepared.edit, prepared.canvas.picture
+    inversion = editor.invert(prepared)
+    method = edit.preset.solver or edit.preset.inversion
+    setting = InversionSettings(method, (prepared.source,), edit.preset.source_guidance)
+    with manifest.drafts([manifest.output]) as drafts:
+        inversion_file.save_inversion(drafts[manifest.output], inversion, setting)
+        loaded, _ = inversion_file.load_inversion(
+            drafts[manifest.output], edit.backbone.scheduler(edit.size).schedule, edit.latents.device
+        )
+        latents = editor.regenerate(prepared, loaded)
         after = editor.decode(latents)
         inverted = Inverted(
-            str(book.output),
-            begun.source,
+            str(manifest.output),
+            prepared.source,
             setting.method,
-            inversion.calls,
+            inversion.nfe,
             distance(latents, edit.latents),
             psnr(after.clamp(-1, 1), now),
-            psnr(begun.again.clamp(-1, 1), now),
-            tuple(begun.notes),
+            psnr(prepared.reconstruction.clamp(-1, 1), now),
+            tuple(prepared.notes),
         )
-        book.publish(drafts, [asdict(inverted)], final=True)
+        manifest.publish(drafts, [asdict(inverted)], final=True)
     return inverted

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.names import check_name
+from fastdiff.solvers.validation import check_name
 
 LONGEST_PROMPT = 2000  # characters
 MOST_STEPS = 1000

@@ -16,8 +16,8 @@ class Preset:
     strength: float = 1.0  # the time at which the inversion ends, in parts of the schedule's
     contrast: bool = False  # whether guidance leads away from the source prompt, not from no prompt
     pinned: bool = True  # whether the source is put back on its trajectory after every step (direct inversion)
-    cross: float = 0.0  # share of the steps in which the edit hears its words where the source did
-    own: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, and when
+    cross_attention: float = 0.0  # share of the steps in which the edit hears its words where the source did
+    self_attention: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, and when
     first_block: float = 0.0  # from which on it does
     focus: float = 0.0  # share of the latents that guidance leaves alone, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
@@ -29,8 +29,8 @@ DIT4EDIT = Preset(  # the guidance is not in the paper, nor are switch and block
     "backward-euler",
     steps=30,
     guidance=4.5,
-    cross=0.8,
-    own=(("qkv", Span(0, 0.2)), ("kv", Span(0.2, 1))),
+    cross_attention=0.8,
+    self_attention=(("qkv", Span(0, 0.2)), ("kv", Span(0.2, 1))),
     first_block=0.7,
     merge=0.2,
 )
@@ -39,12 +39,18 @@ PRESETS = {
     "dit4edit": DIT4EDIT,
     "dit4edit-exact": replace(DIT4EDIT, inversion="o-belm", merge=0.0),
     "edit-friendly": Preset(
-        "edit-friendly", steps=30, guidance=6.0, strength=0.8, contrast=True, cross=0.6, own=(("qk", Span(0, 0.2)),)
+        "edit-friendly",
+        steps=30,
+        guidance=6.0,
+        strength=0.8,
+        contrast=True,
+        cross_attention=0.6,
+        self_attention=(("qk", Span(0, 0.2)),),
     ),
     "ledits": LEDITS,
     "quick": replace(LEDITS, steps=5, guidance=2.0, attempts=5),
-    "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross=0.4, own=(("qk", Span(0, 0.6)),)),
-    "masactrl": Preset("ddim", steps=50, guidance=7.5, own=(("kv", Span(0.2, 1)),), first_block=0.5),
+    "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross_attention=0.4, self_attention=(("qk", Span(0, 0.6)),)),
+    "masactrl": Preset("ddim", steps=50, guidance=7.5, self_attention=(("kv", Span(0.2, 1)),), first_block=0.5),
 }
 PREVIEW = 4  # steps, evenly drawn from those of the preset, at most
 
@@ -54,7 +60,7 @@ def steps_of(preset: Preset, *, preview: bool) -> int:
     return min(PREVIEW, -(-preset.steps // 2)) if preview else preset.steps
 
 
-def bolder(preset: Preset, number: int) -> Preset:
+def escalate(preset: Preset, number: int) -> Preset:
     """What a preset asks for in an attempt, counted from 0: each is guided further, the last starts from noise alone.
 
     What noise maps hold of the source grows weaker with the strength, until another shape fits in.

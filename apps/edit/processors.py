@@ -3,21 +3,24 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.apps.edit.control import Controller
-from fastdiff.apps.edit.merging import merge, unmerge
 from fastdiff.apps.edit.span import Shared
+from fastdiff.apps.edit.token_merging import merge, unmerge
 from fastdiff.models.attention import Processor, processors
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 
 @contextmanager
-def controlled(transformer: PixArtTransformer2DModel, controller: Controller) -> Iterator[None]:
+def controlled(transformer: "PixArtTransformer2DModel", controller: Controller) -> Iterator[None]:
     """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens."""
     with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
         yield
@@ -25,6 +28,8 @@ def controlled(transformer: PixArtTransformer2DModel, controller: Controller) ->
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
     """Compile all but the attention, which controllers change with every step, so that nothing is compiled again."""
+    from diffusers.models.attention_processor import Attention
+
     for module in transformer.modules():
         if isinstance(module, Attention):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
@@ -41,7 +46,7 @@ class SelfProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -54,7 +59,7 @@ class SelfProcessor:
             attended = self.original(attn, tokens, encoder_hidden_states, attention_mask)
         return unmerge(attended, merging) if merging else attended
 
-    def _shared(self, attn: Attention, tokens: Tensor, shared: Shared) -> Tensor:
+    def _shared(self, attn: "Attention", tokens: Tensor, shared: Shared) -> Tensor:
         """Tokens (halves, rows, n, D) to attended ones (halves * rows, n, D); what is the source's is computed once."""
         source = tokens[:, :1]
 
@@ -79,13 +84,13 @@ class CrossProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        rewording, watches = self.controller.rewording(), self.controller.watches(self.block)
-        if rewording is None and not watches:
+        cross_attention, tracks = self.controller.cross_attention(), self.controller.tracks(self.block)
+        if cross_attention is None and not tracks:
             return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         q, k, v = (
             attn.head_to_batch_dim(x)
@@ -96,10 +101,10 @@ class CrossProcessor:
             mask = attn.prepare_attention_mask(mask, k.shape[1], len(hidden_states))
         probabilities = attn.get_attention_scores(q, k, mask)  # (B * heads, N, L)
         *without, prompted = self.controller.parted(probabilities.unflatten(0, (-1, attn.heads)))
-        if rewording:
-            prompted = rewording(prompted)
-        if watches:
-            self.controller.write_down(prompted)
+        if cross_attention:
+            prompted = cross_attention(prompted)
+        if tracks:
+            self.controller.record(prompted)
         heard = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, heard)
 
@@ -112,7 +117,7 @@ def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProc
     return CrossProcessor(original, int(block), controller)
 
 
-def _out(attn: Attention, attended: Tensor) -> Tensor:
+def _out(attn: "Attention", attended: Tensor) -> Tensor:
     """Attended values of all heads (B, heads, N, d) through the last projection to (B, N, D)."""
     project, dropout = attn.to_out
     return dropout(project(attended.transpose(1, 2).flatten(2)))

@@ -4,31 +4,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from torch import Tensor
 
 from fastdiff.apps.edit import words
-from fastdiff.apps.edit.blend import Blended, HeardRegion
-from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Watched
-from fastdiff.apps.edit.focus import WordsAndGuidance
-from fastdiff.apps.edit.merging import Matching, destinations, match
+from fastdiff.apps.edit.blend import AttendedRegion, Blended
+from fastdiff.apps.edit.control import Control, Controller, CrossAttentionControl, Sharing, TrackedWords
+from fastdiff.apps.edit.guidance_mask import WordsAndGuidanceMask
 from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.processors import controlled
+from fastdiff.apps.edit.token_merging import Matching, destinations, match
 from fastdiff.inversion.backward_euler import BackwardEuler
+from fastdiff.inversion.direct_inversion import apply_direct_inversion
 from fastdiff.inversion.edit_friendly import EditFriendly
-from fastdiff.inversion.invert import Inversion, Inverter, invert, regenerate
-from fastdiff.inversion.offsets import pinned
+from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
-from fastdiff.models.backbone import Backbone, Focus, Prompts
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.models.diffusion_model import Conditioning, TransformerModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid, time_part
-from fastdiff.solvers.integrate import Progress, Solver, integrate
-from fastdiff.solvers.multistep import Multistep
-from fastdiff.solvers.noise import Noise, NoiseSource, Thinned
+from fastdiff.solvers.grids import Grid, time_part
+from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
+from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -54,12 +54,12 @@ class Edit:
     the same noise there. `tuned` is a solver that inverts and samples on its own levels in place of the preset's.
     """
 
-    backbone: Backbone
+    backbone: TransformerModel
     preset: Preset
     latents: Tensor
     size: tuple[int, int]
-    source: Prompts
-    target: Prompts
+    source: Conditioning
+    target: Conditioning
     seed: int
     blend: tuple[str, ...] = ()
     mask: Tensor | None = None
@@ -73,7 +73,7 @@ class Edit:
         """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
         if self.tuned is not None:
             return self.tuned[1]
-        whole = time_part(self.backbone.trained.schedule, self.preset.strength, self.preset.steps)
+        whole = time_part(self.backbone.scheduler(self.size).schedule, self.preset.strength, self.preset.steps)
         return tuple(whole[i] for i in self._visited)
 
     @property
@@ -82,10 +82,10 @@ class Edit:
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
-        noise = Thinned(Noise(self.seed), self._visited)
+        noise = StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
         with self._alone() as f:
-            return invert(Counted(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
+            return invert(CountingDenoiser(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """The latents (1, C, h, w) that the inversion gives back, without pins."""
@@ -96,43 +96,50 @@ class Edit:
     def _alone(self) -> Iterator[Denoiser]:
         """The denoiser of the source by itself, with the merging that the edit will have."""
         with controlled(self._transformer, Controller(Control(1, self.steps, merging=self._merging))):
-            yield self.backbone.denoiser(self.source, self.preset.source_guidance, self.size)
+            yield guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
         """The edit from the source's path. Raises UsageError for words that no prompt has."""
         controller = Controller(self._control)
         beside = controller.control.rows > 1
-        f = Counted(self._denoiser(beside, self._focus(controller)))
+        f = CountingDenoiser(self._denoiser(beside, self._focus(controller)))
 
         def told(now: Progress) -> None:
-            controller.begin_step(now.index + 1)
+            controller.begin_step(now.step.index + 1)
             watch(now)
 
         with controlled(self._transformer, controller):
             x = inversion.x.repeat(controller.control.rows, 1, 1, 1)
             x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=told).x
-        return Sampled(x[-1:], x[:1] if beside else None, f.tally.calls)
+        return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
 
-    def _denoiser(self, beside: bool, focus: Focus | None) -> Denoiser:
+    def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Of the edit, or of source and edit."""
         against = self.source if self.preset.contrast else None
         if not beside:
-            return self.backbone.denoiser(self.target, self.preset.guidance, self.size, against)
-        scales = (self.preset.source_guidance, self.preset.guidance)
-        return self.backbone.denoiser(_both(self.source, self.target), scales, self.size, against, focus)
+            return guided_denoiser(self.backbone, self.target, self.preset.guidance, self.size, negative_prompt=against)
+        return guided_denoiser(
+            self.backbone,
+            Conditioning.cat(self.source, self.target),
+            (self.preset.source_guidance, self.preset.guidance),
+            self.size,
+            negative_prompt=against,
+            guidance_mask=mask,
+        )
 
     def _solver(self, inversion: Inversion, controller: Controller) -> Solver:
         """That of the inversion; beside the edit, the source is put back on its path, and the edit where they agree."""
         if controller.control.rows == 1:
             return inversion.solver
-        solver = (pinned(inversion) if self.preset.pinned else inversion).solver
+        solver = (apply_direct_inversion(inversion) if self.preset.pinned else inversion).solver
         region = self._region(controller)
         return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
 
     @property
-    def _transformer(self) -> PixArtTransformer2DModel:
+    def _transformer(self) -> Any:
+        """The network, a PixArtTransformer2DModel of diffusers."""
         transformer = self.backbone.network
-        if not isinstance(transformer, PixArtTransformer2DModel):
+        if type(transformer).__name__ != "PixArtTransformer2DModel":
             raise UsageError(f"attention in a {type(transformer).__name__} is not controlled: only PixArt's is")
         return transformer
 
@@ -141,35 +148,35 @@ class Edit:
         """What the edit takes from the source, which is beside it where it takes anything."""
         depth = len(self._transformer.transformer_blocks)
         blocks = range(round(self.preset.first_block * depth), depth)
-        rewording, watched = self._rewording, self._watched(range(depth // 3, 2 * depth // 3 + 1))
-        sharing = Sharing(self.preset.own, blocks) if self.preset.own else None
-        beside = self.mask is not None or any(rule is not None for rule in (rewording, sharing, watched))
-        return Control(2 if beside else 1, self.steps, rewording, sharing, self._merging, watched)
+        cross_attention, tracked = self._cross_attention, self._tracked(range(depth // 3, 2 * depth // 3 + 1))
+        sharing = Sharing(self.preset.self_attention, blocks) if self.preset.self_attention else None
+        beside = self.mask is not None or any(rule is not None for rule in (cross_attention, sharing, tracked))
+        return Control(2 if beside else 1, self.steps, cross_attention, sharing, self._merging, tracked)
 
     @property
-    def _rewording(self) -> Rewording | None:
+    def _cross_attention(self) -> CrossAttentionControl | None:
         told, target = bool(self.source.words[0]), self.target.words[0]
-        if not self.emphasize and not (told and (self.preset.cross or self.release)):
+        if not self.emphasize and not (told and (self.preset.cross_attention or self.release)):
             return None
         scale = words.by_word(target, self.emphasize, self._length, 1.0)
-        until = words.by_word(target, self.release, self._length, self.preset.cross)
+        until = words.by_word(target, self.release, self._length, self.preset.cross_attention)
         matrix = words.align(*self._sentences, self._length) if told else torch.zeros(self._length, self._length)
         matrix, scale, until = (rule.to(self.latents.device) for rule in (matrix, scale, until))
-        return Rewording(matrix[None], scale[None, None], until[None, None])
+        return CrossAttentionControl(matrix[None], scale[None, None], until[None, None])
 
-    def _watched(self, blocks: range) -> Watched | None:
+    def _tracked(self, blocks: range) -> TrackedWords | None:
         """The words that blending asks for, and those that change where guidance is focused."""
         sets = []
         if self.blend:
             sets.append(words.named([self.source.words[0], self.target.words[0]], self.blend, self._length))
         if self.preset.focus:
             sets.append(words.changed(*self._sentences, self._length))
-        return Watched(torch.stack(sets).to(self.latents.device), blocks) if sets else None
+        return TrackedWords(torch.stack(sets).to(self.latents.device), blocks) if sets else None
 
-    def _focus(self, controller: Controller) -> Focus | None:
+    def _focus(self, controller: Controller) -> WordsAndGuidanceMask | None:
         if not self.preset.focus:
             return None
-        return WordsAndGuidance(controller, -1, self._token_grid, self.preset.focus, self.grid)
+        return WordsAndGuidanceMask(controller, -1, self._token_grid, self.preset.focus, self.grid)
 
     def _region(self, controller: Controller) -> Callable[[], Tensor] | None:
         mask = self.mask
@@ -177,7 +184,7 @@ class Edit:
             return lambda: mask
         if not self.blend:
             return None
-        return HeardRegion(controller, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
+        return AttendedRegion(controller, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
 
     @cached_property
     def _merging(self) -> Matching | None:
@@ -211,7 +218,7 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
     way."""
     if preset.solver is not None:
         solver = SOLVERS[preset.solver]()
-        if isinstance(solver, Multistep) and solver.stochastic:
+        if is_recordable(solver):
             return EditFriendly(solver, noise)
         return Reversed(solver)
     inverter = INVERTERS[preset.inversion]()
@@ -220,14 +227,3 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
     if isinstance(inverter, BackwardEuler):
         return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
     return inverter
-
-
-def _both(source: Prompts, target: Prompts) -> Prompts:
-    """The prompts of two rows."""
-    return Prompts(
-        torch.cat([source.embeddings, target.embeddings]),
-        torch.cat([source.mask, target.mask]),
-        source.ids + target.ids,
-        source.words + target.words,
-        source.cut + target.cut,
-    )

@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.precision import check_finite
-from fastdiff.inversion.edit_friendly import Maps
-from fastdiff.inversion.invert import Inversion
-from fastdiff.models.backbone import Prompts
+from fastdiff.inversion.edit_friendly import recorded_noise
+from fastdiff.inversion.inversion import Inversion
+from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.multistep import Multistep
 
 # Shares of the pixels. A white background under a drawing leaves more ink than 0.5 %, and flat art has fewer colours
 # with every channel at an end of its range; a picture that guidance has driven apart has most of the eight.
@@ -29,16 +28,15 @@ class Sound:
     def encoded(self, latents: Tensor) -> Tensor:
         return self._checked(latents, "the encoding of the picture")
 
-    def prompts(self, *prompts: Prompts) -> None:
+    def prompts(self, *prompts: Conditioning) -> None:
         for each in prompts:
             self._checked(each.embeddings[each.mask], "the encoding of the prompt")
 
     def inverted(self, inversion: Inversion) -> Inversion:
         """The states of the inversion, and the noise maps if it recorded any."""
         self._checked(inversion.trajectory, "the inversion")
-        solver = inversion.solver
-        if isinstance(solver, Multistep) and isinstance(solver.noise, Maps):
-            self._checked(solver.noise.z, "the inversion")
+        if (maps := recorded_noise(inversion.solver)) is not None:
+            self._checked(maps.z, "the inversion")
         return inversion
 
     def sampled(self, latents: Tensor) -> Tensor:

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fastdiff.apps.csv_file import read_rows
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.options import LONGEST_PROMPT
-from fastdiff.apps.edit.wish import Wish
 from fastdiff.solvers.errors import UsageError
 
 MOST_ROWS = 10_000
 COLUMNS = {"input", "prompt", "source"}
 
 
-def read(path: Path) -> list[tuple[Path, Wish]]:
+def read(path: Path) -> list[tuple[Path, EditRequest]]:
     """The pictures and what is wished for, row by row; relative names are beside the table.
 
     Raises UsageError for a file that is too large, is no UTF-8 CSV, lacks or has other columns, or has empty cells or
@@ -27,7 +27,7 @@ def read(path: Path) -> list[tuple[Path, Wish]]:
     return [_edit(path, number, row) for number, row in enumerate(rows, 2)]
 
 
-def _edit(path: Path, number: int, row: Mapping[str, str | None]) -> tuple[Path, Wish]:
+def _edit(path: Path, number: int, row: Mapping[str, str | None]) -> tuple[Path, EditRequest]:
     picture, prompt = row["input"] or "", row["prompt"] or ""
     if None in row:
         raise UsageError(f"line {number} of {path} has too many cells: put a prompt with commas in quotes")
@@ -35,4 +35,4 @@ def _edit(path: Path, number: int, row: Mapping[str, str | None]) -> tuple[Path,
         raise UsageError(f"line {number} of {path}: give an input and a prompt")
     if max(len(prompt), len(row.get("source") or "")) > LONGEST_PROMPT:
         raise UsageError(f"line {number} of {path}: a prompt has at most {LONGEST_PROMPT} characters")
-    return path.parent / picture, Wish(prompt, row.get("source") or None)
+    return path.parent / picture, EditRequest(prompt, row.get("source") or None)

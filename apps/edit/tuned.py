@@ -6,10 +6,10 @@ from pathlib import Path
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models import fingerprint
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import Grid
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.schedule import Schedule
-from fastdiff.solvers.solver_file import read
+from fastdiff.solvers.solver_file import read_solver_file
 
 
 def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
@@ -17,11 +17,11 @@ def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
 
     Raises UsageError for what is no solver file, or was made for other steps or another guidance.
     """
-    file = read(path)
+    file = read_solver_file(path)
     file.for_model(file.fingerprint, preset.guidance)
-    calls = steps or min(file.recipes)
-    if calls not in file.recipes:
-        raise UsageError(f"{calls} steps: the solver file has {', '.join(map(str, sorted(file.recipes)))}")
+    calls = steps or min(file.configs)
+    if calls not in file.configs:
+        raise UsageError(f"{calls} steps: the solver file has {', '.join(map(str, sorted(file.configs)))}")
     return replace(preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=calls)
 
 
@@ -30,7 +30,9 @@ def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[S
 
     Raises UsageError where it was made for another model or guidance, does not have so many steps, or cannot invert.
     """
-    solver, levels = read(path).for_model(fingerprint.of_folder(model), preset.guidance).sampler(schedule, preset.steps)
+    solver, levels = (
+        read_solver_file(path).for_model(fingerprint.of_folder(model), preset.guidance).sampler(schedule, preset.steps)
+    )
     known = tuple(level for level in levels if level.sigma > 0)
     try:
         solver.init(known[::-1])

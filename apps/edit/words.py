@@ -11,7 +11,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from fastdiff.models.backbone import Word
+from fastdiff.models.diffusion_model import Word
 from fastdiff.solvers.errors import UsageError
 
 

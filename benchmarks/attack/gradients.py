@@ -14,10 +14,10 @@ from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import GRADIENTS, PRESETS, Preset
 from fastdiff.apps.attack.search import search
 from fastdiff.apps.canvas import lay
-from fastdiff.models.backbone import Prior
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import load_classifier
-from fastdiff.models.registry import load_prior
+from fastdiff.models.classifier_loading import load_classifier
+from fastdiff.models.diffusion_model import DiffusionModel
+from fastdiff.models.registry import load_model
 from fastdiff.solvers.noise import Noise
 
 PICTURES = 6
@@ -25,7 +25,7 @@ AWAY = 0.05  # deviation of the perturbation where gradients are compared
 
 
 def run(setting: Setting) -> Section:
-    classifier, prior = load_classifier("efficientnet-lite0"), load_prior(setting.model)
+    classifier, prior = load_classifier("efficientnet-lite0"), load_model(setting.model)
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases(setting, PICTURES)):
         true: Tensor | None = None
@@ -50,8 +50,8 @@ def run(setting: Setting) -> Section:
     return Section([Table("Gradients through the prior, natural and targeted", columns, lines)], rows)
 
 
-def _prepared(case: Case, number: int, prior: Prior, preset: Preset) -> tuple[Latents, Goal]:
-    canvas = lay(case.colour, max(prior.side, 224), prior.multiple)
+def _prepared(case: Case, number: int, prior: DiffusionModel, preset: Preset) -> tuple[Latents, Goal]:
+    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
     space, _ = prepare(prior, preset, canvas, [""], Noise(0, (number,)))
     return space, Goal(torch.tensor([case.target]), targeted=True)
 
@@ -61,5 +61,5 @@ def _gradient(space: Latents, classifier: ClassifierTarget, goal: Goal) -> Tenso
     made, pull = space.sampled(AWAY * Noise(1, (0,))(space.unperturbed))
     made = made.detach().requires_grad_()
     with torch.enable_grad():
-        score = goal.score(classifier(space.show(made)), "ce").sum()
+        score = goal.score(classifier(space.decode(made)), "ce").sum()
     return pull(torch.autograd.grad(score, made)[0])

@@ -16,7 +16,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "sca-strong": {"method": "sca-strong", "most": SLOW},
     "sca-official": {"method": "sca-official", "most": SLOW},
     "PGD 8/255": {"method": "pgd"},
-    "MI-FGSM 16/255": {"method": "mifgsm", "ball": 16 / 255, "step": 1.6 / 255},
+    "MI-FGSM 16/255": {"method": "mifgsm", "epsilon": 16 / 255, "step": 1.6 / 255},
 }
 SHOWN = ("ssim", "ssim_p10", "noise_change", "ciede2000", "psnr", "linf", "roundtrip_error")
 

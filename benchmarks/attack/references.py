@@ -12,7 +12,7 @@ from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.apps.attack.search import search
 from fastdiff.apps.attack.space import Pixels, eight_bits
 from fastdiff.models.classifier import ClassifierTarget
-from fastdiff.models.classifiers import load_classifier
+from fastdiff.models.classifier_loading import load_classifier
 
 PICTURES = 20
 BOUND, STEP, STEPS = 8 / 255, 2 / 255, 10
@@ -24,7 +24,7 @@ class Unrounded(Pixels):
     def take(self, rows: torch.Tensor) -> "Unrounded":
         return Unrounded(self.pictures[rows])
 
-    def show(self, made: torch.Tensor) -> torch.Tensor:
+    def decode(self, made: torch.Tensor) -> torch.Tensor:
         return self.pictures + made
 
 

@@ -9,8 +9,9 @@ import torch
 from benchmarks.attack.cases import Setting, cases, pictures
 from benchmarks.result import Section, Table
 from fastdiff.apps.canvas import lay
-from fastdiff.models.classifiers import load_classifier
-from fastdiff.models.registry import load_prior
+from fastdiff.models.classifier_loading import load_classifier
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model
 
 PICTURES = 20
 REPEATS = 5
@@ -40,12 +41,15 @@ def run(setting: Setting) -> Section:
 
 def _parts(setting: Setting) -> Table:
     """Seconds of what an iteration consists of."""
-    classifier, prior = load_classifier("efficientnet-lite0"), load_prior(setting.model)
+    classifier, prior = load_classifier("efficientnet-lite0"), load_model(setting.model)
     (case,) = cases(setting, 1)
-    canvas = lay(case.colour, max(prior.side, 224), prior.multiple)
+    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
     with torch.no_grad():
         latents = prior.encode(canvas.picture)
-    f, level = prior.denoiser(prior.read([""]), 1.0, canvas.scaled), prior.trained.schedule.level(0.25)
+    f, level = (
+        guided_denoiser(prior, prior.encode_prompts([""]), 1.0, canvas.scaled),
+        prior.trained.schedule.level(0.25),
+    )
     colours = pictures([case])
 
     def through_network() -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.docclean import pages
-from benchmarks.docclean import trust_measures as measures
+from benchmarks.docclean import pages, trust_measures as measures
 from benchmarks.docclean.application import ENGINES, Setup, reader
 from benchmarks.docclean.trust_canvas import Word
 from benchmarks.result import Cell, Section, Strip, Table

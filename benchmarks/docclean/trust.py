@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.docclean import trust_measures as measures
-from benchmarks.docclean import trust_report
+from benchmarks.docclean import trust_measures as measures, trust_report
 from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
 from benchmarks.docclean.trust_dirt import GREY, STRENGTHS, DirtyPage, soil
 from benchmarks.docclean.trust_pages import KINDS, render

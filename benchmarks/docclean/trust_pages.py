@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from PIL import ImageFont
 
-from benchmarks.docclean import trust_figures as figures
-from benchmarks.docclean import trust_marks as marks
-from benchmarks.docclean import trust_tables as tables
+from benchmarks.docclean import trust_figures as figures, trust_marks as marks, trust_tables as tables
 from benchmarks.docclean.trust_canvas import HEIGHT, OVERSAMPLE, WIDTH, KnownPage, Rng, Sheet
 from fastdiff.training.docclean import palette, prose
 from fastdiff.training.docclean.fonts import Face

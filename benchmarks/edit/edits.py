@@ -10,16 +10,17 @@ from torch import Tensor
 
 from benchmarks.edit.cases import EDITS, KINDS, Case, against_truth, as_picture, cases, judge, psnr
 from benchmarks.result import Section, Strip, Table, means
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
-from fastdiff.apps.edit.wish import Wish
-from fastdiff.models.backbone import Backbone
-from fastdiff.models.registry import load
+from fastdiff.apps.edit.settings import EditSettings
+from fastdiff.models.diffusion_model import TransformerModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.grid import grid, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.dpm_solver import dpmpp_2m
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 
 PLAIN = Preset("ddim", steps=50, guidance=4.5, pinned=False)  # DDIM inversion, and nothing that ties the edit to it
@@ -63,7 +64,7 @@ def timed(way: Way, case: Case) -> tuple[Tensor, float]:
 
 
 def ways(model: str) -> dict[str, Way]:
-    backbone = load(model)
+    backbone = load_transformer(model)
     return {
         "true answer": lambda case: case.truth,
         "copy the input": lambda case: case.before,
@@ -83,16 +84,16 @@ def ways(model: str) -> dict[str, Way]:
 def editing(model: str, preset: Preset, seed: int = 0, **options: bool) -> Way:
     """The application with a way to edit that need not be one of its presets."""
     editor = editor_of(model, preset, **options)
-    return lambda case: editor(case.before, wish(case), seed, None, lambda share: None).colour[None]
+    return lambda case: editor(case.before, request_of(case), seed, None, lambda share: None).colour[None]
 
 
 def editor_of(model: str, preset: Preset, **options: bool) -> Editor:
     """Also of scenes that the guard of the bundled model would turn away."""
-    return Editor(Options(("-",), prompt="-", model=model, force=True, **options), preset)  # type: ignore[arg-type]
+    return Editor(EditSettings(model, preset, "", any_picture=True, **options))  # type: ignore[arg-type]
 
 
-def wish(case: Case) -> Wish:
-    return Wish(case.target.caption, case.source.caption)
+def request_of(case: Case) -> EditRequest:
+    return EditRequest(case.target.caption, case.source.caption)
 
 
 def _other(preset: Preset) -> str:
@@ -104,14 +105,14 @@ def _otherwise(preset: Preset) -> Preset:
     return replace(preset, merge=0.0 if preset.merge else MERGED)
 
 
-def sdedit(backbone: Backbone, case: Case) -> Tensor:
+def sdedit(backbone: TransformerModel, case: Case) -> Tensor:
     """Noised half-way and sampled under the new prompt (Meng et al. 2022, arXiv 2108.01073)."""
     strength, steps = SDEDIT
     schedule = backbone.trained.schedule
     latents = backbone.encode(case.before)
     levels = [level for level in grid(time_uniform, schedule, round(steps / strength)) if level.t <= strength]
     noisy = levels[0].alpha * latents + levels[0].sigma * Noise()(latents)
-    f: Denoiser = backbone.denoiser(backbone.read([case.target.caption]), 4.5, (128, 128))
+    f: Denoiser = guided_denoiser(backbone, backbone.encode_prompts([case.target.caption]), 4.5, (128, 128))
     return backbone.decode(integrate(f, dpmpp_2m(), noisy, levels).x).clamp(-1, 1)
 
 

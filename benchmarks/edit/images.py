@@ -7,9 +7,10 @@ import torch
 
 from benchmarks.edit.cases import as_picture, judge
 from benchmarks.result import Section, Strip, Table, means
-from fastdiff.models.registry import load
-from fastdiff.solvers.grid import grid, time_uniform
-from fastdiff.solvers.integrate import integrate
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_transformer
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.training.edit.dataset import as_tensor
@@ -26,7 +27,7 @@ SEED = 6_000_003
 
 @torch.inference_mode()
 def run(model: str, limit: int | None) -> Section:
-    backbone, renderer, found = load(model), Renderer(), judge()
+    backbone, renderer, found = load_transformer(model), Renderer(), judge()
     rng = np.random.default_rng(SEED)
     scenes = [draw(rng) for _ in range(CAPTIONS if limit is None else min(CAPTIONS, limit))]
     rows: list[dict[str, Any]] = []
@@ -34,7 +35,9 @@ def run(model: str, limit: int | None) -> Section:
     for first in range(0, len(scenes), BATCH):
         mine = scenes[first : first + BATCH]
         truth = torch.stack([as_tensor(renderer.picture(scene)) for scene in mine])
-        f = backbone.denoiser(backbone.read([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE))
+        f = guided_denoiser(
+            backbone, backbone.encode_prompts([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE)
+        )
         noise = Noise(0, tuple(range(first, first + len(mine))))(backbone.encode(truth))
         made = {"true renders": truth}
         for calls in CALLS:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from benchmarks.edit.cases import SEED, against_truth, judge, swaps
-from benchmarks.edit.edits import editor_of, wish
+from benchmarks.edit.edits import editor_of, request_of
 from benchmarks.result import Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS, Preset
 from fastdiff.apps.edit.span import Span
@@ -24,12 +24,12 @@ def run(model: str, limit: int | None) -> Section:
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(swaps(SWAPS if limit is None else limit, seed=SEED + 1)):
         with torch.inference_mode():
-            begun = editor.begin(case.before, wish(case), seed=0)
-            inversion = begun.edit.invert()
+            prepared = editor.prepare(case.before, request_of(case), seed=0)
+            inversion = prepared.edit.invert()
             for switch in SWITCHES:
                 for first in FIRST_BLOCKS:
-                    edit = replace(begun.edit, preset=switched(preset, switch, first))
-                    mine = replace(begun, edit=edit)
+                    edit = replace(prepared.edit, preset=switched(preset, switch, first))
+                    mine = replace(prepared, edit=edit)
                     edited = editor.finish(mine, inversion, edit.sample(inversion, lambda now: None)).colour[None]
                     found = reader.read(edited)[0].concept == case.target.concept
                     row = {"setting": f"switch at {switch:.0%} of the steps, from {first:.0%} of the blocks on"}
@@ -41,4 +41,4 @@ def run(model: str, limit: int | None) -> Section:
 
 def switched(preset: Preset, switch: float, first_block: float) -> Preset:
     own = (("qkv", Span(0, switch)), ("kv", Span(switch, 1)))
-    return replace(preset, own=own, first_block=first_block)
+    return replace(preset, self_attention=own, first_block=first_block)

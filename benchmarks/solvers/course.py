@@ -1,39 +1,34 @@
 """What ways are tried on: starts of a network with the ends that they should have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from benchmarks.solvers.ways import Way
-from fastdiff.solvers.denoiser import Counted, Denoiser, Tally
+from fastdiff.apps.tuning import measure
+from fastdiff.apps.tuning.measure import Batch
+from fastdiff.solvers.denoiser import CountingDenoiser, DenoiserWrapper, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
-from fastdiff.solvers.schedule import Level, Schedule
-from fastdiff.training.tuning import measure
-from fastdiff.training.tuning.measure import Batch
+from fastdiff.solvers.schedule import Level
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class Opened(DenoiserWrapper):
     """A denoiser that has answered about one state: nearly all runs from there begin with this call."""
 
-    inner: Denoiser
     x: Tensor  # (B, ...)
     level: Level
     answer: Estimate
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.inner.schedule
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         same = x is self.x and abs(level.lam - self.level.lam) < 1e-9
         return self.answer if same else self.inner(x, level)
 
-    def fresh(self) -> "Opened":
-        return replace(self, inner=self.inner.fresh())
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        return self.inner.at_levels(states, levels)
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,12 @@ class Course:
         """
         made = []
         for f, x in self.batches[:batches]:
-            counted = Counted(f, Tally())
+            counted = CountingDenoiser(f, Tally())
             try:
                 made.append(way.end(counted, x, calls))
             except UsageError:
                 return None
-            if counted.tally.calls > calls:
+            if counted.tally.nfe > calls:
                 return None
         return measure.errors(made, self.exact[:batches])
 

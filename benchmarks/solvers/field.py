@@ -8,10 +8,10 @@ from benchmarks.solvers import theirs
 from benchmarks.solvers.course import Course
 from benchmarks.solvers.theirs import Theirs
 from benchmarks.solvers.ways import FewStep, Ours, Way
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.apps.tuning.search import candidate_configs, grids
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import DiscreteVP, Schedule
-from fastdiff.training.tuning.search import grids, recipes
 
 BASELINES = ("dpmpp-2m", "unipc", "diffusers DPMSolverMultistep 2", "diffusers UniPC 2")
 NOISELESS = {"sa-solver": {"tau": 0.0}}  # options with which stochastic solvers are deterministic
@@ -60,11 +60,11 @@ def ours(schedule: Schedule) -> Field:
     """The registry, each solver once, in all orders and on all grids."""
     ways: dict[str, list[Way]] = {}
     for placed in grids(schedule):
-        for recipe in recipes(placed):
+        for recipe in candidate_configs(placed):
             ways.setdefault(recipe.solver, []).append(Ours(recipe))
         for name, options in NOISELESS.items():
             if name in SOLVERS:
-                ways.setdefault(name, []).append(Ours(Recipe(name, placed, options)))
+                ways.setdefault(name, []).append(Ours(SamplerConfig(name, placed, options)))
     if isinstance(schedule, DiscreteVP):
         ways["few-step"] = [FewStep()]
     return Field(ways, BASELINES[:2])

@@ -15,20 +15,20 @@ from torch import Tensor
 from benchmarks.result import Section, Table
 from benchmarks.solvers.opponents import OPPONENTS, fitted
 from fastdiff.models.diffusers_scheduler import fastdiff_scheduler
-from fastdiff.solvers.denoiser import Counted
+from fastdiff.solvers.denoiser import CountingDenoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import FROM, Estimate, Prediction
-from fastdiff.solvers.grid import Grid, grid, log_snr, trailing
-from fastdiff.solvers.integrate import Solver, integrate
+from fastdiff.solvers.grids import Grid, grid, log_snr, trailing
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule, from_kappa
+from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule, from_edm_sigma
 
 STEPS = 50
 ROUNDS = 40
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(SingleLevelDenoiser):
     """A network that costs nothing."""
 
     output: Tensor
@@ -124,9 +124,9 @@ def race(runs: Mapping[str, Run]) -> dict[str, float]:
 
 
 def ours(f: Stored, solver: Solver, x: Tensor, levels: Grid) -> Run:
-    counted = Counted(f)
+    counted = CountingDenoiser(f)
     integrate(counted, solver, x, levels)
-    return Run(lambda: integrate(f, solver, x, levels), counted.tally.calls)
+    return Run(lambda: integrate(f, solver, x, levels), counted.tally.nfe)
 
 
 def theirs(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> Run:
@@ -167,4 +167,4 @@ def same_run(scheduler: SchedulerMixin | None, output: Tensor) -> tuple[Stored, 
     if not hasattr(scheduler, "sigmas"):
         return Stored(output, table, "eps"), grid(trailing, table, STEPS, clean=True)
     sigmas = dict.fromkeys(scheduler.sigmas.tolist())  # Heun's class lists them twice
-    return Stored(output, table, "eps"), tuple(from_kappa(table, sigma) for sigma in sigmas)
+    return Stored(output, table, "eps"), tuple(from_edm_sigma(table, sigma) for sigma in sigmas)

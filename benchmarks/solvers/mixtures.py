@@ -15,10 +15,10 @@ from benchmarks.result import Section
 from benchmarks.solvers.course import course
 from benchmarks.solvers.networks import joined, limited, told
 from benchmarks.solvers.race import Plan, rows
+from fastdiff.apps.tuning.measure import Batch
 from fastdiff.solvers.closed_form import MODES, SCHEDULES, Mixture
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import CLEAN, Level
-from fastdiff.training.tuning.measure import Batch
+from fastdiff.solvers.schedule import CLEAN_LEVEL, Level
 
 PROBLEMS = {
     "mixture, scaled linear levels": "discrete",
@@ -66,4 +66,4 @@ def quantile(wanted: float) -> float:
     """The data point above this share of the data."""
     means, deviations = [mean for _, mean, _ in MODES], [sqrt(variance) for _, _, variance in MODES]
     low, high = min(means) - FAR * max(deviations), max(means) + FAR * max(deviations)
-    return float(brentq(lambda x: share(x, CLEAN) - wanted, low, high, xtol=1e-13))
+    return float(brentq(lambda x: share(x, CLEAN_LEVEL) - wanted, low, high, xtol=1e-13))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks.result import Section, Table
 from benchmarks.solvers import tables
 from benchmarks.solvers.race import SEEDS, Plan, Row, race
-from fastdiff.models.subject import Subject, subject
+from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_problem
 
 GUIDANCES = (1.0, 4.5)
 CROP = 64  # pixels of a side, of pages: a call costs a quarter of what it does on the crops of the training
@@ -13,13 +13,15 @@ CROP = 64  # pixels of a side, of pages: a call costs a quarter of what it does 
 
 def scenes(calls: Sequence[int], limit: int | None) -> Section:
     plan = Plan(rows=4, batches=1, grids=1, dear=True, seeds=limited(limit), calls=calls)
-    found = [raced(f"scenes, guidance {each:g}", subject("scenes", guidance=each), plan) for each in GUIDANCES]
+    found = [
+        raced(f"scenes, guidance {each:g}", load_sampling_problem("scenes", guidance=each), plan) for each in GUIDANCES
+    ]
     return joined(found)
 
 
 def docclean(calls: Sequence[int], limit: int | None) -> Section:
     plan = Plan(rows=4, batches=2, grids=1, dear=True, seeds=limited(limit), calls=calls)
-    return raced("docclean", subject("docclean", size=CROP), plan)
+    return raced("docclean", load_sampling_problem("docclean", size=CROP), plan)
 
 
 def limited(limit: int | None) -> int:
@@ -27,7 +29,7 @@ def limited(limit: int | None) -> int:
     return SEEDS if limit is None else min(limit, SEEDS)
 
 
-def raced(title: str, model: Subject, plan: Plan) -> Section:
+def raced(title: str, model: SamplingProblem, plan: Plan) -> Section:
     return told(title, race(model, plan))
 
 

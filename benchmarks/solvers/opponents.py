@@ -9,15 +9,15 @@ from torch import Tensor
 
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.dode import DODE
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.dpm_v3 import DPMv3
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.grid import Grid
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.iia import IIA
-from fastdiff.solvers.integrate import Solver
+from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.teleport import Teleport
-from fastdiff.solvers.teleported import Teleported
 from fastdiff.solvers.unipc import UniPC
 from fastdiff.solvers.v3_statistics import Statistics
+from fastdiff.solvers.with_teleport import WithTeleport
 
 _MULTISTEP = diffusers.DPMSolverMultistepScheduler
 _SINGLESTEP = diffusers.DPMSolverSinglestepScheduler
@@ -60,5 +60,5 @@ def fitted(levels: Grid, x: Tensor) -> list[tuple[str, Solver, str]]:
         ("dc", DC(UniPC(), (0.9,) * steps), "unipc"),
         ("dode", DODE(dpmpp_2m(), ((0.1,),) * steps), "dpmpp-2m"),
         ("iia", IIA(dpmpp_2m(), ((0.1, 0.1),) * steps), "dpmpp-2m"),
-        ("teleport", Teleported(dpmpp_2m(), gaussian, 4), "dpmpp-2m"),
+        ("teleport", WithTeleport(dpmpp_2m(), gaussian, 4), "dpmpp-2m"),
     ]

@@ -11,8 +11,8 @@ from benchmarks.solvers import field
 from benchmarks.solvers.course import Course, course
 from benchmarks.solvers.field import BASELINES, Entrant
 from benchmarks.solvers.tuned import NAMES, tuner
-from fastdiff.models.subject import Subject
-from fastdiff.training.tuning.measure import Batch
+from fastdiff.apps.tuning.measure import Batch
+from fastdiff.models.sampling_problem import SamplingProblem
 
 SEEDS = 32  # held out
 CALLS = (4, 5, 6, 8, 10, 12, 16, 20)
@@ -40,7 +40,7 @@ class Plan:
     calls: Sequence[int] = CALLS
 
 
-def race(subject: Subject, plan: Plan) -> list[Row]:
+def race(subject: SamplingProblem, plan: Plan) -> list[Row]:
     """On the subject's samples, against runs of 200 calls."""
     count = plan.rows * plan.batches
     few = list(subject.batches(count, rows=plan.rows))

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.result import Section, Table
 from benchmarks.solvers.networks import GUIDANCES
-from fastdiff.models.subject import subject
-from fastdiff.training.tuning.fits import FITS, NODES
+from fastdiff.apps.tuning.fits import FITS, NODES
+from fastdiff.models.sampling_problem import load_sampling_problem
 
 SAMPLES = 8
 ROWS = 4
@@ -27,7 +27,7 @@ def run(calls: Sequence[int], limit: int | None) -> Section:
 
 def measured(samples: int) -> tuple[float, float]:
     """Seconds, and GiB resident at most beyond those of the model at work, one call made."""
-    batches = list(subject("scenes", guidance=GUIDANCES[-1]).batches(samples, rows=ROWS))
+    batches = list(load_sampling_problem("scenes", guidance=GUIDANCES[-1]).batches(samples, rows=ROWS))
     f, x = batches[0]
     with torch.no_grad():
         f(x, f.schedule.level(f.schedule.start))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.schedule import DiscreteVP, from_kappa
+from fastdiff.solvers.schedule import DiscreteVP, from_edm_sigma
 
 PLACEMENTS: Mapping[str, Mapping[str, Any]] = {
     "linspace": {},
@@ -56,9 +56,9 @@ class Theirs:
         scheduler.set_begin_index(0)  # or it begins at the second of two labels that round to the same
         if isinstance(scheduler, UNSCALED):
             x = x / f.schedule.level(f.schedule.start).alpha
-        for label, kappa in zip(scheduler.timesteps, scheduler.sigmas.tolist(), strict=False):
+        for label, edm_sigma in zip(scheduler.timesteps, scheduler.sigmas.tolist(), strict=False):
             state = scheduler.scale_model_input(x, label)
-            x = scheduler.step(f(state, from_kappa(f.schedule, kappa)).eps, label, x).prev_sample
+            x = scheduler.step(f(state, from_edm_sigma(f.schedule, edm_sigma)).eps, label, x).prev_sample
         return x
 
     def _scheduler(self, schedule: DiscreteVP) -> SchedulerMixin:

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
-from fastdiff.solvers.few_step import few_step
-from fastdiff.solvers.grid import grid
-from fastdiff.solvers.integrate import integrate
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.dpm_solver import dpmpp_2m
+from fastdiff.solvers.few_step_grids import few_step
+from fastdiff.solvers.grids import grid
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import TUNED
 
 
@@ -34,7 +34,7 @@ class Way(Protocol):
 class Ours:
     """A solver of the registry."""
 
-    recipe: Recipe
+    recipe: SamplerConfig
 
     @property
     def placed(self) -> str:
@@ -42,7 +42,7 @@ class Ours:
 
     def end(self, f: Denoiser, x: Tensor, calls: int) -> Tensor:
         solver = self.recipe.make()
-        return integrate(f, solver, x, self.recipe.levels(f.schedule, calls, solver.evals)).x
+        return integrate(f, solver, x, self.recipe.levels(f.schedule, calls, solver.nfe_per_step)).x
 
     def __str__(self) -> str:
         return told(self.recipe)
@@ -69,7 +69,7 @@ class FewStep:
 class Fitted:
     """A tuned solver with the numbers of one fit, for one number of calls."""
 
-    recipe: Recipe
+    recipe: SamplerConfig
     tensors: Mapping[str, Tensor]
 
     @property
@@ -78,13 +78,13 @@ class Fitted:
 
     def end(self, f: Denoiser, x: Tensor, calls: int) -> Tensor:
         solver = TUNED[self.recipe.solver].restore(self.tensors, **self.recipe.options)
-        return integrate(f, solver, x, self.recipe.levels(f.schedule, calls, solver.evals)).x
+        return integrate(f, solver, x, self.recipe.levels(f.schedule, calls, solver.nfe_per_step)).x
 
     def __str__(self) -> str:
         return told(self.recipe)
 
 
-def told(recipe: Recipe) -> str:
+def told(recipe: SamplerConfig) -> str:
     """Such as `karras+clean, order 2, corrector`: the numbers by name, and the switches that are on."""
     options = [name if value is True else f"{name} {value:g}" for name, value in recipe.options.items()
                if name != "base" and value is not False]  # fmt: skip

@@ -60,7 +60,7 @@ def test_an_attack_end_to_end(photo: Path, prior: Path, capsys: pytest.CaptureFi
     assert f"In {out}. Look at {photo.with_name('cat-attack-report-sheet.png')}. Report: " in shown
 
 
-@pytest.mark.parametrize("change", [("--ball", 0), ("--iterations", 0)])
+@pytest.mark.parametrize("change", [("--epsilon", 0), ("--iterations", 0)])
 def test_no_ball_and_no_iterations_return_the_pixels(change: tuple[str, int], photo: Path, prior: Path) -> None:
     assert attack(photo, "--model", prior, *change) == 0
     image = told(photo)
@@ -101,7 +101,7 @@ def test_black_and_white_digits_fall_as_they_do_to_torchattacks(
     shutil.copytree(Path(__file__).parent / "digits", tmp_path / "digits")
     monkeypatch.chdir(tmp_path / "digits")
     way = ("--labels", "labels.csv", "--classifier", "module:digits_net:build", "--batch", 24, "-o", "out")
-    assert attack("pictures", *way, "--method", "pgd", "--ball", 0.3, "--step", 0.03, "--iterations", 20) == 0
+    assert attack("pictures", *way, "--method", "pgd", "--epsilon", 0.3, "--step", 0.03, "--iterations", 20) == 0
     summary = report(Path("out/report.json"))["summary"]
     assert (summary["succeeded"], summary["of"]) == (23, 24)
 
@@ -110,7 +110,7 @@ def test_black_and_white_digits_fall_as_they_do_to_torchattacks(
 def test_latents_of_black_and_of_white_pictures_are_moved(grey: int, prior: Path, colours: str, tmp_path: Path) -> None:
     path = tmp_path / "plain.png"
     Image.new("RGB", (48, 48), (grey, grey, grey)).save(path)
-    target = ("--target", "blue", "--confidence", 1, "--ball", 2, "--step", 0.1)
+    target = ("--target", "blue", "--confidence", 1, "--epsilon", 2, "--step", 0.1)
     assert attack(path, "--model", prior, "--classifier", colours, *target) == 0
     (image,) = report(tmp_path / "plain-attack-report.json")["images"]
     assert image["after_name"] == "blue" and image["success_after_png"]
@@ -120,7 +120,7 @@ def test_a_target_by_name(photo: Path, prior: Path, colours: str, capsys: pytest
     common = (photo, "--model", prior, "--classifier", colours)
     assert attack(*common, "--target", "bleu") == 2
     assert "did you mean 'blue'" in capsys.readouterr().err
-    assert attack(*common, "--target", "Blue", "--ball", 2, "--step", 0.1) == 0
+    assert attack(*common, "--target", "Blue", "--epsilon", 2, "--step", 0.1) == 0
     image = told(photo)
     assert (image["target"], image["target_name"], image["after_name"]) == (2, "blue", "blue")
     assert attack(*common, "--target", "red", "--force") == 0
@@ -132,7 +132,7 @@ def test_a_table_of_labels_and_targets(greys: Path, prior: Path, colours: str) -
     Image.new("RGB", (40, 40), (90, 90, 200)).save(greys / "00.png")  # labelled red
     out = greys.parent / "out"
     way = ("--model", prior, "--classifier", colours, "--labels", greys.parent / "labels.csv", "--target", "csv")
-    assert attack(greys, *way, "-o", out, "--transfer", "module:colour_net:Colours", "--step", 0.1, "--ball", 1) == 0
+    assert attack(greys, *way, "-o", out, "--transfer", "module:colour_net:Colours", "--step", 0.1, "--epsilon", 1) == 0
     images, summary = report(out / "report.json")["images"], report(out / "report.json")["summary"]
     assert images[0]["status"] == "skipped" and images[0]["output"] is None and "wrong" in images[0]["reason"]
     assert (summary["attacked"], summary["skipped"], summary["of"]) == (20, 1, 20)
@@ -334,7 +334,7 @@ def test_broken_pictures_leave_the_others_alone(photo: Path, prior: Path, colour
     ("arguments", "sentence"),
     [
         (("--target", "csv"), "give it with --labels"),
-        (("--ball", "-1"), "ball of -1"),
+        (("--epsilon", "-1"), "epsilon of -1"),
         (("--strength", "2"), "strength of 2"),
         (("--method", "pgd", "--perturb", "maps"), "pixels are perturbed by"),
         (("--method", "diffattack", "--perturb", "maps"), "has no noise maps"),

@@ -25,8 +25,8 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from fastdiff.models.classifier import ClassifierTarget, View, numbered
-from fastdiff.models.classifiers import load_classifier, read_names
+from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
+from fastdiff.models.classifier_loading import load_classifier, read_names
 from fastdiff.solvers.errors import MissingError, UsageError
 
 CAT = data.chelsea()  # (300, 451, 3)
@@ -38,7 +38,7 @@ def picture() -> Tensor:
 
 def same_view(target: ClassifierTarget, theirs: Tensor) -> None:
     """Antialiased resizing in torch and in PIL differ by rounding to 8 bits."""
-    ours = target.view(picture())
+    ours = target.preprocessing(picture())
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().mean() < 0.03
 
@@ -46,15 +46,17 @@ def same_view(target: ClassifierTarget, theirs: Tensor) -> None:
 def test_the_bundled_ones_know_a_cat() -> None:
     target = load_classifier("efficientnet-lite0")
     assert "cat" in target.names[int(target(picture()).argmax())].lower()
-    torch.testing.assert_close(target.view(torch.ones(1, 3, 300, 300)), torch.ones(1, 3, 224, 224))
-    torch.testing.assert_close(target.view(torch.zeros(1, 3, 300, 300)), torch.full((1, 3, 224, 224), -127 / 128))
-    assert target.view(picture()).shape[-1] == 224
+    torch.testing.assert_close(target.preprocessing(torch.ones(1, 3, 300, 300)), torch.ones(1, 3, 224, 224))
+    torch.testing.assert_close(
+        target.preprocessing(torch.zeros(1, 3, 300, 300)), torch.full((1, 3, 224, 224), -127 / 128)
+    )
+    assert target.preprocessing(picture()).shape[-1] == 224
 
 
 @pytest.mark.parametrize(("name", "side"), [("efficientnet-lite1", 240), ("efficientnet-lite2", 260)])
 def test_the_larger_ones_see_more(name: str, side: int) -> None:
     target = load_classifier(name)
-    assert target.view.side == side and "cat" in target.names[int(target(picture()).argmax())].lower()
+    assert target.preprocessing.side == side and "cat" in target.names[int(target(picture()).argmax())].lower()
 
 
 def test_timm(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.chdir(tmp_path)
     target = load_classifier("module:own_net:build")
-    assert target.names == ("0", "1", "2") and target.view.side == 8
+    assert target.names == ("0", "1", "2") and target.preprocessing.side == 8
     torch.testing.assert_close(target(torch.full((1, 3, 20, 20), 0.25)), torch.full((1, 3), 0.25))
     assert load_classifier("module:own_net:build", names=("red", "green", "blue")).label("blue") == 2
     plain = load_classifier("module:own_net:plain")
@@ -240,7 +242,7 @@ def test_unknown_classifiers_are_one_sentence(spec: str) -> None:
 
 
 def test_colours_outside_are_told() -> None:
-    target = ClassifierTarget("net", nn.Flatten(), View(1), numbered(3))
+    target = ClassifierTarget("net", nn.Flatten(), Preprocessing(1), numbered(3))
     with pytest.raises(UsageError, match="normalise them inside"):
         target(torch.full((1, 3, 4, 4), 255.0))
     with pytest.raises(UsageError, match="normalise them inside"):
@@ -252,7 +254,7 @@ def test_colours_outside_are_told() -> None:
 def test_logits_that_are_no_numbers_are_told(value: float) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Threshold(2, value))
     with pytest.raises(UsageError, match="not finite"):
-        ClassifierTarget("net", net, View(1), numbered(3))(torch.zeros(1, 3, 4, 4))
+        ClassifierTarget("net", net, Preprocessing(1), numbered(3))(torch.zeros(1, 3, 4, 4))
 
 
 def test_labels_by_index_and_name() -> None:
@@ -261,7 +263,7 @@ def test_labels_by_index_and_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'tabby'"):
         target.label("taby")
     with pytest.raises(UsageError, match="give the index, 0 or 2"):
-        ClassifierTarget("net", nn.Flatten(), View(1), ("crane", "bee", "Crane")).label("crane")
+        ClassifierTarget("net", nn.Flatten(), Preprocessing(1), ("crane", "bee", "Crane")).label("crane")
     for text in ("1000", "9" * 999):
         with pytest.raises(UsageError, match="counted from 0"):
             target.label(text)
@@ -287,6 +289,6 @@ def test_names_from_a_file(tmp_path: Path) -> None:
 def test_the_middle_is_seen_or_all(scaled: int | None, squash: bool, expected: float) -> None:
     wide = torch.zeros(1, 3, 16, 32)
     wide[..., 8:24] = 1
-    seen = View(16, scaled, squash, mode="bilinear")(wide)
+    seen = Preprocessing(16, scaled, squash, mode="bilinear")(wide)
     assert seen.shape == (1, 3, 16, 16) and float(seen.mean()) == pytest.approx(expected, abs=0.01)
-    assert torch.equal(View(None)(wide), wide)
+    assert torch.equal(Preprocessing(None)(wide), wide)

@@ -13,13 +13,13 @@ from fastdiff.apps.attack import photo as photos
 from fastdiff.apps.attack.identity import fingerprint, of_classifier
 from fastdiff.apps.attack.options import Options
 from fastdiff.cli.main import main
-from fastdiff.models.classifiers import load_classifier
+from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.solvers.errors import UsageError
 
 
 def attack(*arguments: object) -> int:
     """A fast one, which succeeds."""
-    way = ("--method", "pgd", "--iterations", 20, "--ball", 1, "--step", 0.05)
+    way = ("--method", "pgd", "--iterations", 20, "--epsilon", 1, "--step", 0.05)
     return main(["attack", *map(str, (*arguments, *way))])
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import tiny_pixart
 import tiny_unet
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -27,17 +28,21 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from fastdiff.apps.attack.attention import Attending, Heard, listening
+from fastdiff.apps.attack.attention import AttentionLosses, RecordedAttention, recording_attention
 from fastdiff.apps.attack.latents import channel_weights, prepare
 from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.apps.canvas import lay
+from fastdiff.apps.edit.presets import PRESETS as EDITS
+from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.picture import as_bytes
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
-from fastdiff.models.registry import load, load_prior
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_model, load_transformer
+from fastdiff.models.scheduler_config import TrainedScheduler
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.schedule import Level, LinearVP
 
 
 @pytest.fixture(scope="module")
@@ -45,38 +50,43 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_unet.write_stable_diffusion(tmp_path_factory.mktemp("prior") / "xl", xl=True)
 
 
+@pytest.fixture(scope="module")
+def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("prior") / "pixart", sample_size=8)
+
+
 def pictures(count: int = 1, side: int = 64) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def level(folder: Path) -> Level:
-    schedule = load_prior(str(folder)).trained.schedule
+    schedule = load_model(str(folder)).trained.schedule
     return schedule.level(0.5)
 
 
 def test_unconditional_priors_are_those_of_diffusers(prior: Path) -> None:
-    ours = load_prior(str(prior))
-    assert not ours.hears and (ours.side, ours.multiple) == (64, 16)
+    ours = load_model(str(prior))
+    assert not ours.text_conditioned and (ours.resolution, ours.size_multiple) == (64, 16)
     pipeline = LDMPipeline(ours.vae, ours.network, DDIMScheduler())
     latents = ours.encode(pictures())
     at = level(prior)
     with torch.no_grad():
-        v = pipeline.unet(latents, torch.tensor([ours.trained.clock(at)])).sample
-        estimate = ours.denoiser(ours.read([""]), 4.5, (64, 64))(latents, at)
+        v = pipeline.unet(latents, torch.tensor([ours.trained.timestep(at)])).sample
+        estimate = guided_denoiser(ours, ours.encode_prompts([""]), 4.5, (64, 64))(latents, at)
     torch.testing.assert_close(estimate.x0, at.alpha * latents - at.sigma * v)
-    assert load_prior(str(prior), dtype=torch.bfloat16).encode(pictures()).dtype == torch.float32
+    assert load_model(str(prior), dtype=torch.bfloat16).encode(pictures()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.5])
 def test_stable_diffusion_is_that_of_diffusers(guidance: float, stable_diffusion: Path) -> None:
-    ours, theirs = load_prior(str(stable_diffusion)), StableDiffusionPipeline.from_pretrained(stable_diffusion)
+    ours, theirs = load_model(str(stable_diffusion)), StableDiffusionPipeline.from_pretrained(stable_diffusion)
     given, nothing = theirs.encode_prompt("a fox", "cpu", 1, True)
     compare(ours, theirs.unet, given, nothing, guidance, lambda rows: {})
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.5])
 def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> None:
-    ours, theirs = load_prior(str(xl)), StableDiffusionXLPipeline.from_pretrained(xl)
+    ours, theirs = load_model(str(xl)), StableDiffusionXLPipeline.from_pretrained(xl)
     theirs.register_to_config(force_zeros_for_empty_prompt=False)
     given, nothing, pooled, pooled_nothing = theirs.encode_prompt("a fox", device="cpu")
     sizes = torch.tensor([[64.0, 64, 0, 0, 64, 64]])
@@ -92,18 +102,18 @@ def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> 
 
 def compare(ours: Any, unet: nn.Module, given: Any, nothing: Any, guidance: float, frame: Any) -> None:
     latents, at = ours.encode(pictures()), ours.trained.schedule.level(0.5)
-    label = torch.tensor([ours.trained.clock(at)])
+    label = torch.tensor([ours.trained.timestep(at)])
     with torch.no_grad():
         with_words = unet(latents, label, given, added_cond_kwargs=frame(False)).sample
         without = unet(latents, label, nothing, added_cond_kwargs=frame(True)).sample
-        estimate = ours.denoiser(ours.read(["a fox"]), guidance, (64, 64))(latents, at)
+        estimate = guided_denoiser(ours, ours.encode_prompts(["a fox"]), guidance, (64, 64))(latents, at)
     assert (with_words - without).abs().max() > 1e-4
     torch.testing.assert_close(estimate.eps, without + guidance * (with_words - without), rtol=1e-4, atol=1e-4)
 
 
 def test_some_rows_of_prompts(xl: Path) -> None:
-    ours = load_prior(str(xl))
-    both, second = ours.read(["a fox", "the cat sat"]), ours.read(["the cat sat"])
+    ours = load_model(str(xl))
+    both, second = ours.encode_prompts(["a fox", "the cat sat"]), ours.encode_prompts(["the cat sat"])
     picked = both.take([1])
     torch.testing.assert_close(picked.embeddings, second.embeddings)
     torch.testing.assert_close(picked.pooled, second.pooled)
@@ -112,7 +122,7 @@ def test_some_rows_of_prompts(xl: Path) -> None:
 
 def test_editing_refuses_what_is_no_transformer(stable_diffusion: Path) -> None:
     with pytest.raises(UsageError, match="is a StableDiffusionPipeline: one of PixArtAlphaPipeline"):
-        load(str(stable_diffusion))
+        load_transformer(str(stable_diffusion))
 
 
 def test_folders_that_do_not_fit_are_refused(stable_diffusion: Path, prior: Path, tmp_path: Path) -> None:
@@ -126,7 +136,7 @@ def test_folders_that_do_not_fit_are_refused(stable_diffusion: Path, prior: Path
             index["vqvae"] = ["diffusers", "AutoencoderKL"]
         (folder / "model_index.json").write_text(json.dumps(index))
         with pytest.raises(UsageError, match=told):
-            load_prior(str(folder))
+            load_model(str(folder))
 
 
 def test_models_show_knows_priors(prior: Path, xl: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,11 +161,47 @@ def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, ph
     assert image["caption"] == f"a photo of a {image['true_name']}" and image["linf"] > 0
     assert "hears no words" not in (image["reason"] or "")
     if method != "diffattack":  # whose inversion is not exact
-        assert image["roundtrip_error"] <= 1e-5
+        assert image["roundtrip_error"] <= 1e-4  # rounding: states are inverted in a batch and sampled one by one
 
 
 def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
     assert attack(photo, xl, "--classifier", colours, "--method", "sca-strong", *FEW)["linf"] > 0
+
+
+@pytest.mark.parametrize("family", ["pixart", "stable_diffusion", "xl", "prior"])
+def test_every_family_runs_in_attack_through_one_contract(
+    family: str, request: pytest.FixtureRequest, photo: Path, colours: str
+) -> None:
+    image = attack(photo, request.getfixturevalue(family), "--classifier", colours, "--method", "sca-strong", *FEW)
+    assert image["status"] == "attacked" and image["calls"] > 0 and image["linf"] > 0
+
+
+@pytest.mark.parametrize("method", ["natural", "sca-strong"])
+def test_the_schedule_is_that_of_the_size_of_the_picture(method: str, prior: Path) -> None:
+    ours, sizes = load_model(str(prior)), []
+
+    class Shifted(type(ours)):  # type: ignore[misc]
+        def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+            sizes.append(size)
+            return replace(ours.trained, schedule=LinearVP())
+
+    model = Shifted(**{each.name: getattr(ours, each.name) for each in fields(ours)})
+    canvas = lay(pictures(2, 96), 64, ours.size_multiple)
+    with torch.no_grad():
+        space, _ = prepare(model, PRESETS[method], canvas, ["", ""], Noise(0, (0, 1)))
+    assert set(sizes) == {canvas.scaled}
+    assert all(level == LinearVP().level(level.t) for level in space.sample.inversion.grid)
+
+
+def test_components_have_fingerprints_of_their_own(xl: Path, stable_diffusion: Path, tmp_path: Path) -> None:
+    ours, copy = load_model(str(xl)), Path(shutil.copytree(xl, tmp_path / "copy"))
+    config = copy / "text_encoder" / "config.json"
+    config.write_text(config.read_text() + " ")
+    theirs = load_model(str(copy))
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer")
+    before, after = ({part: each.components.fingerprint(part) for part in parts} for each in (ours, theirs))
+    assert {part for part in parts if before[part] != after[part]} == {"text_encoder"}
+    assert len(set(before.values())) == len(parts)
 
 
 def test_captions(stable_diffusion: Path, photo: Path, colours: str) -> None:
@@ -226,7 +272,7 @@ def tokenizer(*more: str) -> PreTrainedTokenizerFast:
 
 
 def test_channels_that_move_pixels_more_move_less(prior: Path) -> None:
-    ours = load_prior(str(prior))
+    ours = load_model(str(prior))
     even, half, none = (channel_weights(ours, 48, share).flatten() for share in (1.0, 0.5, 0.0))
     effect = ours.vae.deviation.detach()
     torch.testing.assert_close(even * effect, (even * effect).mean().expand(48), rtol=1e-3, atol=0)
@@ -235,49 +281,49 @@ def test_channels_that_move_pixels_more_move_less(prior: Path) -> None:
 
 
 def test_attention_is_heard_and_left_as_it_was(stable_diffusion: Path) -> None:
-    ours = load_prior(str(stable_diffusion))
-    latents, prompts = ours.encode(pictures(2)), ours.read(["a fox", "cats"])
-    f, at = ours.denoiser(prompts, 4.5, (64, 64)), ours.trained.schedule.level(0.5)
+    ours = load_model(str(stable_diffusion))
+    latents, prompts = ours.encode(pictures(2)), ours.encode_prompts(["a fox", "cats"])
+    f, at = guided_denoiser(ours, prompts, 4.5, (64, 64)), ours.trained.schedule.level(0.5)
     with torch.no_grad():
         before = f(latents, at).eps
-        with listening(ours.network, 64) as listener:
-            with listener.writing(2):
+        with recording_attention(ours.network, 64) as recorder:
+            with recorder.recording(2):
                 torch.testing.assert_close(f(latents, at).eps, before)
             f(latents, at)  # not written down
-        heard = listener.heard()
+        recorded = recorder.recorded()
         again = f(latents, at).eps
     assert torch.equal(again, before)
-    assert {each.shape for each in heard.cross} == {(2, 64, tiny_unet.LENGTH)}
-    assert {each.shape for each in heard.own} == {(2, 64, 64)}
-    for each in (*heard.cross, *heard.own):
+    assert {each.shape for each in recorded.cross} == {(2, 64, tiny_unet.LENGTH)}
+    assert {each.shape for each in recorded.own} == {(2, 64, 64)}
+    for each in (*recorded.cross, *recorded.own):
         torch.testing.assert_close(each.sum(-1), torch.ones(2, 64))
-    assert heard.distance(heard).eq(0).all()
+    assert recorded.distance(recorded).eq(0).all()
 
 
 def test_losses_on_attention() -> None:
     even, uneven = torch.full((1, 4, 3), 0.25), torch.zeros(1, 4, 3)
     uneven[0, 0] = 1
     own = torch.eye(4)[None]
-    clean = Heard((even,), (own,))
+    clean = RecordedAttention((even,), (own,))
     words = torch.tensor([[0.0, 1.0, 1.0]])
     assert clean.distraction(words).tolist() == [0]
-    assert Heard((uneven,), (own,)).distraction(words).tolist() == [pytest.approx(3 / 16)]
-    assert Heard((even,), (own + 0.5,)).distance(clean).tolist() == [pytest.approx(0.25)]
+    assert RecordedAttention((uneven,), (own,)).distraction(words).tolist() == [pytest.approx(3 / 16)]
+    assert RecordedAttention((even,), (own + 0.5,)).distance(clean).tolist() == [pytest.approx(0.25)]
 
 
 def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> None:
-    ours = load_prior(str(stable_diffusion))
+    ours = load_model(str(stable_diffusion))
     preset = replace(PRESETS["diffattack"], steps=2, distraction=1.0, structure=1.0)
-    canvas = lay(pictures(2), 64, ours.multiple)
-    with torch.no_grad(), listening(ours.network, 64) as listener:
-        space, _ = prepare(ours, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), listener)
-        assert isinstance(space.attending, Attending)
+    canvas = lay(pictures(2), 64, ours.size_multiple)
+    with torch.no_grad(), recording_attention(ours.network, 64) as recorder:
+        space, _ = prepare(ours, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), recorder)
+        assert isinstance(space.attention_losses, AttentionLosses)
         delta = 0.1 * torch.randn(space.unperturbed.shape, generator=torch.Generator().manual_seed(1))
 
         def cost(delta: torch.Tensor) -> float:
             space.sampled(delta)
-            assert space.attending is not None
-            return float(space.attending.value().sum())
+            assert space.attention_losses is not None
+            return float(space.attention_losses.value().sum())
 
         latents, pull = space.sampled(delta)
         gradient = pull(torch.zeros_like(latents))
@@ -287,3 +333,19 @@ def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> 
         one = space.take(torch.tensor([1]))
         alone = one.sampled(delta[[1]])[1](torch.zeros_like(latents[:1]))
     torch.testing.assert_close(alone, gradient[[1]], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("inversion", ["ledits", "edit-friendly"])
+def test_a_recorded_inversion_costs_as_many_calls_as_in_an_edit(inversion: Literal["ledits"], tmp_path: Path) -> None:
+    ours = load_transformer(str(tiny_pixart.write(tmp_path / "tiny")))
+    steps, watched = 10, []
+    canvas = lay(pictures(1), 64, ours.size_multiple)
+    attack = replace(PRESETS["sca-strong"], inversion=inversion, steps=steps, landing=False, guidance=1.0)
+    edit = replace(EDITS["ledits"], inversion=inversion, steps=steps, strength=attack.strength)
+    prompts = ours.encode_prompts(["a fox"])
+    with torch.inference_mode():
+        latents = ours.encode(canvas.picture)
+        Edit(ours, edit, latents, canvas.scaled, prompts, prompts, seed=0).invert(watched.append)
+        space, _ = prepare(ours, attack, canvas, ["a fox"], Noise(0, (0,)))
+    assert len(watched) == 2
+    assert space.calls == len(watched) + steps

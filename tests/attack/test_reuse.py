@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from PIL import Image
 
 from fastdiff.apps.attack import logits
+from fastdiff.apps.attack.options import Options
+from fastdiff.apps.run import request_of
 from fastdiff.cli.main import main
 
 PGD = ("--method", "pgd", "--iterations", "2")
@@ -24,6 +27,10 @@ def colours(x):
     return torch.load("gain.pt") * x.mean((2, 3))
 def steady(x):
     return 30 * x.mean((2, 3))
+def made():
+    with open("made.txt", "a") as file:
+        file.write("once\\n")
+    return steady
 def shaken(x):
     return steady(x) * (1 + 1e-6 * torch.rand(1))
 def dropped(x):
@@ -74,6 +81,17 @@ def test_a_classifier_that_says_something_else_is_attacked_again(photo: Path, at
     assert [attack("colours"), attack("colours")] == [False, True]
     gain(29)
     assert [attack("colours"), attack("colours")] == [False, True]
+
+
+def test_a_request_counts_options_by_the_names_of_earlier_versions() -> None:
+    options = Options(("a.png",), epsilon=0.2)
+    values = {"ball" if each.name == "epsilon" else each.name: getattr(options, each.name) for each in fields(options)}
+    earlier = make_dataclass("Earlier", values)(**values)
+    assert request_of("attack", options) == request_of("attack", earlier)
+
+
+def test_a_classifier_is_loaded_once(attack: Attack) -> None:
+    assert not attack("made") and Path("made.txt").read_text().split() == ["once"]
 
 
 def test_results_are_tried_again_on_a_classifier_that_says_something_else(photo: Path, attack: Attack) -> None:

@@ -7,20 +7,20 @@ import torch
 from problems import SMOOTH
 from torch import Tensor
 
-from fastdiff.apps.attack.ascent import Adam, Signs, into_ball
 from fastdiff.apps.attack.gradient import Pullback, backprop, identity, random_free
 from fastdiff.apps.attack.latents import grid
 from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.optimizer import Adam, Signs, clip_to_epsilon
 from fastdiff.apps.attack.presets import PRESETS, Preset
 from fastdiff.apps.attack.resampling import Resampling
 from fastdiff.apps.attack.search import Found, search
 from fastdiff.apps.attack.space import Pixels, eight_bits
-from fastdiff.inversion.edit_friendly import EditFriendly, Maps
-from fastdiff.inversion.invert import invert
-from fastdiff.models.classifier import ClassifierTarget, View, numbered
-from fastdiff.solvers.integrate import integrate
+from fastdiff.inversion.edit_friendly import EditFriendly, RecordedNoise
+from fastdiff.inversion.inversion import invert
+from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
+from fastdiff.solvers.dpm_solver import sde_dpmpp_2m
+from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.sde_dpmpp import sde_dpmpp_2m
 
 HEAD = torch.randn(64, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) / 8
 SAMPLES = 32
@@ -47,13 +47,13 @@ class Mixture:
     def take(self, rows: Tensor) -> "Mixture":
         return Mixture(self.pictures[rows], self.sample.take(self.sample.f, rows))
 
-    def possible(self, delta: Tensor) -> Tensor:
+    def project(self, delta: Tensor) -> Tensor:
         return delta
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         return identity(self.sample, delta)
 
-    def show(self, made: Tensor) -> Tensor:
+    def decode(self, made: Tensor) -> Tensor:
         return made
 
 
@@ -71,8 +71,8 @@ def attacked(preset: Preset, targeted: bool) -> tuple[Found, Goal]:
     return search(Mixture(pictures, sample), linear, goal, preset), goal
 
 
-def toy(skip: float, ball: float, targeted: bool) -> Preset:
-    way = replace(PRESETS["sca-official"], strength=1 - skip, ball=ball, step=0.4 * ball)
+def toy(skip: float, epsilon: float, targeted: bool) -> Preset:
+    way = replace(PRESETS["sca-official"], strength=1 - skip, epsilon=epsilon, step=0.4 * epsilon)
     return replace(way, iterations=20 if targeted else 10, confidence=0.0)
 
 
@@ -97,7 +97,7 @@ def test_more_skipping_and_larger_balls_succeed_more_often() -> None:
 
 @pytest.mark.parametrize("perturb", ["x_T", "x_k", "maps"])
 def test_no_ball_and_no_iterations_change_nothing(perturb: str) -> None:
-    for change in ({"ball": 0.0}, {"iterations": 0}):
+    for change in ({"epsilon": 0.0}, {"iterations": 0}):
         preset = replace(toy(0.5, 0.3, False), perturb=perturb, **change)
         found, _ = attacked(preset, targeted=False)
         torch.testing.assert_close(found.pictures, SMOOTH.sample(SAMPLES), rtol=0, atol=1e-10)
@@ -138,35 +138,35 @@ def test_the_best_of_failures_is_kept() -> None:
 
 
 def test_signs_of_three_steps_by_hand() -> None:
-    ascent = Signs(0.5, momentum=0.5)
-    delta, memory = torch.zeros(1, 2), ascent.begin(torch.zeros(1, 2))
+    optimizer = Signs(0.5, momentum=0.5)
+    delta, memory = torch.zeros(1, 2), optimizer.begin(torch.zeros(1, 2))
     headings = []
     for count, gradient in enumerate(([3.0, 1.0], [-1.0, 1.0], [-4.0, -4.0]), 1):
-        delta, memory = ascent.step(delta, memory, torch.tensor([gradient]), count)
+        delta, memory = optimizer.step(delta, memory, torch.tensor([gradient]), count)
         headings.append(memory[0, 0].tolist())
     # [3, 1] / 4; half of that + [-1, 1] / 2; half of that + [-4, -4] / 8
     assert headings == [[0.75, 0.25], [-0.125, 0.625], [-0.5625, -0.1875]]
     assert delta.tolist() == [[-0.5, 0.5]]
-    assert into_ball(delta, torch.tensor([0.2])).tolist() == [pytest.approx([-0.2, 0.2])]
+    assert clip_to_epsilon(delta, torch.tensor([0.2])).tolist() == [pytest.approx([-0.2, 0.2])]
 
 
 def test_momentum_of_a_row_does_not_depend_on_the_others() -> None:
-    ascent, gradients = Signs(0.1, 1.0), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    _, together = ascent.step(torch.zeros(3, 5), ascent.begin(torch.zeros(3, 5)), gradients, 1)
-    _, alone = ascent.step(torch.zeros(1, 5), ascent.begin(torch.zeros(1, 5)), 100 * gradients[[1]], 1)
+    optimizer, gradients = Signs(0.1, 1.0), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    _, together = optimizer.step(torch.zeros(3, 5), optimizer.begin(torch.zeros(3, 5)), gradients, 1)
+    _, alone = optimizer.step(torch.zeros(1, 5), optimizer.begin(torch.zeros(1, 5)), 100 * gradients[[1]], 1)
     torch.testing.assert_close(together[[1]], alone)
 
 
 def test_adam_is_that_of_torch() -> None:
     value = torch.zeros(2, 3, requires_grad=True)
     theirs = torch.optim.Adam([value], lr=0.1)
-    ascent, delta = Adam(0.1), torch.zeros(2, 3)
-    memory = ascent.begin(delta)
+    optimizer, delta = Adam(0.1), torch.zeros(2, 3)
+    memory = optimizer.begin(delta)
     for count in range(1, 4):
         gradient = torch.randn(2, 3, generator=torch.Generator().manual_seed(count))
         value.grad = -gradient
         theirs.step()
-        delta, memory = ascent.step(delta, memory, gradient, count)
+        delta, memory = optimizer.step(delta, memory, gradient, count)
     torch.testing.assert_close(delta, value.detach())
 
 
@@ -203,7 +203,7 @@ def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> 
     clean = SMOOTH.sample(SAMPLES)
     assert (sample(sample.unperturbed) - clean).abs().max() < 1e-12
     noise = sample.inversion.solver.noise
-    assert isinstance(noise, Maps)
+    assert isinstance(noise, RecordedNoise)
     recorded = EditFriendly(replace(sde_dpmpp_2m(), lower_final=False), Noise(1))
     upper = invert(SMOOTH, clean, sample.inversion.grid, recorded, measure=False)
     mixed = replace(upper.solver, lower_final=True)
@@ -213,7 +213,7 @@ def test_inversion_and_sampling_share_the_order_of_every_step(landing: bool) -> 
 
 
 def test_the_grid_of_the_official_code() -> None:
-    labels = [SMOOTH.schedule.label(level) for level in grid(SMOOTH.schedule, PRESETS["sca-official"])]
+    labels = [SMOOTH.schedule.timestep(level) for level in grid(SMOOTH.schedule, PRESETS["sca-official"])]
     assert labels == pytest.approx([899, 799, 699, 599, 499, 400, 300, 200, 100, 1, 0], abs=1)  # it rounds them down
 
 
@@ -245,7 +245,7 @@ class Unrounded(Pixels):
     def take(self, rows: Tensor) -> "Unrounded":
         return Unrounded(self.pictures[rows])
 
-    def show(self, made: Tensor) -> Tensor:
+    def decode(self, made: Tensor) -> Tensor:
         return self.pictures + made
 
 
@@ -277,7 +277,7 @@ def test_references_as_they_ship_are_those_of_torchattacks_on_black_and_white(me
     torchattacks = pytest.importorskip("torchattacks")
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(800, 5))
-    target = ClassifierTarget("net", net.double().eval().requires_grad_(False), View(12), numbered(5))
+    target = ClassifierTarget("net", net.double().eval().requires_grad_(False), Preprocessing(12), numbered(5))
 
     def classify(colours: Tensor, *rest: object) -> Tensor:
         return target(colours).double()

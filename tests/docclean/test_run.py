@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scans import docclean, judged, lightening
 
-from fastdiff.apps import ledger
+from fastdiff.apps import output_manifest
 from fastdiff.apps.docclean import enhance
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.cli.main import main
@@ -264,7 +264,7 @@ def start(arguments: Sequence[object]) -> subprocess.Popen[bytes]:
 def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: Path, sent: signal.Signals) -> None:
     scan = make_pdf(tmp_path / "scan.pdf", *(page(number, (1500, 1200)) for number in range(3)))
     arguments = ["docclean", scan, "--ocr", "none", "--weights", weights, "--task", "clean", "--force-clean"]
-    parts = tmp_path / ".fastdiff" / f"{ledger.digest('scan-clean.pdf')[:32]}.parts"
+    parts = tmp_path / ".fastdiff" / f"{output_manifest.digest('scan-clean.pdf')[:32]}.parts"
     process = start(arguments)
     while not (parts / "00000.json").exists():
         assert process.poll() is None

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from benchmarks.docclean import trust_measures as measures
-from benchmarks.docclean import trust_report
+from benchmarks.docclean import trust_measures as measures, trust_report
 from benchmarks.docclean.failing import even_light
 from benchmarks.docclean.trust_canvas import Sheet, Word
 from benchmarks.docclean.trust_dirt import Strength, soil

@@ -4,11 +4,10 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fastdiff.apps.edit.words import Sentence, align, by_word, changed, find, named, refine, replace
-from fastdiff.models.backbone import Word
+from fastdiff.models.diffusion_model import Word
 from fastdiff.solvers.errors import UsageError
 
 END = 1

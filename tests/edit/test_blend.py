@@ -6,13 +6,13 @@ from problems import MIXTURE
 from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor
 
-from fastdiff.apps.edit.blend import Blended, HeardRegion
-from fastdiff.apps.edit.control import Control, Controller, Watched
+from fastdiff.apps.edit.blend import AttendedRegion, Blended
+from fastdiff.apps.edit.control import Control, Controller, TrackedWords
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grid import grid, log_snr
-from fastdiff.solvers.integrate import Progress, integrate
+from fastdiff.solvers.grids import grid, log_snr
+from fastdiff.solvers.integration import Progress, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CosineVP
 
@@ -36,7 +36,7 @@ def test_outside_is_the_source_from_the_start_on() -> None:
     integrate(MIXTURE, SOLVERS["ddim"](), X, LEVELS, watch=plain.append)
     for now, free in zip(states, plain, strict=True):
         assert torch.equal(now.x[0], free.x[0])
-        blended = now.level.lam >= LEVELS[3].lam
+        blended = now.step.u.lam >= LEVELS[3].lam
         assert torch.equal(now.x[1:, ..., 2:], free.x[1:, ..., 2:])
         assert torch.equal(now.x[1:, ..., :2], free.x[[0, 0] if blended else [1, 2]][..., :2])
 
@@ -46,7 +46,7 @@ def region(*maps: list[list[float]], latents: tuple[int, int]) -> Tensor:
     controller.maps = torch.stack(
         [torch.zeros(len(maps), len(maps[0]) * len(maps[0][0])), torch.tensor(maps).flatten(1)]
     )
-    return HeardRegion(controller, 1, (len(maps[0]), len(maps[0][0])), latents)()[:, 0]
+    return AttendedRegion(controller, 1, (len(maps[0]), len(maps[0][0])), latents)()[:, 0]
 
 
 def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_around() -> None:
@@ -63,7 +63,7 @@ def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_aroun
 
 def test_nothing_heard_yet_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="after the first step"):
-        HeardRegion(Controller(Control(rows=1, steps=1)), 0, (2, 2), (4, 4))()
+        AttendedRegion(Controller(Control(rows=1, steps=1)), 0, (2, 2), (4, 4))()
 
 
 def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
@@ -73,8 +73,8 @@ def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
     levels = grid(log_snr, f.schedule, 4)
     tokens = torch.zeros(1, 2, LENGTH)
     tokens[..., 3] = 1
-    controller = Controller(Control(rows=2, steps=4, watched=Watched(tokens, range(1, 2))))
-    heard = HeardRegion(controller, 0, (8, 8), (16, 16))
+    controller = Controller(Control(rows=2, steps=4, tracked=TrackedWords(tokens, range(1, 2))))
+    heard = AttendedRegion(controller, 0, (8, 8), (16, 16))
     solver = Blended(SOLVERS["dpmpp-2m"](), heard, levels[2])
     with controlled(net, controller):
         source, target = integrate(
@@ -82,7 +82,7 @@ def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
             solver,
             randoms(1, 4, 16, 16).expand(2, -1, -1, -1),
             levels,
-            watch=lambda now: controller.begin_step(now.index + 1),
+            watch=lambda now: controller.begin_step(now.step.index + 1),
         ).x
     outside = heard()[1].expand_as(target) == 0
     assert 0 < outside.float().mean() < 1

@@ -8,10 +8,10 @@ from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from fastdiff.apps.edit.control import Control, Controller, Rewording, Sharing, Watched
-from fastdiff.apps.edit.merging import destinations, match
+from fastdiff.apps.edit.control import Control, Controller, CrossAttentionControl, Sharing, TrackedWords
 from fastdiff.apps.edit.processors import controlled
 from fastdiff.apps.edit.span import Shared, Span
+from fastdiff.apps.edit.token_merging import destinations, match
 from fastdiff.solvers.errors import UsageError
 
 NET = tiny()
@@ -19,9 +19,9 @@ ALWAYS, NEVER, BLOCKS = Span(0, 1), Span(0, 0), range(3)
 SHARED: tuple[Shared, ...] = ("qk", "kv", "qkv")
 MASK = torch.tensor([[True] * 4 + [False] * 2] * 4)
 ONES = torch.ones(1, 1, LENGTH)
-IDENTITY = Rewording(torch.eye(LENGTH)[None], ONES, until=ONES)
-UNTOUCHED = Rewording(torch.zeros(1, LENGTH, LENGTH), ONES, until=ONES)
-HEARD = Watched(torch.ones(1, 2, LENGTH), BLOCKS)
+IDENTITY = CrossAttentionControl(torch.eye(LENGTH)[None], ONES, until=ONES)
+UNTOUCHED = CrossAttentionControl(torch.zeros(1, LENGTH, LENGTH), ONES, until=ONES)
+HEARD = TrackedWords(torch.ones(1, 2, LENGTH), BLOCKS)
 MERGING = match(randoms(16, 5), destinations(4, 4, seed=0), 0.4)
 
 
@@ -32,8 +32,8 @@ class Recording(Controller):
         super().begin_step(step)
         self.seen: list[Tensor] = []
 
-    def write_down(self, probabilities: Tensor) -> None:
-        super().write_down(probabilities)
+    def record(self, probabilities: Tensor) -> None:
+        super().record(probabilities)
         self.seen.append(probabilities)
 
 
@@ -57,17 +57,17 @@ TEXT = randoms(4, LENGTH, CHANNELS, seed=1)
 PLAIN = denoise(NET, X, TEXT, MASK)
 OFF = [
     control(),
-    control(rewording=replace(IDENTITY, until=0 * ONES)),
+    control(cross_attention=replace(IDENTITY, until=0 * ONES)),
     control(sharing=sharing("qkv", NEVER)),
     control(sharing=sharing("kv", blocks=range(0))),
-    control(watched=replace(HEARD, blocks=range(0))),
+    control(tracked=replace(HEARD, blocks=range(0))),
     control(merging=match(randoms(16, 5), destinations(4, 4, seed=0), 0)),
 ]
 RULES = [
     *(control(sharing=sharing(shared)) for shared in SHARED),
-    control(rewording=IDENTITY),
+    control(cross_attention=IDENTITY),
     control(merging=MERGING),
-    control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=HEARD),
+    control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING, tracked=HEARD),
 ]
 
 
@@ -124,12 +124,12 @@ def test_mutual_attention_never_asks_for_the_targets_own_content() -> None:
 
 
 def test_explicit_attention_to_words_is_the_fused_one() -> None:
-    torch.testing.assert_close(run(control(rewording=UNTOUCHED), X, TEXT), PLAIN, rtol=0, atol=1e-5)
+    torch.testing.assert_close(run(control(cross_attention=UNTOUCHED), X, TEXT), PLAIN, rtol=0, atol=1e-5)
 
 
-def attention_to_words(rewording: Rewording, step: int = 0) -> tuple[Tensor, Tensor]:
+def attention_to_words(cross_attention: CrossAttentionControl, step: int = 0) -> tuple[Tensor, Tensor]:
     """Of the source and the target in the first block, (heads, N, L) each."""
-    controller = Recording(control(rewording=rewording, watched=HEARD))
+    controller = Recording(control(cross_attention=cross_attention, tracked=HEARD))
     run(controller, X, TEXT, step)
     source, target = controller.seen[0]
     return source, target
@@ -145,7 +145,7 @@ def test_new_tokens_hear_for_themselves_and_emphasis_is_not_normalised_away() ->
     matrix, scale = torch.eye(LENGTH)[None].clone(), ONES.clone()
     matrix[0, 1, 1], scale[0, 0, 2] = 0, 3
     source, own = attention_to_words(UNTOUCHED)
-    _, target = attention_to_words(Rewording(matrix, scale, until=ONES))
+    _, target = attention_to_words(CrossAttentionControl(matrix, scale, until=ONES))
     torch.testing.assert_close(target[..., 1], own[..., 1], rtol=0, atol=0)
     torch.testing.assert_close(target[..., 2], 3 * source[..., 2], rtol=0, atol=0)
     torch.testing.assert_close(target[..., 0], source[..., 0], rtol=0, atol=0)
@@ -154,7 +154,7 @@ def test_new_tokens_hear_for_themselves_and_emphasis_is_not_normalised_away() ->
 def test_every_token_is_let_go_at_its_own_step_and_emphasis_stays() -> None:
     until, scale = 0.8 * ONES, ONES.clone()  # of 4 steps, 3
     until[0, 0, 1], until[0, 0, 4], scale[0, 0, 3] = 0.25, 0, 2
-    rules = Rewording(torch.eye(LENGTH)[None], scale, until)
+    rules = CrossAttentionControl(torch.eye(LENGTH)[None], scale, until)
     for step, held in enumerate(([0, 1, 2, 3], [0, 2, 3], [0, 2, 3], [])):
         source, own = attention_to_words(UNTOUCHED, step)
         _, target = attention_to_words(rules, step)
@@ -164,7 +164,7 @@ def test_every_token_is_let_go_at_its_own_step_and_emphasis_stays() -> None:
 
 
 def test_words_are_changed_in_the_rows_that_have_them() -> None:
-    changed = run(control(rewording=IDENTITY), X, TEXT)
+    changed = run(control(cross_attention=IDENTITY), X, TEXT)
     torch.testing.assert_close(changed[:3], PLAIN[:3], rtol=0, atol=1e-5)
     assert (changed[3] - PLAIN[3]).abs().max() > 1e-3
 
@@ -194,10 +194,12 @@ def test_the_switch_of_dit4edit_comes_at_its_step() -> None:
 
 def test_targets_do_not_meet() -> None:
     """Both targets in one batch come out as each alone does."""
-    both = run(Control(rows=3, steps=4, rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[:3], TEXT[:3])
+    both = run(
+        Control(rows=3, steps=4, cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[:3], TEXT[:3]
+    )
     for target in (1, 2):
         rows = [0, target]
-        alone = run(control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[rows], TEXT[rows])
+        alone = run(control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[rows], TEXT[rows])
         torch.testing.assert_close(both[rows], alone, rtol=0, atol=1e-5)
 
 
@@ -210,15 +212,15 @@ def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
 
 def test_oblong_pictures_have_as_many_tokens_as_patches() -> None:
     x, merging = randoms(2, 4, 8, 12), match(randoms(24, 5), destinations(4, 6, seed=0), 0.3)
-    controller = Controller(control(merging=merging, sharing=sharing("kv"), watched=HEARD))
+    controller = Controller(control(merging=merging, sharing=sharing("kv"), tracked=HEARD))
     assert run(controller, x, TEXT[:2]).shape == (2, 8, 8, 12)
     assert controller.maps is not None and controller.maps.shape == (1, 2, 24)
-    everything = torch.full((1, 2, 24), 2.0 * 3)  # heads times blocks: all words were watched
+    everything = torch.full((1, 2, 24), 2.0 * 3)  # heads times blocks: all words were tracked
     torch.testing.assert_close(controller.maps, everything)
 
 
 def test_a_run_begins_afresh_and_leaves_nothing_behind() -> None:
-    rules = control(rewording=IDENTITY, sharing=sharing("kv"), merging=MERGING, watched=HEARD)
+    rules = control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING, tracked=HEARD)
     controller = Controller(rules)
     first, maps = run(controller, X, TEXT), controller.maps
     run(controller, X.flip(0), TEXT, step=1)

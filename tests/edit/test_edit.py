@@ -11,8 +11,8 @@ import tiny_pixart
 from PIL import Image, PngImagePlugin
 from safetensors import safe_open
 
-from fastdiff.apps import ledger
-from fastdiff.apps.edit import memory
+from fastdiff.apps import output_manifest
+from fastdiff.apps.edit import provenance
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
@@ -92,7 +92,7 @@ def test_a_preview_is_finished_to_what_the_edit_would_have_been(
     assert edit(*wish, "--preview", "--n", "2") == 0
     assert "a preview, which `fastdiff refine` finishes" in capsys.readouterr().out
     preview = photo.with_name("photo-preview-2.png")
-    assert memory.refined(preview).attempts == 1  # others are of other noise
+    assert provenance.refined(preview).attempts == 1  # others are of other noise
     assert main(["refine", str(preview)]) == 0
     assert edit(*wish, "--seed", "1") == 0
     whole = photo.with_name("photo-edit.png")
@@ -157,7 +157,7 @@ def test_what_is_made_again_replaces_no_file_of_others_unasked(
     assert edit(photo, *FAST, "--prompt", "a cat", "--model", model, "--force") == 0
     made, other = photo.with_name("photo-edit.png"), photo.with_name("other.png")
     other.write_text("a file of others")
-    assert memory.remembered(made).outside and not memory.remembered(made).force
+    assert provenance.remembered(made).outside and not provenance.remembered(made).force
     assert main(["rerun", str(made), "-o", str(other)]) == 5
     assert other.read_text() == "a file of others" and "give --force" in capsys.readouterr().err
     assert main(["rerun", str(made), "-o", str(other), "--force"]) == 0
@@ -182,13 +182,13 @@ def test_a_record_that_was_tampered_with_is_refused(
 def test_a_record_decides_nothing_but_how_the_picture_is_edited(photo: Path) -> None:
     options = Options((str(photo),), prompt="a cat", source="a fox", seed=3, preset="ledits", emphasize=("cat:2",))
     strange = {"n": 3, "report": "x", "force": True, "jobs": 9, "device": "cuda", "csv": "edits.csv", "magic": 1}
-    assert memory.remembered(recorded(photo, options, strange)) == options
+    assert provenance.remembered(recorded(photo, options, strange)) == options
 
 
 def recorded(photo: Path, options: Options, changes: dict[str, Any]) -> Path:
     """A PNG with the record of these options after the changes."""
     report = EditReport(str(photo), source=options.source, prompt=options.prompt, seed=options.seed, preset="ledits")
-    told = memory.record(report, options, ledger.file_digest(photo), named_files(options))
+    told = provenance.record(report, options, output_manifest.file_digest(photo), named_files(options))
     told["options"] |= changes
     text = PngImagePlugin.PngInfo()
     text.add_itxt("fastdiff", json.dumps(told))
@@ -275,7 +275,7 @@ def test_every_edit_has_an_output_of_its_own(model: Path, photo: Path) -> None:
     told = {Path(each["output"]).name: each["prompt"] for each in rows(photo.with_name("o"))}
     assert told == {"photo-1.png": "a cat", "photo-2.png": "a fox", "photo-1-2.png": "a dog"}
     for name, prompt in told.items():
-        assert memory.remembered(photo.with_name("o") / name).prompt == prompt
+        assert provenance.remembered(photo.with_name("o") / name).prompt == prompt
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
 from tiny_pixart import write
 from torch import Tensor
 
-from fastdiff.inversion.answered import asked_ahead
-from fastdiff.models.backbone import Backbone
-from fastdiff.models.registry import load
-from fastdiff.solvers.dpmpp_2m import dpmpp_2m
+from fastdiff.inversion.precomputed import precompute
+from fastdiff.models.diffusion_model import TransformerModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.registry import load_transformer
+from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.integrate import integrate
+from fastdiff.solvers.integration import integrate
 
 STYLES = {
     "alpha-256": (PixArtAlphaPipeline, {"sample_size": 32, "interpolation_scale": 0.5}),
@@ -36,17 +37,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone(folder: Path) -> Backbone:
-    return load(str(folder))
+def backbone(folder: Path) -> TransformerModel:
+    return load_transformer(str(folder))
 
 
 def noise(rows: int = 2, height: int = 8, width: int = 12) -> Tensor:
     return torch.randn(rows, 4, height, width, generator=torch.Generator().manual_seed(5))
 
 
-def sampled(backbone: Backbone, prompts: list[str], guidance: float | list[float], x: Tensor) -> Tensor:
+def sampled(backbone: TransformerModel, prompts: list[str], guidance: float | list[float], x: Tensor) -> Tensor:
     size = (8 * x.shape[-2], 8 * x.shape[-1])
-    f = backbone.denoiser(backbone.read(prompts), guidance, size)
+    f = guided_denoiser(backbone, backbone.encode_prompts(prompts), guidance, size)
     return integrate(f, dpmpp_2m(), x, backbone.trained.grid(STEPS)).x
 
 
@@ -74,12 +75,12 @@ def test_samples_are_those_of_the_real_pipeline(style: str, guidance: float, tmp
         return_dict=False,
     )[0]
     with torch.inference_mode():
-        ours = sampled(load(str(folder)), PROMPTS, guidance, noise())
+        ours = sampled(load_transformer(str(folder)), PROMPTS, guidance, noise())
     assert theirs.std() > 0.1
     assert_close(ours, theirs)
 
 
-def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: Backbone) -> None:
+def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: TransformerModel) -> None:
     together = sampled(backbone, PROMPTS, [1.0, 6.0], noise())
     assert_close(together[:1], sampled(backbone, PROMPTS[:1], 1, noise()[:1]))
     assert_close(together[1:], sampled(backbone, PROMPTS[1:], 6, noise()[1:]))
@@ -88,14 +89,14 @@ def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: Bac
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1.0, [2]), ([1.0, 1.0], [2]), ([1.0, 3.0], [4])])
 def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
-    backbone: Backbone, guidance: float | list[float], rows: list[int]
+    backbone: TransformerModel, guidance: float | list[float], rows: list[int]
 ) -> None:
     seen: list[Tensor] = []
     hook = backbone.network.register_forward_pre_hook(
         lambda module, positional, named: seen.append(named["encoder_attention_mask"]), with_kwargs=True
     )
-    prompts = backbone.read(PROMPTS)
-    f = backbone.denoiser(prompts, guidance, (64, 96))
+    prompts = backbone.encode_prompts(PROMPTS)
+    f = guided_denoiser(backbone, prompts, guidance, (64, 96))
     f(noise(), backbone.trained.grid(STEPS)[0])
     hook.remove()
     assert [len(mask) for mask in seen] == rows
@@ -105,23 +106,23 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
 
 @pytest.mark.parametrize("guidance", [1.0, [1.0, 6.0]])
 def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: float | list[float]) -> None:
-    backbone = load(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
-    f = backbone.denoiser(backbone.read(PROMPTS), guidance, (64, 96))
+    backbone = load_transformer(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
+    f = guided_denoiser(backbone, backbone.encode_prompts(PROMPTS), guidance, (64, 96))
     levels = backbone.trained.grid(STEPS)[:3]
     states = torch.stack([noise(), noise().flip(0), noise().flip(-1)])
-    answered = asked_ahead(f, states, levels, 100)
+    answered = precompute(f, states, levels, 100)
     for x, level in zip(states, levels, strict=True):
         assert_close(answered(x, level).x0, f(x, level).x0)
     assert answered is not f and (states[0] - states[1]).abs().max() > 1
 
 
-def test_guidance_for_other_rows_is_refused(backbone: Backbone) -> None:
+def test_guidance_for_other_rows_is_refused(backbone: TransformerModel) -> None:
     with pytest.raises(UsageError, match="3 guidance scales for 2 prompts"):
-        backbone.denoiser(backbone.read(PROMPTS), [1.0, 2.0, 3.0], (64, 64))
+        guided_denoiser(backbone, backbone.encode_prompts(PROMPTS), [1.0, 2.0, 3.0], (64, 64))
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (16, 256), (256, 256)])
-def test_pictures_of_any_size_go_through(backbone: Backbone, height: int, width: int) -> None:
+def test_pictures_of_any_size_go_through(backbone: TransformerModel, height: int, width: int) -> None:
     picture = torch.rand(1, 3, height, width) * 2 - 1
     latents = backbone.encode(picture)
     assert latents.shape == (1, 4, height // 8, width // 8)
@@ -129,20 +130,20 @@ def test_pictures_of_any_size_go_through(backbone: Backbone, height: int, width:
     tokens: list[int] = []
     block = backbone.network.transformer_blocks[0]
     hook = block.attn1.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
-    f = backbone.denoiser(backbone.read(["a fox"]), 1.0, (height, width))
+    f = guided_denoiser(backbone, backbone.encode_prompts(["a fox"]), 1.0, (height, width))
     assert f(latents, backbone.trained.grid(STEPS)[3]).x0.shape == latents.shape
     hook.remove()
     assert tokens == [height * width // 256]
     assert backbone.decode(latents).shape == picture.shape
 
 
-def test_a_picture_that_does_not_fit_is_refused(backbone: Backbone) -> None:
-    assert (backbone.side, backbone.multiple) == (256, 16)
+def test_a_picture_that_does_not_fit_is_refused(backbone: TransformerModel) -> None:
+    assert (backbone.resolution, backbone.size_multiple) == (256, 16)
     with pytest.raises(UsageError, match="72x64: sides are multiples of 16"):
         backbone.encode(torch.zeros(1, 3, 64, 72))
 
 
-def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backbone: Backbone) -> None:
+def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backbone: TransformerModel) -> None:
     vae = PixArtAlphaPipeline.from_pretrained(folder).vae
     picture = torch.rand(1, 3, 32, 48) * 2 - 1
     latents = backbone.encode(picture)
@@ -150,50 +151,51 @@ def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backb
     torch.testing.assert_close(backbone.decode(latents), vae.decode(latents / 0.18215).sample)
 
 
-def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backbone: Backbone) -> None:
-    half = load(str(folder), dtype=torch.bfloat16, offload=True)
-    f = half.denoiser(half.read(PROMPTS), 2.0, (64, 96))
+def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backbone: TransformerModel) -> None:
+    half = load_transformer(str(folder), dtype=torch.bfloat16, offload=True)
+    f = guided_denoiser(half, half.encode_prompts(PROMPTS), 2.0, (64, 96))
     level = half.trained.grid(STEPS)[5]
-    rough, exact = f(noise(), level).eps, backbone.denoiser(backbone.read(PROMPTS), 2.0, (64, 96))(noise(), level).eps
+    rough = f(noise(), level).eps
+    exact = guided_denoiser(backbone, backbone.encode_prompts(PROMPTS), 2.0, (64, 96))(noise(), level).eps
     assert rough.dtype == torch.float32
     assert_close(rough, exact, 0.05)
     assert half.decode(half.encode(torch.zeros(1, 3, 32, 32))).dtype == torch.float32
 
 
 def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, moved = load(str(folder), offload=True), []
+    backbone, moved = load_transformer(str(folder), offload=True), []
     for name in ("vae", "text_encoder", "network"):
         part = getattr(backbone, name)
         monkeypatch.setattr(part, "to", lambda place, name=name: moved.append((name, str(place))))
     latents = backbone.encode(torch.zeros(1, 3, 32, 32))
-    f = backbone.denoiser(backbone.read(PROMPTS[:1]), 1.0, (32, 32))
+    f = guided_denoiser(backbone, backbone.encode_prompts(PROMPTS[:1]), 1.0, (32, 32))
     backbone.decode(f(latents, backbone.trained.grid(STEPS)[3]).x0)
     assert [name for name, _ in moved] == ["vae", "vae", "text_encoder", "text_encoder", "vae", "vae"]
     assert {place for _, place in moved} == {"cpu"}  # this device, and where they rest
 
 
-def test_latents_have_gradients(backbone: Backbone) -> None:
+def test_latents_have_gradients(backbone: TransformerModel) -> None:
     x = noise().requires_grad_()
     sampled(backbone, PROMPTS, 2.0, x).sum().backward()
     assert x.grad is not None and x.grad.abs().min() > 0
 
 
-def test_words_are_found_in_the_tokens(folder: Path, backbone: Backbone) -> None:
+def test_words_are_found_in_the_tokens(folder: Path, backbone: TransformerModel) -> None:
     tokenizer = PixArtAlphaPipeline.from_pretrained(folder).tokenizer
     text = "  A Fox, on  grass and a T-rex's fox."
-    read = backbone.read([text, ""])
+    read = backbone.encode_prompts([text, ""])
     ids = tokenizer(text.lower().strip()).input_ids
     told = {word: tokenizer.decode([ids[token] for token in word.tokens]).replace(" ", "") for word in read.words[0]}
     assert [word.text for word in told] == ["a", "fox", "on", "grass", "and", "a", "t-rex's", "fox"]
     assert list(told.values()) == [word.text for word in told]  # its tokens, and no punctuation, say the word
     assert len(read.words[0][6].tokens) > 3 and read.words[0][1].tokens != read.words[0][7].tokens
     assert read.mask.sum(1).tolist() == [len(ids), 1]
-    assert read.words[1] == () and read.cut == ("", "")
+    assert read.words[1] == () and read.truncated == ("", "")
 
 
-def test_words_that_do_not_fit_are_told(backbone: Backbone) -> None:
+def test_words_that_do_not_fit_are_told(backbone: TransformerModel) -> None:
     fits = " ".join(["fox"] * 119)
-    read = backbone.read([fits, f"{fits} on grass.", f"{' '.join(['fox'] * 117)} xyz dog"])
-    assert read.cut == ("", "on grass", "xyz dog")
+    read = backbone.encode_prompts([fits, f"{fits} on grass.", f"{' '.join(['fox'] * 117)} xyz dog"])
+    assert read.truncated == ("", "on grass", "xyz dog")
     assert read.embeddings.shape[:2] == (3, 120) and read.mask.all()
     assert [len(words) for words in read.words] == [119, 119, 118]

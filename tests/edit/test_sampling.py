@@ -9,16 +9,16 @@ import torch
 from tiny_transformer import randoms
 from torch import Tensor, nn
 
+from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, PREVIEW, Preset
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.sampling import Edit
-from fastdiff.apps.edit.wish import Wish
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion.registry import INVERTERS
-from fastdiff.models.backbone import Backbone
-from fastdiff.models.registry import load
-from fastdiff.solvers.integrate import Progress
+from fastdiff.models.diffusion_model import TransformerModel
+from fastdiff.models.registry import load_transformer
+from fastdiff.solvers.integration import Progress
 
 BOUNDS = {"ddim": 1.0, "reversed": 1.0, "fixed-point": 1e-4, "backward-euler": 0.3}  # of a round trip in 6 steps
 BOUNDS |= dict.fromkeys(EXACT := ("edit-friendly", "ledits", "o-belm"), 1e-5)
@@ -28,14 +28,16 @@ MASK[..., 6:] = 1
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return load(str(tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")))
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> TransformerModel:
+    return load_transformer(str(tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")))
 
 
-def edit(backbone: Backbone, preset: Preset, source: str = SOURCE, target: str = TARGET, **options: object) -> Edit:
+def edit(
+    backbone: TransformerModel, preset: Preset, source: str = SOURCE, target: str = TARGET, **options: object
+) -> Edit:
     """Of latents of unit scale for 64 x 96 pixels."""
     latents = randoms(1, 4, 8, 12)
-    shown, wished = backbone.read([source]), backbone.read([target])
+    shown, wished = backbone.encode_prompts([source]), backbone.encode_prompts([target])
     return Edit(backbone, preset, latents, (64, 96), shown, wished, seed=3, **options)  # type: ignore[arg-type]
 
 
@@ -56,7 +58,7 @@ def off(got: Tensor, wanted: Tensor) -> float:
 
 @pytest.mark.parametrize("merge", [0.0, 0.4])
 @pytest.mark.parametrize("inversion", INVERTERS)
-def test_a_picture_comes_back_from_its_inversion(backbone: Backbone, inversion: str, merge: float) -> None:
+def test_a_picture_comes_back_from_its_inversion(backbone: TransformerModel, inversion: str, merge: float) -> None:
     mine = edit(backbone, short("direct-p2p", inversion=inversion, merge=merge))
     with torch.inference_mode():
         miss = off(mine.regenerate(mine.invert()), mine.latents)
@@ -64,19 +66,19 @@ def test_a_picture_comes_back_from_its_inversion(backbone: Backbone, inversion: 
 
 
 @pytest.mark.parametrize("inversion", INVERTERS)
-def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: Backbone, inversion: str) -> None:
+def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: TransformerModel, inversion: str) -> None:
     mine = edit(backbone, short("direct-p2p", inversion=inversion))
     states: list[Progress] = []
     with torch.inference_mode():
         path = mine.invert()
         end = mine.sample(path, states.append)
-    assert all(torch.equal(now.x[:1], path.trajectory[now.index + 1]) for now in states) and len(states) == 6
+    assert all(torch.equal(now.x[:1], path.trajectory[now.step.index + 1]) for now in states) and len(states) == 6
     assert end.source is not None and torch.equal(end.source, mine.latents)
     assert off(end.latents, mine.latents) > 0.01
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_prompt_that_stays_gives_the_picture_back(backbone: Backbone, name: str) -> None:
+def test_a_prompt_that_stays_gives_the_picture_back(backbone: TransformerModel, name: str) -> None:
     """At the guidance of the source: the target then does as the source does, whatever ties the two."""
     same = edit(backbone, short(name, guidance=1.0), target=SOURCE)
     assert off(sampled(same), same.latents) < BOUNDS[PRESETS[name].inversion]
@@ -84,15 +86,15 @@ def test_a_prompt_that_stays_gives_the_picture_back(backbone: Backbone, name: st
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("name", PRESETS)
-def test_exactly_the_steps_asked_for_are_run(backbone: Backbone, name: str, strength: float) -> None:
+def test_exactly_the_steps_asked_for_are_run(backbone: TransformerModel, name: str, strength: float) -> None:
     steps: list[Progress] = []
     mine = edit(backbone, short(name, steps=5, strength=strength))
     sampled(mine, steps.append)
-    assert len(steps) == 5 and steps[-1].level == backbone.trained.schedule.level(backbone.trained.schedule.end)
+    assert len(steps) == 5 and steps[-1].step.u == backbone.trained.schedule.level(backbone.trained.schedule.end)
     assert mine.grid[0].t == pytest.approx(strength, abs=1e-3)
 
 
-def rows(backbone: Backbone, run: Callable[[], object]) -> list[int]:
+def rows(backbone: TransformerModel, run: Callable[[], object]) -> list[int]:
     """Of the batches that the transformer gets."""
     seen: list[int] = []
     hook = backbone.network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
@@ -101,7 +103,7 @@ def rows(backbone: Backbone, run: Callable[[], object]) -> list[int]:
     return seen
 
 
-def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: Backbone) -> None:
+def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: TransformerModel) -> None:
     free = edit(backbone, short("ledits"))
     beside = replace(free, mask=torch.ones(1, 1, 8, 12))  # which changes nothing
     assert rows(backbone, lambda: sampled(free)) == [6] + 6 * [2]  # all states at once, then two halves of one row
@@ -112,14 +114,16 @@ def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: Backbon
     assert rows(backbone, lambda: sampled(edit(backbone, short("ledits", focus=0.5))))[-1] == 4
 
 
-def test_the_background_is_the_sources_outside_a_mask(backbone: Backbone) -> None:
+def test_the_background_is_the_sources_outside_a_mask(backbone: TransformerModel) -> None:
     mine = edit(backbone, short("ledits"), mask=MASK)
     got = sampled(mine)
     assert torch.equal(got[..., :6], mine.latents[..., :6]) and off(got[..., 6:], mine.latents[..., 6:]) > 0.01
 
 
 @pytest.mark.parametrize("name", ["ledits", "edit-friendly"])
-def test_a_preview_starts_from_the_noise_of_the_whole_run_and_passes_its_states(backbone: Backbone, name: str) -> None:
+def test_a_preview_starts_from_the_noise_of_the_whole_run_and_passes_its_states(
+    backbone: TransformerModel, name: str
+) -> None:
     whole = edit(backbone, short(name, steps=12))
     first = replace(whole, preview=True)
     with torch.inference_mode():
@@ -130,13 +134,13 @@ def test_a_preview_starts_from_the_noise_of_the_whole_run_and_passes_its_states(
     assert rows(backbone, lambda: sampled(first)) == [4] + 4 * [2 if name == "ledits" else 4]
 
 
-def test_a_preview_takes_no_more_than_half_the_steps(backbone: Backbone) -> None:
+def test_a_preview_takes_no_more_than_half_the_steps(backbone: TransformerModel) -> None:
     for steps, half in ((1, 1), (2, 1), (5, 3), (7, 4), (40, PREVIEW)):
         assert edit(backbone, short("ledits", steps=steps), preview=True).steps == half
 
 
-def test_words_let_go_and_emphasized_change_the_edit(backbone: Backbone) -> None:
-    mine = edit(backbone, short("direct-p2p", own=()))
+def test_words_let_go_and_emphasized_change_the_edit(backbone: TransformerModel) -> None:
+    mine = edit(backbone, short("direct-p2p", self_attention=()))
     plain = sampled(mine)
     for asked in ({"release": ("grass:0",)}, {"emphasize": ("grass:3",)}, {"release": ("on:0", "grass:0", "a:0")}):
         assert off(sampled(replace(mine, **asked)), plain) > 1e-3, asked
@@ -145,14 +149,14 @@ def test_words_let_go_and_emphasized_change_the_edit(backbone: Backbone) -> None
 
 
 @pytest.mark.parametrize(("preset", "calls"), [("ledits", 1 + 8), ("direct-p2p", 8 + 8)])
-def test_progress_is_told_call_by_call(backbone: Backbone, preset: str, calls: int) -> None:
+def test_progress_is_told_call_by_call(backbone: TransformerModel, preset: str, calls: int) -> None:
     told: list[float] = []
-    editor = Editor(Options(("-",), prompt="-", model=backbone.name, preset=preset, steps=8))
-    editor(randoms(1, 3, 64, 96).clamp(-1, 1), Wish(TARGET, SOURCE), 0, None, told.append)
+    editor = Editor(EditSettings(backbone.name, replace(PRESETS[preset], steps=8), preset))
+    editor(randoms(1, 3, 64, 96).clamp(-1, 1), EditRequest(TARGET, SOURCE), 0, None, told.append)
     assert told == pytest.approx([number / calls for number in range(1, calls + 1)])
 
 
-def test_processors_come_back_after_an_edit_that_failed(backbone: Backbone) -> None:
+def test_processors_come_back_after_an_edit_that_failed(backbone: TransformerModel) -> None:
     before = backbone.network.attn_processors
 
     def failing(now: Progress) -> None:
@@ -164,14 +168,14 @@ def test_processors_come_back_after_an_edit_that_failed(backbone: Backbone) -> N
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
-def test_nothing_is_compiled_again_for_another_step_or_edit(backbone: Backbone) -> None:
+def test_nothing_is_compiled_again_for_another_step_or_edit(backbone: TransformerModel) -> None:
     compiled: list[int] = []
 
     def backend(module: nn.Module, inputs: list[Tensor]) -> Callable[..., object]:
         compiled.append(len(inputs))
         return module.forward
 
-    other = load(backbone.name)
+    other = load_transformer(backbone.name)
     mine = edit(other, short("dit4edit"))
     plain = sampled(mine)
     torch.compiler.reset()

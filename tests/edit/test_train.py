@@ -70,8 +70,8 @@ def test_the_real_classes_load_the_folder(trained: tuple[dict, Path]) -> None:
 def test_a_run_begins_with_a_finished_backbone_and_its_card_says_so(trained: tuple[dict, Path], tmp_path: Path) -> None:
     first = trained[1] / "scenes"
     assert train(tmp_path, "--steps", 1, "--start-from", first) == 0
-    begun, average = state(tmp_path)["net"], state(trained[1])["average"]
-    moved = [(begun[name] - value).abs().max().item() for name, value in average.items()]
+    prepared, average = state(tmp_path)["net"], state(trained[1])["average"]
+    moved = [(prepared[name] - value).abs().max().item() for name, value in average.items()]
     assert 0 < max(moved) < 1e-3  # half precision, and one step of the warm-up
     for part in ("codec", "scenes/vae"):
         again, codec = PatchCodec.from_pretrained(tmp_path / part), PatchCodec.from_pretrained(first / "vae")
@@ -144,7 +144,11 @@ def test_shared_labels_are_trained_with_and_remembered(pictures: Tensor, tmp_pat
     trained = read_scheduler_config(tmp_path / "scheduler")
     table = trained.schedule
     assert isinstance(table, DiscreteVP)
-    assert [trained.clock(table.knot(label)) for label in (200.5, 899.5, 950.5)] == [180, 720, pytest.approx(950.5)]
+    assert [trained.timestep(table.at_timestep(label)) for label in (200.5, 899.5, 950.5)] == [
+        180,
+        720,
+        pytest.approx(950.5),
+    ]
 
 
 def test_an_untrained_backbone_predicts_nothing_and_hears_every_word() -> None:

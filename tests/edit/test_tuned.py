@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastdiff.cli.main import main
 from fastdiff.models import fingerprint
-from fastdiff.solvers.recipe import Recipe
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.solver_file import SolverFile
 
 GUIDANCE = 3.0
@@ -39,13 +39,13 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def write(path: Path, model: Path, recipe: Recipe, steps: int = 4, **changes: Any) -> Path:
+def write(path: Path, model: Path, recipe: SamplerConfig, steps: int = 4, **changes: Any) -> Path:
     about = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE} | changes
     data_view = [torch.full((101, 4, 1, 1), value) for value in (1.0, 0.0, 0.0)]
     statistics = dict(zip(("linear", "slope", "offset"), data_view, strict=True))
     tensors = {"4.numbers": torch.zeros(4, 1, dtype=torch.float64), "all.lam": torch.linspace(-8, 8, 101).double()}
     tensors |= {f"all.{name}": value for name, value in statistics.items()}
-    SolverFile(**about, recipes={steps: recipe}, tensors=tensors, card={}).save(path)
+    SolverFile(**about, configs={steps: recipe}, tensors=tensors, card={}).save(path)
     return path
 
 
@@ -56,18 +56,18 @@ def edited(photo: Path, model: Path, *way: object) -> np.ndarray:
 
 
 def test_a_file_stands_for_its_solver_and_levels(model: Path, photo: Path) -> None:
-    file = write(photo.with_name("uniform"), model, Recipe("dpmpp-2m", "time-uniform"))
+    file = write(photo.with_name("uniform"), model, SamplerConfig("dpmpp-2m", "time-uniform"))
     named = edited(photo, model, "--solver", "dpmpp-2m", "--steps", 4)
     assert np.array_equal(edited(photo, model, "--solver-file", file), named)
-    clean = write(photo.with_name("clean"), model, Recipe("dpmpp-2m", "time-uniform+clean"), steps=5)
+    clean = write(photo.with_name("clean"), model, SamplerConfig("dpmpp-2m", "time-uniform+clean"), steps=5)
     assert np.array_equal(edited(photo, model, "--solver-file", clean), named)
-    other = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
+    other = write(photo.with_name("karras"), model, SamplerConfig("dpmpp-2m", "karras"))
     assert not np.array_equal(edited(photo, model, "--solver-file", other), named)
 
 
 def test_statistics_of_the_data_view_are_ddim(model: Path, photo: Path) -> None:
     first = {"order": 1, "corrector": False}
-    file = write(photo.with_name("v3"), model, Recipe("v3", "time-uniform", first))
+    file = write(photo.with_name("v3"), model, SamplerConfig("v3", "time-uniform", first))
     ddim = edited(photo, model, "--solver", "ddim", "--steps", 4)
     assert np.abs(edited(photo, model, "--solver-file", file).astype(int) - ddim).max() <= 2
 
@@ -75,12 +75,12 @@ def test_statistics_of_the_data_view_are_ddim(model: Path, photo: Path) -> None:
 def test_edits_by_a_file_are_made_again_from_their_png(
     model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write(photo.with_name("karras"), model, Recipe("dpmpp-2m", "karras"))
+    file = write(photo.with_name("karras"), model, SamplerConfig("dpmpp-2m", "karras"))
     made = edited(photo, model, "--solver-file", file)
     again = photo.with_name("again.png")
     assert main(["rerun", str(photo.with_name("out.png")), "-o", str(again)]) == 0
     assert np.array_equal(np.asarray(Image.open(again)), made)
-    write(file, model, Recipe("dpmpp-2m", "time-uniform"))
+    write(file, model, SamplerConfig("dpmpp-2m", "time-uniform"))
     assert main(["rerun", str(photo.with_name("out.png")), "-o", str(again)]) == 2
     assert f"the solver file {file} has changed since out.png was made" in capsys.readouterr().err
 
@@ -88,18 +88,18 @@ def test_edits_by_a_file_are_made_again_from_their_png(
 @pytest.mark.parametrize(
     ("recipe", "changes", "way", "sentence"),
     [
-        (Recipe("dpmpp-2m", "karras"), {"fingerprint": "0" * 64}, (), "made for tiny (network 000000000000)"),
-        (Recipe("dpmpp-2m", "karras"), {"guidance": 1.0}, (), "made for guidance 1, and this is 3"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--steps", "5", "--dry-run"), "5 steps: the solver file has 4"),
-        (Recipe("evodiff", "karras"), {}, (), "which inverts its picture first"),
-        (Recipe("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "fitted for sampling, and cannot invert"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "no other solver"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--preview",), "or preview"),
-        (Recipe("dpmpp-2m", "karras"), {}, ("--attempts", "2"), "attempts"),
+        (SamplerConfig("dpmpp-2m", "karras"), {"fingerprint": "0" * 64}, (), "made for tiny (network 000000000000)"),
+        (SamplerConfig("dpmpp-2m", "karras"), {"guidance": 1.0}, (), "made for guidance 1, and this is 3"),
+        (SamplerConfig("dpmpp-2m", "karras"), {}, ("--steps", "5", "--dry-run"), "5 steps: the solver file has 4"),
+        (SamplerConfig("evodiff", "karras"), {}, (), "which inverts its picture first"),
+        (SamplerConfig("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "fitted for sampling, and cannot invert"),
+        (SamplerConfig("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "no other solver"),
+        (SamplerConfig("dpmpp-2m", "karras"), {}, ("--preview",), "or preview"),
+        (SamplerConfig("dpmpp-2m", "karras"), {}, ("--attempts", "2"), "attempts"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(
-    recipe: Recipe,
+    recipe: SamplerConfig,
     changes: dict[str, Any],
     way: tuple[str, ...],
     sentence: str,

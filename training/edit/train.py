@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from fastdiff.models import patch_codec
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.pixart import PixArt
-from fastdiff.models.registry import load
+from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import Backbone, tokenizer
 from fastdiff.training.edit.dataset import Scenes
@@ -88,7 +88,7 @@ def _codec(options: TrainOptions, words: PreTrainedTokenizerFast, start: PixArt 
 
 
 def _beginning(folder: Path) -> PixArt:
-    start = load(str(folder))
+    start = load_transformer(str(folder))
     if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec):
         raise UsageError(f"{folder} is no backbone of scenes: give a folder that an earlier run packed")
     return start

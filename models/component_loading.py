@@ -1,0 +1,149 @@
+"""Components of a model folder, loaded by the real classes of diffusers and transformers.
+
+Only classes that the caller allows are ever made, from config files and safetensors alone: no code that a folder
+brings is run, and no pickle is read.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastdiff.models import digest
+from fastdiff.models.class_import import import_class
+from fastdiff.models.diffusers_folder import ModelFolder, read_weights
+from fastdiff.models.json_file import read_object
+from fastdiff.models.meta_network import shapes_alone
+from fastdiff.models.prompt_tokenizer import PromptTokenizer, is_plain, of_transformers, read_tokenizer
+from fastdiff.models.t5_encoder import T5Config, T5Encoder
+from fastdiff.solvers.errors import UsageError
+
+Allowed = Mapping[str, str]  # a class in the index, such as diffusers.AutoencoderKL -> module:Class
+AUTOENCODERS = {
+    "diffusers.AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",
+    "fastdiff.models.patch_codec.PatchCodec": "fastdiff.models.patch_codec:PatchCodec",
+}
+PLAIN_TOKENIZER = "transformers:PreTrainedTokenizerFast"
+LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
+LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
+
+
+@dataclass(frozen=True)
+class Components:
+    """The components of one model folder, for a device and a precision.
+
+    Classes are allowed by the name that the index gives them, as "module:Class": a module is imported once a folder
+    asks for it. All methods raise UsageError for any other class, and where config and weights are not whole or do not
+    fit each other.
+    """
+
+    folder: ModelFolder
+    device: torch.device
+    dtype: torch.dtype  # of the denoising network and the text encoders
+    offload: bool = False  # whether autoencoder and text encoders stay on the processor between uses
+
+    def network(self, part: str, allowed: Allowed) -> Any:
+        """The denoising network, on the device."""
+        return self._loaded(part, allowed, self.dtype).to(self.device)
+
+    def autoencoder(self, part: str) -> Any:
+        """The autoencoder, in float32 whatever `dtype` is: those of PixArt-Sigma and XL overflow in float16."""
+        return self._resting(self._loaded(part, AUTOENCODERS, torch.float32))
+
+    def text_encoder(self, part: str, allowed: Allowed) -> Any:
+        return self._resting(self._loaded(part, allowed, self.dtype))
+
+    def tokenizer(self, part: str, allowed: Allowed, most: int | None = None) -> PromptTokenizer:
+        """The tokenizer, for texts of at most `most` tokens."""
+        kind, where = self._allowed(part, allowed), self.folder.path / part
+        for file in where.glob("*"):
+            if file.stat().st_size > LARGEST_VOCABULARY:
+                raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
+        with _loading(where):
+            if kind == PLAIN_TOKENIZER and is_plain(where):
+                return read_tokenizer(where, most)
+            return of_transformers(import_class(kind).from_pretrained(where, local_files_only=True), most)
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of the class and the files of a component, in hexadecimal."""
+        kind = self.folder.parts.get(part, "not listed")
+        return hashlib.sha256(f"{kind} {digest.of_model(self.folder.path / part)}".encode()).hexdigest()
+
+    def _loaded(self, part: str, allowed: Allowed, dtype: torch.dtype) -> Any:
+        """A network in evaluation mode and `dtype` on the processor, without gradients of its weights."""
+        name, where = self._allowed(part, allowed), self.folder.path / part
+        _check_config(read_object(where / "config.json"), where)
+        stored = read_weights(where).numbers
+        with _loading(where):
+            kind = import_class(name)
+            if _count(kind, where) > stored:
+                raise UsageError(f"the weights in {where} are fewer than its config.json asks for")
+            network = kind.read(where, dtype) if kind is T5Encoder else _pretrained(kind, where, dtype)
+        return network.eval().requires_grad_(False)
+
+    def _resting(self, network: Any) -> Any:
+        return network if self.offload else network.to(self.device)
+
+    def _allowed(self, part: str, allowed: Allowed) -> str:
+        name = self.folder.parts.get(part, "not listed")
+        if name not in allowed:
+            raise UsageError(f"the {part} of {self.folder.path} is {name}: only {', '.join(allowed)} is loaded")
+        return allowed[name]
+
+
+def _check_config(config: Mapping[str, Any], where: Path) -> None:
+    for key, largest in LARGEST.items():
+        value = config.get(key)
+        if isinstance(value, int | float) and value > largest:
+            raise UsageError(f"{key} of {where / 'config.json'} is {value}: at most {largest} are loaded")
+
+
+def _pretrained(kind: Any, where: Path, dtype: torch.dtype) -> Any:
+    """A network of diffusers or transformers."""
+    ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
+    network, told = kind.from_pretrained(
+        where, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **ours
+    )
+    if told["missing_keys"]:
+        raise UsageError(f"the weights in {where} lack {min(told['missing_keys'])}")
+    return network
+
+
+def _is_of_diffusers(kind: Any) -> bool:
+    return hasattr(kind, "load_config")
+
+
+def _count(kind: Any, where: Path) -> int:
+    """Parameters that the config asks for; no memory is spent on them."""
+    with shapes_alone():
+        if kind is T5Encoder:
+            network = T5Encoder(T5Config.read(where))
+        elif _is_of_diffusers(kind):
+            network = kind.from_config(kind.load_config(where))
+        else:
+            network = kind(kind.config_class.from_pretrained(where))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@contextmanager
+def _loading(where: Path) -> Iterator[None]:
+    """Let the two libraries work in silence, and say in one sentence what a stranger's config made of them."""
+    logs = (import_class("diffusers.utils:logging"), import_class("transformers.utils:logging"))
+    levels = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"cannot load {where}: {str(error).strip().partition(chr(10))[0]}") from error
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.set_verbosity(level)
+            log.enable_progress_bar()

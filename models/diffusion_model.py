@@ -1,0 +1,135 @@
+"""The contract between applications and diffusion networks: pictures, prompts and denoising in latents of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fastdiff.models.scheduler_config import TrainedScheduler
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.guidance import ConditionalDenoiser
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a prompt, without the punctuation around it."""
+
+    text: str  # as the text encoder reads it: lower case
+    tokens: tuple[int, ...]  # positions in the token sequence, rising
+    known: bool = True  # whether the tokenizer has tokens for all of its letters
+
+
+GuidanceKind = Literal["classifier-free", "embedded", "none"]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a network is conditioned on, one prompt a row."""
+
+    embeddings: Tensor  # (B, L, D)
+    mask: Tensor  # (B, L) bool, True where a token counts
+    ids: tuple[tuple[int, ...], ...]  # of the tokens that count
+    words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
+    truncated: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
+    pooled: Tensor | None = None  # (B, P) of every prompt as a whole, where a network wants that
+    guidance: Tensor | None = None  # (B,) guidance scales, for networks that take them as an input
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def take(self, rows: Sequence[int]) -> "Conditioning":
+        """The given rows, in the given order, each as often as it is given."""
+        chosen = list(rows)
+        return Conditioning(
+            self.embeddings[chosen],
+            self.mask[chosen],
+            tuple(self.ids[row] for row in chosen),
+            tuple(self.words[row] for row in chosen),
+            tuple(self.truncated[row] for row in chosen),
+            None if self.pooled is None else self.pooled[chosen],
+            None if self.guidance is None else self.guidance[chosen],
+        )
+
+    def repeat(self, times: int) -> "Conditioning":
+        """All B rows `times` times over, (times B, ...)."""
+        return self if times == 1 else self.take([*range(len(self))] * times)
+
+    @staticmethod
+    def cat(*parts: "Conditioning") -> "Conditioning":
+        """The rows of all parts.
+
+        Raises UsageError where some parts have a pooled embedding or guidance scales, and others do not.
+        """
+        return Conditioning(
+            torch.cat([part.embeddings for part in parts]),
+            torch.cat([part.mask for part in parts]),
+            tuple(ids for part in parts for ids in part.ids),
+            tuple(words for part in parts for words in part.words),
+            tuple(cut for part in parts for cut in part.truncated),
+            _cat([part.pooled for part in parts]),
+            _cat([part.guidance for part in parts]),
+        )
+
+
+class DiffusionModel(Protocol):
+    """A denoising network with its autoencoder and the schedule that it was trained on."""
+
+    @property
+    def name(self) -> str: ...  # as a person gave it
+    @property
+    def trained(self) -> TrainedScheduler: ...  # at its own side
+    @property
+    def resolution(self) -> int: ...  # pixels of the square pictures that it was trained on
+    @property
+    def size_multiple(self) -> int: ...  # of which both sides of a picture are multiples, pixels
+    @property
+    def text_conditioned(self) -> bool: ...  # whether prompts mean anything to it
+    @property
+    def network(self) -> nn.Module: ...  # that denoises
+    @property
+    def guidance_kind(self) -> GuidanceKind: ...  # how a guidance scale reaches it
+    @property
+    def empty_prompt(self) -> Conditioning: ...  # of one row
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32. Raises UsageError for sides that do not
+        fit."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) to pictures (B, 3, H, W), float32, not clamped."""
+        ...
+
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
+        """The prompts, one a text; "" is a prompt that says nothing."""
+        ...
+
+    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+        """The schedule for pictures of `size` pixels (height, width)."""
+        ...
+
+    def bind(
+        self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
+    ) -> ConditionalDenoiser:
+        """The network on latents (B, C, h, w) of pictures of `size` pixels (height, width), a row for every prompt.
+
+        Pairs of estimates need `unconditional`, prompts of one row or B.
+        """
+        ...
+
+
+class TransformerModel(DiffusionModel, Protocol):
+    """A prior that is a transformer, whose attention editing controls."""
+
+    def token_grid(self, latents: Tensor) -> tuple[int, int]:
+        """Rows and columns of the tokens that the transformer makes of latents (B, C, h, w)."""
+        ...
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    if given and len(given) < len(parts):
+        raise UsageError("prompts of different models cannot share a batch")
+    return torch.cat(given) if given else None

@@ -1,0 +1,126 @@
+"""What all diffusion models of pictures in latents share: the autoencoder, and where parts are while they work."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fastdiff.models.component_loading import Components
+from fastdiff.models.conditioned_network import ConditionedNetwork
+from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
+from fastdiff.models.scheduler_config import TrainedScheduler, read_scheduler_config
+from fastdiff.solvers.errors import UsageError
+
+
+@dataclass(frozen=True)
+class LatentDiffusionModel:
+    """The `DiffusionModel` of a network with an autoencoder; a family is a subclass in a file of its own.
+
+    A family says how prompts are read, what its network is called with, how guidance reaches it (classifier-free unless
+    it says otherwise) and, where these differ, how pictures are encoded and which schedule goes with a size.
+    """
+
+    name: str
+    components: Components
+    trained: TrainedScheduler
+    network: Any  # of diffusers, whose configs have no types
+    vae: Any  # AutoencoderKL or PatchCodec
+
+    text_conditioned = True
+    guidance_kind: ClassVar[GuidanceKind] = "classifier-free"
+
+    def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
+        raise NotImplementedError
+
+    def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> Mapping[str, Any]:
+        """What the network takes besides latents and timesteps, a row a prompt, for pictures of `size` pixels (height,
+        width)."""
+        raise NotImplementedError
+
+    def bind(
+        self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
+    ) -> ConditionedNetwork:
+        def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
+            given = self.network_arguments(prompts, size)
+            out = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
+            return out[:, : x.shape[1]].float()  # without learned variances
+
+        return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
+
+    @cached_property
+    def empty_prompt(self) -> Conditioning:
+        return self.encode_prompts([""])
+
+    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
+        return self.trained
+
+    @property
+    def device(self) -> torch.device:
+        return self.components.device
+
+    @property
+    def resolution(self) -> int:
+        return self.network.config.sample_size * self._factor
+
+    @property
+    def size_multiple(self) -> int:
+        return self._factor * self._stride
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        height, width = pictures.shape[-2:]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise UsageError(f"a picture of {width}x{height}: sides are multiples of {self.size_multiple}")
+        with self._at_work(self.vae):
+            latents = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mode()
+        return (latents.float() - self._shift) * self._scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        latents = latents / self._scale + self._shift
+        with self._at_work(self.vae):
+            return self.vae.decode(latents.to(self.device, self.vae.dtype), return_dict=False)[0].float()
+
+    @property
+    def _stride(self) -> int:
+        """Latents of which both sides are multiples, for the network."""
+        return 1
+
+    @property
+    def _factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def _scale(self) -> float:
+        return self.vae.config.scaling_factor
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+    @contextmanager
+    def _at_work(self, part: nn.Module) -> Iterator[None]:
+        if not self.components.offload:
+            yield
+            return
+        part.to(self.device)
+        try:
+            yield
+        finally:
+            part.to("cpu")
+
+
+def fields(components: Components, name: str, network: Any, vae: Any) -> dict[str, Any]:
+    """Those of `LatentDiffusionModel` for the components of a folder."""
+    trained = read_scheduler_config(components.folder.path / "scheduler")
+    return {"name": name, "components": components, "trained": trained, "network": network, "vae": vae}
+
+
+def check_fit(components: Components, wanted: tuple[int, ...], given: tuple[int, ...]) -> None:
+    """Raise UsageError where the channels that a network wants are not those that the others give."""
+    if wanted != given:
+        counts = [" and ".join(map(str, each)) for each in (wanted, given)]
+        path = components.folder.path
+        raise UsageError(f"the parts of {path} do not fit: {counts[0]} channels are wanted, and {counts[1]} are given")

@@ -1,0 +1,57 @@
+"""Which tokens a word of a prompt became, by the places in the text that a tokenizer gives back."""
+
+import re
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
+
+from fastdiff.models.diffusion_model import Word
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
+WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
+Span = tuple[int, int]  # first character, and the one after the last; empty for a token that no text stands behind
+
+
+def words_of(text: str, spans: Sequence[Span], lost: Container[int] = ()) -> tuple[Word, ...]:
+    """The words of `text` that have tokens, given the span of every token of the sequence.
+
+    A token belongs to every word that it overlaps. Punctuation and special tokens belong to none. Words with a `lost`
+    token, by its place in the sequence, are not known.
+    """
+    found = ((match.group(), _overlapping(match.span(), spans)) for match in WORD.finditer(text))
+    return tuple(Word(word, tokens, not any(token in lost for token in tokens)) for word, tokens in found if tokens)
+
+
+def words_beyond(text: str, spans: Sequence[Span]) -> str:
+    """The words of `text`, with spaces between them, that have a token among these: those which did not fit."""
+    return " ".join(word.text for word in words_of(text, spans))
+
+
+def read_encodings(
+    texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
+    """The ids that count, the words, and what did not fit, of texts as a tokenizer encoded them.
+
+    `unknown` is the id of letters that it does not know.
+    """
+    beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
+    return (
+        tuple(tuple(encoding.ids[: sum(encoding.attention_mask)]) for encoding in encodings),
+        tuple(
+            words_of(text, encoding.offsets, _lost(text, encoding, unknown))
+            for text, encoding in zip(texts, encodings, strict=True)
+        ),
+        tuple(words_beyond(text, spans) for text, spans in zip(texts, beyond, strict=True)),
+    )
+
+
+def _lost(text: str, encoding: "Encoding", unknown: int | None) -> set[int]:
+    """Places of the tokens that stand for unknown letters; unknown punctuation is no loss."""
+    tokens = enumerate(zip(encoding.ids, encoding.offsets, strict=True))
+    return {place for place, (token, span) in tokens if token == unknown and WORD.search(text[slice(*span)])}
+
+
+def _overlapping(word: Span, spans: Sequence[Span]) -> tuple[int, ...]:
+    start, end = word
+    return tuple(i for i, (first, last) in enumerate(spans) if first < last and first < end and last > start)
