@@ -25,7 +25,7 @@ Setup = Callable[[Any], Work]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item: the worker's value, or one sentence why there is none."""
+    """The outcome of one item: the worker's value, or one sentence why there is none."""
 
     item: Item
     value: Any = None
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the loop stands: `done` items of `total` (in fractions), after `seconds`. `finished` is set at the end
+    """The progress of the loop: `done` items of `total` (in fractions), after `seconds`. `finished` is set at the end
     of an item."""
 
     done: float

@@ -24,7 +24,7 @@ UNTOUCHED, EDITED = 0.1, 0.4
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where pictures lie while they are changed: scaled to `scaled`, then padded at the right and the bottom."""
+    """Pictures at the model's size: scaled to `scaled`, then padded at the right and the bottom."""
 
     original: Tensor  # (B, 3, H, W) in [-1, 1]
     scaled: tuple[int, int]  # height and width, pixels
@@ -32,7 +32,7 @@ class Canvas:
 
     @property
     def picture(self) -> Tensor:
-        """What the model sees, (B, 3, h, w) in [-1, 1]."""
+        """The model's input, (B, 3, h, w) in [-1, 1]."""
         return self.shrink(self.original).clamp(-1, 1)
 
     def shrink(self, picture: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def lay(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
 
 
 def edited_share(before: Tensor, after: Tensor) -> Tensor:
-    """How much of every latent was edited, (B, 1, h, w) in [0, 1]: its change against latents (1, C, h, w).
+    """Return the edited share of every latent, (B, 1, h, w) in [0, 1], by its change against latents (1, C, h, w).
 
     A latent counts as much as the most edited of its neighbours, since codecs reach across them.
     """

@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""The device and the precision of networks."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""How alike two pictures are."""
+"""Measures of the similarity of pictures and latents."""
 
 from torch import Tensor
 
@@ -12,5 +12,5 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def distance(latents: Tensor, wanted: Tensor) -> float:
-    """Of latents from those that were wanted, in parts of their norm."""
+    """Return the distance of latents from the expected ones, relative to their norm."""
     return float((latents - wanted).norm() / wanted.norm())

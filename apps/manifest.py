@@ -1,4 +1,4 @@
-"""All entries of the manifest of one folder: which of its files are results of earlier runs, and of which request."""
+"""The manifest of one folder: which of its files are results of earlier runs, and of which request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastdiff.solvers.errors import UsageError
 
 @dataclass(frozen=True)
 class Manifest:
-    """What earlier runs noted of the files of a folder."""
+    """The entries of earlier runs on the files of a folder."""
 
     entries: tuple[Entry, ...]
 
@@ -21,7 +21,7 @@ class Manifest:
         return cls(tuple(map(read_entry, sorted((folder / FOLDER).glob("*.json")))))
 
     def holds(self, path: Path) -> bool:
-        """Whether a file of this folder is a result of an earlier run and still as that run left it.
+        """True if a file of this folder is an unchanged result of an earlier run.
 
         A file is known by its name and content together: one that was changed, or only has a name like a result's, is
         none.

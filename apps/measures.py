@@ -5,6 +5,6 @@ from statistics import fmean
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Of the values that are not None; None where there are none."""
+    """Return the mean of the values that are not None; None if all are."""
     measured = [value for value in values if value is not None]
     return fmean(measured) if measured else None

@@ -46,7 +46,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest says of one output; names are relative to its folder.
+    """The manifest entry of one output; names are relative to its folder.
 
     `key` is None where the output has to be made again. `outputs` maps the names of its files to their digests,
     `replaces` to the digests of the files that were there before, and `surplus` maps earlier files of the output that
@@ -63,7 +63,7 @@ class Entry:
     records: Sequence[dict[str, Any]] = ()
 
     def knows(self, name: str, made: str | None) -> bool:
-        """Whether a file of this name and digest is one that this entry tells of."""
+        """True if the entry lists a file of this name and digest."""
         return made is not None and made in (self.outputs.get(name), self.replaces.get(name), self.surplus.get(name))
 
 
@@ -116,7 +116,7 @@ class OutputManifest:
         return list(entry.records) if whole and not any(map(os.path.lexists, self._surplus(entry))) else None
 
     def owns(self, path: Path) -> bool:
-        """Whether a file is an unchanged one that an earlier run wrote here for the same request."""
+        """True if an earlier run wrote the file for the same request and nobody changed it."""
         entry = self._entry()
         return entry.request == self.request and entry.knows(self._name(path), _digest_if_file(path))
 
@@ -142,7 +142,7 @@ class OutputManifest:
         atomic.write_text(key, self.key)
 
     def part(self, index: int) -> Path:
-        """Where the file of part `index` is kept until the output is put together; it may be absent."""
+        """Return the path of the file of part `index`, kept until the output is assembled; it may be absent."""
         return self._parts / f"{index:05d}"
 
     def record(self, index: int) -> dict[str, Any] | None:

@@ -32,5 +32,5 @@ def check_finite(values: Tensor, made: str, dtype: torch.dtype) -> None:
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """As --dtype takes it."""
+    """Return the name of a precision, as --dtype takes it."""
     return str(dtype).removeprefix("torch.")

@@ -43,7 +43,7 @@ def run(
     jobs: int,
     watch: batch.Watch | None,
 ) -> tuple[dict[Item, Value], int]:
-    """What is known of every item, and the exit code; those that are not done already go through `batch.run`.
+    """Return the value of every item, and the exit code; items that are not done go through `batch.run`.
 
     `failed` makes a value of an outcome without one. `setup` is not called where nothing is left to do.
     """

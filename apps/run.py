@@ -19,7 +19,7 @@ STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in
 
 @dataclass(frozen=True)
 class Job:
-    """What an application asks of a run.
+    """The request of an application for a run.
 
     `request` is the digest of the whole command, without versions and contents. `search` finds the inputs, `want` says
     which outputs an input has. `reads` are the files that the run reads besides them. `report` is where a person wants
@@ -79,7 +79,7 @@ def locked(job: Job) -> Iterator[Prepared]:
 
 
 def foreseen(job: Job) -> Prepared:
-    """What the job would do; nothing is locked or written.
+    """Plan the job; lock and write nothing.
 
     Raises UsageError and OutputError as `inputs.plan` and `Claims.claim` do.
     """

@@ -30,8 +30,8 @@ CHANGED = "[default: the method's]"
     group="Classifier",
 )
 @option("--classes", type=PATH, help="Names of its classes, one a line.", group="Classifier")
-@option("--transfer", multiple=True, metavar="SPEC", help="Another, to try the results on.", group="Classifier")
-@option("--target", metavar="CLASS|csv", help="What they shall be taken for [default: anything else].", group="Goal")
+@option("--transfer", multiple=True, metavar="SPEC", help="Another, to test the results on.", group="Classifier")
+@option("--target", metavar="CLASS|csv", help="The target class [default: any other].", group="Goal")
 @option("--labels", type=PATH, help="A table: image, true_label and perhaps target_label.", group="Goal")
 @option(
     "--method",
@@ -53,10 +53,10 @@ CHANGED = "[default: the method's]"
 @option("--guidance", type=float, help=f"How strictly to follow captions {CHANGED}.", group="Method")
 @option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Method")
 @option("--step", type=float, help=f"Length of one {CHANGED}.", group="Method")
-@option("--epsilon", type=float, help=f"How far any element may go {CHANGED}.", group="Method")
+@option("--epsilon", type=float, help=f"Largest change of an element {CHANGED}.", group="Method")
 @option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Method")
 @option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Method")
-@option("--caption", help="What the pictures show, for priors that hear words.", group="Captions")
+@option("--caption", help="What the pictures show, for text-conditioned priors.", group="Captions")
 @option("--caption-file", type=PATH, help="A JSON object of file names and captions.", group="Captions")
 @option("--captioner", metavar="NAME", help="A captioning model: a hub id or folder.", group="Captions")
 @option("--batch", type=click.IntRange(1), default=1, help="Pictures of one size at a time. [default: 1]", group="Run")
@@ -64,8 +64,8 @@ CHANGED = "[default: the method's]"
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Attack a classifier of your own with natural-looking changes, and report how it breaks.
 
-    Pictures are inverted by a diffusion prior, perturbed inside it, and come back at their own size, changed no more
-    than it takes. Success is judged on the PNG that was written. For models that you own or may test.
+    A diffusion prior inverts the pictures; the attack perturbs its latents and returns pictures of the same size,
+    changed as little as possible. Success is judged on the PNG that was written. For models that you own or may test.
 
     \b
     Examples:
@@ -92,15 +92,15 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 
 def _summary(report: "Report") -> str:
-    """A run in a few lines."""
+    """Summarise a run in a few lines."""
     counts = report.summary
     lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
         lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
     if counts["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
-    for told, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
-        lines += [f"{told.format(name)} {rate['succeeded']} of {rate['of']}" for name, rate in rates.items()]
+    for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
+        lines += [f"{text.format(name)} {rate['succeeded']} of {rate['of']}" for name, rate in rates.items()]
     if counts["ssim"] is not None:
         lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})

@@ -58,7 +58,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
 
     Content that cleaning would change goes back to the page as it came; a page that reads worse after cleaning keeps
-    its pixels. A stopped run goes on where it was, by the same command. Outputs are of their input's kind; GIF becomes
+    its pixels. The same command resumes a stopped run. Outputs are of their input's kind; GIF becomes
     PNG.
 
     \b
@@ -129,7 +129,7 @@ def _put_back(page: "PageReport") -> str:
 
 
 def _is_failed_page(page: "PageReport") -> bool:
-    """Whether one page of a document failed; documents that failed as a whole were told of when they did."""
+    """Whether one page of a document failed; documents that failed as a whole were reported when they did."""
     return page.status == "failed" and page.page is not None
 
 

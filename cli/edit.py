@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("inputs", nargs=-1)
 @files
-@option("--prompt", help="What the picture shall show.", group="Edit")
-@option("--source", help="What it shows [default: what the bundled model's recogniser sees].", group="Edit")
+@option("--prompt", help="What the edited picture should show.", group="Edit")
+@option("--source", help="What the picture shows [default: what the bundled recogniser sees].", group="Edit")
 @option(
     "--csv",
     type=PATH,
     help="A table of edits: columns input (a path, seen from the table), prompt and perhaps source.",
     group="Edit",
 )
-@option("--blend", metavar="WORDS", help="Change nothing but where these words of the prompts are.", group="Edit")
+@option("--blend", metavar="WORDS", help="Change only where these words receive attention.", group="Edit")
 @option("--mask", type=PATH, help="A picture of the same size, white where something may change.", group="Edit")
 @option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
 @option(
     "--release",
     multiple=True,
     metavar="WORD:SHARE",
-    help="Such as dog:0.4: the word is free of the source after that share of the steps.",
+    help="Such as dog:0.4: the word keeps its own attention after that share of the steps.",
     group="Edit",
 )
 @option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="A way to edit [default: quick for scenes, else ledits].",
+    help="Settings by name [default: quick for scenes, else ledits].",
     group="Method",
 )
 @option("--solver", help="A solver of the core in place of the preset's inversion.", group="Method")
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 @option(
     "--attempts",
     type=click.IntRange(1, 100),
-    help="At most, each bolder, until the bundled model's recogniser sees what was wished [default: the preset's; 1 "
-    "where guidance or strength is given].",
+    help="At most, each escalated, until the bundled model's recogniser sees the requested concept [default: the "
+    "preset's; 1 with guidance or strength].",
     group="Method",
 )
 @option(
@@ -71,10 +71,10 @@ if TYPE_CHECKING:
 @option("--offload", is_flag=True, help="Keep codec and text encoder off the device while they rest.", group="Run")
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
-    """Edit pictures: say what they show and what they shall show.
+    """Edit pictures by prompts: what they show, and what they should show.
 
-    Words that stay the same keep their place. The bundled model knows emoji on plain and patterned backgrounds: for
-    photographs, name a PixArt model with --model.
+    Words that both prompts share keep their place. The bundled model knows emoji on plain and patterned backgrounds:
+    for photographs, name a PixArt model with --model.
 
     \b
     Examples:
@@ -95,7 +95,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 
 def _summary(report: "Report") -> str:
-    """A run in one line, after what is worth knowing about its pictures."""
+    """Summarise a run in one line, after notes on its pictures."""
     notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
     counts = report.summary
     where = places({edit.output for edit in report.edits if edit.output})
@@ -103,7 +103,7 @@ def _summary(report: "Report") -> str:
 
 
 def _forecast(forecast: "Forecast") -> str:
-    """A line for every edit, one for all, and one for what is left out."""
+    """Format a line for every edit, one for all, and one for inputs left out."""
     from fastdiff.apps.inputs import summary
 
     lines = [f"{item.source} -> {item.output}: {request.prompt}" for item, request in forecast.items]

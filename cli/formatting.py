@@ -1,16 +1,16 @@
-"""How numbers and places are told."""
+"""Formats counts and output places for messages."""
 
 import os
 from collections.abc import Collection
 
 
 def counted(count: int, noun: str) -> str:
-    """Such as `1 page` and `2 pages`."""
+    """Format a count with its noun, such as `1 page` and `2 pages`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def places(outputs: Collection[str]) -> str:
-    """Where the outputs are, such as ` In scans-clean.`: nothing where there are none."""
+    """Say where the outputs are, such as ` In scans-clean.`; an empty text if there are none."""
     if not outputs:
         return ""
     found = list(outputs) if len(outputs) == 1 else sorted({os.path.dirname(each) or "this folder" for each in outputs})

@@ -39,14 +39,15 @@ def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
     """
     from fastdiff.apps.edit.inverting import run
 
-    told = run(Options((str(image),), prompt="", **chosen))
+    inverted = run(Options((str(image),), prompt="", **chosen))
     if as_json:
-        click.echo(told.to_json(), nl=False)
+        click.echo(inverted.to_json(), nl=False)
     else:
-        if told.notes:
-            click.echo(f"{told.output}: {'; '.join(told.notes)}")
+        if inverted.notes:
+            click.echo(f"{inverted.output}: {'; '.join(inverted.notes)}")
         click.echo(
-            f"{told.output}: {told.inversion}, {told.calls} calls; the round trip is {told.roundtrip_error:.1e} off in "
-            f"latents and reaches {told.psnr:.2f} dB in pixels, the codec alone {told.codec_ceiling:.2f} dB"
+            f"{inverted.output}: {inverted.inversion}, {inverted.calls} calls; the round trip is "
+            f"{inverted.roundtrip_error:.1e} off in latents and reaches {inverted.psnr:.2f} dB in pixels, the codec "
+            f"alone {inverted.codec_ceiling:.2f} dB"
         )
     return 0

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: what is finished is whole; the same command goes on from there", err=True)
+        click.echo("interrupted: finished outputs are whole; the same command resumes", err=True)
         return INTERRUPTED
     except FastdiffError as error:
         if "--debug" in arguments:

@@ -64,20 +64,20 @@ def show(model: str, debug: bool) -> None:
     click.echo("\n".join(_lines(describe(find(model)))))
 
 
-def _lines(told: "Description") -> list[str]:
-    schedule = told.scheduler
+def _lines(description: "Description") -> list[str]:
+    schedule, side = description.scheduler, description.resolution
     lines = [
-        f"{told.folder.pipeline} in {told.folder.path}",
-        f"licence: {told.licence}",
-        f"pictures: {f'{told.resolution}x{told.resolution}' if told.resolution else 'of unknown size'}",
+        f"{description.folder.pipeline} in {description.folder.path}",
+        f"licence: {description.licence}",
+        f"pictures: {f'{side}x{side}' if side else 'of unknown size'}",
         f"schedule: {schedule.get('_class_name')}, beta_schedule {schedule.get('beta_schedule', 'linear')}, "
         f"prediction_type {schedule.get('prediction_type', 'epsilon')}",
     ]
-    for part, kind in told.folder.parts.items():
-        weights = told.networks.get(part)
+    for part, kind in description.folder.parts.items():
+        weights = description.networks.get(part)
         counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
         lines.append(f"{part} ({kind}){counts}")
-    return lines + [f"{key}: {value}" for key, value in (told.card.get("scores") or {}).items()]
+    return lines + [f"{key}: {value}" for key, value in (description.card.get("scores") or {}).items()]
 
 
 def _size(count: int) -> str:

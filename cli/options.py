@@ -1,4 +1,4 @@
-"""Options that every command has, and help texts in groups."""
+"""Options that commands share, and help texts in groups."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class Option(click.Option):
-    """An option that knows the heading it stands under in the help."""
+    """An option with the heading of its group in the help."""
 
     def __init__(self, *names: Any, group: str = "Other", **settings: Any) -> None:
         super().__init__(*names, **settings)
@@ -34,12 +34,12 @@ class Command(click.Command):
 
 
 def option(*names: str, group: str, **settings: Any) -> Callable[[Function], Function]:
-    """`click.option` under a heading of the help."""
+    """Return `click.option` with a group."""
     return click.option(*names, cls=Option, group=group, **settings)
 
 
 def files(function: Function) -> Function:
-    """Inputs and outputs."""
+    """Add the options for inputs and outputs."""
     for decorate in (
         option("--report", type=FILE, help="Where report.json goes [default: with the outputs].", group="Output"),
         option("--force", is_flag=True, help="Do finished work again, replace files of others.", group="Output"),
@@ -57,7 +57,7 @@ def files(function: Function) -> Function:
 
 
 def running(function: Function) -> Function:
-    """How a command runs, and what it tells."""
+    """Add the options for running and reporting."""
     for decorate in (
         option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
         option("--dry-run", is_flag=True, help="List what would be done and the time it takes.", group="Run"),
@@ -70,7 +70,7 @@ def running(function: Function) -> Function:
 
 
 def computing(function: Function) -> Function:
-    """Where and in what precision networks run, and the seed."""
+    """Add the options for device, precision and seed."""
     for decorate in (
         option(
             "--dtype",

@@ -1,4 +1,4 @@
-"""What the commands share that make an edited picture again, from what its PNG remembers."""
+"""Shared parts of the commands that reproduce an edited picture from its PNG: rerun and refine."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def from_png(verb: str) -> Callable[[Function], Function]:
-    """The argument and the options of the command `verb`."""
+    """Return a decorator that adds the argument and the options of the command `verb`."""
     decorators = (
         click.argument("png", type=PATH),
         option("-o", "--out", type=PATH, help=f"A PNG or a folder [default: PNG-{verb}.png].", group="Output"),
@@ -31,7 +31,7 @@ def from_png(verb: str) -> Callable[[Function], Function]:
 
 
 def make(options: "Options", png: Path, verb: str, out: Path | None, force: bool, debug: bool) -> int:
-    """Make the picture that these options of `png` describe, and return the exit code."""
+    """Make the picture of these options, read from `png`, and return the exit code."""
     from fastdiff.apps.edit import app
     from fastdiff.cli.progress import shown
 

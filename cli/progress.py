@@ -1,4 +1,4 @@
-"""Progress of a batch on standard error: a bar where a person looks on, else a line now and then; failures always."""
+"""Progress of a batch on standard error: a bar in a terminal, else a line every LINE_EVERY seconds; failures always."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
 
 
 class Report(Protocol):
-    """What every application returns."""
+    """The report that every application returns."""
 
     @property
     def exit_code(self) -> int: ...
@@ -52,19 +52,19 @@ class Report(Protocol):
     def to_json(self) -> str: ...
 
 
-Told = TypeVar("Told", bound=Report)
-Asked = TypeVar("Asked")
+ReportType = TypeVar("ReportType", bound=Report)
+OptionsType = TypeVar("OptionsType")
 
 
 def run_command(
-    run: Callable[[Asked, batch.Watch], Told],
-    options: Asked,
-    told: Callable[[Told], str],
+    run: Callable[[OptionsType, batch.Watch], ReportType],
+    options: OptionsType,
+    summarise: Callable[[ReportType], str],
     *,
     debug: bool,
     as_json: bool,
 ) -> int:
-    """Run an application with its progress shown, print what it tells, or its report, and return its exit code."""
+    """Run an application with progress, print its summary or its JSON report, and return its exit code."""
     with shown(debug=debug) as watch:
         report = run(options, watch)
     if as_json:
@@ -72,14 +72,14 @@ def run_command(
         return report.exit_code
     if report.earlier:
         click.echo(f"{counted(report.earlier, 'input')} done already, by an earlier run")
-    click.echo(told(report))
+    click.echo(summarise(report))
     if left_out := summary(report.left_out):
         click.echo(left_out)
     return report.exit_code
 
 
 def pace(now: batch.Progress) -> str:
-    """Such as `12/40, 3.1 a minute, 0:09:02 left`."""
+    """Format progress, such as `12/40, 3.1 a minute, 0:09:02 left`."""
     text = f"{int(now.done)}/{now.total}"
     if now.seconds_left is None:
         return text

@@ -1,4 +1,4 @@
-"""What commands about a model's sampling share: which model under which conditions, and in how many calls."""
+"""Shared options of the commands on sampling: the model, its conditions, and the numbers of calls."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Calls(click.ParamType):
 
 
 def sampling_options(calls: str) -> Callable[[Function], Function]:
-    """Those of a model and its conditions, with `--nfe` at `calls` by default."""
+    """Return a decorator that adds the options of a model and its conditions; `--nfe` defaults to `calls`."""
 
     def decorate(function: Function) -> Function:
         for each in (
@@ -50,7 +50,7 @@ def sampling_options(calls: str) -> Callable[[Function], Function]:
             option(
                 "--guidance",
                 type=click.FloatRange(0, 100),
-                help="Classifier-free guidance [default: 4.5 where prompts are heard].",
+                help="Classifier-free guidance [default: 4.5 for text-conditioned models].",
                 group="Conditions",
             ),
             option("--nfe", "calls", type=Calls(), default=calls, help=f"Calls. [default: {calls}]", group="Sampling"),
@@ -71,7 +71,7 @@ def open_problem(
     device: str,
     dtype: str,
 ) -> "SamplingProblem":
-    """The model under its conditions. Raises UsageError for a file without prompts, and as `subject` does."""
+    """Load the sampling problem. Raises UsageError for a file without prompts, and as `load_sampling_problem` does."""
     from fastdiff.apps.device import place
     from fastdiff.models.sampling_problem import load_sampling_problem
 

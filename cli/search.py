@@ -50,9 +50,9 @@ def command(
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         ranking = search.run(watch)
-    told = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
+    reference = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
     click.echo(
-        f"mean distance of {samples} held-out samples to {told}, relative to its length; = is even with the best"
+        f"mean distance of {samples} held-out samples to {reference}, relative to its length; = is even with the best"
     )
     for count, ranked in ranking.items():
         click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
@@ -66,5 +66,5 @@ def command(
 
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:
-    """Such as `  0.0512 = unipc, order 2, on karras`."""
+    """Format a result, such as `  0.0512 = unipc, order 2, on karras`."""
     return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.config}"

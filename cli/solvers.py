@@ -78,8 +78,8 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
     """Measure what the solver NAME, or every solver, promises, and say whether it is kept.
 
     On problems with closed-form answers: order of convergence, finite ends on every grid, calls, the same bits in any
-    batch and any thread, gradients, and the way back. With --model, what can be told of a network: a batch of 2 in 4
-    steps, float32. The exit code is 4 where something failed.
+    batch and any thread, gradients, and the round trip. With --model, what can be measured on a network: a batch of 2
+    in 4 steps, float32. The exit code is 4 where something failed.
     """
     import torch
 
@@ -120,11 +120,11 @@ def _problem(model: str) -> "Problem":
     from fastdiff.solvers.certificates import Problem
     from fastdiff.solvers.grids import grid, time_uniform
 
-    told = load_sampling_problem(model, device=place("auto", "float32")[0])
+    problem = load_sampling_problem(model, device=place("auto", "float32")[0])
     with torch.inference_mode():
-        f, x = told.batch(range(ITEMS))
-        items = tuple(told.batch((item,))[0] for item in range(ITEMS))
-    return Problem(f, x, grid(time_uniform, told.schedule, STEPS, told.clean), TOLERANCE, items)
+        f, x = problem.batch(range(ITEMS))
+        items = tuple(problem.batch((item,))[0] for item in range(ITEMS))
+    return Problem(f, x, grid(time_uniform, problem.schedule, STEPS, problem.clean), TOLERANCE, items)
 
 
 def _line(solver: str, certificate: str, mark: str, measured: str, expected: str) -> str:

@@ -39,7 +39,7 @@ DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", g
 
 
 def folder_option(default: str) -> Callable[[Function], Function]:
-    """Where a run lives."""
+    """Return the folder of a run."""
     told = f"Where the run lives, and goes on after a stop. [default: {default}]"
     return option("--folder", type=PATH, default=default, help=told, group="Training")
 
@@ -277,7 +277,7 @@ def prior(
 
 
 def _summary(progress: "Progress") -> str:
-    """Such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
+    """Format progress, such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
     left = timedelta(seconds=round(progress.seconds_left))
     errors = f"loss {progress.loss:.4f}, validation {progress.validation:.4f}"
     return f"  {progress.step}/{progress.steps}, {errors}, {left} left"

@@ -59,8 +59,8 @@ def command(
     """Tune a solver to MODEL, and say on other samples whether that helps.
 
     MODEL is docclean, docclean-deblur, a file of such weights, or what `fastdiff models` knows. Prompts are captions
-    for scenes, and empty for other models. The file that comes of it is for --solver-file, with this model alone. A
-    stopped run goes on where it was, by the same command.
+    for scenes, and empty for other models. The resulting file is for --solver-file, with this model only. The same
+    command resumes a stopped run.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Attention of diffusers' networks, for as long as something else shall happen in it."""
+"""Context manager that temporarily replaces the attention processors of a diffusers network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ Processor = Callable[..., Tensor]
 
 @contextmanager
 def processors(network: Any, wrap: Callable[[str, Processor], Processor]) -> Iterator[None]:
-    """Every processor is what `wrap` makes of its name and itself inside, and as it was afterwards, whatever happens.
+    """Replace every processor by `wrap(name, processor)`, and restore all of them on exit.
 
-    Names are such as "transformer_blocks.3.attn1.processor".
+    A name is the processor's path in the network, such as "transformer_blocks.3.attn1.processor".
     """
     originals: dict[str, Any] = dict(network.attn_processors)
     try:

@@ -1,4 +1,4 @@
-"""Models that say what a picture shows, from the hub's cache or a folder, by the real classes of transformers."""
+"""Image captioning models of transformers, from the hub's cache or a folder."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from fastdiff.models.classifier_loading import model_folder
 from fastdiff.solvers.errors import UsageError
 
 LONGEST = 60  # tokens of a caption
-ASKED = "Describe this picture in one sentence."  # of models that are talked to
+REQUEST = "Describe this picture in one sentence."  # the request to chat models
 
 
 @dataclass(frozen=True)
@@ -21,32 +21,32 @@ class Captioner:
     processor: Any
 
     def __call__(self, colour: Tensor) -> str:
-        """One caption of a picture (1, 3, H, W) in [-1, 1]."""
+        """Return one caption for a picture (1, 3, H, W) in [-1, 1]."""
         from PIL import Image
 
         pixels = ((colour[0].movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         image = Image.fromarray(pixels.cpu().numpy())
-        given = self.processor(**self._asked(image), return_tensors="pt").to(self.model.device)
+        given = self.processor(**self._inputs(image), return_tensors="pt").to(self.model.device)
         with torch.no_grad():
-            said = self.model.generate(**given, max_new_tokens=LONGEST, do_sample=False)
-        asked = given["input_ids"].shape[1] if "input_ids" in given and self._talks else 0
-        return self.processor.batch_decode(said[:, asked:], skip_special_tokens=True)[0].strip()
+            generated = self.model.generate(**given, max_new_tokens=LONGEST, do_sample=False)
+        start = given["input_ids"].shape[1] if "input_ids" in given and self._is_chat_model else 0
+        return self.processor.batch_decode(generated[:, start:], skip_special_tokens=True)[0].strip()
 
     @property
-    def _talks(self) -> bool:
+    def _is_chat_model(self) -> bool:
         return bool(getattr(self.processor, "chat_template", None))
 
-    def _asked(self, image: Any) -> dict[str, Any]:
-        if not self._talks:
+    def _inputs(self, image: Any) -> dict[str, Any]:
+        if not self._is_chat_model:
             return {"images": image}
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": ASKED}]}
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": REQUEST}]}
         return {"images": image, "text": self.processor.apply_chat_template([turn], add_generation_prompt=True)}
 
 
 def load_captioner(name: str, device: str = "cpu") -> Captioner:
-    """The model of a folder or a downloaded one of the hub.
+    """Load the model of a folder or a downloaded one of the hub.
 
-    Raises UsageError for one that is broken or says nothing about pictures, MissingError for one that is not here.
+    Raises UsageError for a broken model or one that does not caption, MissingError for one not on this computer.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

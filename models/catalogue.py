@@ -16,7 +16,7 @@ BUNDLED = ("scenes", "photos")  # folders of fastdiff.data: for edit, for attack
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that is here."""
+    """A model on this computer."""
 
     name: str  # what `find` takes
     path: Path
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Description:
-    """What the files of a model folder say about it."""
+    """The contents of a model folder, read from its files."""
 
     folder: ModelFolder
     licence: str
@@ -37,10 +37,9 @@ class Description:
 
 
 def find(model: str) -> Path:
-    """The folder of a bundled name, of a local folder, or of a downloaded hub id (owner/name or owner/name@revision).
+    """Return the folder of a bundled name, a local folder, or a downloaded hub id (owner/name or owner/name@revision).
 
-    Nothing is downloaded. Raises UsageError for a name that is none of these, MissingError for a model that is not
-    here or not whole.
+    Downloads nothing. Raises UsageError for any other name, MissingError for a model that is absent or incomplete.
     """
     if model in BUNDLED:
         return _bundled(model)
@@ -53,7 +52,7 @@ def find(model: str) -> Path:
 
 
 def here() -> tuple[Entry, ...]:
-    """The bundled and the downloaded models."""
+    """Return the bundled and the downloaded models."""
     bundled = [(name, _data(name)) for name in BUNDLED if _data(name).is_dir()]
     return tuple(Entry(str(name), path, _size(path)) for name, path in (*bundled, *downloaded()))
 
@@ -92,7 +91,7 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _licence(path: Path) -> str:
-    """Of our card, else of the hub's, which is the front matter of README.md."""
+    """Return the licence of card.json, else that of the hub's model card, the front matter of README.md."""
     stated = _optional(path / "card.json").get("licence")
     if not stated and (path / "README.md").is_file():
         from huggingface_hub import ModelCard
@@ -114,5 +113,5 @@ def _tokens(path: Path) -> int | None:
 
 
 def _config(path: Path, *parts: str) -> dict[str, Any]:
-    """Of the first of the parts that is there."""
+    """Return the config of the first component that exists."""
     return next((config for part in parts if (config := _optional(path / part / "config.json"))), {})

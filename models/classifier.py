@@ -1,4 +1,4 @@
-"""Image classifiers as attacks see them: colours in [0, 1] of any size in, logits out, normalisation inside."""
+"""The contract for image classifiers: colours in [0, 1] of any size in, logits out, preprocessing inside."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ LONGEST_NAME = 1000  # characters
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a classifier sees of a picture.
+    """The preprocessing of a classifier.
 
-    The picture is scaled until its shorter side, or with `squash` both of them, have `scaled` pixels, and cut to the
-    middle square of `side` pixels; without `side` it stays as it is. Then (value - mean) / deviation, by channel.
+    Scales the picture until its shorter side (both sides with `squash`) has `scaled` pixels, crops the central square
+    of `side` pixels (no resizing if `side` is None), and normalises each channel: (value - mean) / deviation.
     """
 
     side: int | None
@@ -31,7 +31,7 @@ class Preprocessing:
     mode: str = "bicubic"
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Colours (B, 3, H, W) in [0, 1] to the input (B, 3, side, side) of the network."""
+        """Convert colours (B, 3, H, W) in [0, 1] to the network's input (B, 3, side, side)."""
         if self.side is not None:
             pictures = self._square(pictures, self.side)
         return (pictures - _channels(self.mean, pictures)) / _channels(self.deviation, pictures)
@@ -51,7 +51,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ClassifierTarget:
-    """A classifier in evaluation mode whose weights take no gradients."""
+    """A classifier in evaluation mode, without gradients of its weights."""
 
     name: str  # as a person gave it
     net: nn.Module  # what Preprocessing gives (B, 3, h, w) to logits (B, C)
@@ -60,9 +60,9 @@ class ClassifierTarget:
     code: Path | None = None  # of a network of one's own
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Logits (B, C), float32, of colours (B, 3, H, W) in [0, 1].
+        """Return logits (B, C), float32, for colours (B, 3, H, W) in [0, 1].
 
-        Raises UsageError for colours outside, and for logits that are not finite or not one for each class.
+        Raises UsageError for colours outside [0, 1], and for logits that are not finite or not one per class.
         """
         low, high = pictures.detach().aminmax()
         if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
@@ -77,9 +77,9 @@ class ClassifierTarget:
         return logits.float()
 
     def label(self, text: str) -> int:
-        """The index of a class, given by its index or its name in any case.
+        """Return the index of a class, given by index or by name (case-insensitive).
 
-        Raises UsageError for another, with the nearest names.
+        Raises UsageError for any other text, and suggests the nearest names.
         """
         text = text.strip()
         if len(text) > LONGEST_NAME:
@@ -100,16 +100,16 @@ class ClassifierTarget:
 
 
 def clamp_colours(pictures: Tensor) -> Tensor:
-    """Colours limited to [0, 1], with gradient 1 everywhere.
+    """Clamp colours to [0, 1], with gradient 1 everywhere.
 
-    The gradient of torch's clamp is 0 at the bounds themselves, where black and white lie, and a resampled white is
-    above 1 by a rounding error. Bounds belong to the projection of whoever follows the gradient.
+    The gradient of torch's clamp is 0 at the bounds, where black and white lie, and resampling leaves white above 1 by
+    a rounding error. Whoever follows the gradient projects onto the bounds.
     """
     return pictures.detach().clamp(0, 1) + (pictures - pictures.detach())
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names of classes that nobody named."""
+    """Return the class indices as names, for classifiers without class names."""
     return tuple(map(str, range(count)))
 
 

@@ -1,4 +1,4 @@
-"""Classifiers by name. Nothing is downloaded and no code of a model folder is run; pickles hold weights alone.
+"""Loads classifiers by name, without downloads. No code of a model folder is run, and pickles may hold only weights.
 
 - efficientnet-lite0, 1, 2: with the weights of their packages.
 - timm:NAME, hf:NAME: a downloaded model of the hub, timm's under its own name, or a folder.
@@ -38,10 +38,10 @@ OLD_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # keys of t
 
 
 def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | None = None) -> ClassifierTarget:
-    """The classifier that `spec` names, in float32 on the device. `names` are those of its classes, if not its own.
+    """Load the classifier that `spec` names, in float32 on the device. `names` replace its class names.
 
-    Raises UsageError for an unknown or broken one, for less than two classes and for another number of names than that
-    of its classes, MissingError for a package or weights that are not here.
+    Raises UsageError for an unknown or broken classifier, for fewer than two classes, and unless there are as many
+    names as classes; MissingError for a package or weights that are not on this computer.
     """
     family, _, name = spec.partition(":")
     if spec not in LITE and (family not in FAMILIES or not name):
@@ -62,9 +62,9 @@ def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | Non
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Names of classes from a text file, one a line in the order of the indices.
+    """Read class names from a text file, one per line in the order of the indices.
 
-    Raises UsageError for a file that cannot be read, for a blank line and for fewer than two.
+    Raises UsageError for an unreadable file, a blank line, and fewer than two names.
     """
     try:
         text = path.read_text(encoding="utf-8-sig") if path.stat().st_size < 10_000_000 else ""
@@ -148,7 +148,7 @@ def _torchvision(spec: str, name: str) -> ClassifierTarget:
 
 
 def _built(name: str, weights: Any) -> dict[str, Any]:
-    """What the builders of torchvision set where they are given the weights themselves, which they would download."""
+    """Return the arguments that torchvision's builders set when they receive weights, which they would download."""
     if name in ("inception_v3", "googlenet"):
         return {"transform_input": True, "init_weights": False}
     return {"image_size": weights.meta["min_size"][0]} if name.startswith("vit_") else {}
@@ -190,7 +190,7 @@ def _module(spec: str, name: str) -> ClassifierTarget:
 
 
 def _needed(function: Callable[..., Any]) -> list[str]:
-    """The arguments that a function cannot do without."""
+    """Return the names of the required arguments of a function."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     given = inspect.signature(function).parameters.values()
     return [each.name for each in given if each.default is each.empty and each.kind not in variable]
@@ -205,7 +205,7 @@ FAMILIES: dict[str, Callable[[str, str], ClassifierTarget]] = {
 
 
 class Logits(nn.Module):
-    """A classifier of transformers as a plain function from pictures to logits."""
+    """Wraps a classifier of transformers as a function from pictures to logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class Logits(nn.Module):
 
 
 class Function(nn.Module):
-    """A function from pictures to logits as a network without weights."""
+    """Wraps a function from pictures to logits as a module without weights."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class Function(nn.Module):
 
 
 def model_folder(name: str, owner: str | None = None) -> Path:
-    """A local folder, or that of a downloaded model, whose weights are whole and no pickles; raises as `find` does."""
+    """Return a local folder or that of a downloaded model, with complete safetensors; raises as `find` does."""
     path = Path(name)
     if not path.is_dir():
         path = find(name if owner is None or "/" in name else f"{owner}/{name}")

@@ -1,7 +1,7 @@
-"""Components of a model folder, loaded by the real classes of diffusers and transformers.
+"""Loads the components of a model folder: networks, autoencoders, text encoders and tokenizers.
 
-Only classes that the caller allows are ever made, from config files and safetensors alone: no code that a folder
-brings is run, and no pickle is read.
+Only classes that the caller allows are instantiated, from config files and safetensors. No code of a folder is run, and
+no pickle is read.
 """
 
 import hashlib
@@ -36,9 +36,8 @@ LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
 class Components:
     """The components of one model folder, for a device and a precision.
 
-    Classes are allowed by the name that the index gives them, as "module:Class": a module is imported once a folder
-    asks for it. All methods raise UsageError for any other class, and where config and weights are not whole or do not
-    fit each other.
+    `allowed` maps class names in the index to "module:Class"; a module is imported when a folder needs it. All methods
+    raise UsageError for any other class, and if config or weights are incomplete or do not fit each other.
     """
 
     folder: ModelFolder
@@ -47,18 +46,18 @@ class Components:
     offload: bool = False  # whether autoencoder and text encoders stay on the processor between uses
 
     def network(self, part: str, allowed: Allowed) -> Any:
-        """The denoising network, on the device."""
+        """Load the denoising network onto the device."""
         return self._loaded(part, allowed, self.dtype).to(self.device)
 
     def autoencoder(self, part: str) -> Any:
-        """The autoencoder, in float32 whatever `dtype` is: those of PixArt-Sigma and XL overflow in float16."""
+        """Load the autoencoder, always in float32: those of PixArt-Sigma and XL overflow in float16."""
         return self._resting(self._loaded(part, AUTOENCODERS, torch.float32))
 
     def text_encoder(self, part: str, allowed: Allowed) -> Any:
         return self._resting(self._loaded(part, allowed, self.dtype))
 
     def tokenizer(self, part: str, allowed: Allowed, most: int | None = None) -> PromptTokenizer:
-        """The tokenizer, for texts of at most `most` tokens."""
+        """Load the tokenizer, limited to `most` tokens per text."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
         for file in where.glob("*"):
             if file.stat().st_size > LARGEST_VOCABULARY:
@@ -69,7 +68,7 @@ class Components:
             return of_transformers(import_class(kind).from_pretrained(where, local_files_only=True), most)
 
     def fingerprint(self, part: str) -> str:
-        """A digest of the class and the files of a component, in hexadecimal."""
+        """Return the SHA-256 of a component's class and files, in hexadecimal."""
         kind = self.folder.parts.get(part, "not listed")
         return hashlib.sha256(f"{kind} {digest.of_model(self.folder.path / part)}".encode()).hexdigest()
 
@@ -105,11 +104,11 @@ def _check_config(config: Mapping[str, Any], where: Path) -> None:
 def _pretrained(kind: Any, where: Path, dtype: torch.dtype) -> Any:
     """A network of diffusers or transformers."""
     ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
-    network, told = kind.from_pretrained(
+    network, loading_info = kind.from_pretrained(
         where, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **ours
     )
-    if told["missing_keys"]:
-        raise UsageError(f"the weights in {where} lack {min(told['missing_keys'])}")
+    if loading_info["missing_keys"]:
+        raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
     return network
 
 
@@ -118,7 +117,7 @@ def _is_of_diffusers(kind: Any) -> bool:
 
 
 def _count(kind: Any, where: Path) -> int:
-    """Parameters that the config asks for; no memory is spent on them."""
+    """Count the parameters that the config asks for, without allocating them."""
     with shapes_alone():
         if kind is T5Encoder:
             network = T5Encoder(T5Config.read(where))
@@ -131,7 +130,7 @@ def _count(kind: Any, where: Path) -> int:
 
 @contextmanager
 def _loading(where: Path) -> Iterator[None]:
-    """Let the two libraries work in silence, and say in one sentence what a stranger's config made of them."""
+    """Silence the two libraries, and turn any error of theirs into a UsageError of one sentence."""
     logs = (import_class("diffusers.utils:logging"), import_class("transformers.utils:logging"))
     levels = [log.get_verbosity() for log in logs]
     for log in logs:

@@ -1,4 +1,4 @@
-"""Networks with their conditioning bound."""
+"""A network with its conditioning bound, as the guidance rules call it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]  # x (R, ...), timest
 
 @dataclass(frozen=True)
 class ConditionedNetwork:
-    """A `ConditionalDenoiser` of a network that takes prompts.
+    """A `ConditionalDenoiser` for a network and its conditioning.
 
-    A pair is one call on 2 B rows: B with the unconditional prompts, then B with their own. At N levels the rows of a
-    level come before those of the next.
+    `pairs` calls the network once on 2 B rows: B unconditional rows, then B conditional ones. For N levels, all rows of
+    a level precede those of the next.
     """
 
     predict: Predict

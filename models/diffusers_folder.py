@@ -16,7 +16,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What `model_index.json` lists."""
+    """The contents of `model_index.json`."""
 
     path: Path
     pipeline: str  # the class of diffusers that is made of the whole
@@ -25,7 +25,7 @@ class ModelFolder:
 
 @dataclass(frozen=True)
 class Weights:
-    """What the safetensors files of one part hold."""
+    """The safetensors files of one component."""
 
     files: tuple[Path, ...]
     numbers: int

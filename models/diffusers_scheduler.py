@@ -2,7 +2,7 @@
 
     pipe.scheduler = fastdiff_scheduler("unipc", order=3, grid="karras", like=pipe.scheduler)
 
-A pipeline calls the network and hands over what it said, so a solver fits whose step asks about its own state once.
+A pipeline calls the network and passes its output, so a solver fits if each step evaluates its own state once.
 """
 
 import inspect
@@ -159,7 +159,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         generator: Generators = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
-        """The state (B, ...) after the step at `timestep`, from what the network said about `sample`.
+        """The state (B, ...) after the step at `timestep`, from the network's output for `sample`.
 
         `timestep` is one of `timesteps`, whole or rounded; an element of that tensor is not read, which would wait for
         the device. `generator` is for solvers that add noise. Computes in float32 at least, and returns the dtype of
@@ -223,10 +223,10 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
 
 @dataclass(frozen=True, eq=False)
 class PrecomputedDenoiser(SingleLevelDenoiser):
-    """A denoiser that has been called, and is about to be asked what it said."""
+    """A denoiser with one precomputed output."""
 
     schedule: Schedule
-    x: Tensor  # (B, ...) it was asked about
+    x: Tensor  # (B, ...) the state of that output
     level: Level
     estimate: Estimate
 

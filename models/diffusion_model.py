@@ -1,4 +1,4 @@
-"""The contract between applications and diffusion networks: pictures, prompts and denoising in latents of their own."""
+"""The contract between applications and diffusion models: autoencoder, prompt encoder, network and schedule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ GuidanceKind = Literal["classifier-free", "embedded", "none"]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a network is conditioned on, one prompt a row."""
+    """The conditioning of a network: encoded prompts, one per row."""
 
     embeddings: Tensor  # (B, L, D)
     mask: Tensor  # (B, L) bool, True where a token counts
     ids: tuple[tuple[int, ...], ...]  # of the tokens that count
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
-    truncated: tuple[str, ...]  # the words of every prompt that did not fit, "" where all did
-    pooled: Tensor | None = None  # (B, P) of every prompt as a whole, where a network wants that
+    truncated: tuple[str, ...]  # the words of every prompt beyond the token limit, "" if none are
+    pooled: Tensor | None = None  # (B, P) pooled embedding of every prompt, for networks that take it
     guidance: Tensor | None = None  # (B,) guidance scales, for networks that take them as an input
 
     def __len__(self) -> int:
         return len(self.mask)
 
     def take(self, rows: Sequence[int]) -> "Conditioning":
-        """The given rows, in the given order, each as often as it is given."""
+        """Return the given rows in the given order; a row may be repeated."""
         chosen = list(rows)
         return Conditioning(
             self.embeddings[chosen],
@@ -53,14 +53,14 @@ class Conditioning:
         )
 
     def repeat(self, times: int) -> "Conditioning":
-        """All B rows `times` times over, (times B, ...)."""
+        """Return all B rows `times` times, (times * B, ...)."""
         return self if times == 1 else self.take([*range(len(self))] * times)
 
     @staticmethod
     def cat(*parts: "Conditioning") -> "Conditioning":
-        """The rows of all parts.
+        """Concatenate the rows of all parts.
 
-        Raises UsageError where some parts have a pooled embedding or guidance scales, and others do not.
+        Raises UsageError if some parts have a pooled embedding or guidance scales and others do not.
         """
         return Conditioning(
             torch.cat([part.embeddings for part in parts]),
@@ -74,7 +74,7 @@ class Conditioning:
 
 
 class DiffusionModel(Protocol):
-    """A denoising network with its autoencoder and the schedule that it was trained on."""
+    """A denoising network with its autoencoder, its prompt encoder and its noise schedule."""
 
     @property
     def name(self) -> str: ...  # as a person gave it
@@ -94,12 +94,14 @@ class DiffusionModel(Protocol):
     def empty_prompt(self) -> Conditioning: ...  # of one row
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32. Raises UsageError for sides that do not
-        fit."""
+        """Encode pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w), float32.
+
+        Raises UsageError for sides that are no multiples of `size_multiple`.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) to pictures (B, 3, H, W), float32, not clamped."""
+        """Decode latents (B, C, h, w) to pictures (B, 3, H, W), float32, not clamped."""
         ...
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
@@ -121,10 +123,10 @@ class DiffusionModel(Protocol):
 
 
 class TransformerModel(DiffusionModel, Protocol):
-    """A prior that is a transformer, whose attention editing controls."""
+    """A diffusion model whose network is a transformer; editing controls its attention."""
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
-        """Rows and columns of the tokens that the transformer makes of latents (B, C, h, w)."""
+        """Return the rows and columns of the token grid for latents (B, C, h, w)."""
         ...
 
 

@@ -46,7 +46,7 @@ def cached(path: Path, compute: Callable[[Path], str]) -> str:
 
 
 def _state(path: Path) -> dict[str, int]:
-    """What changes with the contents of a file, unless somebody means to hide it."""
+    """Return the file attributes that change with its contents, unless somebody hides the change."""
     stat = path.stat()
     return {
         "size": stat.st_size,

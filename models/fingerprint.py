@@ -1,4 +1,4 @@
-"""Which network a fitted number belongs to: a digest that is the same on every device and in every precision."""
+"""Fingerprints of denoising networks, equal on every device and in every precision; tuned solvers are bound to them."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -21,9 +21,9 @@ PROBES = 11  # levels at which schedules are compared
 
 
 def of_folder(model: str) -> str:
-    """Of the denoising network in the folder of a model (`fastdiff.models.catalogue.find`), as its files have it.
+    """Return the fingerprint of the denoising network in a model's folder (`fastdiff.models.catalogue.find`).
 
-    Raises UsageError where the folder has no such network.
+    Raises UsageError if the folder has no such network.
     """
     folder = read_folder(find(model))
     part = next((name for name in NETWORKS if name in folder.parts), None)
@@ -39,7 +39,7 @@ def of_folder(model: str) -> str:
 
 
 def of_network(network: nn.Module, schedule: Schedule, predicts: Prediction) -> str:
-    """Of a network in float32 that is in memory."""
+    """Return the fingerprint of a float32 network in memory."""
     weights = network.state_dict()
     return _digest(weights, lambda name: weights[name], schedule, predicts)
 
@@ -55,7 +55,7 @@ def _digest(names: Iterable[str], tensor: Callable[[str], Tensor], schedule: Sch
 
 
 def add_tensor(total: "hashlib._Hash", name: str, value: Tensor) -> None:
-    """Count a tensor into a digest: its name, shape and float32 values."""
+    """Add a tensor to a digest: its name, shape and float32 values."""
     value = value.detach().float().cpu().contiguous()
     total.update(f"{name} {tuple(value.shape)}".encode())
     total.update(value.numpy().data)

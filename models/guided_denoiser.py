@@ -1,4 +1,4 @@
-"""The denoiser of a model under prompts and a guidance scale."""
+"""Builds the guided denoiser of a model from prompts and a guidance scale."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,11 +20,13 @@ def guided_denoiser(
     negative_prompt: Conditioning | None = None,
     guidance_mask: Callable[[Tensor], Tensor] | None = None,
 ) -> Guided:
-    """A denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), a row for every prompt.
+    """Return a denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), one row per prompt.
 
-    `scale` is the guidance scale, for all rows or one a row; at 1, and for models without prompts, the network is
-    called on B rows. `negative_prompt`, of one row, takes the place of the empty prompt; `guidance_mask` is that of
-    `Masked`. Raises UsageError for scales that are not B.
+    `scale` is the guidance scale w, one for all rows or one per row. If every scale is 1, or the model has no
+    classifier-free guidance, each step calls the network on B rows, otherwise on 2 B. `negative_prompt`, of one row,
+    replaces the empty prompt; `guidance_mask` is the mask of `fastdiff.solvers.guidance.Masked`.
+
+    Raises UsageError unless there are one or B scales.
     """
     scales = (scale,) * len(prompts) if isinstance(scale, int | float) else tuple(scale)
     if len(scales) != len(prompts):

@@ -40,7 +40,7 @@ class HubId:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a download would bring."""
+    """The licence and the size of a download."""
 
     licence: str
     size: int  # bytes of all files
@@ -59,7 +59,7 @@ def offer(model: HubId) -> Offer:
 
 
 def download(model: HubId) -> Path:
-    """Bring the configs and safetensors of a model, and return their folder; a stopped download goes on.
+    """Bring the configs and safetensors of a model, and return their folder; a stopped download resumes.
 
     Raises MissingError as `offer` does.
     """
@@ -81,7 +81,7 @@ def cached(model: HubId) -> Path:
     try:
         return Path(snapshot_download(model.repository, revision=model.revision, **WANTED, local_files_only=True))
     except IncompleteSnapshotError as error:
-        raise MissingError(f"the download of {model} is not whole: {command} goes on with it") from error
+        raise MissingError(f"the download of {model} is incomplete: {command} resumes it") from error
     except LocalEntryNotFoundError as error:
         raise MissingError(f"{model} is not on this computer: {command} fetches it") from error
 

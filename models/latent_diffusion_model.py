@@ -1,4 +1,4 @@
-"""What all diffusion models of pictures in latents share: the autoencoder, and where parts are while they work."""
+"""Base class of latent diffusion models: the autoencoder, the bound network, and offloading."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ from fastdiff.solvers.errors import UsageError
 
 @dataclass(frozen=True)
 class LatentDiffusionModel:
-    """The `DiffusionModel` of a network with an autoencoder; a family is a subclass in a file of its own.
+    """A `DiffusionModel` with a network of diffusers and an autoencoder. Each family is a subclass in one file.
 
-    A family says how prompts are read, what its network is called with, how guidance reaches it (classifier-free unless
-    it says otherwise) and, where these differ, how pictures are encoded and which schedule goes with a size.
+    A family defines `encode_prompts` and `network_arguments`. It may override `guidance_kind` (classifier-free by
+    default), `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
     """
 
     name: str
@@ -37,8 +37,10 @@ class LatentDiffusionModel:
         raise NotImplementedError
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> Mapping[str, Any]:
-        """What the network takes besides latents and timesteps, a row a prompt, for pictures of `size` pixels (height,
-        width)."""
+        """Return the keyword arguments of the network besides latents and timestep, one row per prompt.
+
+        `size` is the (height, width) of the pictures in pixels.
+        """
         raise NotImplementedError
 
     def bind(
@@ -85,7 +87,7 @@ class LatentDiffusionModel:
 
     @property
     def _stride(self) -> int:
-        """Latents of which both sides are multiples, for the network."""
+        """The number of latents of which both sides of the network's input are multiples."""
         return 1
 
     @property
@@ -113,13 +115,13 @@ class LatentDiffusionModel:
 
 
 def fields(components: Components, name: str, network: Any, vae: Any) -> dict[str, Any]:
-    """Those of `LatentDiffusionModel` for the components of a folder."""
+    """Return the fields of `LatentDiffusionModel` for the components of a folder."""
     trained = read_scheduler_config(components.folder.path / "scheduler")
     return {"name": name, "components": components, "trained": trained, "network": network, "vae": vae}
 
 
 def check_fit(components: Components, wanted: tuple[int, ...], given: tuple[int, ...]) -> None:
-    """Raise UsageError where the channels that a network wants are not those that the others give."""
+    """Raise UsageError unless the channels that a network takes equal those that the other components produce."""
     if wanted != given:
         counts = [" and ".join(map(str, each)) for each in (wanted, given)]
         path = components.folder.path

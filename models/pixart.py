@@ -58,25 +58,25 @@ class PixArt(LatentDiffusionModel):
         return self.network.config.patch_size
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
-        """Embeddings and mask, and the micro-conditions of PixArt-alpha at 1024 pixels: size and height / width."""
-        told: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        """Return embeddings and mask, and PixArt-alpha's micro-conditions at 1024 pixels: size and aspect ratio."""
+        conditions: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if self.network.use_additional_conditions:
             rows, (height, width) = len(prompts), size
-            told = {
+            conditions = {
                 "resolution": torch.tensor([[height, width]], dtype=torch.float32, device=self.device).expand(rows, -1),
                 "aspect_ratio": torch.tensor([[height / width]], device=self.device).expand(rows, -1),
             }
         return {
             "encoder_hidden_states": prompts.embeddings,
             "encoder_attention_mask": prompts.mask,
-            "added_cond_kwargs": told,
+            "added_cond_kwargs": conditions,
         }
 
 
 def load(components: Components, name: str) -> PixArt:
-    """The backbone in a folder whose pipeline is one of LONGEST.
+    """Load the model from a folder whose pipeline is one of LONGEST.
 
-    Raises UsageError for a folder that is not whole or asks for other classes.
+    Raises UsageError for a folder that is incomplete or names other classes.
     """
     transformer = components.network("transformer", TRANSFORMERS)
     vae = components.autoencoder("vae")

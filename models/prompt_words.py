@@ -1,4 +1,4 @@
-"""Which tokens a word of a prompt became, by the places in the text that a tokenizer gives back."""
+"""Maps the words of a prompt to their tokens, by the character spans that a tokenizer returns."""
 
 import re
 from collections.abc import Container, Sequence
@@ -14,26 +14,26 @@ Span = tuple[int, int]  # first character, and the one after the last; empty for
 
 
 def words_of(text: str, spans: Sequence[Span], lost: Container[int] = ()) -> tuple[Word, ...]:
-    """The words of `text` that have tokens, given the span of every token of the sequence.
+    """Return the words of `text` that have tokens, given the span of every token of the sequence.
 
-    A token belongs to every word that it overlaps. Punctuation and special tokens belong to none. Words with a `lost`
-    token, by its place in the sequence, are not known.
+    A token belongs to every word that it overlaps. Punctuation and special tokens belong to none. A word with a token
+    in `lost` (positions in the sequence) is marked as unknown.
     """
     found = ((match.group(), _overlapping(match.span(), spans)) for match in WORD.finditer(text))
     return tuple(Word(word, tokens, not any(token in lost for token in tokens)) for word, tokens in found if tokens)
 
 
 def words_beyond(text: str, spans: Sequence[Span]) -> str:
-    """The words of `text`, with spaces between them, that have a token among these: those which did not fit."""
+    """Return the words of `text` that have a token among these, joined by spaces: those beyond the token limit."""
     return " ".join(word.text for word in words_of(text, spans))
 
 
 def read_encodings(
     texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
-    """The ids that count, the words, and what did not fit, of texts as a tokenizer encoded them.
+    """Return, per text, the ids that count, the words, and the truncated words.
 
-    `unknown` is the id of letters that it does not know.
+    `unknown` is the id of the tokenizer's unknown token.
     """
     beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
     return (
@@ -47,7 +47,7 @@ def read_encodings(
 
 
 def _lost(text: str, encoding: "Encoding", unknown: int | None) -> set[int]:
-    """Places of the tokens that stand for unknown letters; unknown punctuation is no loss."""
+    """Return the positions of unknown tokens; unknown punctuation does not count."""
     tokens = enumerate(zip(encoding.ids, encoding.offsets, strict=True))
     return {place for place, (token, span) in tokens if token == unknown and WORD.search(text[slice(*span)])}
 

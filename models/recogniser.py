@@ -1,4 +1,4 @@
-"""A small convolutional network that tells what a scene shows."""
+"""A small convolutional network that recognises what a scene shows."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class Labels:
 
 
 class Logits(NamedTuple):
-    """What the three heads say, before the softmax: each (B, number of words)."""
+    """The logits of the three heads, each (B, number of words)."""
 
     concept: Tensor
     kind: Tensor
@@ -38,7 +38,7 @@ class Logits(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture was taken for, and how surely: both in [0, 1]."""
+    """The recognised contents of a picture, with probabilities in [0, 1]."""
 
     concept: str
     kind: str
@@ -48,7 +48,7 @@ class Reading:
 
     @property
     def caption(self) -> str:
-        """Such as `fox on a teal and white striped background`."""
+        """A caption such as `fox on a teal and white striped background`."""
         return caption(self.concept, self.kind, self.colours)
 
 
@@ -82,7 +82,7 @@ class Recogniser(nn.Module):
         return [self._reading(*rows) for rows in zip(*shares, strict=True)]
 
     def probability(self, concept: str, pictures: Tensor) -> Tensor:
-        """That pictures (B, 3, SIDE, SIDE) in [-1, 1] show one of the concepts, (B,)."""
+        """Return the probability (B,) that pictures (B, 3, SIDE, SIDE) in [-1, 1] show a concept."""
         return self(pictures).concept.float().softmax(1)[:, self.labels.concepts.index(concept)]
 
     def _reading(self, concept: Tensor, kind: Tensor, colours: Tensor) -> Reading:

@@ -1,4 +1,4 @@
-"""Diffusion models by name: one line for every family, by the class that diffusers would make of the folder."""
+"""Diffusion models by name: one line per family, keyed by the pipeline class that a model folder names."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fastdiff.models.diffusers_folder import read_folder
 from fastdiff.models.diffusion_model import DiffusionModel, TransformerModel
 from fastdiff.solvers.errors import UsageError
 
-# The pipeline that a folder names -> the module of its family, whose `load` takes the components and the name.
+# Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
 TRANSFORMER_FAMILIES = {
     "PixArtAlphaPipeline": "fastdiff.models.pixart",
     "PixArtSigmaPipeline": "fastdiff.models.pixart",
@@ -28,10 +28,10 @@ FAMILIES = {
 def load_transformer(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> TransformerModel:
-    """The backbone that a name stands for (`fastdiff.models.catalogue.find`), on a device, computing in `dtype`.
+    """Load the transformer model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
 
-    With `offload` the text encoder and the autoencoder are on the device only while they work. Raises UsageError for
-    an unknown family or a broken folder, MissingError for a model that is not here.
+    With `offload`, the text encoder and the autoencoder occupy the device only while they run. Raises UsageError for
+    an unknown family or a broken folder, MissingError for a model that is not on this computer.
     """
     return _load(TRANSFORMER_FAMILIES, model, device, dtype, offload)
 
@@ -39,7 +39,7 @@ def load_transformer(
 def load_model(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> DiffusionModel:
-    """As `load_transformer`, of more families: it need not be a transformer, and need not hear prompts."""
+    """Load a model of any family, as `load_transformer`; it may be a UNet, and may ignore prompts."""
     return _load(FAMILIES, model, device, dtype, offload)
 
 

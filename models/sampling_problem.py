@@ -1,7 +1,7 @@
-"""A model whose sampling is measured or tuned: seeded batches of denoisers, each with conditions, and of noise.
+"""Sampling problems for measuring and tuning: a model with seeded batches of conditions and noise.
 
-An item is one sample: its noise and its conditions come from the seed and its number alone. Items that are held out
-draw theirs from other seeds, and from other prompts or other halves of the pages.
+An item is one sample. Its noise and its conditions depend only on the seed and its number. Held-out items use other
+seeds, and other prompts or the other halves of the pages.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Schedule
 
 RESTORERS = {"docclean": "clean", "docclean-deblur": "deblur"}  # names of the bundled denoisers -> tasks
-GUIDANCE = 4.5  # of models that hear prompts
+GUIDANCE = 4.5  # of text-conditioned models
 CROP = 128  # pixels of a side, of pages
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 TRIES = 8  # crops of which the one with most ink is taken
@@ -39,7 +39,7 @@ Bind = Callable[[Sequence[np.random.Generator], bool], Denoiser]  # (a source of
 
 @dataclass(frozen=True)
 class SamplingProblem:
-    """One network, its schedule, and where its conditions come from."""
+    """A network, its schedule, and the source of its conditions."""
 
     name: str  # as a person gave it
     source: Path  # its folder or file
@@ -54,7 +54,7 @@ class SamplingProblem:
     bind: Bind
 
     def batch(self, items: Sequence[int], seed: int = 0, *, held: bool = False) -> tuple[Denoiser, Tensor]:
-        """A denoiser for these items, with their states (B, ...) at the schedule's noisiest level."""
+        """Return a denoiser for these items and their states (B, ...) at the schedule's noisiest level."""
         own = 2 * seed + held  # fitting seeds are even, held-out ones odd
         f = self.bind([np.random.default_rng([own, item]) for item in items], held)
         like = torch.empty(len(items), *self.shape, device=self.device)
@@ -63,7 +63,7 @@ class SamplingProblem:
     def batches(
         self, count: int, seed: int = 0, *, first: int = 0, held: bool = False, rows: int = 4
     ) -> Iterator[tuple[Denoiser, Tensor]]:
-        """So many items from `first` on, `rows` at a time."""
+        """Yield `count` items from `first` on, `rows` per batch."""
         for item in range(first, first + count, rows):
             yield self.batch(range(item, min(item + rows, first + count)), seed, held=held)
 
@@ -80,7 +80,7 @@ def load_sampling_problem(
 ) -> SamplingProblem:
     """The subject that a name stands for: one of RESTORERS, a file of such weights, or what `load_model` takes.
 
-    `guidance` defaults to GUIDANCE for models that hear prompts, and is 1 for others. `size` is the side of its square
+    `guidance` defaults to GUIDANCE for text-conditioned models, and is 1 for others. `size` is the side of its square
     pictures in pixels, by default that of its training. `prompts` are drawn from at random, by default captions for the
     bundled scenes and nothing said for other models. `pages` is a folder of degraded pages for restorers, by default
     the samples that come along.
@@ -89,7 +89,7 @@ def load_sampling_problem(
     """
     if model in RESTORERS or Path(model).is_file():
         if prompts or guidance not in (None, 1):
-            raise UsageError(f"{model} hears no prompts: give it neither prompts nor guidance")
+            raise UsageError(f"{model} takes no prompts: give it neither prompts nor guidance")
         path = bundled(RESTORERS[model]) if model in RESTORERS else Path(model)
         return _of_restorer(model, path, pages, size or CROP, device, dtype)
     if pages is not None:
@@ -103,14 +103,14 @@ def _of_prior(
     prior: DiffusionModel, guidance: float | None, side: int, prompts: tuple[str, ...], device: str
 ) -> SamplingProblem:
     if not prior.text_conditioned and (prompts or guidance not in (None, 1)):
-        raise UsageError(f"{prior.name} hears no prompts: give it neither prompts nor guidance")
+        raise UsageError(f"{prior.name} takes no prompts: give it neither prompts nor guidance")
     scale = guidance if guidance is not None else GUIDANCE if prior.text_conditioned else 1.0
-    draw, told = _texts(prior, prompts)
+    draw, description = _texts(prior, prompts)
 
     def bind(choices: Sequence[np.random.Generator], held: bool) -> Denoiser:
         with torch.no_grad():
-            heard = prior.encode_prompts([draw(choice, held) for choice in choices])
-        return guided_denoiser(prior, heard, scale, (side, side))
+            conditioning = prior.encode_prompts([draw(choice, held) for choice in choices])
+        return guided_denoiser(prior, conditioning, scale, (side, side))
 
     with torch.no_grad():
         shape = tuple(prior.encode(torch.zeros(1, 3, side, side)).shape[1:])
@@ -123,7 +123,7 @@ def _of_prior(
         trained.clean,
         scale,
         shape,
-        told,
+        description,
         hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
         device,
         bind,
@@ -131,7 +131,7 @@ def _of_prior(
 
 
 def _texts(prior: DiffusionModel, prompts: tuple[str, ...]) -> tuple[Callable[[np.random.Generator, bool], str], str]:
-    """How the prompt of an item is drawn, and what a person is told about that."""
+    """Return a function that draws the prompt of an item, and a description of the prompts."""
     if prompts:
         known = {held: prompts[held :: 2 if len(prompts) > 1 else 1] for held in (False, True)}
         return lambda choice, held: str(choice.choice(known[held])), f"{len(prompts)} prompts"
@@ -171,12 +171,12 @@ def _of_restorer(
         return residual_denoiser(typed, restored)
 
     shape = (pair.channels, side, side)
-    told, seen = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
-    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, told, seen.hexdigest(), device, bind)
+    description, content = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
+    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, description, content.hexdigest(), device, bind)
 
 
 def _pages(folder: Path | None, side: int) -> list[Tensor]:
-    """The pages of a folder, grey (H, W) in [0, 1], of which both halves hold a crop."""
+    """Return the pages of a folder, grey (H, W) in [0, 1], both halves of which hold a crop."""
     where = folder or Path(str(files("fastdiff.data") / "samples"))
     paths = sorted(path for path in where.glob("*") if path.suffix.lower() in SUFFIXES) if where.is_dir() else []
     pages = [page for path in paths if (page := _read(path)).shape[0] >= 2 * side and page.shape[1] >= side]
@@ -194,7 +194,7 @@ def _read(path: Path) -> Tensor:
 
 
 def _crop(choice: np.random.Generator, pages: Sequence[Tensor], side: int, held: bool) -> Tensor:
-    """A square of a page's upper half, or lower one if held out: of some at random, that with most contrast."""
+    """Return the highest-contrast square of TRIES random ones in a page's upper half, or its lower half if held out."""
     page = pages[int(choice.integers(len(pages)))]
     half = page.shape[0] // 2
     rows, columns = half - side + 1, page.shape[1] - side + 1

@@ -37,7 +37,7 @@ SHARED_LABELS = "shared_labels"  # key of ours: the label below which the networ
 
 @dataclass(frozen=True)
 class TrainedScheduler:
-    """What a scheduler config says about its network and about the levels to visit."""
+    """The schedule, prediction type and grid of a scheduler config."""
 
     schedule: Schedule
     predicts: Prediction
@@ -59,7 +59,7 @@ def read_scheduler_config(path: Path) -> TrainedScheduler:
 
 
 def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
-    """As `read_scheduler_config`, from the parsed object."""
+    """Read a parsed config, as `read_scheduler_config` does."""
     name = config.get("_class_name", MULTISTEP[0])
     if name in FLOW_MATCHING:
         return _flow_matching(config)

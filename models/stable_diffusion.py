@@ -33,7 +33,7 @@ ENCODERS = {  # how many text encoders a pipeline has
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder with its tokenizer."""
+    """A CLIP text encoder with its tokenizer."""
 
     encoder: Any  # of CLIP
     tokenizer: PromptTokenizer
@@ -41,20 +41,20 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class StableDiffusion(LatentDiffusionModel):
-    """The `DiffusionModel` of the family. With two text_encoders (XL) their embeddings stand side by side."""
+    """The `DiffusionModel` of the family. XL concatenates the embeddings of its two text encoders."""
 
     text_encoders: tuple[TextEncoder, ...]
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
-        told = [each.tokenizer.encode(texts) for each in self.text_encoders]
-        heard = [
+        encodings = [each.tokenizer.encode(texts) for each in self.text_encoders]
+        encoded = [
             self._encoded(each, [each.ids for each in found])
-            for each, found in zip(self.text_encoders, told, strict=True)
+            for each, found in zip(self.text_encoders, encodings, strict=True)
         ]
-        first = told[0]
-        embeddings = torch.cat([states for states, _ in heard], dim=-1).to(self.network.dtype)
+        first = encodings[0]
+        embeddings = torch.cat([states for states, _ in encoded], dim=-1).to(self.network.dtype)
         mask = torch.tensor([each.attention_mask for each in first], dtype=torch.bool, device=self.device)
-        pooled = heard[-1][1] if self._is_xl else None
+        pooled = encoded[-1][1] if self._is_xl else None
         return Conditioning(embeddings, mask, *read_encodings(texts, first), pooled=pooled)
 
     @property
@@ -66,24 +66,27 @@ class StableDiffusion(LatentDiffusionModel):
         return 2 ** (len(self.network.config.block_out_channels) - 1)
 
     def _encoded(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """States (B, L, D), of XL those before the last layer, and the whole (B, P)."""
+        """Return the states (B, L, D), for XL those before the last layer, and the pooled embedding (B, P)."""
         with self._at_work(each.encoder):
             out = each.encoder(torch.tensor(ids, device=self.device), output_hidden_states=self._is_xl)
         return out.hidden_states[-2] if self._is_xl else out.last_hidden_state, out[0]
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
-        """Embeddings, and for XL the pooled ones and the picture's size, twice, with the place it was cut from."""
-        told: dict[str, Tensor] = {}
+        """Return the embeddings, and for XL the pooled one and the time ids: original size, crop and target size."""
+        conditions: dict[str, Tensor] = {}
         if prompts.pooled is not None:
             place = torch.tensor([[*size, 0, 0, *size]], dtype=self.network.dtype, device=self.device)
-            told = {"text_embeds": prompts.pooled.to(self.network.dtype), "time_ids": place.expand(len(prompts), -1)}
-        return {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": told}
+            conditions = {
+                "text_embeds": prompts.pooled.to(self.network.dtype),
+                "time_ids": place.expand(len(prompts), -1),
+            }
+        return {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": conditions}
 
 
 def load(components: Components, name: str) -> StableDiffusion:
-    """The prior in a folder whose pipeline is one of ENCODERS.
+    """Load the model from a folder whose pipeline is one of ENCODERS.
 
-    Raises UsageError for a folder that is not whole or asks for other classes.
+    Raises UsageError for a folder that is incomplete or names other classes.
     """
     unet = components.network("unet", UNETS)
     vae = components.autoencoder("vae")

@@ -41,7 +41,7 @@ class T5Config:
 
     @classmethod
     def read(cls, folder: Path) -> "T5Config":
-        """Those of `folder`/config.json. Raises UsageError for a config of another kind of encoder."""
+        """Read `folder`/config.json. Raises UsageError for a config of another kind of encoder."""
         config, names = read_object(folder / "config.json"), [each.name for each in fields(cls)]
         try:
             sizes = cls(**{name: config[name] for name in names if name in config})

@@ -1,4 +1,4 @@
-"""Priors that hear no prompt: a UNet in the latents of an autoencoder, in the layout of diffusers' LDMPipeline."""
+"""Unconditional latent diffusion models: a UNet and an autoencoder in the layout of diffusers' LDMPipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ UNETS = {"diffusers.UNet2DModel": "diffusers.models.unets.unet_2d:UNet2DModel"}
 
 @dataclass(frozen=True)
 class Unconditional(LatentDiffusionModel):
-    """The `DiffusionModel` of such a folder. Prompts are read, and mean nothing."""
+    """The `DiffusionModel` of such a folder. It ignores prompts."""
 
     text_conditioned = False
     guidance_kind = "none"
@@ -35,7 +35,7 @@ class Unconditional(LatentDiffusionModel):
 
 
 def load(components: Components, name: str) -> Unconditional:
-    """Raises UsageError for a folder that is not whole or asks for other classes."""
+    """Load the model. Raises UsageError for a folder that is incomplete or names other classes."""
     unet = components.network("unet", UNETS)
     vae = components.autoencoder("vqvae")
     check_fit(components, (unet.config.in_channels,), (vae.config.latent_channels,))

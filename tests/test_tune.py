@@ -192,9 +192,9 @@ def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
 def test_conditions_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     for model, options, sentence in (
-        ("docclean", {"guidance": 2.0}, "hears no prompts"),
+        ("docclean", {"guidance": 2.0}, "takes no prompts"),
         ("docclean", {"pages": tmp_path / "empty"}, "holds no page"),
-        ("photos", {"prompts": ["fox"]}, "hears no prompts"),
+        ("photos", {"prompts": ["fox"]}, "takes no prompts"),
         ("photos", {"pages": tmp_path}, "restores no pages"),
     ):
         with pytest.raises(UsageError, match=sentence):

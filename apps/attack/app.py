@@ -32,7 +32,7 @@ MOST_CHECKED = 200  # pictures that the accuracy of a classifier is checked on
 
 @dataclass(frozen=True)
 class Forecast:
-    """What `run` would do: every picture to attack with its classes, and what is left out."""
+    """The plan of `run`: every picture with its classes, and the inputs left out."""
 
     tasks: tuple[tuple[Item, Label], ...]
     left_out: tuple[inputs.LeftOut, ...]
@@ -73,7 +73,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 
 def forecast(options: Options) -> Forecast:
-    """What `run(options)` would do; nothing is written."""
+    """Plan `run(options)`; write nothing."""
     prepared = foreseen(_job(options))
     work, classifiers = _work(options, prepared)
     finished = _finished(work, classifiers)
@@ -103,7 +103,7 @@ def _job(options: Options) -> Job:
 
 
 def _work(options: Options, prepared: Prepared) -> tuple[Work, Classifiers]:
-    """What is to be done, and the classifiers."""
+    """Return the work of a run, and its classifiers."""
     classifiers = load_classifiers(options)
     classifier = classifiers.attacked
     known = _labels(options, classifier, [item.source for item in prepared.items])
@@ -127,7 +127,7 @@ def _claimed_pairs(options: Options, prepared: Prepared) -> Item | None:
 
 
 def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
-    """Those of the table that was given, which has to know some of the pictures."""
+    """Return the labels of the given table, which must name some of the pictures."""
     if options.labels is None:
         return {}
     known = labels.assigned(labels.read(options.labels, classifier), pictures)
@@ -139,7 +139,7 @@ def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[P
 
 
 def _check_accuracy(work: Work, classifiers: Classifiers) -> None:
-    """On up to MOST_CHECKED labelled pictures, evenly over the run; those that cannot be read are told of later."""
+    """On up to MOST_CHECKED labelled pictures, evenly over the run; unreadable ones are reported later."""
     labelled = [(item, label.true) for item, label in work.tasks if label.true is not None]
     if len(labelled) < labels.ENOUGH:
         return

@@ -1,4 +1,4 @@
-"""Attacks on pictures in memory: one classifier, one prior, one way."""
+"""Attacks pictures in memory: one classifier, one diffusion prior, one method."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,21 +35,21 @@ class AttackTarget:
 
     path: Path
     colour: Tensor  # (1, 3, H, W) in [-1, 1]
-    identity: int  # which its noise belongs to
-    true: int | None  # None is what the classifier sees
-    target: int | None  # None is any other class
+    identity: int  # the item of its noise
+    true: int | None  # the true class; None is the predicted one
+    target: int | None  # the target class; None is any other
 
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """What came of it: colours (3, H, W) in [0, 1] with 8 bits, None where nothing was to be done."""
+    """The result: colours (3, H, W) in [0, 1] with 8 bits (None if the picture was skipped), and the report."""
 
     colour: Tensor | None
     report: AttackReport
 
 
 class Attacker:
-    """Attacks a classifier in the way of the settings.
+    """Attacks a classifier by the method of the settings.
 
     Raises UsageError for a broken model, MissingError for a model or a device that is not here.
     """
@@ -67,9 +67,9 @@ class Attacker:
                 self._captions = Captions(settings, self._device)
 
     def __call__(self, subjects: Sequence[AttackTarget], tick: Tick) -> list[Attempt]:
-        """Attack pictures of one size, and either all with targets or all without, together.
+        """Attack pictures of one size in one batch, either all with targets or all without.
 
-        Raises NotFiniteError where the prior overflows in the given precision, or in all that "auto" tries.
+        Raises NotFiniteError if the prior overflows in the given precision, or in all that "auto" tries.
         """
         with torch.no_grad():
             colour = torch.cat([subject.colour for subject in subjects]).to(self._device)
@@ -84,7 +84,7 @@ class Attacker:
         return attempts
 
     def _begun(self, subject: AttackTarget, chances: Tensor) -> AttackReport:
-        """What is known beforehand, and whether there is anything to do."""
+        """Return the report before the attack; its status says whether the picture is attacked."""
         names = self._classifier.names
         seen = int(chances.argmax())
         true, target = seen if subject.true is None else subject.true, subject.target
@@ -111,7 +111,7 @@ class Attacker:
     def _finite(
         self, colour: Tensor, subjects: Sequence[AttackTarget], reports: Sequence[AttackReport], tick: Tick
     ) -> list[Attempt]:
-        """The attacks, with the prior in the next wider precision from where it overflows on."""
+        """Attack, with the prior in the next wider precision after an overflow."""
         while True:
             try:
                 return self._attacked(colour, subjects, reports, tick)
@@ -159,7 +159,7 @@ class Attacker:
         reports: Sequence[AttackReport],
         recorder: AttentionRecorder | None,
     ) -> tuple[Space, list[str], list[str | None], list[float | None]]:
-        """Where to search, what to say about it, and for each picture its caption and how exactly it comes back."""
+        """Return the search space, notes, and per picture its caption and round-trip error."""
         nothing = [None] * len(subjects)
         if self._prior is None:
             return Pixels((colour + 1) / 2), [], list(nothing), list(nothing)
@@ -177,13 +177,13 @@ class Attacker:
                 for subject, report in zip(subjects, reports, strict=True)
             ]
         else:
-            notes.append("captions and losses on attention are off: this prior hears no words")
+            notes.append("captions and losses on attention are off: this prior is not text-conditioned")
         noise = Noise(self._settings.seed, tuple(subject.identity for subject in subjects))
         space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, recorder)
         return space, notes, captions, misses.tolist()
 
     def _canvas(self, colour: Tensor) -> Canvas:
-        """As large as what the classifier sees, but no smaller than what the prior knows."""
+        """Return a canvas as large as the classifier's input, but no smaller than the prior's resolution."""
         assert self._prior is not None
         preprocessing = self._classifier.preprocessing
         own = min(LARGEST_SIDE, round(sqrt(colour.shape[-2] * colour.shape[-1])))
@@ -192,7 +192,7 @@ class Attacker:
 
     @contextmanager
     def _recording(self, colour: Tensor) -> Iterator[AttentionRecorder | None]:
-        """To attention at a quarter of the sides of latents, where a loss is on it and the prior hears words."""
+        """Record attention at a quarter of the latents' sides, if a loss uses it and the prior is text-conditioned."""
         if self._captions is None or not (self.preset.distraction or self.preset.structure):
             yield None
             return

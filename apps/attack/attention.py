@@ -1,7 +1,7 @@
 """Losses on the attention of a UNet (DiffAttack, Chen et al. 2024, arXiv 2305.08192, sections 3.3 and 3.4).
 
-Attention to the caption shall lie evenly over the picture, so that the model does not see what to repair; attention
-within the picture shall stay what it was, so that its structure stays.
+One loss spreads the attention to the caption evenly over the picture, so that the model does not repair the change.
+The other keeps self-attention unchanged, which preserves the picture's structure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecordedAttention:
-    """Attention written down in one run, in the order of its calls, as means over heads, of the conditional rows."""
+    """Attention maps recorded in one run, in the order of the calls: means over heads, of the conditional rows."""
 
-    cross: tuple[Tensor, ...]  # (B, N, L) of places to words
-    own: tuple[Tensor, ...]  # (B, N, N) of places to places
+    cross: tuple[Tensor, ...]  # (B, N, L) from positions to tokens
+    own: tuple[Tensor, ...]  # (B, N, N) between positions
 
     def distraction(self, words: Tensor) -> Tensor:
-        """(B,) variance over the picture of the attention to the words (B, L) that count, mean over calls."""
+        """Return (B,): the variance over positions of the attention to the words (B, L), mean over calls."""
         maps = [(cross * words[:, None]).sum(2) / words.sum(1, keepdim=True).clamp(min=1) for cross in self.cross]
         return torch.stack([each.var(dim=1, correction=0) for each in maps]).mean(0)
 
     def distance(self, other: "RecordedAttention") -> Tensor:
-        """(B,) mean square difference of attention within the picture."""
+        """Return (B,): the mean squared difference of self-attention."""
         pairs = zip(self.own, other.own, strict=True)
         return torch.stack([(mine - theirs).square().mean((1, 2)) for mine, theirs in pairs]).mean(0)
 
     def take(self, rows: Tensor) -> "RecordedAttention":
-        """The same for some rows."""
+        """Return the maps of some rows."""
         return RecordedAttention(tuple(each[rows] for each in self.cross), tuple(each[rows] for each in self.own))
 
 
 @dataclass
 class AttentionRecorder:
-    """Writes down attention while it is told to, of layers with few places: those at the coarsest level."""
+    """Records attention maps inside `recording`, of layers with at most `most` positions: the coarsest level."""
 
-    most: int  # places
-    rows: int = 0  # conditional ones; 0 while nothing is written down
+    most: int
+    rows: int = 0  # conditional ones; 0 outside `recording`
     cross: list[Tensor] = field(default_factory=list)
     own: list[Tensor] = field(default_factory=list)
 
     @contextmanager
     def recording(self, rows: int) -> Iterator[None]:
-        """Write down what the last `rows` rows of each call attend to."""
+        """Record the attention of the last `rows` rows of each call."""
         self.rows, self.cross, self.own = rows, [], []
         try:
             yield
@@ -65,7 +65,7 @@ class AttentionRecorder:
 
 @contextmanager
 def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionRecorder]:
-    """The network's attention can be written down inside; calls on the way back, inside too, are not."""
+    """Yield a recorder for the network's attention; calls in the backward pass are not recorded."""
     recorder = AttentionRecorder(most)
 
     def writing(name: str, original: Processor) -> RecordingProcessor:
@@ -77,7 +77,7 @@ def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionReco
 
 @dataclass(frozen=True)
 class RecordingProcessor:
-    """A processor that does what the original does, and writes down."""
+    """A processor that calls the original and records its attention maps."""
 
     original: Processor
     crosses: bool
@@ -102,7 +102,7 @@ class RecordingProcessor:
 
 @dataclass(frozen=True, eq=False)
 class AttentionLosses:
-    """Both losses, weighted, as a `Penalty`."""
+    """The weighted sum of both losses, a `Penalty`."""
 
     recorder: AttentionRecorder
     clean: RecordedAttention  # of the unperturbed run
@@ -118,12 +118,12 @@ class AttentionLosses:
         return self.distraction * recorded.distraction(self.words) + self.structure * recorded.distance(self.clean)
 
     def take(self, rows: Tensor) -> "AttentionLosses":
-        """The same for some rows."""
+        """Return the losses of some rows."""
         return replace(self, clean=self.clean.take(rows), words=self.words[rows])
 
 
 def caption_tokens(prompts: Conditioning) -> Tensor:
-    """(B, L), 1 at the tokens of the captions' words."""
+    """Return (B, L): 1 at the tokens of the captions' words, else 0."""
     tokens = torch.zeros(prompts.embeddings.shape[:2], device=prompts.embeddings.device)
     for row, words in enumerate(prompts.words):
         tokens[row, _positions([word.tokens for word in words])] = 1

@@ -1,4 +1,4 @@
-"""What pictures are said to show, for priors that hear words."""
+"""Captions of pictures, for text-conditioned priors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from fastdiff.solvers.errors import UsageError
 
 
 class Captions:
-    """Captions as the settings say: one for all, those of a file, a model's, or a sentence with the class.
+    """Captions by the settings: one for all, those of a file, those of a model, or a sentence with the class.
 
     Raises UsageError for a file that is no JSON object of texts, and as `load_captioner` does.
     """
@@ -24,9 +24,9 @@ class Captions:
         self._model = load_captioner(settings.captioner, device) if settings.captioner else None
 
     def of(self, path: Path, colour: Tensor, name: str) -> str:
-        """The caption of a picture, (1, 3, H, W) in [-1, 1], of a class of this name.
+        """Return the caption of a picture, (1, 3, H, W) in [-1, 1], whose class has this name.
 
-        Raises UsageError for a picture that a given file does not list.
+        Raises UsageError for a picture that the caption file does not list.
         """
         if self._one is not None:
             return self._one

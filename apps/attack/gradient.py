@@ -1,4 +1,4 @@
-"""The way of a gradient from sampled latents back to what was perturbed.
+"""Gradient estimators: from the gradient by sampled latents to the gradient by the perturbation.
 
 Each function takes a sampler and perturbations (B, ...) and returns the latents (B, C, h, w) with their pullback: from
 the gradient of a score by the latents to that by the perturbations.
@@ -26,24 +26,24 @@ Pullback = Callable[[Tensor], Tensor]
 
 
 class Penalty(Protocol):
-    """A cost of sampling itself."""
+    """A cost of the sampling run itself."""
 
     def watching(self) -> AbstractContextManager[None]:
-        """Look on inside."""
+        """Observe the run inside."""
         ...
 
     def value(self) -> Tensor:
-        """(B,), with a graph, of what was seen last."""
+        """Return (B,), with a graph, for the last observed run."""
         ...
 
 
 def identity(sample: Resampling, delta: Tensor) -> tuple[Tensor, Pullback]:
-    """Takes the derivative of sampling for 1, as the code of SCA does: no call of the network beyond the sampling."""
+    """Take the derivative of sampling as 1, as the code of SCA does: no network call beyond the sampling."""
     return sample(delta), sample.spread
 
 
 def random_free(sample: Resampling, delta: Tensor, queries: int, noise: Noise) -> tuple[Tensor, Pullback]:
-    """Random gradient-free estimate: the mean of directional derivatives along `queries` random directions."""
+    """Random gradient-free estimate: the mean directional derivative along `queries` random directions."""
     latents = sample(delta)
 
     def pull(gradient: Tensor) -> Tensor:
@@ -60,10 +60,10 @@ def random_free(sample: Resampling, delta: Tensor, queries: int, noise: Noise) -
 def backprop(
     sample: Resampling, delta: Tensor, last: int | None = None, penalty: Penalty | None = None
 ) -> tuple[Tensor, Pullback]:
-    """The derivative through the last steps, all where that is None, and 1 for those before.
+    """Backpropagate through the last `last` steps (all if None); the derivative of earlier steps counts as 1.
 
-    Every call of the network is done once more on the way back, so that one step's activations are in memory at a time.
-    A penalty, of what happens in the network as it samples, is lowered as well.
+    Gradient checkpointing: the backward pass repeats every network call, so that memory holds the activations of one
+    step. `penalty` is minimised too.
     """
     first = 0 if last is None else max(0, sample.steps - last)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def backprop(
 
 @dataclass(frozen=True, eq=False)
 class Checkpointed(DenoiserWrapper):
-    """A denoiser that is called again on the way back instead of keeping its activations."""
+    """Gradient checkpointing: a denoiser that is called again in the backward pass, in place of kept activations."""
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         if not torch.is_grad_enabled():

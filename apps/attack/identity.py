@@ -51,10 +51,10 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
 
 
 def of_classifier(classifier: ClassifierTarget) -> str:
-    """The digest of its name, view and classes, its weights, and its code: a version, or the file of one's own."""
+    """Return the digest of a classifier: name, preprocessing, classes, weights, and code (a version, or its file)."""
     family, _, name = classifier.name.partition(":")
-    told = (classifier.name, classifier.preprocessing, classifier.names, _code(family, name))
-    total = hashlib.sha256(repr(told).encode())
+    parts = (classifier.name, classifier.preprocessing, classifier.names, _code(family, name))
+    total = hashlib.sha256(repr(parts).encode())
     for key, value in chain(classifier.net.named_parameters(), classifier.net.named_buffers()):
         add_tensor(total, key, value)
     if classifier.code is not None:

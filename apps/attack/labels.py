@@ -38,8 +38,8 @@ def read(path: Path, classifier: ClassifierTarget) -> dict[Parts, Label]:
         parts = Path(row["image"] or "").parts
         if not parts or parts in labels:
             raise UsageError(f"line {number} of {path} names {f'{Path(*parts)} again' if parts else 'no picture'}")
-        told = (row.get("true_label"), row.get("target_label"))
-        labels[parts] = Label(*(_index(text, classifier, path, number) for text in told))
+        texts = (row.get("true_label"), row.get("target_label"))
+        labels[parts] = Label(*(_index(text, classifier, path, number) for text in texts))
     return labels
 
 
@@ -66,9 +66,11 @@ def check_accuracy(predicted: Sequence[int], true: Sequence[int], classifier: Cl
     right = sum(a == b for a, b in zip(predicted, true, strict=True))
     if len(true) < ENOUGH or right >= LEAST_ACCURACY * len(true):
         return
-    for shift, told in ((1, "counted from 1"), (-1, "one too low")):
+    for shift, fault in ((1, "counted from 1"), (-1, "one too low")):
         if sum(a + shift == b for a, b in zip(predicted, true, strict=True)) >= LEAST_ACCURACY * len(true):
-            raise UsageError(f"{classifier.name} is right about {right} of {len(true)} pictures: the labels are {told}")
+            raise UsageError(
+                f"{classifier.name} is right about {right} of {len(true)} pictures: the labels are {fault}"
+            )
     raise UsageError(
         f"{classifier.name} is right about {right} of {len(true)} clean pictures: usually its normalisation or input "
         "size is not what it was trained with, or the labels are those of other classes"

@@ -1,7 +1,6 @@
-"""Perturbations inside a diffusion model: pictures are inverted once, and sampled again from what was perturbed.
+"""Perturbations in the latents of a diffusion model: pictures are inverted once, perturbed, and sampled.
 
-What the model cannot represent of a picture is its residual, which is put back: without a perturbation the very pixels
-return.
+The residual, which the model cannot represent, is added to the result: a perturbation of 0 returns the same pixels.
 """
 
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ PROBE = 8  # latents a side
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """A `Space` of B pictures that lie on one canvas."""
+    """The `Space` of B pictures on one canvas."""
 
     prior: DiffusionModel
     preset: Preset
@@ -42,7 +41,7 @@ class Latents:
     noise: Noise  # of the B pictures
     sample: Resampling
     weights: Tensor  # (C, 1, 1) how far each channel moves for a perturbation of 1
-    reconstruction: Tensor  # (B, 3, h, w) the pictures on the canvas as the model gives them back
+    reconstruction: Tensor  # (B, 3, h, w) of the pictures on the canvas, without a perturbation
     tally: Tally
     attention_losses: AttentionLosses | None = None
 
@@ -106,10 +105,10 @@ def prepare(
     noise: Noise,
     recorder: AttentionRecorder | None = None,
 ) -> tuple[Latents, Tensor]:
-    """Invert the pictures of the canvas (B, 3, H, W) under their captions; with a recorder, losses on attention are on.
+    """Invert the pictures of the canvas (B, 3, H, W) under their captions; a recorder enables the attention losses.
 
-    Also returns how far off each one's latents come back, (B,), as the largest difference. Raises UsageError for a
-    network without attention where those losses want it, NotFiniteError where the network overflows.
+    Also returns the round-trip error (B,), the largest difference of a latent. Raises UsageError if these losses find
+    no attention in the network, NotFiniteError if the network overflows.
     """
     prompts, tally = prior.encode_prompts(captions), Tally()
     clean = prior.encode(canvas.picture)
@@ -136,7 +135,7 @@ def prepare(
 
 
 def grid(schedule: Schedule, preset: Preset) -> Grid:
-    """The levels from the one that is perturbed, or whose step's map is, to the cleanest."""
+    """Return the levels from the first perturbed one (or the first perturbed map's) to the cleanest."""
     if preset.landing:
         stride = (schedule.start - schedule.end) / 999
         top = schedule.end + preset.strength * (schedule.start - schedule.end)
@@ -163,7 +162,7 @@ def channel_weights(prior: DiffusionModel, channels: int, channel_balance: float
 
 
 def _check(latents: Tensor, prior: DiffusionModel) -> None:
-    """Raise NotFiniteError where these are not all finite."""
+    """Raise NotFiniteError unless all latents are finite."""
     check_finite(latents, "the diffusion prior", next(prior.network.parameters()).dtype)
 
 

@@ -1,4 +1,4 @@
-"""How natural a change is: measures of a picture before and after, uint8 (H, W, 3)."""
+"""Measures of how natural a change is, of a picture before and after, uint8 (H, W, 3)."""
 
 import warnings
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an attack wants of the logits, and how near it is."""
+"""The objective of an attack on logits: its margin and its score."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from fastdiff.apps.attack.presets import Loss
 
 @dataclass(frozen=True)
 class Goal:
-    """Away from the class `labels` (B,), or where `targeted` towards it."""
+    """Leave the class `labels` (B,), or reach it if `targeted`."""
 
     labels: Tensor
     targeted: bool
@@ -20,13 +20,13 @@ class Goal:
         return Goal(self.labels[rows], self.targeted)
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(B,) how far the wished outcome is ahead, in logits: above 0 the picture fools the classifier."""
+        """Return the margin (B,) of the goal in logits: above 0 the picture fools the classifier."""
         mine = logits.gather(1, self.labels[:, None])[:, 0]
         others = logits.scatter(1, self.labels[:, None], -torch.inf).amax(1)
         return mine - others if self.targeted else others - mine
 
     def score(self, logits: Tensor, loss: Loss) -> Tensor:
-        """(B,) what is to be raised."""
+        """Return the score (B,) to maximise."""
         if loss == "margin":
             return self.margin(logits)
         error = F.cross_entropy(logits, self.labels, reduction="none")

@@ -1,4 +1,4 @@
-"""One update of a perturbation, for every row on its own: signs of the momentum, or Adam; then back into the ball."""
+"""Updates of a perturbation, separate for every row: momentum sign steps or Adam, and the projection to epsilon."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class Optimizer(Protocol):
-    """A rule for one update."""
+    """An update rule that ascends."""
 
     def begin(self, delta: Tensor) -> Tensor:
-        """The memory (B, S, ...) before the first update of perturbations (B, ...)."""
+        """Return the memory (B, S, ...) before the first update of perturbations (B, ...)."""
         ...
 
     def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The next perturbation and memory; `count` is the number of the update, from 1."""
+        """Return the next perturbation and memory; `count` is the number of the update, from 1."""
         ...
 
 
@@ -37,7 +37,7 @@ class Signs:
 
 @dataclass(frozen=True)
 class Adam:
-    """AdamW without decay (Kingma and Ba 2015, arXiv 1412.6980), uphill."""
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980), ascending."""
 
     rate: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -54,11 +54,11 @@ class Adam:
 
 
 def clip_to_epsilon(delta: Tensor, radius: Tensor) -> Tensor:
-    """Every row of delta (B, ...) clipped to its own radius (B,)."""
+    """Clip every row of delta (B, ...) to its own radius (B,)."""
     bound = each(radius, delta)
     return delta.clamp(-bound, bound)
 
 
 def each(value: Tensor, like: Tensor) -> Tensor:
-    """(B,) as (B, 1, ...), to go with rows (B, ...)."""
+    """Reshape (B,) to (B, 1, ...), to broadcast over rows (B, ...)."""
     return value.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,4 +1,4 @@
-"""What attack can be asked for; light to import, for the command line and for worker processes."""
+"""The options of attack. Imports no torch, for the command line and for worker processes."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -41,14 +41,14 @@ CHANGES = (
 
 @dataclass(frozen=True)
 class Options:
-    """What to attack, and how.
+    """The inputs, outputs and settings of a run of attack.
 
-    `inputs`, `out` and the default names of outputs are those of `fastdiff.apps.inputs.plan`, with the verb "attack";
-    outputs are PNG. `target` is a class by name or index that the pictures shall be taken for, or "csv" for the column
-    of `labels`, a table with the columns image, true_label and target_label; None is any class but the true one, which
-    without labels is the one that the classifier sees. `classifier` and `transfer`, classifiers to try the results on,
-    are names as `fastdiff.models.classifier_loading` knows them, `classes` a file of class names; `model` names the
-    diffusion prior. What `method` settles can be changed one by one (see `presets.Preset`). Captions are for
+    `inputs`, `out` and the default names of outputs are as in `fastdiff.apps.inputs.plan`, with the verb "attack".
+    Outputs are PNG. `target` is the target class by name or index, or "csv" for the column of `labels`, a table with
+    the columns image, true_label and target_label; None is any class but the true one. Without labels, the true class
+    is the predicted one. `classifier` is attacked, and results are tested on `transfer`, by names of
+    `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
+    options from `perturb` to `confidence` override the preset of `method` (see `presets.Preset`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
     class.
     """
@@ -136,13 +136,13 @@ class Options:
 
     @property
     def preset(self) -> Preset:
-        """That of the method, with what these options change about it."""
+        """The method's preset with the changes of these options."""
         changes = {name: value for name in CHANGES if (value := getattr(self, name)) is not None}
         return replace(PRESETS[self.method], **changes)
 
     @property
     def settings(self) -> AttackSettings:
-        """Those of the attacker."""
+        """The settings of the attacker."""
         return AttackSettings(
             self.method,
             self.preset,

@@ -1,4 +1,4 @@
-"""Where the files of a picture go: the attacked one as planned, its amplified difference beside it."""
+"""The output files of a picture: the attacked one, and beside it the amplified difference."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Ways to attack by name: what is perturbed, how the gradient gets there, how far it may go; light to import."""
+"""Attack methods by name: perturbation space, gradient estimator, step and epsilon. Imports no torch."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -11,29 +11,29 @@ PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args
 
 @dataclass(frozen=True)
 class Preset:
-    """One way to attack.
+    """The settings of an attack.
 
-    Latents have about unit variance; `epsilon` and `step` are in units of what is perturbed, pixels in [0, 1].
+    `epsilon` and `step` are in units of the perturbed values: latents have about unit variance, pixels are in [0, 1].
     """
 
     perturb: Perturbed
     gradient: Gradient = "identity"
     inversion: Literal["ledits", "ddim"] = "ledits"  # of `fastdiff.inversion.registry.INVERTERS`
-    steps: int = 10  # of inversion and sampling, each one call of the network
-    strength: float = 0.9  # the time at which the inversion ends, in parts of the schedule's
-    landing: bool = False  # whether the last step is a single one of training
-    enter: float = 0.5  # where x_k is, in parts of the steps
+    steps: int = 10  # of inversion and sampling, one network call each
+    strength: float = 0.9  # the time at which the inversion ends, as a fraction of the schedule's
+    landing: bool = False  # whether the last step is one training timestep long
+    enter: float = 0.5  # the position of x_k, as a fraction of the steps
     guidance: float = 1.0
     loss: Loss = "ce"
     iterations: int = 10
     step: float = 0.04
-    epsilon: float | None = 0.1  # how far any element may go from where it was; None is as far as it likes
+    epsilon: float | None = 0.1  # largest change of an element; None is unbounded
     momentum: float = 1.0
-    channel_balance: float = 0.0  # 0 where channels of latents go equally far, 1 where they change pixels equally
-    confidence: float = 0.02  # logits ahead at which it succeeds; rounding in other batch sizes moves them by less
-    adam: bool = False  # whether Adam takes the place of signs of the momentum
-    stops: bool = True  # at the first success; otherwise the last iterate is the result
-    refine: int = 0  # iterations after the first success, each in a ball `shrink` times as large
+    channel_balance: float = 0.0  # 0: latent channels move equally far, 1: they change pixels equally
+    confidence: float = 0.02  # margin in logits that counts as success; rounding in other batch sizes is smaller
+    adam: bool = False  # whether Adam replaces the momentum sign step
+    stops: bool = True  # after the first success and refinement; otherwise the last iterate is the result
+    refine: int = 0  # iterations after the first success; each success sets epsilon to `shrink` times the reached one
     shrink: float = 0.7
     last: int = 2  # steps that backprop-last-k goes through
     queries: int = 10  # samples of the random gradient-free estimate

@@ -1,4 +1,4 @@
-"""What attack did to every picture, as data for people and programs (`report.json`)."""
+"""The report of attack on every picture (`report.json`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class AttackReport:
 
     Labels are indices of classes, counted from 0. `success` is judged on the colours that were found,
     `success_after_png` on the file, read again. `calls` counts calls of the diffusion network for this picture,
-    inversion included; `roundtrip_error` is the largest difference of latents that an inverted picture comes back with.
+    inversion included; `roundtrip_error` is the largest difference between latents and their reconstruction.
     `status` is attacked, skipped (the classifier is wrong beforehand, or sees the target already) or failed; `reason`
     says why, or what is worth knowing.
     """
@@ -86,7 +86,7 @@ MEASURES = ("psnr", "ssim", "ssim_p10", "ciede2000", "linf", "noise_change", "lp
 class Report:
     """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is.
 
-    `labelled` counts the pictures whose true label a table told. `sheet` is the contact sheet, `left_out` what was
+    `labelled` counts the pictures whose true label a table holds. `sheet` is the contact sheet, `left_out` what was
     found and is no input.
     """
 

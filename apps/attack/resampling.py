@@ -1,6 +1,6 @@
-"""Sampling inverted pictures again from what was perturbed: the noisiest state, an intermediate one, or the maps.
+"""Samples inverted pictures from a perturbed state (the noisiest or an intermediate one) or perturbed noise maps.
 
-Inversion and sampling are the same steps of the same solver, so that no perturbation gives the latents back exactly.
+Inversion and sampling take the same steps of the same solver, so that a perturbation of 0 reconstructs the latents.
 """
 
 from dataclasses import dataclass, replace
@@ -37,12 +37,12 @@ class Resampling:
 
     @property
     def unperturbed(self) -> Tensor:
-        """Perturbations of nothing."""
+        """Perturbations of 0."""
         start = torch.zeros_like(self.inversion.x)
         return start[:, None].repeat(1, self.steps, *[1] * (start.ndim - 1)) if self.maps else start
 
     def take(self, f: Denoiser, rows: Tensor) -> "Resampling":
-        """The same for some rows, with a denoiser that has the prompts of those."""
+        """Return the resampling of some rows, with a denoiser for their prompts."""
         solver = self.inversion.solver
         if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
             solver = solver.with_noise(RecordedNoise(maps.z[:, rows]))
@@ -50,13 +50,13 @@ class Resampling:
         return replace(self, f=f, inversion=part)
 
     def begin(self, delta: Tensor, steps: int) -> Trajectory[Any]:
-        """The state after the first `steps` steps, and the solver's memory to go on with."""
+        """Return the state after the first `steps` steps, and the solver's memory."""
         x = self.inversion.x if self.maps else self.inversion.x + delta
         solver, grid = self._solver(delta), self.inversion.grid
         return integrate(self.f, solver, x, grid, last=steps)
 
     def finish(self, delta: Tensor, x: Tensor, memory: Any, steps: int) -> Tensor:
-        """The latents, from the state after the first `steps` steps."""
+        """Return the latents, from the state after the first `steps` steps."""
         return integrate(self.f, self._solver(delta), x, self.inversion.grid, first=steps, state=memory).x
 
     def spread(self, gradient: Tensor) -> Tensor:

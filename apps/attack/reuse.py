@@ -1,4 +1,4 @@
-"""Whether a finished attack is one on the classifiers as they are now."""
+"""Checks that a finished attack was made on the classifiers as they are now."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

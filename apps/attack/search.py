@@ -1,4 +1,4 @@
-"""The one loop of all attacks: look, stop or go on, climb, back into the ball. Every picture runs on its own."""
+"""The loop of all attacks, separate for every picture: evaluate, stop or ascend, project onto the epsilon ball."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Classifier = Callable[[Tensor], Tensor]  # colours (B, 3, H, W) in [0, 1] to log
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best that was found for each of B pictures."""
+    """The best result for each of B pictures."""
 
     pictures: Tensor  # (B, 3, H, W) in [0, 1], colours of 8 bits
     delta: Tensor  # (B, ...) the perturbations behind them
@@ -29,12 +29,11 @@ class Found:
 def search(
     space: Space, classify: Classifier, goal: Goal, preset: Preset, watch: Callable[[float], None] = lambda share: None
 ) -> Found:
-    """Perturb the pictures of the space until they reach the goal, or for as many iterations as the preset has.
+    """Perturb the pictures until they reach the goal, for at most the preset's number of iterations.
 
-    A picture that succeeds is left alone, after the iterations of refinement: each goes on from there in a ball that a
-    success makes smaller. The result is, of successes, the one that changes colours least in the mean square; without
-    any, the one that came nearest; and the last one where the preset does not stop. `watch` is told the share that is
-    done.
+    After its first success a picture takes `preset.refine` more iterations; each success shrinks its epsilon. Returns,
+    per picture: the successful iterate with the smallest mean squared colour change; if none succeeded, the iterate
+    with the largest margin. If the preset does not stop early, the last iterate. `watch` receives the share done.
     """
     delta, count = space.unperturbed, len(space.pictures)
     optimizer = _optimizer(preset)
@@ -64,7 +63,7 @@ def search(
 
 
 class _Look:
-    """What the classifier says about perturbed pictures, and in which direction the score rises."""
+    """The classifier's output on perturbed pictures, and the gradient of the score."""
 
     def __init__(self, space: Space, classify: Classifier, goal: Goal, delta: Tensor, preset: Preset) -> None:
         made, self._pull = space.sampled(delta)
@@ -79,12 +78,12 @@ class _Look:
         self.won = self.margin > preset.confidence
 
     def gradient(self) -> Tensor:
-        """Of the score, by the perturbations."""
+        """Return the gradient of the score by the perturbations."""
         return self._pull(torch.autograd.grad(self._score, self._made)[0])
 
 
 class _Best:
-    """The best so far, and how much was spent."""
+    """The best iterates so far, and their cost."""
 
     def __init__(self, space: Space) -> None:
         self.pictures, self.delta = space.pictures.clone(), space.unperturbed

@@ -1,4 +1,4 @@
-"""What an attacker depends on: the method with its changes, the diffusion prior, and what pictures are said to show."""
+"""The settings of an attacker: the method's preset, the diffusion prior, and the captions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,11 @@ from fastdiff.apps.attack.presets import Preset
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """How an attacker attacks every picture.
+    """Everything that an attacker depends on besides the classifier.
 
-    `method` is the name of the preset, for reports; `model` names the diffusion prior. Captions are `caption` for all,
-    those of `caption_file` by file name, or those of the model `captioner`; else a sentence with the class. `device`
-    and `dtype` are as `fastdiff.apps.device.place` takes them.
+    `method` is the preset's name, for reports. `model` names the diffusion prior. Captions come from `caption` for all
+    pictures, from `caption_file` by file name, or from the model `captioner`; else they are a sentence with the class.
+    `device` and `dtype` are as in `fastdiff.apps.device.place`.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Where perturbations live: what they make of the pictures, and how a gradient gets back to them."""
+"""Spaces of perturbations: how they change the pictures, and how gradients return to them."""
 
 from typing import Any, Protocol
 
@@ -18,28 +18,28 @@ class Space(Protocol):
 
     @property
     def pictures(self) -> Tensor:
-        """What is attacked, (B, 3, H, W) in [0, 1]."""
+        """The attacked pictures, (B, 3, H, W) in [0, 1]."""
         ...
 
     @property
     def calls(self) -> int:
-        """Calls of a diffusion network so far, each on all rows at once."""
+        """Calls of the diffusion network so far, each on all rows at once."""
         ...
 
     def take(self, rows: Tensor) -> "Space":
-        """The same for some of the pictures."""
+        """Return the space of some of the pictures."""
         ...
 
     def project(self, delta: Tensor) -> Tensor:
-        """The nearest perturbations that make pictures."""
+        """Project perturbations to the nearest ones that give valid pictures."""
         ...
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
-        """What perturbations (B, ...) make, without a graph, and the way of a gradient by it back to them."""
+        """Return the sample of perturbations (B, ...), without a graph, and the pullback of gradients by it."""
         ...
 
     def decode(self, made: Tensor) -> Tensor:
-        """The pictures (B, 3, H, W) of what was made, in [0, 1] with 8 bits, with a graph where gradients are on."""
+        """Decode a sample to pictures (B, 3, H, W) in [0, 1] with 8 bits, with a graph if gradients are enabled."""
         ...
 
 
@@ -69,10 +69,10 @@ class Pixels:
 
 
 def eight_bits(pictures: Tensor) -> Tensor:
-    """The colours that an 8-bit file keeps of (B, 3, H, W), in [0, 1].
+    """Round colours (B, 3, H, W) to the values of an 8-bit file, in [0, 1].
 
-    Gradients, which searches climb, pass as if it kept them all, but for those that lead colours beyond black or white
-    further out: pushing them there changes nothing, and pulling them back does.
+    The gradient is straight-through, except that it is 0 where ascending would push colours further beyond black or
+    white.
     """
     return _EightBits.apply(pictures)
 

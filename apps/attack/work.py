@@ -1,4 +1,4 @@
-"""What a worker process is told, and the classifiers that it works on."""
+"""The input of attack's worker processes, and their classifiers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fastdiff.solvers.errors import UsageError
 
 @dataclass(frozen=True)
 class Work:
-    """Everything that a worker process is told: the options, their fingerprint, and the inputs with their classes."""
+    """The input of a worker process: the options, their fingerprint, and the inputs with their classes."""
 
     options: Options
     fingerprint: str
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Classifiers:
-    """The classifier to attack, and those that the results are tried on by what they were called, on one device."""
+    """The attacked classifier, and by name those that results are tested on (transfer), on one device."""
 
     attacked: ClassifierTarget
     others: Mapping[str, ClassifierTarget]
@@ -45,9 +45,9 @@ class Classifiers:
 
 
 def load_classifiers(options: Options) -> Classifiers:
-    """The classifiers of the options, the attacked one with the names of its classes that were given.
+    """Load the classifiers of the options; the attacked one takes the given class names.
 
-    Raises as `load_classifier` does, and UsageError for one whose classes are not those of the attacked one.
+    Raises as `load_classifier` does, and UsageError for a classifier whose classes differ from the attacked one's.
     """
     device = place(options.device, options.dtype)[0]
     names = read_names(options.classes) if options.classes else None

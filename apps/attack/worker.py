@@ -1,4 +1,4 @@
-"""From an input file to the adversarial one, and everything that is judged on it."""
+"""Attacks an input file, writes the adversarial picture, and measures it."""
 
 import contextlib
 import importlib.metadata
@@ -25,7 +25,7 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
 class Worker:
-    """Attacks pictures with one prior, and the classifiers of this process, which are loaded where none are given."""
+    """Attacks pictures with one prior and one set of classifiers, which it loads unless they are given."""
 
     def __init__(self, work: Work, classifiers: Classifiers | None = None) -> None:
         self._work, loaded = work, classifiers or load_classifiers(work.options)
@@ -34,7 +34,7 @@ class Worker:
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
-        """Make one output; its report. Raises FastdiffError where that cannot be."""
+        """Make one output and return its report. Raises FastdiffError if that fails."""
         content = output_manifest.file_digest(item.source)
         manifest = self._work.manifest(item, content)
         if item not in self._made:
@@ -43,19 +43,19 @@ class Worker:
         if attempt.colour is not None:
             return self._written(item, manifest, content, attempt, time.monotonic() - seconds)
         report = replace(attempt.report, seconds=round(seconds, 3))
-        said = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None)
-        manifest.publish({}, [asdict(report) | {"logits": logits.stored(said)}], final=True)
+        outputs = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None)
+        manifest.publish({}, [asdict(report) | {"logits": logits.stored(outputs)}], final=True)
         return report
 
     def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:
-        """Attack a picture, together with those of its size among the next ones that a batch has room for."""
+        """Attack a picture in one batch with the next pictures of the same size."""
         began = time.monotonic()
         items = [item for item, _ in self._work.tasks]
         at = items.index(first)
         subjects = {first: self._subject(first)}
         for item in items[at + 1 : at + self._work.options.batch]:
             if item not in self._made:
-                with contextlib.suppress(FastdiffError):  # told when the item's turn comes
+                with contextlib.suppress(FastdiffError):  # reported when the item's turn comes
                     subject = self._subject(item)
                     if subject.colour.shape == subjects[first].colour.shape:
                         subjects[item] = subject
@@ -77,14 +77,18 @@ class Worker:
     ) -> AttackReport:
         assert attempt.colour is not None
         original = picture.read(item.source)
-        options, told = self._work.options, attempt.report
-        settings = asdict(self._attack.preset) | {"target": told.target, "seed": options.seed, "true": told.true}
+        options, attempted = self._work.options, attempt.report
+        settings = asdict(self._attack.preset) | {
+            "target": attempted.target,
+            "seed": options.seed,
+            "true": attempted.true,
+        }
         record = {
             "adversarial": True,
             "fastdiff": importlib.metadata.version("fastdiff-toolkit"),
-            "classifier": told.classifier,
-            "model": told.model,
-            "method": told.method,
+            "classifier": attempted.classifier,
+            "model": attempted.model,
+            "method": attempted.method,
             "settings": settings,
             "input": item.source.name,
             "sha256": content,
@@ -95,29 +99,33 @@ class Worker:
             picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
             before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
-            said = reuse.measured(self._classifier, self._others, self._device, before, after)
+            outputs = reuse.measured(self._classifier, self._others, self._device, before, after)
             report = replace(
-                told,
+                attempted,
                 output=str(item.output),
                 difference=str(beside),
-                reason="; ".join(note for note in (original.page.note, told.reason) if note) or None,
-                success_after_png=_judged(said[reuse.VICTIM], told).success,
-                transfer={spec: _judged(said[spec], told) for spec in self._others},
+                reason="; ".join(note for note in (original.page.note, attempted.reason) if note) or None,
+                success_after_png=_judged(outputs[reuse.VICTIM], attempted).success,
+                transfer={spec: _judged(outputs[spec], attempted) for spec in self._others},
                 defences={
-                    name: _judged(logits.measure(self._classifier, [defend(before), defend(after)], self._device), told)
+                    name: _judged(
+                        logits.measure(self._classifier, [defend(before), defend(after)], self._device), attempted
+                    )
                     for name, defend in DEFENCES.items()
                 },
                 options=settings,
                 **asdict(compare(before, after)),
                 seconds=round(time.monotonic() - began, 3),
             )
-            manifest.publish(drafts, [asdict(report) | {"logits": logits.stored(said)}], final=True)
+            manifest.publish(drafts, [asdict(report) | {"logits": logits.stored(outputs)}], final=True)
         return report
 
 
-def _judged(pair: Sequence[Tensor], told: AttackReport) -> Trial:
-    """Whether the clean picture is seen as what it is, and the attacked one as what was wished, by their logits."""
-    assert told.true is not None
-    goal = Goal(torch.tensor([told.true if told.target is None else told.target]), told.target is not None)
+def _judged(pair: Sequence[Tensor], attempted: AttackReport) -> Trial:
+    """Return whether the logits are right about the clean picture, and reach the goal on the attacked one."""
+    assert attempted.true is not None
+    goal = Goal(
+        torch.tensor([attempted.true if attempted.target is None else attempted.target]), attempted.target is not None
+    )
     clean, attacked = pair
-    return Trial(bool(clean.argmax() == told.true), bool(goal.margin(attacked) > 0))
+    return Trial(bool(clean.argmax() == attempted.true), bool(goal.margin(attacked) > 0))

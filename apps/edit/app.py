@@ -1,4 +1,4 @@
-"""edit: pictures and what they shall show in, edited pictures and a report out."""
+"""The application edit: pictures and prompts in, edited pictures and a report out."""
 
 import os
 import time
@@ -20,12 +20,12 @@ from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
 OF_RUNS = ("compile", "offload")  # options that an edit does not depend on
-OF_ITEMS = ("prompt", "source", "csv", "n", "seed")  # options that are told of each edit by itself
+OF_ITEMS = ("prompt", "source", "csv", "n", "seed")  # options that each edit has of its own
 
 
 @dataclass(frozen=True)
 class Remade:
-    """A PNG that is made again by the command `verb`: its output is `PNG-verb.png`, and it is never replaced."""
+    """A PNG that the command `verb` reproduces: the output is `PNG-verb.png`, and the PNG is never replaced."""
 
     png: Path
     verb: str
@@ -33,7 +33,7 @@ class Remade:
 
 @dataclass(frozen=True)
 class Work:
-    """Everything that a worker process is told: the options, and the wish of every output."""
+    """The input of a worker process: the options, and the request of every output."""
 
     options: Options
     requests: tuple[tuple[Path, EditRequest, int], ...]  # output, request, seed
@@ -58,9 +58,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What `run` would do: every output to make with its wish, and the network calls of all in one attempt each.
+    """The plan of `run`: every output with its request, and the network calls for one attempt each.
 
-    `seconds` is the time that these take on two cores.
+    `seconds` is their estimated time on two cores.
     """
 
     items: tuple[tuple[Item, EditRequest], ...]
@@ -91,7 +91,7 @@ def run(options: Options, watch: batch.Watch | None = None, remade: Remade | Non
 
 
 def forecast(options: Options) -> Forecast:
-    """What `run(options)` would do, and a rough estimate of its time; nothing is written.
+    """Plan `run(options)` with a rough estimate of its time; write nothing.
 
     Raises UsageError and MissingError as `run` does.
     """
@@ -145,11 +145,11 @@ class Worker:
 
 
 class _Plan:
-    """The outputs to make, one a picture, wish and variant."""
+    """The outputs of a run: one per picture, request and variant."""
 
     def __init__(self, options: Options, remade: Remade | None) -> None:
         if options.prompt is not None and not options.prompt.strip():
-            raise UsageError("an empty prompt: say what the picture shall show")
+            raise UsageError("an empty prompt: say what the picture should show")
         if options.mask is not None:
             picture.read(options.mask)  # here, where what is wrong with it stops all
         self._options, self._remade = options, remade
@@ -174,9 +174,9 @@ class _Plan:
 
     def work(self, prepared: Prepared) -> Work:
         """The requests of the claimed outputs."""
-        wished = [each for item in prepared.found for each in self._of(item)]
+        requested = [each for item in prepared.found for each in self._of(item)]
         outputs = [item.output for item in prepared.items]
-        return Work(self._options, tuple((output, *each) for output, each in zip(outputs, wished, strict=True)))
+        return Work(self._options, tuple((output, *each) for output, each in zip(outputs, requested, strict=True)))
 
     def _search(self) -> inputs.Plan:
         """The pictures, each with the output that its first edit would like."""
@@ -186,8 +186,8 @@ class _Plan:
             place = partial(inputs.listed, [path for path, _ in self._rows])
         plan = place(verb=self._verb, suffixes=kinds, out=self._out, suffix=".png")
         if self._remade and self._out is None:
-            wish = self._remade.png.with_name(f"{self._remade.png.stem}-{self._remade.verb}.png")
-            plan = replace(plan, items=tuple(replace(item, output=wish) for item in plan.items))
+            preferred = self._remade.png.with_name(f"{self._remade.png.stem}-{self._remade.verb}.png")
+            plan = replace(plan, items=tuple(replace(item, output=preferred) for item in plan.items))
         return plan
 
     def _wanted(self, item: Item, named: bool) -> Sequence[Wanted]:

@@ -1,7 +1,7 @@
-"""Local blending: outside the edited region the targets stay what the source is, at every step.
+"""Local blending: outside the edited region the targets equal the source after every step.
 
-The region is given, or where words of the prompts are heard (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626,
-section 3.2).
+The region is a given mask, or where the prompts' words receive attention (Prompt-to-Prompt, Hertz et al. 2022, arXiv
+2208.01626, section 3.2).
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ S = TypeVar("S")
 class Blended(SolverWrapper[S]):
     """A solver whose steps to `start` and cleaner levels end with x = source + mask (x - source).
 
-    Row 0 is the source. `mask` is asked after every such step: (1 or rows, 1, h, w) in [0, 1], 1 where an edit is seen.
+    Row 0 is the source. `mask` is called after every such step and returns (1 or rows, 1, h, w) in [0, 1]: 1 keeps the
+    edit.
     """
 
     mask: Callable[[], Tensor]
@@ -43,7 +44,7 @@ class Blended(SolverWrapper[S]):
 
 @dataclass(frozen=True)
 class AttendedRegion:
-    """Where a set of tracked words was heard so far, in the source or in the target, as a mask for `Blended`."""
+    """A mask for `Blended`: where the source or the target has attended to a set of tracked words so far."""
 
     controller: Controller
     which: int  # of the sets
@@ -56,7 +57,7 @@ class AttendedRegion:
         maps = self.controller.maps
         if maps is None:
             raise UsageError("no attention was written down: blending by words starts after the first step")
-        heard = max_pool2d(maps[self.which].unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)
-        heard = interpolate(heard, self.latents, mode="bilinear", align_corners=False)
-        inside = heard > self.threshold * heard.amax(dim=(2, 3), keepdim=True)
+        attention = max_pool2d(maps[self.which].unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)
+        attention = interpolate(attention, self.latents, mode="bilinear", align_corners=False)
+        inside = attention > self.threshold * attention.amax(dim=(2, 3), keepdim=True)
         return (inside | inside[:1]).float()

@@ -1,6 +1,6 @@
-"""What an edit tells attention to do: frozen rules for the rows of a batch, and the step that they are at.
+"""Rules by which an edit changes attention, and the current step of the run.
 
-A batch has the rows [source, target...], once or, where guidance is on, twice: first all without their prompts.
+A batch has the rows [source, target...]; with guidance it has them twice, unconditional rows first.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,19 @@ from fastdiff.solvers.errors import UsageError
 
 @dataclass(frozen=True)
 class CrossAttentionControl:
-    """Prompt-to-Prompt (Hertz et al. 2022, arXiv 2208.01626): targets hear their words where the source heard its own.
+    """Cross-attention control of Prompt-to-Prompt (Hertz et al. 2022, arXiv 2208.01626).
 
-    The attention of a target to a token is P_source M, until the token is let go, and its own from then on and where
-    it has no counterpart, times its factor in all steps. It is not normalised again (section 3.2).
+    For aligned tokens, the target's attention map is replaced by P_source M until step `until`; afterwards, and for
+    tokens without a counterpart, the target keeps its own map. Both are multiplied by `scale` at every step, without
+    renormalisation (section 3.2).
     """
 
     matrix: Tensor  # (T, L, L) alignment M of every target's prompt, see `words.align`
     scale: Tensor  # (T, 1, L) factor of every token of a target
-    until: Tensor  # (T, 1, L) share of the steps after which a token is let go
+    until: Tensor  # (T, 1, L) share of the steps in which a token's map is replaced
 
     def at(self, step: int, steps: int) -> Callable[[Tensor], Tensor] | None:
-        """What becomes of the attention of all rows to the tokens of their prompts, (1 + T, heads, N, L), in a step."""
+        """Return the change to all rows' attention to their prompts, (1 + T, heads, N, L), at a step; None if none."""
         if step >= round(self._last * steps) and not self._emphasizes:
             return None
         return partial(self._controlled, self._aligned * ((self.until * steps).round() > step))
@@ -54,15 +55,15 @@ class CrossAttentionControl:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Self-attention of the targets on what it is in the source, in some blocks and for a part of the steps.
+    """Sharing of the source's self-attention with the targets, in some blocks and for a part of the steps.
 
-    "qk" puts a target's content into the source's layout (Prompt-to-Prompt), "kv" looks the source's content up for a
-    target's queries (MasaCtrl, Cao et al. 2023, arXiv 2304.08465), "qkv" copies the source's result. "qkv"
-    and then "kv" is DiT4Edit's switch from a locked layout to mutual attention (Feng et al. 2024, arXiv 2411.03286, eq.
-    11). Rows with a prompt share with the source's row that has one, those without with that which has none.
+    "qk" takes the source's attention map for the target's values (Prompt-to-Prompt), "kv" the source's keys and values
+    for the target's queries (MasaCtrl, Cao et al. 2023, arXiv 2304.08465), "qkv" the source's output. "qkv", then "kv",
+    is DiT4Edit's switch from a locked layout to mutual attention (Feng et al. 2024, arXiv 2411.03286, eq. 11).
+    Conditional rows share with the source's conditional row, unconditional rows with its unconditional one.
     """
 
-    phases: tuple[tuple[Shared, Span], ...]  # of which the first that holds is done
+    phases: tuple[tuple[Shared, Span], ...]  # the first span that holds applies
     blocks: range
 
     def at(self, block: int, step: int, steps: int) -> Shared | None:
@@ -73,7 +74,7 @@ class Sharing:
 
 @dataclass(frozen=True)
 class TrackedWords:
-    """Sets of words of which the attention is written down, in some blocks."""
+    """Sets of words whose attention maps are recorded, in some blocks."""
 
     tokens: Tensor  # (sets, rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
     blocks: range
@@ -81,7 +82,7 @@ class TrackedWords:
 
 @dataclass(frozen=True)
 class Control:
-    """The rules of a run, on the device of the transformer. Without any, attention is what it was, bit for bit."""
+    """The rules of a run, on the device of the transformer. Without rules, attention is unchanged, bit for bit."""
 
     rows: int  # the source's and the targets'
     steps: int
@@ -92,25 +93,25 @@ class Control:
 
 
 class Controller:
-    """The rules at the step that a run is at. Whoever samples tells the step; nothing here counts calls."""
+    """The rules of a run at its current step, which the sampling loop sets by `begin_step`."""
 
     def __init__(self, control: Control):
         self.control = control
         self.begin_step(0)
 
     def begin_step(self, step: int) -> None:
-        """The step that is about to be taken. Step 0 begins a run: what was written down before is forgotten."""
+        """Set the step about to be taken. Step 0 begins a run and clears the recorded maps."""
         self.step = step
         if step == 0:
             self.maps: Tensor | None = None  # (sets, rows, N) attention to the tracked words, summed
 
     def shared(self, block: int) -> Shared | None:
-        """What the targets take from the source in the self-attention of a block, now."""
+        """Return what the targets take from the source in a block's self-attention at this step."""
         sharing = self.control.sharing
         return sharing.at(block, self.step, self.control.steps) if sharing else None
 
     def cross_attention(self) -> Callable[[Tensor], Tensor] | None:
-        """What becomes of cross-attention, now."""
+        """Return the change to cross-attention at this step; None if none."""
         cross_attention = self.control.cross_attention
         return cross_attention.at(self.step, self.control.steps) if cross_attention else None
 
@@ -118,15 +119,15 @@ class Controller:
         return self.control.tracked is not None and block in self.control.tracked.blocks
 
     def record(self, probabilities: Tensor) -> None:
-        """Adds the attention of all rows to the tokens of their prompts, (rows, heads, N, L), to the maps."""
+        """Add the attention of all rows to the tokens of their prompts, (rows, heads, N, L), to the maps."""
         assert self.control.tracked
         maps = torch.einsum("rhnl,srl->srn", probabilities.float(), self.control.tracked.tokens.float())
         self.maps = maps if self.maps is None else self.maps + maps
 
     def parted(self, x: Tensor) -> Tensor:
-        """x (B, ...) as (halves, rows, ...): two halves where guidance is on.
+        """Reshape x (B, ...) to (halves, rows, ...), with two halves under guidance.
 
-        Raises UsageError where B is neither.
+        Raises UsageError unless B is `rows` or twice that.
         """
         if len(x) not in (self.control.rows, 2 * self.control.rows):
             raise UsageError(f"a batch of {len(x)}: this control is of {self.control.rows} rows, once or twice")

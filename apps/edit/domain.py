@@ -1,4 +1,4 @@
-"""Whether a picture is one that the bundled backbone can edit, a scene such as it was trained on, and what it shows."""
+"""Recognises whether a picture is a scene that the bundled model can edit, and what it shows."""
 
 import re
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ LEAST_FAMILIARITY = 0.9
 
 @dataclass(frozen=True)
 class Evidence:
-    """What tells scenes from other pictures."""
+    """The measurements that distinguish scenes from other pictures."""
 
     psnr: float  # dB, of a round trip through the codec of the backbone
     reading: Reading  # by the recogniser
 
     @property
     def against(self) -> str | None:
-        """Why the picture is no scene, as a clause; None for a scene."""
+        """A clause that says why the picture is no scene; None for a scene."""
         if self.psnr < LEAST_PSNR:
             return f"its codec gives it back at {self.psnr:.1f} dB, scenes at {LEAST_PSNR:g} or more"
         if self.reading.familiarity < LEAST_FAMILIARITY:
@@ -33,20 +33,20 @@ class Evidence:
 
 
 def named(prompt: str, recogniser: Recogniser) -> str | None:
-    """The longest concept of the recogniser that a prompt names; None without one."""
+    """Return the longest of the recogniser's concepts that a prompt names; None if it names none."""
     found = [each for each in recogniser.labels.concepts if re.search(rf"\b{re.escape(each)}\b", prompt, re.IGNORECASE)]
     return max(found, key=len, default=None)
 
 
 def seen(concept: str, picture: Tensor, recogniser: Recogniser) -> float:
-    """The probability that a picture, (1, 3, H, W) in [-1, 1], shows a concept."""
+    """Return the probability that a picture, (1, 3, H, W) in [-1, 1], shows a concept."""
     return float(recogniser.probability(concept, _middle(picture)))
 
 
 def examine(picture: Tensor, restored: Tensor, recogniser: Recogniser) -> Evidence:
-    """The evidence on a picture, (1, 3, H, W) in [-1, 1], that came back from the codec as `restored`.
+    """Measure a picture, (1, 3, H, W) in [-1, 1], that the codec reconstructs as `restored`.
 
-    The recogniser sees the middle square.
+    The recogniser sees the central square.
     """
     return Evidence(psnr(restored.clamp(-1, 1), picture), recogniser.read(_middle(picture))[0])
 

@@ -1,10 +1,10 @@
-"""What a person wishes of one picture."""
+"""The request for one edit."""
 
 from typing import NamedTuple
 
 
 class EditRequest(NamedTuple):
-    """The picture shall show `prompt`; it shows `source`, None where nobody said."""
+    """The target prompt, and the source prompt (None if not given)."""
 
     prompt: str
     source: str | None = None

@@ -1,4 +1,4 @@
-"""One edit from picture to picture: what it shows, the edit in latents, and back to pixels with all that was kept."""
+"""Edits one picture: encodes and inverts it, samples the edit, and composes the output from edited and kept pixels."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,15 +31,15 @@ from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
 
-SEEN = 0.5  # probability from which on what was wished is there
-APART = 1_000_003  # between the seeds of attempts, so that variants do not meet them
+SEEN = 0.5  # probability from which on the requested concept counts as present
+APART = 1_000_003  # between the seeds of attempts, so that they differ from those of variants
 LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Edited:
-    """The edited colours (3, H, W) in [-1, 1], and what is known about them."""
+    """The edited colours (3, H, W) in [-1, 1], and the report."""
 
     colour: Tensor
     report: EditReport
@@ -49,11 +49,11 @@ class Edited:
 class PreparedEdit:
     """An edit before its inversion."""
 
-    canvas: Canvas  # where the picture lies
+    canvas: Canvas  # the picture at the model's size
     reconstruction: Tensor  # (1, 3, h, w), the picture as the codec gives it back on the canvas
     edit: Edit
-    source: str  # what the picture shows
-    notes: list[str]  # what is worth knowing
+    source: str  # the source prompt
+    notes: list[str]  # for the report
 
 
 class Editor:
@@ -73,7 +73,7 @@ class Editor:
         self._tuned = None if file is None else tuned.found(file, settings.model, self._preset, schedule)
 
     def _load(self) -> None:
-        """The model in the first of the precisions that are left."""
+        """Load the model in the first remaining precision."""
         settings, dtype = self._settings, self._precisions[0]
         if settings.compile:
             pass  # before the network, whose blocks it then takes as units (`models.class_import`)
@@ -94,9 +94,9 @@ class Editor:
             return edited
 
     def in_precision(self, work: Callable[[], Result]) -> Result:
-        """What `work` returns; where numbers overflow it is done again in the next wider precision, while one is left.
+        """Return the result of `work`, retried in the next wider precision if numbers overflow.
 
-        The model stays in that precision from there on.
+        The model keeps the wider precision. Raises NotFiniteError if none is left.
         """
         while True:
             try:
@@ -124,7 +124,7 @@ class Editor:
         return _best(tried, wanted)
 
     def _attempt(self, prepared: PreparedEdit, mask: Tensor | None, tick: Tick) -> Edited:
-        """The edit from one noise."""
+        """Make one attempt, with one noise seed."""
         expected = cost(self._settings).calls
         inversion = self.invert(prepared, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.nfe
@@ -136,7 +136,7 @@ class Editor:
         return self.finish(prepared, inversion, sampled, mask)
 
     def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
-        """The edit to do. Raises as a call of the editor."""
+        """Encode the picture and both prompts. Raises as a call of the editor."""
         canvas, notes = lay(original, self._backbone.resolution, self._backbone.size_multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
@@ -146,19 +146,19 @@ class Editor:
             notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
         latents = self._sound.encoded(self._backbone.encode(canvas.picture))
         reconstruction = self.decode(latents)
-        source, said = self._source(canvas, reconstruction, request)
-        shown, wished = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
-        self._sound.prompts(shown, wished)
+        source, remarks = self._source(canvas, reconstruction, request)
+        source_prompt, target_prompt = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
+        self._sound.prompts(source_prompt, target_prompt)
         if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
-        notes += said + _unheard(shown, wished)
+        notes += remarks + _unread_words(source_prompt, target_prompt)
         edit = Edit(
             self._backbone,
             self._preset,
             latents,
             canvas.scaled,
-            shown,
-            wished,
+            source_prompt,
+            target_prompt,
             seed,
             blend=tuple((self._settings.blend or "").split()),
             mask=None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
@@ -170,7 +170,7 @@ class Editor:
         return PreparedEdit(canvas, reconstruction, edit, source, notes)
 
     def invert(self, prepared: PreparedEdit, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
-        """The path of the source, with a note where it is not exact; `watch` is told the number of every call."""
+        """Invert the source, and note if the inversion is inexact; `watch` receives the number of every call."""
         with warnings.catch_warnings(action="ignore"):
             inversion = self._sound.inverted(prepared.edit.invert(watch))
         if inversion.converged is not None and not inversion.converged.all():
@@ -178,13 +178,13 @@ class Editor:
         return inversion
 
     def regenerate(self, prepared: PreparedEdit, inversion: Inversion) -> Tensor:
-        """The latents (1, C, h, w) that the inversion gives back."""
+        """Reconstruct the latents (1, C, h, w) from the inversion."""
         return self._sound.sampled(prepared.edit.regenerate(inversion))
 
     def finish(
         self, prepared: PreparedEdit, inversion: Inversion, sampled: Sampled, mask: Tensor | None = None
     ) -> Edited:
-        """The picture of what was sampled, with all that was kept."""
+        """Decode the sampled latents and compose the output: kept pixels return where nothing was edited."""
         canvas, before, original = prepared.canvas, prepared.edit.latents, prepared.canvas.original
         self._sound.sampled(sampled.latents)
         share = edited_share(before, sampled.latents)
@@ -215,19 +215,19 @@ class Editor:
 
     @property
     def _inversion(self) -> str:
-        """Its name, for people."""
+        """The name of the inversion, for the report."""
         file = self._settings.solver_file
         return self._preset.solver or self._preset.inversion if file is None else f"the solver of {file.name}"
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (1, C, h', w') to what they are on the canvas, (1, 3, h, w), on the processor as the picture is."""
+        """Decode latents (1, C, h', w') to a picture on the canvas, (1, 3, h, w), on the CPU."""
         return self._sound.decoded(self._backbone.decode(latents).cpu())
 
     def _source(self, canvas: Canvas, reconstruction: Tensor, request: EditRequest) -> tuple[str, list[str]]:
-        """What the picture shows, as told or as recognised, and what to say about it."""
+        """Return the source prompt, as given or as recognised, and notes about it."""
         if self._recogniser is None:
-            said = [] if request.source else ["nobody said what it shows: words are not matched (give --source)"]
-            return request.source or "", said
+            remarks = [] if request.source else ["no source prompt: words are not matched (give --source)"]
+            return request.source or "", remarks
         evidence = examine(canvas.picture, reconstruction, self._recogniser)
         if evidence.against and not self._settings.any_picture:
             raise UsageError(
@@ -240,20 +240,20 @@ class Editor:
         return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
 
 
-def _unheard(*prompts: Conditioning) -> list[str]:
-    """What the model makes nothing of in prompts of one row."""
-    cut = [f"the model did not hear '{each.truncated[0]}'" for each in prompts if each.truncated[0]]
+def _unread_words(*prompts: Conditioning) -> list[str]:
+    """Return notes on truncated and unknown words of prompts of one row."""
+    cut = [f"the model ignored '{each.truncated[0]}', beyond its token limit" for each in prompts if each.truncated[0]]
     unknown = [word.text for each in prompts for word in each.words[0] if not word.known]
     return list(dict.fromkeys(cut + [f"the model does not know the word '{word}'" for word in unknown]))
 
 
 def _part(tick: Tick, number: int, of: int) -> Tick:
-    """Tells the share of one part, counted from 0, as that of the whole."""
+    """Return a tick that reports the progress of part `number` (from 0) as progress of the whole."""
     return lambda share: tick((number + share) / of)
 
 
 def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
-    """The attempt that shows most surely what was wished, with the calls of all."""
+    """Return the attempt with the highest probability of the requested concept; its report counts all calls."""
     sure, edited = max(tried, key=lambda attempt: attempt[0])
     note = None if sure >= SEEN else f"the recogniser does not see '{wanted}' in it"
     report = replace(

@@ -1,4 +1,4 @@
-"""What edits will cost, before any model is loaded."""
+"""Estimates the cost of edits before a model is loaded."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from fastdiff.inversion.registry import INVERTERS
 from fastdiff.models.catalogue import describe, find
 from fastdiff.solvers.registry import SOLVERS
 
-SEARCHING = {"backward-euler": 8, "fixed-point": 8}  # calls a step, as measured; of the others one
+SEARCHING = {"backward-euler": 8, "fixed-point": 8}  # measured calls per step; the other inverters take one
 RATE = 1e11  # multiplications and additions a second in such networks, on two cores of a server processor
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one edit."""
+    """The cost of one edit."""
 
     calls: int  # of the network, each on all rows at once
     rows: int  # in all calls together
@@ -48,9 +48,13 @@ def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
 
 
 def seconds(model: str, rows: int) -> float | None:
-    """Of so many rows through the network of a model, on a processor; None where its files do not tell its size.
+    """Estimate the seconds for `rows` rows through a model's network on a CPU; None if its files do not tell its size.
 
     Raises UsageError and MissingError as `find` and `describe` do.
     """
-    told = describe(find(model))
-    return None if told.tokens is None else 2 * rows * told.tokens * told.networks["transformer"].numbers / RATE
+    description = describe(find(model))
+    return (
+        None
+        if description.tokens is None
+        else 2 * rows * description.tokens * description.networks["transformer"].numbers / RATE
+    )

@@ -28,8 +28,11 @@ VERB, SUFFIX = "invert", ".safetensors"
 
 @dataclass(frozen=True)
 class Inverted:
-    """What an inversion file gives back: the distance of its latents, relative to the picture's, and the PSNR in dB of
-    the picture at the model's size, beside what the codec alone reaches; `notes` are sentences worth knowing."""
+    """The round trip through an inversion file.
+
+    `roundtrip_error` is the distance of its latents, relative to the picture's. `psnr` in dB is of the reconstruction
+    at the model's size, `codec_ceiling` what the autoencoder alone reaches. `notes` are sentences for the user.
+    """
 
     output: str
     source: str
@@ -59,9 +62,9 @@ def run(options: Options) -> Inverted:
         raise UsageError(f"{options.out} is {kind}: an inversion is one {SUFFIX} file")
     original = picture.read(source)
     with FolderLocks() as locks:
-        wish = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
-        locks.add([wish.parent])
-        item = _claimed(options, source, wish)
+        preferred = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
+        locks.add([preferred.parent])
+        item = _claimed(options, source, preferred)
         key = output_manifest.digest(
             output_manifest.file_digest(source), options.source, options.seed, identity.fingerprint(options)
         )
@@ -73,9 +76,9 @@ def run(options: Options) -> Inverted:
             return editor.in_precision(lambda: _inverted(editor, original.colour, options, manifest))
 
 
-def _claimed(options: Options, source: Path, wish: Path) -> Item:
+def _claimed(options: Options, source: Path, preferred: Path) -> Item:
     request = request_of(VERB, options)
-    item = Item(source, wish)
+    item = Item(source, preferred)
     claims = Claims((source, *options.reads), force=options.force)
     item = claims.claim(Wanted(item, item_request(request, item, options.seed), named=options.out is not None))
     if item.problem:

@@ -1,4 +1,4 @@
-"""What edit can be asked for; light to import, for the command line and for worker processes."""
+"""The options of edit. Imports no torch, for the command line and for worker processes."""
 
 import os
 from dataclasses import dataclass
@@ -15,20 +15,22 @@ MOST_STEPS = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What to edit, and how.
+    """The inputs, outputs and settings of a run of edit.
 
-    `inputs`, `out` and the default names of outputs are those of `fastdiff.apps.inputs.plan`, with the verb "edit";
-    outputs are PNG, which remember how they were made. `prompt` says what the picture shall show, `source` what it
-    shows: None lets the bundled model's recogniser say so. `csv` is a table of edits instead, with the columns `input`
-    and `prompt` and perhaps `source`. `steps`, `guidance`, `strength` (0 to 1) and `merge` (0 to 0.75) default to the
-    preset's, and so do `focus` (0 to 0.99), the share of the picture that guidance leaves alone, and `attempts`, how
-    often the bundled model may try until its recogniser sees what was wished; `blend` names the words outside of which
-    nothing changes, `mask` a picture that is white where something may; `emphasize` holds words with factors such as
-    "stripes:1.5", `release` words with the share of the steps after which they are no longer heard where the source
-    heard its own. `preview` takes a few steps of the edit, in one attempt. `n` variants differ by their seed.
-    `solver_file` takes the place of the preset's inversion and levels: its fewest calls are the default of `steps`.
-    `outside` edits pictures unlike the model's own; `force` does too, and does finished edits again, and replaces files
-    of others, but never an input. With `offload` only the transformer stays on the device between uses.
+    `inputs`, `out` and the default names of outputs are as in `fastdiff.apps.inputs.plan`, with the verb "edit".
+    Outputs are PNG and record their provenance. `prompt` says what the picture should show, `source` what it shows
+    (None: the bundled model's recogniser says so). `csv` is a table of edits in place of these, with the columns
+    `input`, `prompt` and optionally `source`. `steps`, `guidance`, `strength` (0 to 1), `merge` (0 to 0.75), `focus` (0
+    to 0.99, the share of the picture without guidance) and `attempts` (at most so many tries, until the recogniser sees
+    the requested concept) default to the preset's.
+
+    `blend` names words: nothing changes where they receive no attention. `mask` is a picture, white where the edit may
+    change something. `emphasize` holds words with factors such as "stripes:1.5", `release` words with the share of the
+    steps after which they keep their own attention maps. `preview` takes a few steps in one attempt. `n` variants
+    differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
+    smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
+    finished edits and replaces files of others, but never an input. With `offload`, only the transformer stays on the
+    device between uses.
     """
 
     inputs: tuple[str, ...] = ()

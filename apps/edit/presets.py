@@ -1,4 +1,4 @@
-"""Ways to edit by name: how the picture is inverted, and how attention ties the edit to it; light to import."""
+"""Editing presets by name: inversion, guidance and attention control. Imports no torch."""
 
 from dataclasses import dataclass, replace
 
@@ -7,22 +7,22 @@ from fastdiff.apps.edit.span import Shared, Span
 
 @dataclass(frozen=True)
 class Preset:
-    """One way to edit. Spans are in fractions of the steps, blocks in fractions of the transformer's depth."""
+    """The settings of an edit. Spans are fractions of the steps, blocks fractions of the transformer's depth."""
 
     inversion: str  # a name of `fastdiff.inversion.registry.INVERTERS`
     steps: int
     guidance: float  # of the edit
     source_guidance: float = 1.0  # of the inversion and of the source beside the edit
-    strength: float = 1.0  # the time at which the inversion ends, in parts of the schedule's
-    contrast: bool = False  # whether guidance leads away from the source prompt, not from no prompt
-    pinned: bool = True  # whether the source is put back on its trajectory after every step (direct inversion)
-    cross_attention: float = 0.0  # share of the steps in which the edit hears its words where the source did
-    self_attention: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, and when
-    first_block: float = 0.0  # from which on it does
-    focus: float = 0.0  # share of the latents that guidance leaves alone, away from the changed words (LEDITS++)
+    strength: float = 1.0  # the time at which the inversion ends, as a fraction of the schedule's
+    contrast: bool = False  # whether the source prompt is the negative prompt, in place of the empty one
+    pinned: bool = True  # whether the source is reset to its inversion path after every step (direct inversion)
+    cross_attention: float = 0.0  # share of the steps that take the source's cross-attention maps
+    self_attention: tuple[tuple[Shared, Span], ...] = ()  # what self-attention takes from the source, in which steps
+    first_block: float = 0.0  # the first block whose self-attention does
+    focus: float = 0.0  # share of the latents without guidance, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
-    attempts: int = 1  # at most, each bolder, until the bundled model's recogniser sees what was wished
-    solver: str | None = None  # of the core, which then inverts and samples in place of `inversion`
+    attempts: int = 1  # at most, each escalated, until the recogniser sees the requested concept
+    solver: str | None = None  # a name of `fastdiff.solvers.registry.SOLVERS`, in place of `inversion`
 
 
 DIT4EDIT = Preset(  # the guidance is not in the paper, nor are switch and blocks: the best of benchmarks, "sweep"
@@ -56,14 +56,14 @@ PREVIEW = 4  # steps, evenly drawn from those of the preset, at most
 
 
 def steps_of(preset: Preset, *, preview: bool) -> int:
-    """Of a run; a preview takes at most PREVIEW of them, and no more than half."""
+    """Return the number of steps of a run; a preview takes at most PREVIEW steps, and at most half of them."""
     return min(PREVIEW, -(-preset.steps // 2)) if preview else preset.steps
 
 
 def escalate(preset: Preset, number: int) -> Preset:
-    """What a preset asks for in an attempt, counted from 0: each is guided further, the last starts from noise alone.
+    """Return the preset for retry `number` (0 = first).
 
-    What noise maps hold of the source grows weaker with the strength, until another shape fits in.
+    Guidance grows with each retry and strength rises to 1, so that less of the source survives in the noise maps.
     """
     share = number / max(preset.attempts - 1, 1)
     strength = preset.strength + share * (1 - preset.strength)
@@ -71,7 +71,7 @@ def escalate(preset: Preset, number: int) -> Preset:
 
 
 def default(model: str) -> str:
-    """The preset of a model that is edited without naming one.
+    """Return the default preset of a model.
 
     On the bundled scenes `quick` is as good as more steps are (benchmarks, sections "defaults" and "edits"); elsewhere
     more is asked of every step.

@@ -1,4 +1,4 @@
-"""Attention processors of a PixArt transformer that do as a controller says, and give way where it says nothing."""
+"""Attention processors that apply a controller's rules to a PixArt transformer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def controlled(transformer: "PixArtTransformer2DModel", controller: Controller) -> Iterator[None]:
-    """The transformer's attention obeys the controller inside, and is as it was afterwards, whatever happens."""
+    """Apply the controller to the transformer's attention; the original processors return on exit."""
     with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
         yield
 
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
-    """Compile all but the attention, which controllers change with every step, so that nothing is compiled again."""
+    """Compile the transformer except its attention, which controllers change at every step: no step recompiles."""
     from diffusers.models.attention_processor import Attention
 
     for module in transformer.modules():
@@ -38,7 +38,7 @@ def compile_around_attention(transformer: nn.Module, backend: str | Callable = "
 
 @dataclass(frozen=True)
 class SelfProcessor:
-    """Merges, shares, restores the length."""
+    """Self-attention: merges tokens, shares with the source, and restores the number of tokens."""
 
     original: Processor
     block: int
@@ -60,7 +60,7 @@ class SelfProcessor:
         return unmerge(attended, merging) if merging else attended
 
     def _shared(self, attn: "Attention", tokens: Tensor, shared: Shared) -> Tensor:
-        """Tokens (halves, rows, n, D) to attended ones (halves * rows, n, D); what is the source's is computed once."""
+        """Attend tokens (halves, rows, n, D) to (halves * rows, n, D); the source's parts are computed once."""
         source = tokens[:, :1]
 
         def for_all(x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class SelfProcessor:
 
 @dataclass(frozen=True)
 class CrossProcessor:
-    """Computes the attention to words explicitly where it is changed or written down."""
+    """Cross-attention: computes the maps explicitly where a rule changes or records them."""
 
     original: Processor
     block: int
@@ -105,12 +105,12 @@ class CrossProcessor:
             prompted = cross_attention(prompted)
         if tracks:
             self.controller.record(prompted)
-        heard = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
-        return _out(attn, heard)
+        attended = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
+        return _out(attn, attended)
 
 
 def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProcessor | CrossProcessor:
-    """The processor for a name such as "transformer_blocks.3.attn1.processor"."""
+    """Return the processor for a name such as "transformer_blocks.3.attn1.processor"."""
     _, block, kind, _ = name.split(".")
     if kind == "attn1":
         return SelfProcessor(original, int(block), controller)
@@ -118,6 +118,6 @@ def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProc
 
 
 def _out(attn: "Attention", attended: Tensor) -> Tensor:
-    """Attended values of all heads (B, heads, N, d) through the last projection to (B, N, D)."""
+    """Project the attended values of all heads (B, heads, N, d) to (B, N, D)."""
     project, dropout = attn.to_out
     return dropout(project(attended.transpose(1, 2).flatten(2)))

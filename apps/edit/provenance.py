@@ -1,4 +1,4 @@
-"""What an edited PNG remembers of its making, and the options from that to make it again."""
+"""Provenance of an edited PNG: the record of its options and inputs, and the options that reproduce it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,13 +20,13 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("emphasize", "release"), list),
     **dict.fromkeys(("residual", "preview", "outside"), bool),
     "seed": int,
-}  # of the options that are remembered
-LATER = {"solver_file": None}  # what earlier versions did not have
+}  # types of the recorded options
+LATER = {"solver_file": None}  # options that earlier versions did not record
 
 
 def record(report: EditReport, options: Options, content: str, named: Mapping[str, str | None]) -> dict[str, Any]:
-    """What a PNG tells of its making: the input and its digest, the options with what they left open put in, and the
-    digests of the files that these name (`identity.named_files`)."""
+    """Return the record for a PNG: the input and its digest, the options with resolved defaults, and the digests of the
+    files that the options name (`identity.named_files`)."""
     chosen = {name: getattr(options, name) for name in KINDS}
     chosen |= {name: getattr(report, name) for name in ("prompt", "source", "seed", "preset")}
     chosen |= {name: chosen[name] and str(chosen[name].resolve()) for name in PATHS}
@@ -35,15 +35,15 @@ def record(report: EditReport, options: Options, content: str, named: Mapping[st
 
 
 def remembered(path: Path) -> Options:
-    """The options that made a PNG, to make it again.
+    """Read the options that reproduce a PNG.
 
-    Raises UsageError for a file that does not say, and for an input, a model, a mask or a solver file that is no longer
-    there or has changed; MissingError for a model that is not here.
+    Raises UsageError for a file without such a record, and for an input, model, mask or solver file that is absent or
+    has changed; MissingError for a model that is not on this computer.
     """
-    told = picture.read_record(path)
+    stored = picture.read_record(path)
     try:
-        source, digest, options = Path(told["input"]), told["sha256"], LATER | told["options"]
-        named = dict(told.get("digests", {}))  # earlier versions told none
+        source, digest, options = Path(stored["input"]), stored["sha256"], LATER | stored["options"]
+        named = dict(stored.get("digests", {}))  # earlier versions have none
         chosen = {name: options[name] for name in KINDS}
         unchanged = output_manifest.file_digest(source) == digest
         words = {name: tuple(chosen[name]) for name in ("emphasize", "release")}
@@ -64,9 +64,9 @@ def remembered(path: Path) -> Options:
 
 
 def refined(path: Path) -> Options:
-    """The options that finish a preview, from its very noise.
+    """Read the options that finish a preview, from the same noise.
 
-    Raises UsageError as `remembered` does, and for what is no preview.
+    Raises UsageError as `remembered` does, and for a PNG that is no preview.
     """
     options = remembered(path)
     if not options.preview:

@@ -1,4 +1,4 @@
-"""What edit did to every picture, as data for people and programs (`report.json`)."""
+"""The report of edit on every picture (`report.json`)."""
 
 import json
 from collections.abc import Mapping

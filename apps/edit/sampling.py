@@ -1,4 +1,4 @@
-"""An edit in a model's latents: inversion under the source prompt, then the edit, with the source where it needs it."""
+"""An edit in latents: inversion under the source prompt, then sampling under the target prompt, beside the source."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ TOLERANCE = 1e-3  # of the equations that an inversion solves, relative to the s
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came of an edit."""
+    """The result of an edit."""
 
     latents: Tensor  # (1, C, h, w), of the edit
     source: Tensor | None  # (1, C, h, w), of the source that was sampled beside it
@@ -48,10 +48,11 @@ class Sampled:
 class Edit:
     """An edit of one picture with latents (1, C, h, w) of `size` pixels (height, width).
 
-    `source` and `target` are prompts of one row. `blend` names words of either, `mask` (1, 1, h, w) in [0, 1] is 1
-    where something may change, `emphasize` holds requests such as "stripes:1.5" for words of the target, `release` such
-    as "stripes:0.4". Word control is off without a source prompt. A preview visits some levels of the whole run, with
-    the same noise there. `tuned` is a solver that inverts and samples on its own levels in place of the preset's.
+    `source` and `target` are prompts of one row. `blend` names words of either prompt. `mask` (1, 1, h, w) in [0, 1] is
+    1 where the edit may change the picture. `emphasize` holds requests such as "stripes:1.5" for words of the target,
+    `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
+    subset of the run's levels, with the same noise there. `tuned` is a solver with its own levels; it replaces the
+    preset's inversion and sampling.
     """
 
     backbone: TransformerModel
@@ -81,40 +82,40 @@ class Edit:
         return len(self.grid) - 1
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
-        """The path of the source, not yet pinned. `watch` is told the number of every call of the network."""
+        """Invert the source, without direct inversion. `watch` receives the number of every network call."""
         noise = StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
         with self._alone() as f:
             return invert(CountingDenoiser(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
-        """The latents (1, C, h, w) that the inversion gives back, without pins."""
+        """Reconstruct the latents (1, C, h, w) from the inversion, without direct inversion."""
         with self._alone() as f:
             return regenerate(f, inversion)
 
     @contextmanager
     def _alone(self) -> Iterator[Denoiser]:
-        """The denoiser of the source by itself, with the merging that the edit will have."""
+        """Yield the denoiser of the source alone, with the edit's token merging."""
         with controlled(self._transformer, Controller(Control(1, self.steps, merging=self._merging))):
             yield guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
-        """The edit from the source's path. Raises UsageError for words that no prompt has."""
+        """Sample the edit from the inversion. Raises UsageError for words that no prompt has."""
         controller = Controller(self._control)
         beside = controller.control.rows > 1
         f = CountingDenoiser(self._denoiser(beside, self._focus(controller)))
 
-        def told(now: Progress) -> None:
+        def advance(now: Progress) -> None:
             controller.begin_step(now.step.index + 1)
             watch(now)
 
         with controlled(self._transformer, controller):
             x = inversion.x.repeat(controller.control.rows, 1, 1, 1)
-            x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=told).x
+            x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=advance).x
         return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
 
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
-        """Of the edit, or of source and edit."""
+        """Return the denoiser of the edit alone, or of source and edit."""
         against = self.source if self.preset.contrast else None
         if not beside:
             return guided_denoiser(self.backbone, self.target, self.preset.guidance, self.size, negative_prompt=against)
@@ -128,7 +129,7 @@ class Edit:
         )
 
     def _solver(self, inversion: Inversion, controller: Controller) -> Solver:
-        """That of the inversion; beside the edit, the source is put back on its path, and the edit where they agree."""
+        """Return the inversion's solver, wrapped for direct inversion of the source and for blending if needed."""
         if controller.control.rows == 1:
             return inversion.solver
         solver = (apply_direct_inversion(inversion) if self.preset.pinned else inversion).solver
@@ -145,7 +146,7 @@ class Edit:
 
     @property
     def _control(self) -> Control:
-        """What the edit takes from the source, which is beside it where it takes anything."""
+        """The attention rules. The source runs beside the edit if any rule or mask needs it."""
         depth = len(self._transformer.transformer_blocks)
         blocks = range(round(self.preset.first_block * depth), depth)
         cross_attention, tracked = self._cross_attention, self._tracked(range(depth // 3, 2 * depth // 3 + 1))
@@ -155,17 +156,17 @@ class Edit:
 
     @property
     def _cross_attention(self) -> CrossAttentionControl | None:
-        told, target = bool(self.source.words[0]), self.target.words[0]
-        if not self.emphasize and not (told and (self.preset.cross_attention or self.release)):
+        has_source, target = bool(self.source.words[0]), self.target.words[0]
+        if not self.emphasize and not (has_source and (self.preset.cross_attention or self.release)):
             return None
         scale = words.by_word(target, self.emphasize, self._length, 1.0)
         until = words.by_word(target, self.release, self._length, self.preset.cross_attention)
-        matrix = words.align(*self._sentences, self._length) if told else torch.zeros(self._length, self._length)
+        matrix = words.align(*self._sentences, self._length) if has_source else torch.zeros(self._length, self._length)
         matrix, scale, until = (rule.to(self.latents.device) for rule in (matrix, scale, until))
         return CrossAttentionControl(matrix[None], scale[None, None], until[None, None])
 
     def _tracked(self, blocks: range) -> TrackedWords | None:
-        """The words that blending asks for, and those that change where guidance is focused."""
+        """Return the words for blending, and the changed words for the guidance mask."""
         sets = []
         if self.blend:
             sets.append(words.named([self.source.words[0], self.target.words[0]], self.blend, self._length))
@@ -195,7 +196,7 @@ class Edit:
 
     @cached_property
     def _visited(self) -> tuple[int, ...]:
-        """The levels of the preset's run, from 0, that this one visits."""
+        """The indices of the preset's levels that this run visits."""
         whole, steps = self.preset.steps, steps_of(self.preset, preview=self.preview)
         return tuple(round(i * whole / steps) for i in range(steps + 1))
 
@@ -214,8 +215,10 @@ class Edit:
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
-    """The inverter of a preset, with this noise if it records any. Raises UsageError for a solver that inverts in no
-    way."""
+    """Return the inverter of a preset, with this noise if it records noise maps.
+
+    Raises UsageError for a solver that cannot invert.
+    """
     if preset.solver is not None:
         solver = SOLVERS[preset.solver]()
         if is_recordable(solver):

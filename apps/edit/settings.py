@@ -1,4 +1,4 @@
-"""What an editor depends on: the model, the preset with its changes, and how pictures are treated."""
+"""The settings of an editor: the model, the preset, and how it treats pictures."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,11 @@ CHANGES = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempt
 
 @dataclass(frozen=True)
 class EditSettings:
-    """How an editor edits every picture.
+    """Everything that an editor depends on.
 
-    `name` is that of the preset, for reports. `solver_file` takes the place of the preset's inversion and levels.
-    `blend`, `emphasize`, `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model
-    edits pictures unlike those it was trained on. `device` and `dtype` are as `fastdiff.apps.device.place` takes them.
+    `name` is the preset's name, for reports. `solver_file` replaces the preset's inversion and levels. `blend`,
+    `emphasize`, `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also
+    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.place`.
     """
 
     model: str
@@ -40,7 +40,7 @@ class EditSettings:
 
 
 def settings_of(options: Options) -> EditSettings:
-    """The settings that the options describe.
+    """Resolve the options: the named (or default) preset with the given overrides.
 
     Setting guidance or strength also sets `attempts` to 1. Raises UsageError for an unknown solver, for one that
     inverts in no way, and for what is no solver file.

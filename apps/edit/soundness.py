@@ -1,4 +1,4 @@
-"""What is never a result of an edit: numbers that are not finite, and pictures of nothing but clipped colours."""
+"""Checks of an edit's numbers: no infinities or NaNs, and no picture of clipped colours alone."""
 
 import torch
 from torch import Tensor
@@ -17,9 +17,9 @@ CORNERS = ("black", "blue", "green", "cyan", "red", "magenta", "yellow", "white"
 
 
 class Sound:
-    """Checks of everything that one edit computes, in the precision `dtype` of its network.
+    """Checks that every intermediate result of an edit is finite, in the precision `dtype` of its network.
 
-    All raise NotFiniteError with the name of what overflows.
+    All methods raise NotFiniteError, which names the result that overflows.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -51,7 +51,7 @@ class Sound:
 
 
 def check_colours(edited: Tensor, original: Tensor) -> None:
-    """Raise UsageError where colours (3, H, W) in [-1, 1] are all clipped, and those of the original are not."""
+    """Raise UsageError if the colours (3, H, W) in [-1, 1] are all clipped and the original's are not."""
     fault = _clipped(edited)
     if fault is not None and _clipped(original) is None:
         raise UsageError(
@@ -61,7 +61,7 @@ def check_colours(edited: Tensor, original: Tensor) -> None:
 
 
 def _clipped(colours: Tensor) -> str | None:
-    """What a picture of 8 bits is where it is nothing but clipped colours."""
+    """Return a description of a picture of clipped colours alone; None for any other picture."""
     values = ((colours + 1) * 127.5).round()
     ends = ((values <= 0) | (values >= 255)).all(0)
     corner = ((values >= 255).long() * values.new_tensor([4, 2, 1]).long()[:, None, None]).sum(0)

@@ -13,7 +13,7 @@ COLUMNS = {"input", "prompt", "source"}
 
 
 def read(path: Path) -> list[tuple[Path, EditRequest]]:
-    """The pictures and what is wished for, row by row; relative names are beside the table.
+    """Read the pictures and their requests, row by row; relative paths start at the table's folder.
 
     Raises UsageError for a file that is too large, is no UTF-8 CSV, lacks or has other columns, or has empty cells or
     too many.

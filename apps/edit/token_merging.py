@@ -1,7 +1,7 @@
-"""Bipartite soft matching (Bolya and Hoffman 2023, arXiv 2303.17604): self-attention on fewer tokens.
+"""Token merging by bipartite soft matching (Bolya and Hoffman 2023, arXiv 2303.17604): shorter self-attention.
 
-DiT4Edit (Feng et al. 2024, arXiv 2411.03286) calls it patches merging. One token of every 2x2 cell is a destination;
-the other tokens that resemble one most are averaged into it, and take back a copy of what becomes of it.
+DiT4Edit (Feng et al. 2024, arXiv 2411.03286) calls it patches merging. One token of every 2x2 cell is a destination.
+The other tokens most similar to a destination are averaged into it, and afterwards receive a copy of its output.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ HIGHEST = 0.75  # three tokens of every cell
 
 @dataclass(frozen=True)
 class Matching:
-    """N tokens shared out over n <= N places."""
+    """An assignment of N tokens to n <= N places."""
 
     place: Tensor  # (N,) of every token, in [0, n)
     size: Tensor  # (n,) tokens in every place, as float
 
 
 def destinations(rows: int, columns: int, seed: int) -> Tensor:
-    """A token drawn from every whole 2x2 cell of the grid: positions in row-major order, (rows // 2 * columns // 2,).
+    """Draw one token of every whole 2x2 cell of the grid: row-major positions, (rows // 2 * columns // 2,).
 
     Raises UsageError for a grid without a whole cell.
     """
@@ -37,9 +37,9 @@ def destinations(rows: int, columns: int, seed: int) -> Tensor:
 
 
 def match(tokens: Tensor, destinations: Tensor, ratio: float) -> Matching:
-    """Merges floor(ratio * N) of the tokens (N, D), those with the highest cosine to a destination, each into that.
+    """Match the floor(ratio * N) of the tokens (N, D) with the highest cosine similarity to a destination.
 
-    At most all that are no destinations. Equal tokens, destinations and ratio give an equal matching.
+    At most all other tokens are merged. Equal tokens, destinations and ratio give an equal matching.
 
     Raises UsageError for a ratio outside [0, 0.75].
     """
@@ -59,11 +59,11 @@ def match(tokens: Tensor, destinations: Tensor, ratio: float) -> Matching:
 
 
 def merge(tokens: Tensor, matching: Matching) -> Tensor:
-    """The mean of every place: tokens (B, N, D) to (B, n, D)."""
+    """Average the tokens of every place: (B, N, D) to (B, n, D)."""
     empty = tokens.new_zeros(len(tokens), len(matching.size), tokens.shape[-1])
     return empty.index_add(1, matching.place, tokens) / matching.size[:, None].to(tokens.dtype)
 
 
 def unmerge(places: Tensor, matching: Matching) -> Tensor:
-    """A copy of its place to every token: (B, n, D) to (B, N, D)."""
+    """Copy every place to its tokens: (B, n, D) to (B, N, D)."""
     return places[:, matching.place]

@@ -1,4 +1,4 @@
-"""Which tokens of a source and a target prompt belong together (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626).
+"""Alignment of the tokens of a source and a target prompt (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626).
 
 An alignment is a matrix (L, L): entry (i, j) is the share of source token i's attention that target token j takes. A
 column of zeros marks a token without a counterpart, which keeps its own attention; padding is such a token.
@@ -118,8 +118,8 @@ def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
     text, mark, number = name.rpartition("#")
     if not (mark and number.isdecimal()):
         text, number = name, ""
-    told, wanted = [word.text.casefold() for word in words], text.casefold().split()
-    starts = [i for i in range(len(told)) if wanted and told[i : i + len(wanted)] == wanted]
+    texts, wanted = [word.text.casefold() for word in words], text.casefold().split()
+    starts = [i for i in range(len(texts)) if wanted and texts[i : i + len(wanted)] == wanted]
     if number:
         starts = [start for count, start in enumerate(starts, 1) if count == int(number)]
     return tuple(token for start in starts for word in words[start : start + len(wanted)] for token in word.tokens)

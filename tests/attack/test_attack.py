@@ -44,7 +44,7 @@ def test_an_attack_end_to_end(photo: Path, prior: Path, capsys: pytest.CaptureFi
     assert image["status"] == "attacked" and image["success"] and image["success_after_png"]
     assert image["after"] != image["before"] == image["true"] and image["after_name"] != image["before_name"]
     assert image["roundtrip_error"] < 1e-5 and image["calls"] > 4 and image["caption"] is None
-    assert "hears no words" in image["reason"]
+    assert "is not text-conditioned" in image["reason"]
     assert 0.9 < image["ssim"] < 1 and image["ssim_p10"] < image["ssim"]
     assert image["linf"] == pytest.approx(distance(photo, out))
     assert pixels(out).shape == pixels(photo).shape

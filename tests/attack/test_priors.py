@@ -36,7 +36,7 @@ from fastdiff.apps.edit.presets import PRESETS as EDITS
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.picture import as_bytes
 from fastdiff.cli.main import main
-from fastdiff.models.captioner import ASKED, LONGEST, load_captioner
+from fastdiff.models.captioner import LONGEST, REQUEST, load_captioner
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_model, load_transformer
 from fastdiff.models.scheduler_config import TrainedScheduler
@@ -159,7 +159,7 @@ FEW = ("--steps", 2, "--iterations", 2)
 def test_attacks_inside_priors_that_hear(method: str, stable_diffusion: Path, photo: Path, colours: str) -> None:
     image = attack(photo, stable_diffusion, "--classifier", colours, "--method", method, *FEW)
     assert image["caption"] == f"a photo of a {image['true_name']}" and image["linf"] > 0
-    assert "hears no words" not in (image["reason"] or "")
+    assert "is not text-conditioned" not in (image["reason"] or "")
     if method != "diffattack":  # whose inversion is not exact
         assert image["roundtrip_error"] <= 1e-4  # rounding: states are inverted in a batch and sampled one by one
 
@@ -234,7 +234,7 @@ def test_a_captioning_model(stable_diffusion: Path, photo: Path, colours: str, t
 
 def test_a_captioning_model_that_is_talked_to(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    asked = f"USER {ASKED} ASSISTANT".replace(".", " .")
+    asked = f"USER {REQUEST} ASSISTANT".replace(".", " .")
     words = tokenizer("<image>", *dict.fromkeys(asked.split()))
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

@@ -253,7 +253,7 @@ def test_a_table_of_edits_does_what_it_can(model: Path, photo: Path) -> None:
     assert edit("--csv", table, "--steps", 2, "--model", model, "-o", photo.with_name("o")) == 4
     first, second, *failed = rows(photo.with_name("o"))
     assert [(each["source"], each["prompt"]) for each in (first, second)] == [("a fox", "a cat"), ("", "a dog")]
-    assert "nobody said what it shows" in second["reason"]
+    assert "no source prompt" in second["reason"]
     assert [each["status"] for each in failed] == ["failed"] * 3
     for each, sentence in zip(failed, ("lost.png does not exist", "folder is a folder", "*.png does not"), strict=True):
         assert sentence in each["reason"]
@@ -322,7 +322,7 @@ def test_wrong_wishes_are_one_sentence(
 def test_prompts_that_are_too_long_are_told(model: Path, photo: Path) -> None:
     assert edit(photo, *FAST, "--prompt", "a cat " * 200, "--model", model) == 0
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
-    assert "the model did not hear 'cat a cat" in told["reason"]
+    assert "the model ignored 'cat a cat" in told["reason"]
 
 
 def test_words_that_the_model_does_not_know_are_told(model: Path, photo: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_downloaded_model_is_listed_shown_and_loaded(hub: Hub, capsys: pytest.
 def test_a_download_that_stopped_is_told(hub: Hub) -> None:
     hub.fastdiff("models", "download", NAME)
     (find(NAME) / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(MissingError, match="is not whole: `fastdiff models download"):
+    with pytest.raises(MissingError, match="is incomplete: `fastdiff models download"):
         find(NAME)
 
 
