@@ -5,29 +5,28 @@ no pickle is read.
 """
 
 import hashlib
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fastdiff.models import digest
-from fastdiff.models.class_import import import_class
 from fastdiff.models.diffusers_folder import ModelFolder, read_weights
 from fastdiff.models.json_file import read_object
-from fastdiff.models.meta_network import shapes_alone
-from fastdiff.models.prompt_tokenizer import PromptTokenizer, is_plain, of_transformers, read_tokenizer
-from fastdiff.models.t5_encoder import T5Config, T5Encoder
 from fastdiff.solvers.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 Allowed = Mapping[str, str]  # a class in the index, such as diffusers.AutoencoderKL -> module:Class
 AUTOENCODERS = {
     "diffusers.AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",
     "fastdiff.models.patch_codec.PatchCodec": "fastdiff.models.patch_codec:PatchCodec",
 }
-PLAIN_TOKENIZER = "transformers:PreTrainedTokenizerFast"
 LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
 LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
 
@@ -56,16 +55,14 @@ class Components:
     def text_encoder(self, part: str, allowed: Allowed) -> Any:
         return self._resting(self._loaded(part, allowed, self.dtype))
 
-    def tokenizer(self, part: str, allowed: Allowed, most: int | None = None) -> PromptTokenizer:
-        """Load the tokenizer, limited to `most` tokens per text."""
+    def tokenizer(self, part: str, allowed: Allowed) -> "PreTrainedTokenizerFast":
+        """Load the tokenizer; its encodings have the character span of every token."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
         for file in where.glob("*"):
             if file.stat().st_size > LARGEST_VOCABULARY:
                 raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
         with _loading(where):
-            if kind == PLAIN_TOKENIZER and is_plain(where):
-                return read_tokenizer(where, most)
-            return of_transformers(import_class(kind).from_pretrained(where, local_files_only=True), most)
+            return kind.from_pretrained(where, local_files_only=True)
 
     def fingerprint(self, part: str) -> str:
         """Return the SHA-256 of a component's class and files, in hexadecimal."""
@@ -74,24 +71,29 @@ class Components:
 
     def _loaded(self, part: str, allowed: Allowed, dtype: torch.dtype) -> Any:
         """A network in evaluation mode and `dtype` on the processor, without gradients of its weights."""
-        name, where = self._allowed(part, allowed), self.folder.path / part
+        kind, where = self._allowed(part, allowed), self.folder.path / part
         _check_config(read_object(where / "config.json"), where)
         stored = read_weights(where).numbers
+        ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
         with _loading(where):
-            kind = import_class(name)
             if _count(kind, where) > stored:
                 raise UsageError(f"the weights in {where} are fewer than its config.json asks for")
-            network = kind.read(where, dtype) if kind is T5Encoder else _pretrained(kind, where, dtype)
+            network, loading_info = kind.from_pretrained(
+                where, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **ours
+            )
+        if loading_info["missing_keys"]:
+            raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
         return network.eval().requires_grad_(False)
 
     def _resting(self, network: Any) -> Any:
         return network if self.offload else network.to(self.device)
 
-    def _allowed(self, part: str, allowed: Allowed) -> str:
+    def _allowed(self, part: str, allowed: Allowed) -> Any:
         name = self.folder.parts.get(part, "not listed")
         if name not in allowed:
             raise UsageError(f"the {part} of {self.folder.path} is {name}: only {', '.join(allowed)} is loaded")
-        return allowed[name]
+        module, _, kind = allowed[name].partition(":")
+        return getattr(importlib.import_module(module), kind)
 
 
 def _check_config(config: Mapping[str, Any], where: Path) -> None:
@@ -101,27 +103,16 @@ def _check_config(config: Mapping[str, Any], where: Path) -> None:
             raise UsageError(f"{key} of {where / 'config.json'} is {value}: at most {largest} are loaded")
 
 
-def _pretrained(kind: Any, where: Path, dtype: torch.dtype) -> Any:
-    """A network of diffusers or transformers."""
-    ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
-    network, loading_info = kind.from_pretrained(
-        where, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **ours
-    )
-    if loading_info["missing_keys"]:
-        raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
-    return network
-
-
 def _is_of_diffusers(kind: Any) -> bool:
-    return hasattr(kind, "load_config")
+    from diffusers.models.modeling_utils import ModelMixin
+
+    return issubclass(kind, ModelMixin)
 
 
 def _count(kind: Any, where: Path) -> int:
     """Count the parameters that the config asks for, without allocating them."""
-    with shapes_alone():
-        if kind is T5Encoder:
-            network = T5Encoder(T5Config.read(where))
-        elif _is_of_diffusers(kind):
+    with torch.device("meta"):
+        if _is_of_diffusers(kind):
             network = kind.from_config(kind.load_config(where))
         else:
             network = kind(kind.config_class.from_pretrained(where))
@@ -131,7 +122,10 @@ def _count(kind: Any, where: Path) -> int:
 @contextmanager
 def _loading(where: Path) -> Iterator[None]:
     """Silence the two libraries, and turn any error of theirs into a UsageError of one sentence."""
-    logs = (import_class("diffusers.utils:logging"), import_class("transformers.utils:logging"))
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    logs = (diffusers_logging, transformers_logging)
     levels = [log.get_verbosity() for log in logs]
     for log in logs:
         log.set_verbosity_error()

@@ -5,37 +5,16 @@ codec was fitted to: latents are white. What the components cannot represent is 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from fastdiff.solvers.errors import UsageError
-
-
-@dataclass(frozen=True, eq=False)
-class Certain:
-    """A distribution of latents without spread."""
-
-    latents: Tensor
-
-    def mode(self) -> Tensor:
-        return self.latents
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return self.latents
-
-
-@dataclass
-class Decoded(BaseOutput):
-    """The output of `decode`, with the field that diffusers' autoencoders have."""
-
-    sample: Tensor
 
 
 class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name their config file differently
@@ -64,13 +43,13 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name
             raise UsageError(f"a picture of {x.shape[-1]}x{x.shape[-2]}: sides are multiples of {self.patch}")
         patches = F.pixel_unshuffle(x, self.patch) - self.mean[:, None, None]  # (B, values, H / patch, W / patch)
         latents = torch.einsum("bvhw,cv->bchw", patches, self.components / self.deviation[:, None])
-        return AutoencoderKLOutput(latent_dist=Certain(latents))
+        return AutoencoderKLOutput(latent_dist=IdentityDistribution(latents))
 
-    def decode(self, z: Tensor, return_dict: bool = True) -> Decoded | tuple[Tensor]:
+    def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """The pictures of these latents, not clamped."""
         patches = torch.einsum("bchw,cv->bvhw", z, self.components * self.deviation[:, None])
         picture = F.pixel_shuffle(patches + self.mean[:, None, None], self.patch)
-        return Decoded(sample=picture) if return_dict else (picture,)
+        return DecoderOutput(sample=picture) if return_dict else (picture,)
 
 
 def fit(pictures: Iterable[Tensor], latent_channels: int = 48) -> PatchCodec:

@@ -1,11 +1,11 @@
 """PixArt-alpha (Chen et al. 2023, arXiv 2310.00426) and PixArt-Sigma (Chen et al. 2024, arXiv 2403.04692).
 
-The networks come from a folder in the layout of diffusers.
+The networks are those of diffusers and transformers, from a folder in the layout of diffusers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,10 @@ from torch import Tensor
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
-from fastdiff.models.prompt_tokenizer import PromptTokenizer
 from fastdiff.models.prompt_words import read_encodings
-from fastdiff.models.t5_encoder import T5Encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}  # tokens of a prompt in training, its end included
 TRANSFORMER = "diffusers.models.transformers.pixart_transformer_2d:PixArtTransformer2DModel"
@@ -23,7 +24,7 @@ TRANSFORMERS = {
     "diffusers.PixArtTransformer2DModel": TRANSFORMER,
     "diffusers.Transformer2DModel": TRANSFORMER,  # its name in the first published folders
 }
-TEXT_ENCODERS = {"transformers.T5EncoderModel": "fastdiff.models.t5_encoder:T5Encoder"}
+TEXT_ENCODERS = {"transformers.T5EncoderModel": "transformers:T5EncoderModel"}
 TOKENIZERS = {
     "transformers.T5Tokenizer": "transformers:T5Tokenizer",
     "transformers.T5TokenizerFast": "transformers:T5Tokenizer",
@@ -36,18 +37,19 @@ TOKENIZERS = {
 class PixArt(LatentDiffusionModel):
     """The `TransformerModel` of the PixArt family."""
 
-    text_encoder: T5Encoder
-    tokenizer: PromptTokenizer
+    text_encoder: "T5EncoderModel"
+    tokenizer: "PreTrainedTokenizerFast"
+    longest: int  # tokens of a prompt, its end included
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         cleaned = [text.lower().strip() for text in texts]
-        encodings = self.tokenizer.encode(cleaned)
-        tokens = torch.tensor([each.ids for each in encodings], device=self.device)
-        mask = torch.tensor([each.attention_mask for each in encodings], dtype=torch.bool, device=self.device)
+        encoded = self.tokenizer(cleaned, padding="max_length", max_length=self.longest, truncation=True)
+        tokens = torch.tensor(encoded.input_ids, device=self.device)
+        mask = torch.tensor(encoded.attention_mask, dtype=torch.bool, device=self.device)
         with self._at_work(self.text_encoder):
-            embeddings = self.text_encoder(tokens, mask)
+            embeddings = self.text_encoder(tokens, attention_mask=mask).last_hidden_state
         return Conditioning(
-            embeddings.to(self.network.dtype), mask, *read_encodings(cleaned, encodings, self.tokenizer.unknown)
+            embeddings.to(self.network.dtype), mask, *read_encodings(cleaned, encoded, self.tokenizer.unk_token_id)
         )
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
@@ -81,7 +83,12 @@ def load(components: Components, name: str) -> PixArt:
     transformer = components.network("transformer", TRANSFORMERS)
     vae = components.autoencoder("vae")
     text_encoder = components.text_encoder("text_encoder", TEXT_ENCODERS)
-    tokenizer = components.tokenizer("tokenizer", TOKENIZERS, LONGEST[components.folder.pipeline])
+    tokenizer = components.tokenizer("tokenizer", TOKENIZERS)
     wanted = (transformer.config.in_channels, transformer.config.caption_channels)
     check_fit(components, wanted, (vae.config.latent_channels, text_encoder.config.d_model))
-    return PixArt(**fields(components, name, transformer, vae), text_encoder=text_encoder, tokenizer=tokenizer)
+    return PixArt(
+        **fields(components, name, transformer, vae),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        longest=min(LONGEST[components.folder.pipeline], tokenizer.model_max_length),
+    )

@@ -8,6 +8,7 @@ from fastdiff.models.diffusion_model import Word
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
+    from transformers import BatchEncoding
 
 WORD = re.compile(r"\w+(?:['’.-]\w+)*")  # letters and digits; marks join them, but do not begin or end a word
 Span = tuple[int, int]  # first character, and the one after the last; empty for a token that no text stands behind
@@ -29,12 +30,13 @@ def words_beyond(text: str, spans: Sequence[Span]) -> str:
 
 
 def read_encodings(
-    texts: Sequence[str], encodings: Sequence["Encoding"], unknown: int | None = None
+    texts: Sequence[str], encoded: "BatchEncoding", unknown: int | None = None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
     """Return, per text, the ids that count, the words, and the truncated words.
 
     `unknown` is the id of the tokenizer's unknown token.
     """
+    encodings = [encoded[row] for row in range(len(texts))]
     beyond = [[span for rest in encoding.overflowing for span in rest.offsets] for encoding in encodings]
     return (
         tuple(tuple(encoding.ids[: sum(encoding.attention_mask)]) for encoding in encodings),

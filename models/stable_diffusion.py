@@ -5,7 +5,7 @@ The networks are those of diffusers and transformers, from a folder in the layou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from torch import Tensor
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
-from fastdiff.models.prompt_tokenizer import PromptTokenizer
 from fastdiff.models.prompt_words import read_encodings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 UNETS = {"diffusers.UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"}
 TEXT_ENCODERS = {
@@ -36,7 +38,7 @@ class TextEncoder:
     """A CLIP text encoder with its tokenizer."""
 
     encoder: Any  # of CLIP
-    tokenizer: PromptTokenizer
+    tokenizer: "PreTrainedTokenizerFast"
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,18 @@ class StableDiffusion(LatentDiffusionModel):
     text_encoders: tuple[TextEncoder, ...]
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
-        encodings = [each.tokenizer.encode(texts) for each in self.text_encoders]
+        tokenizers = [each.tokenizer for each in self.text_encoders]
         encoded = [
-            self._encoded(each, [each.ids for each in found])
-            for each, found in zip(self.text_encoders, encodings, strict=True)
+            tokenizer(list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True)
+            for tokenizer in tokenizers
         ]
-        first = encodings[0]
-        embeddings = torch.cat([states for states, _ in encoded], dim=-1).to(self.network.dtype)
-        mask = torch.tensor([each.attention_mask for each in first], dtype=torch.bool, device=self.device)
-        pooled = encoded[-1][1] if self._is_xl else None
+        outputs = [
+            self._outputs(each, encoding.input_ids) for each, encoding in zip(self.text_encoders, encoded, strict=True)
+        ]
+        first = encoded[0]
+        embeddings = torch.cat([states for states, _ in outputs], dim=-1).to(self.network.dtype)
+        mask = torch.tensor(first.attention_mask, dtype=torch.bool, device=self.device)
+        pooled = outputs[-1][1] if self._is_xl else None
         return Conditioning(embeddings, mask, *read_encodings(texts, first), pooled=pooled)
 
     @property
@@ -65,7 +70,7 @@ class StableDiffusion(LatentDiffusionModel):
     def _stride(self) -> int:
         return 2 ** (len(self.network.config.block_out_channels) - 1)
 
-    def _encoded(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+    def _outputs(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Return the states (B, L, D), for XL those before the last layer, and the pooled embedding (B, P)."""
         with self._at_work(each.encoder):
             out = each.encoder(torch.tensor(ids, device=self.device), output_hidden_states=self._is_xl)

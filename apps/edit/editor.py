@@ -75,8 +75,6 @@ class Editor:
     def _load(self) -> None:
         """Load the model in the first remaining precision."""
         settings, dtype = self._settings, self._precisions[0]
-        if settings.compile:
-            pass  # before the network, whose blocks it then takes as units (`models.class_import`)
         self._backbone = load_transformer(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
         if settings.compile:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
 TOLERANCE = 1e-3  # of the equations that an inversion solves, relative to the state
@@ -137,10 +140,11 @@ class Edit:
         return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
 
     @property
-    def _transformer(self) -> Any:
-        """The network, a PixArtTransformer2DModel of diffusers."""
+    def _transformer(self) -> "PixArtTransformer2DModel":
+        from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+
         transformer = self.backbone.network
-        if type(transformer).__name__ != "PixArtTransformer2DModel":
+        if not isinstance(transformer, PixArtTransformer2DModel):
             raise UsageError(f"attention in a {type(transformer).__name__} is not controlled: only PixArt's is")
         return transformer
 
