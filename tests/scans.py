@@ -12,7 +12,7 @@ from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, Size
 
 
-def striped(ink: int = 20, paper: int = 200) -> np.ndarray:
+def striped(ink: int = 20, paper: int = 255) -> np.ndarray:
     """Strokes on paper, uint8 (120, 160)."""
     pixels = np.full((120, 160), paper, np.uint8)
     for row in range(10, 110, 12):

@@ -132,7 +132,7 @@ def test_deblurring_without_ocr_says_that_characters_may_change(
 
 def test_pages_that_lose_their_content_are_kept_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     white = lightening(tmp_path, 1.0)
-    Image.fromarray(striped(paper=255)).save(tmp_path / "a.png")
+    Image.fromarray(striped()).save(tmp_path / "a.png")
     assert judged(white, tmp_path / "a.png") == 0
     (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
     assert told["status"] == "kept" and "of it would have changed" in told["reason"]
@@ -144,7 +144,7 @@ def test_pages_that_lose_their_content_are_kept_whole(tmp_path: Path, capsys: py
 
 
 def test_dim_pages_that_lose_their_content_get_even_light_alone(tmp_path: Path) -> None:
-    white, page = lightening(tmp_path, 1.0), striped(ink=40)
+    white, page = lightening(tmp_path, 1.0), striped(ink=40, paper=200)
     Image.fromarray(page).save(tmp_path / "a.png")
     assert judged(white, tmp_path / "a.png") == 0
     (told,) = json.loads((tmp_path / "a-clean-report.json").read_text())["pages"]
