@@ -25,6 +25,7 @@ KNOWN = 0.92  # share of the dictionary among words of letters
 # Between the stained pages of NoisyOffice and their clean originals easyocr varies by 2 words and by 0.06, on 35 of 36.
 FEWER_WORDS = 2
 LESS_CONFIDENCE = 0.06
+GUESSED = 0.3  # confidence below which what was read is a guess, as at pencil marks: it cannot be lost
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ def reads_well(page: Reading) -> bool:
 def reading_verdict(before: Reading, after: Reading) -> Verdict:
     """Accept unless dictionary words, confidence or characters were lost.
 
-    Words may fall by 2 % or FEWER_WORDS and confidence by LESS_CONFIDENCE, which an engine varies by itself; characters
-    by 10 %, and they may rise, since a blurred page gives up more of its text once it is sharp. Confidence counts only
-    in words that changed: of one and the same word an engine may be surer on grained paper than on the clean original.
-    Text that is found only now, of which engines are often unsure, does not count either.
+    Words, but for guesses, may fall by 2 % or FEWER_WORDS, and confidence by LESS_CONFIDENCE, which an engine varies by
+    itself; characters by 10 %, and they may rise, since a blurred page gives up more of its text once it is sharp.
+    Confidence counts only in words that changed: of one and the same word an engine may be surer on grained paper than
+    on the clean original. Text that is found only now, of which engines are often unsure, does not count either.
     """
-    hits_before, hits_after = dictionary_hits(before.text), dictionary_hits(after.text)
+    read = (fragment.text for line in before.lines for fragment in line if fragment.confidence >= GUESSED)
+    hits_before, hits_after = dictionary_hits("\n".join(read)), dictionary_hits(after.text)
     if after.characters < 0.9 * before.characters:
         return Verdict(False, f"characters read fell from {before.characters} to {after.characters}")
     if hits_after < min(0.98 * hits_before, hits_before - FEWER_WORDS):

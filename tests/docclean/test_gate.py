@@ -39,6 +39,11 @@ def test_text_that_is_found_only_now_may_be_unsure():
     assert more.confidence < 0.7 and reading_verdict(BEFORE, more).accept
 
 
+def test_guesses_may_be_lost():
+    assert reading_verdict(reading(["table"] * 100, 0.2, changed=["cable"] * 10), BEFORE).accept
+    assert not reading_verdict(reading(["table"] * 100, 0.4, changed=["cable"] * 10), BEFORE).accept
+
+
 def test_a_short_page_may_lose_two_words():
     before = reading(["table"] * 30)
     assert reading_verdict(before, reading(["table"] * 28 + ["tabxe"] * 2)).accept
