@@ -17,7 +17,7 @@ FEW = 0.02  # a larger share of them on the page tells that no paper was measure
 WARM = (20.0, 65.0)  # degrees of hue in which aged paper lies
 WARM_TINT = 0.28  # least saturation of coloured paper of a warm hue: paler is neutral paper that has yellowed
 COLD_TINT = 0.15  # least saturation of coloured paper of any other hue: paler is a white balance that drifted
-AGED = 0.75  # darker warm paper is brown with age, whatever its saturation
+AGED = 0.7  # darker warm paper is brown with age, whatever its saturation
 
 
 @dataclass(frozen=True)

@@ -91,3 +91,12 @@ def test_edges_of_blurred_letters_are_neither_cut_nor_steepened() -> None:
     soft = cv2.GaussianBlur(text_page(24), (0, 0), 3)
     evened = even_out(np.rint(soft * 0.8).astype(np.uint8))
     assert np.abs(evened.astype(float) - soft).max() < 5
+
+
+def test_coloured_paper_in_dim_light_stays_coloured() -> None:
+    """Most of the sheet reflects 0.73 of the light in its brightest channel."""
+    light = np.linspace(0.75, 0.92, 300)[:, None, None] ** np.ones((1, 280, 1))
+    evened = even_out(np.round(light * np.array((223, 205, 150))).astype(np.uint8))
+    assert np.ptp(evened.reshape(-1, 3), axis=0).max() <= 6
+    hue = np.median(evened.reshape(-1, 3), axis=0) / evened.max()
+    assert np.abs(hue - np.array((223, 205, 150)) / 223).max() < 0.03
