@@ -40,6 +40,11 @@ class Enhanced:
     evened: np.ndarray
     blur: cues.Cues | None = None  # measured on the page as it came, where it was deblurred or is blurred
 
+    @property
+    def edge_width(self) -> float:
+        """The width of the edges of a blurred page in pixels, 0 of a sharp one."""
+        return 0.0 if self.blur is None else self.blur.edge_width
+
 
 class Enhancer:
     """Cleans pages. The networks of a task are read when a page first needs them.

@@ -77,7 +77,9 @@ class Finder:
         page = enhanced.pixels if self._force_clean else guarded.pixels
         shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
         if enhanced.blur is not None and enhanced.task == "clean" and not self._force_clean:
-            page, whole = _with_blurred_strokes(evened, page, enhanced.blur)
+            # the network for sharp pages would break up blurred strokes
+            page = put_back(page, ink.on_ground(evened, page), _near_all_strokes(page, enhanced))
+            whole = _whole(page, "blurred strokes, which the page keeps")
             after = self._scorer.read(page)
             return self._decided(page, guarded, (whole,), _places(before, after, shown)), after
         after = self._scorer.read(page)
@@ -97,14 +99,14 @@ class Finder:
         """The page, the given one where nothing goes back, and the regions of words and strokes that changed."""
         back = [place for place in places if self._goes_back(place)]
         mask = mask_of([place.box for place in back], page.shape)
-        edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
+        edge_width = enhanced.edge_width
         regions = []
         if enhanced.blur is not None:
             kept = mask_of([place.box for place in places if not self._goes_back(place)], page.shape)
             unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
-        mask &= near_strokes(np.minimum(enhanced.evened, page), edge_width)
+        mask &= _near_all_strokes(page, enhanced)
         if not mask.any():
             return page, regions
         returned = put_back(page, _fit_beside(page, enhanced), mask)
@@ -166,8 +168,7 @@ def less_cleaned(found: Findings, enhanced: Enhanced) -> Iterator[LessCleaned]:
     """Versions of a page that reads worse, or whose content is lost: each one is closer to the page as it came."""
     evened, page = enhanced.evened, found.pixels
     if found.content_lost is None:
-        edge_width = 0.0 if enhanced.blur is None else enhanced.blur.edge_width
-        mask = near_strokes(np.minimum(evened, page), edge_width)
+        mask = _near_all_strokes(page, enhanced)
         done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *found.regions)
         yield LessCleaned(put_back(page, ink.on_ground(evened, page), mask), done, regions)
         yield LessCleaned(put_back(page, evened, mask), done, regions)
@@ -179,11 +180,9 @@ def _whole(page: np.ndarray, cause: str) -> Region:
     return Region((0, 0, width, height), cause, "put back")
 
 
-def _with_blurred_strokes(evened: np.ndarray, cleaned: np.ndarray, blur: Cues) -> tuple[np.ndarray, Region]:
-    """The cleaned paper with the strokes of the evened-out page, which the network for sharp pages would break up."""
-    mask = near_strokes(np.minimum(evened, cleaned), blur.edge_width)
-    light = ink.on_ground(evened, cleaned)
-    return put_back(cleaned, light, mask), _whole(cleaned, "blurred strokes, which the page keeps")
+def _near_all_strokes(page: np.ndarray, enhanced: Enhanced) -> np.ndarray:
+    """The surroundings of the strokes of the evened-out page and of a cleaned one, bool (H, W)."""
+    return near_strokes(np.minimum(enhanced.evened, page), enhanced.edge_width)
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:

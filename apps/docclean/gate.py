@@ -74,8 +74,7 @@ def _confidence_after(before: Reading, after: Reading) -> float:
     It is the mean weighted by characters, as `Reading.confidence`; 1 without such words.
     """
     old, new = before.words, after.words
-    boxes = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in (new, old))
-    same = share_places(*boxes)
+    same = share_places(new, old)
     sums = np.zeros(2)
     for index, word in enumerate(new):
         here = [old[other] for other in np.flatnonzero(same[index]).tolist()]
@@ -102,7 +101,7 @@ def ink_verdict(before: np.ndarray, after: np.ndarray) -> Verdict:
     before, after = _working_copy(before), _working_copy(after)
     contrast = strokes.contrast(before)
     threshold = np.clip(0.5 * np.percentile(contrast, 99.9), 0.2, 0.4)
-    sure = _without_specks((contrast > threshold) | _darker_than(0.2, before))
+    sure = strokes.without_specks((contrast > threshold) | _darker_than(0.2, before), SPECK + 1)
     if not sure.any():
         return Verdict(True, "little to read and no ink to lose")
     dark = (strokes.contrast(after) > threshold / 2) | _darker_than(0.6, after)
@@ -115,13 +114,6 @@ def ink_verdict(before: np.ndarray, after: np.ndarray) -> Verdict:
 def _darker_than(share: float, grey: np.ndarray) -> np.ndarray:
     """Pixels below a share of the page's paper, which is its 95th percentile."""
     return grey < share * np.percentile(grey, 95)
-
-
-def _without_specks(ink: np.ndarray) -> np.ndarray:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] > SPECK
-    large[0] = False  # the label of what is not ink
-    return large[labels]
 
 
 def _working_copy(pixels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from fastdiff.apps.docclean.guard_changes import Changes
 from fastdiff.apps.docclean.guard_judge import judge
 from fastdiff.apps.docclean.guard_marks import Marks
 from fastdiff.apps.docclean.regions import Region, put_back
+from fastdiff.apps.docclean.strokes import without_specks
 
 STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
@@ -89,10 +90,7 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[n
 def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
     """The parts of `gone`, all bool (H, W), around places away from what is `left` of the strokes."""
     away = gone & ~_grown(left, ENDS)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(away.astype(np.uint8))
-    large = stats[:, cv2.CC_STAT_AREA] >= LEAST_GAP
-    large[0] = False
-    return gone & _grown(large[labels], ENDS + 1)
+    return gone & _grown(without_specks(away, LEAST_GAP), ENDS + 1)
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.ndarray) -> np.ndarray:

@@ -44,13 +44,18 @@ def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
     """Splits a working copy. `colour` is its paper, uint8 (3,); by default it is measured."""
     colour = paper_of(page) if colour is None else colour
     soft = cv2.GaussianBlur(page, (0, 0), SOFT)
-    width = max(3, round(max(page.shape[:2]) * STROKE)) | 1
+    width = widest_stroke(page)
     ground = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     strokes = largest(cv2.subtract(ground, soft))
     height, width = (max(length // HALF, 1) for length in page.shape[:2])
     small = cv2.medianBlur(cv2.resize(ground, (width, height), interpolation=cv2.INTER_AREA), 3)
     depth = largest(cv2.absdiff(small, np.broadcast_to(colour, small.shape)))
     return Layers(page, colour, strokes, small, depth)
+
+
+def widest_stroke(page: np.ndarray) -> int:
+    """The width in pixels up to which a mark of a working copy is a stroke; odd."""
+    return max(3, round(max(page.shape[:2]) * STROKE)) | 1
 
 
 def paper_of(page: np.ndarray) -> np.ndarray:

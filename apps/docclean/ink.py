@@ -38,8 +38,7 @@ class Tone:
 def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
     """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
     pages = [guard_layers.working_copy(page) for page in (evened, cleaned)]
-    width = _widest(pages[0])
-    base, target = (_ground(page, width) for page in pages)
+    base, target = (_ground(page) for page in pages)
     before, after = (_absorbed(*pair) for pair in zip(pages, (base, target), strict=True))
     side = 2 * REACH + 1
     near = cv2.dilate((after > FAINTEST).astype(np.uint8), np.ones((side, side), np.uint8)).astype(np.float32)
@@ -49,7 +48,7 @@ def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
     dark = near * before**3
     most = ABOVE * float((dark * after).sum()) / max(float((dark * before).sum()), 1e-6)
     contrast = np.clip(np.minimum(contrast, most), *SLOPES)[..., None]
-    lighter = _lighter(base, target, NEARBY * width)
+    lighter = _lighter(base, target)
     soft = np.maximum(near, cv2.GaussianBlur(near, (0, 0), 1))
     return Tone(contrast * lighter, (1 - contrast) * lighter * base / 255, soft)
 
@@ -61,10 +60,7 @@ def keep_shapes(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
 
 def on_ground(page: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
     """The page with the ground of the cleaned one behind its strokes; shapes and types as for `measure`."""
-    copies = [guard_layers.working_copy(each) for each in (page, cleaned)]
-    width = _widest(copies[0])
-    base, target = (_ground(copy, width) for copy in copies)
-    lighter = _lighter(base, target, NEARBY * width)
+    lighter = _lighter(*(_ground(guard_layers.working_copy(each)) for each in (page, cleaned)))
     return apply(Tone(lighter, np.zeros_like(lighter), np.ones(lighter.shape[:2], np.float32)), page)
 
 
@@ -88,20 +84,17 @@ def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> 
     return out
 
 
-def _widest(page: np.ndarray) -> int:
-    """The width of the widest strokes of a working copy, in pixels."""
-    return max(3, round(max(page.shape[:2]) * guard_layers.STROKE)) | 1
-
-
-def _ground(page: np.ndarray, width: int) -> np.ndarray:
-    """What is behind the strokes of a working copy, of up to `width` pixels: float32 (h, w, 3), at least 1."""
+def _ground(page: np.ndarray) -> np.ndarray:
+    """What is behind the strokes of a working copy: float32 (h, w, 3), at least 1."""
+    width = guard_layers.widest_stroke(page)
     calm = cv2.medianBlur(page, 3)  # closing would spread the brightest pixels of noise; edges stay where they are
     closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     return np.maximum(closed, 1).astype(np.float32)
 
 
-def _lighter(base: np.ndarray, target: np.ndarray, sigma: float) -> np.ndarray:
+def _lighter(base: np.ndarray, target: np.ndarray) -> np.ndarray:
     """How many times as light the ground `target` is as `base`, both float32 (h, w, 3), on the paper nearby."""
+    sigma = NEARBY * guard_layers.widest_stroke(base)
     weight = (target / 255) ** DARKER
     new, old = (cv2.GaussianBlur(weight * ground, (0, 0), sigma) for ground in (target, base))
     return new / np.maximum(old, 1e-3)

@@ -12,6 +12,14 @@ def contrast(grey: np.ndarray) -> np.ndarray:
     return 1 - grey / np.maximum(paper(grey), 1).astype(np.float32)
 
 
+def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
+    """The connected parts of a mask, bool (H, W), that have at least `least` pixels."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= least
+    large[0] = False  # the label of what is not in the mask
+    return large[labels]
+
+
 def paper(grey: np.ndarray) -> np.ndarray:
     """The paper around each pixel of a page (H, W) or (H, W, C), each channel on its own; uint8 or float32 as `grey`.
 

@@ -65,7 +65,7 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, .
     `page`, grey uint8 (H, W), dark on light, is what places are fitted to: their sides move to gaps between strokes.
     """
     sides = before.words, after.words
-    first, second = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in sides)
+    first, second = sides
     count = len(first) + len(second)
     one, other = np.nonzero(share_places(first, second))
     links = coo_array((np.ones(len(one)), (one, other + len(first))), shape=(count, count))
@@ -77,11 +77,12 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, .
     return tuple(_place(*group, page) for group in groups.values())
 
 
-def share_places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whether boxes (N, 4) and (M, 4) lie in one place: bool (N, M)."""
+def share_places(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray:
+    """Whether each of N words and each of M words lie in one place: bool (N, M)."""
+    one, other = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in (first, second))
     shared = np.ones((len(first), len(second)), np.bool_)
     for low, high in ((0, 2), (1, 3)):
-        a, b = first[:, None], second[None]
+        a, b = one[:, None], other[None]
         overlap = np.minimum(a[..., high], b[..., high]) - np.maximum(a[..., low], b[..., low])
         shared &= overlap > SHARED * np.minimum(a[..., high] - a[..., low], b[..., high] - b[..., low])
     return shared
