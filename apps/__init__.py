@@ -6,6 +6,6 @@ the module `fastdiff.cli.NAME`. Nothing is imported until it is asked for.
 
 APPS = {
     "docclean": "Clean scanned or photographed pages, and score them with OCR.",
-    "edit": "Edit pictures by saying what they show and what they shall show.",
-    "attack": "Measure how a classifier of your own breaks under natural-looking changes.",
+    "edit": "Edit pictures by prompts that describe them before and after.",
+    "attack": "Attack a classifier with natural-looking changes, and report how it breaks.",
 }

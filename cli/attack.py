@@ -6,6 +6,7 @@ import click
 
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
 
@@ -15,57 +16,96 @@ if TYPE_CHECKING:
 CHANGED = "[default: the method's]"
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_INPUTS)
 @click.argument("inputs", nargs=-1, required=True)
 @files
 @option(
-    "--export-training-pairs", type=PATH, metavar="DIR", help="Successes with their clean pictures.", group="Output"
+    "--export-training-pairs",
+    type=PATH,
+    metavar="DIR",
+    help="Write successful pictures with their clean ones.",
+    group="Output",
 )
 @option(
     "--classifier",
     default="efficientnet-lite0",
     metavar="SPEC",
-    help="efficientnet-lite0, 1, 2; timm:NAME, hf:NAME (or a folder), torchvision:NAME[@VERSION]; module:MODULE:NAME. "
-    "[default: efficientnet-lite0]",
+    help="Classifier to attack: efficientnet-lite0, -lite1 or -lite2; timm:NAME, hf:NAME or a folder in place of NAME; "
+    "torchvision:NAME[@VERSION]; module:MODULE:NAME for your own code. [default: efficientnet-lite0]",
     group="Classifier",
 )
-@option("--classes", type=PATH, help="Names of its classes, one a line.", group="Classifier")
-@option("--transfer", multiple=True, metavar="SPEC", help="Another, to test the results on.", group="Classifier")
-@option("--target", metavar="CLASS|csv", help="The target class [default: any other].", group="Goal")
-@option("--labels", type=PATH, help="A table: image, true_label and perhaps target_label.", group="Goal")
+@option("--classes", type=PATH, help="Text file with the names of its classes, one per line.", group="Classifier")
+@option(
+    "--transfer",
+    multiple=True,
+    metavar="SPEC",
+    help="Another classifier to test the results on. May be repeated.",
+    group="Classifier",
+)
+@option(
+    "--target",
+    metavar="CLASS|csv",
+    help="Target class by name or index, or csv for the column of --labels. [default: any other class]",
+    group="Goal",
+)
+@option(
+    "--labels",
+    type=PATH,
+    help="CSV table with the columns image, true_label and, optionally, target_label.",
+    group="Goal",
+)
 @option(
     "--method",
     "--preset",
     type=click.Choice(list(PRESETS)),
     default="natural",
-    help="natural: fast, and as little as it takes. sca-official, sca-strong, diffattack: as published. pgd, mifgsm: "
-    "without a prior, to compare with. [default: natural]",
+    help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack follow their "
+    "papers. pgd and mifgsm use no prior, for comparison. [default: natural]",
     group="Method",
 )
 @option(
-    "--model", default="photos", help="Diffusion prior: a name, hub id or folder. [default: photos]", group="Method"
+    "--model",
+    default="photos",
+    help="Diffusion prior: a name of `fastdiff models`, a hub id or a folder. [default: photos]",
+    group="Method",
 )
-@option("--perturb", type=click.Choice(PERTURBED), help=f"What is perturbed {CHANGED}.", group="Method")
-@option("--gradient", type=click.Choice(GRADIENTS), help=f"How the gradient gets there {CHANGED}.", group="Method")
-@option("--loss", type=click.Choice(LOSSES), help=f"What is raised {CHANGED}.", group="Method")
-@option("--steps", type=click.IntRange(1, 1000), help=f"Of inversion and sampling {CHANGED}.", group="Method")
-@option("--strength", type=float, help=f"How far to go back to noise, up to 1 {CHANGED}.", group="Method")
-@option("--guidance", type=float, help=f"How strictly to follow captions {CHANGED}.", group="Method")
-@option("--iterations", type=click.IntRange(0), help=f"At most {CHANGED}.", group="Method")
-@option("--step", type=float, help=f"Length of one {CHANGED}.", group="Method")
-@option("--epsilon", type=float, help=f"Largest change of an element {CHANGED}.", group="Method")
-@option("--confidence", type=float, help=f"Logits ahead at which it stops {CHANGED}.", group="Method")
-@option("--momentum", type=float, help=f"Of the gradient, 0 to 1 {CHANGED}.", group="Method")
-@option("--caption", help="What the pictures show, for text-conditioned priors.", group="Captions")
-@option("--caption-file", type=PATH, help="A JSON object of file names and captions.", group="Captions")
-@option("--captioner", metavar="NAME", help="A captioning model: a hub id or folder.", group="Captions")
-@option("--batch", type=click.IntRange(1), default=1, help="Pictures of one size at a time. [default: 1]", group="Run")
+@option(
+    "--perturb",
+    type=click.Choice(PERTURBED),
+    help=f"Perturbed values: a latent, the noise maps or the pixels. {CHANGED}",
+    group="Method",
+)
+@option("--gradient", type=click.Choice(GRADIENTS), help=f"Gradient estimator. {CHANGED}", group="Method")
+@option("--loss", type=click.Choice(LOSSES), help=f"Loss: cross-entropy or logit margin. {CHANGED}", group="Method")
+@option("--steps", type=click.IntRange(1, 1000), help=f"Steps of inversion and sampling. {CHANGED}", group="Method")
+@option(
+    "--strength",
+    type=float,
+    help=f"Share of the noise schedule that the inversion covers, 0.01 to 1. {CHANGED}",
+    group="Method",
+)
+@option("--guidance", type=float, help=f"Guidance scale of captions. {CHANGED}", group="Method")
+@option("--iterations", type=click.IntRange(0), help=f"Largest number of iterations. {CHANGED}", group="Method")
+@option("--step", type=float, help=f"Step size of an iteration. {CHANGED}", group="Method")
+@option("--epsilon", type=float, help=f"Largest change of a perturbed value. {CHANGED}", group="Method")
+@option("--confidence", type=float, help=f"Logit margin that counts as success. {CHANGED}", group="Method")
+@option("--momentum", type=float, help=f"Momentum of the gradient, 0 to 1. {CHANGED}", group="Method")
+@option("--caption", help="Caption of all pictures, for text-conditioned priors.", group="Captions")
+@option("--caption-file", type=PATH, help="JSON object from file names to captions.", group="Captions")
+@option("--captioner", metavar="NAME", help="Captioning model: a hub id or a folder.", group="Captions")
+@option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    help="Number of pictures of one size attacked together. [default: 1]",
+    group="Run",
+)
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
-    """Attack a classifier of your own with natural-looking changes, and report how it breaks.
+    """Attack a classifier with natural-looking changes, and report how it breaks.
 
-    A diffusion prior inverts the pictures; the attack perturbs its latents and returns pictures of the same size,
-    changed as little as possible. Success is judged on the PNG that was written. For models that you own or may test.
+    A diffusion prior inverts each picture. The attack perturbs its latents and returns a picture of the same size,
+    changed as little as possible. Success is judged on the written PNG. Attack only models that you own or may test.
 
     \b
     Examples:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdiff.apps.docclean.options import CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
 
@@ -19,47 +20,63 @@ MOST_NAMED = 10  # pages of a status that are named on the screen
 FATES = ("cleaned", "partly cleaned", "kept", "failed")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_INPUTS)
 @click.argument("inputs", nargs=-1, required=True)
 @files
-@option("--format", type=click.Choice(list(FORMATS)), help="Kind of outputs [default: the input's].", group="Output")
+@option(
+    "--format", type=click.Choice(list(FORMATS)), help="Kind of the outputs. [default: the input's]", group="Output"
+)
 @option(
     "--task",
     type=click.Choice(TASKS),
     default="auto",
-    help="clean: stains, folds, shadows, noise. deblur: out of focus, shaken, coarse. binarize: ink or paper, in one "
-    "bit. auto: clean or deblur, by each page's looks. [default: auto]",
+    help="clean removes stains, folds, shadows and noise. deblur sharpens pages that are out of focus, shaken or of "
+    "low resolution. binarize writes ink and paper in one bit. auto chooses clean or deblur for each page. "
+    "[default: auto]",
     group="Cleaning",
 )
-@option("--trust-digits", is_flag=True, help="With --task deblur: rewrite words with digits too.", group="Cleaning")
-@option("--solver", help=f"Solver of the diffusion stage. [default: {SOLVER}]", group="Cleaning")
+@option("--trust-digits", is_flag=True, help="With --task deblur, also rewrite words with digits.", group="Cleaning")
 @option(
-    "--calls", type=click.IntRange(0), help=f"Calls of its network; 0 skips it. [default: {CALLS}]", group="Cleaning"
+    "--solver",
+    help=f"Solver of the diffusion stage: a name of `fastdiff solvers`. [default: {SOLVER}]",
+    group="Cleaning",
 )
-@option("--solver-file", type=PATH, help="A solver tuned to these weights (fastdiff tune).", group="Cleaning")
-@option("--weights", type=PATH, help="Weights of your own: a file, or a folder of two networks.", group="Cleaning")
+@option(
+    "--calls",
+    type=click.IntRange(0),
+    help=f"Network calls of the diffusion stage; 0 skips it. [default: {CALLS}]",
+    group="Cleaning",
+)
+@option("--solver-file", type=PATH, help="A solver that `fastdiff tune` fitted to these weights.", group="Cleaning")
+@option("--weights", type=PATH, help="Your own weights: a file, or a folder with two networks.", group="Cleaning")
 @option(
     "--ocr",
     type=click.Choice(ENGINES),
     default="easyocr",
-    help="Engine that reads pages before and after; none only checks that no ink is lost. [default: easyocr]",
+    help="OCR engine that reads each page before and after. none only checks that no ink is lost. [default: easyocr]",
     group="Scoring",
 )
-@option("--truth", type=PATH, help="Folder of true texts, STEM.txt or STEM.hocr: adds error rates.", group="Scoring")
-@option("--force-clean", is_flag=True, help="Write what the networks made, whatever it lost.", group="Scoring")
+@option(
+    "--truth",
+    type=PATH,
+    help="Folder of true texts, STEM.txt or STEM.hocr. Adds error rates to the report.",
+    group="Scoring",
+)
+@option(
+    "--force-clean", is_flag=True, help="Write the output of the networks even where content was lost.", group="Scoring"
+)
 @option(
     "--break-signatures",
     is_flag=True,
-    help="Clean signed PDFs too: their signatures become invalid.",
+    help="Clean signed PDFs too, which makes their signatures invalid.",
     group="Cleaning",
 )
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
 
-    Content that cleaning would change goes back to the page as it came; a page that reads worse after cleaning keeps
-    its pixels. The same command resumes a stopped run. Outputs are of their input's kind; GIF becomes
-    PNG.
+    Puts back content that the networks changed. A page that reads worse after cleaning keeps its pixels. The same
+    command resumes a stopped run. An output has the kind of its input, except that GIF becomes PNG.
 
     \b
     Examples:

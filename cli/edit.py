@@ -7,6 +7,7 @@ import click
 
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
 
@@ -15,66 +16,104 @@ if TYPE_CHECKING:
     from fastdiff.apps.edit.report import Report
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_INPUTS)
 @click.argument("inputs", nargs=-1)
 @files
-@option("--prompt", help="What the edited picture should show.", group="Edit")
-@option("--source", help="What the picture shows [default: what the bundled recogniser sees].", group="Edit")
+@option("--prompt", help="Describes the edited picture.", group="Edit")
+@option(
+    "--source", help="Describes the picture as it is. [default: the caption of the bundled recogniser]", group="Edit"
+)
 @option(
     "--csv",
     type=PATH,
-    help="A table of edits: columns input (a path, seen from the table), prompt and perhaps source.",
+    help="Table of edits with the columns input (a path relative to the table), prompt and, optionally, source.",
     group="Edit",
 )
-@option("--blend", metavar="WORDS", help="Change only where these words receive attention.", group="Edit")
-@option("--mask", type=PATH, help="A picture of the same size, white where something may change.", group="Edit")
-@option("--emphasize", multiple=True, metavar="WORD:FACTOR", help="Such as stripes:1.5; may be repeated.", group="Edit")
+@option("--blend", metavar="WORDS", help="Change only the places where these words receive attention.", group="Edit")
+@option("--mask", type=PATH, help="Picture of the same size, white where pixels may change.", group="Edit")
+@option(
+    "--emphasize",
+    multiple=True,
+    metavar="WORD:FACTOR",
+    help="Multiply the attention of a word, such as stripes:1.5. May be repeated.",
+    group="Edit",
+)
 @option(
     "--release",
     multiple=True,
     metavar="WORD:SHARE",
-    help="Such as dog:0.4: the word keeps its own attention after that share of the steps.",
+    help="Stop controlling the attention of a word after a share of the steps, such as dog:0.4. May be repeated.",
     group="Edit",
 )
-@option("--preview", is_flag=True, help="A first look in few steps; `fastdiff refine` finishes it.", group="Edit")
-@option("--n", type=click.IntRange(1, 100), default=1, help="Variants. [default: 1]", group="Edit")
 @option(
-    "--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Method"
+    "--preview",
+    is_flag=True,
+    help="Edit in few steps, for a first look. `fastdiff refine` finishes the edit.",
+    group="Edit",
+)
+@option("--n", type=click.IntRange(1, 100), default=1, help="Number of variants. [default: 1]", group="Edit")
+@option(
+    "--model",
+    default="scenes",
+    help="Model: a name of `fastdiff models`, a hub id or a folder. [default: scenes]",
+    group="Method",
 )
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="Settings by name [default: quick for scenes, else ledits].",
+    help="Settings by name. [default: quick for scenes, else ledits]",
     group="Method",
 )
-@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Method")
-@option("--solver-file", type=PATH, help="One for this model and guidance (fastdiff search).", group="Method")
-@option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Method")
-@option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Method")
-@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Method")
-@option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Method")
-@option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Method")
+@option("--solver", help="Invert by this solver of `fastdiff solvers` instead of the preset's method.", group="Method")
+@option(
+    "--solver-file",
+    type=PATH,
+    help="Solver file of `fastdiff tune` or `search` for this model and guidance.",
+    group="Method",
+)
+@option(
+    "--steps", type=click.IntRange(1, 1000), help="Steps of inversion and edit. [default: the preset's]", group="Method"
+)
+@option("--guidance", type=float, help="Guidance scale of the edit. [default: the preset's]", group="Method")
+@option(
+    "--strength",
+    type=float,
+    help="Share of the noise schedule that the inversion covers, 0.05 to 1. [default: the preset's]",
+    group="Method",
+)
+@option(
+    "--focus",
+    type=float,
+    help="Share of the picture without guidance (LEDITS++). [default: the preset's]",
+    group="Method",
+)
+@option(
+    "--merge",
+    type=float,
+    help="Share of tokens to merge, for speed, 0 to 0.75. [default: the preset's]",
+    group="Method",
+)
 @option(
     "--attempts",
     type=click.IntRange(1, 100),
-    help="At most, each escalated, until the bundled model's recogniser sees the requested concept [default: the "
-    "preset's; 1 with guidance or strength].",
+    help="Largest number of attempts. Each is bolder than the one before; the first in which the recogniser of the "
+    "bundled model sees the requested concept ends them. [default: the preset's, but 1 with --guidance or --strength]",
     group="Method",
 )
 @option(
     "--residual/--no-residual",
     default=True,
-    help="Put back what the codec loses, where nothing was edited. [default: on]",
+    help="Put back what the autoencoder loses where nothing was edited. [default: on]",
     group="Method",
 )
-@option("--compile", is_flag=True, help="Compile the network: slow to begin, faster on many pictures.", group="Run")
-@option("--offload", is_flag=True, help="Keep codec and text encoder off the device while they rest.", group="Run")
+@option("--compile", is_flag=True, help="Compile the network: a slow start, then faster on many pictures.", group="Run")
+@option("--offload", is_flag=True, help="Keep autoencoder and text encoder off the device while unused.", group="Run")
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
-    """Edit pictures by prompts: what they show, and what they should show.
+    """Edit pictures by prompts that describe them before and after.
 
-    Words that both prompts share keep their place. The bundled model knows emoji on plain and patterned backgrounds:
-    for photographs, name a PixArt model with --model.
+    Words that both prompts share keep their place. The bundled model knows emoji on plain and patterned backgrounds.
+    For photographs, give a PixArt model by --model.
 
     \b
     Examples:

@@ -7,31 +7,49 @@ import click
 
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, computing, option
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_ONE)
 @click.argument("image", type=PATH)
-@option("-o", "--out", type=PATH, help="The file [default: IMAGE-inversion.safetensors].", group="Output")
-@option("--force", is_flag=True, help="Replace the file, and invert pictures unlike the model's.", group="Output")
-@option("--json", "as_json", is_flag=True, help="Print the figures as JSON.", group="Output")
-@option("--source", help="What the picture shows.", group="Method")
 @option(
-    "--model", default="scenes", help="A name, hub id or folder (fastdiff models). [default: scenes]", group="Method"
+    "-o", "--out", type=PATH, help="Inversion file to write. [default: IMAGE-inversion.safetensors]", group="Output"
+)
+@option(
+    "--force",
+    is_flag=True,
+    help="Replace the file, and invert pictures unlike the model's training data.",
+    group="Output",
+)
+@option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.", group="Output")
+@option("--source", help="Describes the picture. [default: the caption of the bundled recogniser]", group="Method")
+@option(
+    "--model",
+    default="scenes",
+    help="Model: a name of `fastdiff models`, a hub id or a folder. [default: scenes]",
+    group="Method",
 )
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="Whose inversion [default: quick for scenes, else ledits].",
+    help="Preset whose inversion to use. [default: quick for scenes, else ledits]",
     group="Method",
 )
-@option("--solver", help="A solver of the core in place of the preset's inversion.", group="Method")
-@option("--steps", type=click.IntRange(1, 1000), help="Of the inversion [default: the preset's].", group="Method")
-@option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Method")
+@option("--solver", help="Invert by this solver of `fastdiff solvers` instead of the preset's method.", group="Method")
+@option("--steps", type=click.IntRange(1, 1000), help="Steps of the inversion. [default: the preset's]", group="Method")
+@option(
+    "--strength",
+    type=float,
+    help="Share of the noise schedule that the inversion covers, 0.05 to 1. [default: the preset's]",
+    group="Method",
+)
 @computing
-@option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+@option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
-    """Invert a picture into a file, and say how exactly the file gives it back.
+    """Invert a picture into a file, and measure the reconstruction.
+
+    Prints the method, its network calls, and the error of the round trip in latents and in pixels.
 
     \b
     Example:

@@ -11,17 +11,18 @@ from collections.abc import Sequence
 import click
 
 from fastdiff.apps import APPS
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.solvers.errors import FastdiffError
 
 COMMANDS = APPS | {
-    "invert": "Invert a picture into a file, and say how exactly the file gives it back.",
-    "refine": "Finish a preview that edit made.",
-    "rerun": "Make an edited picture again, from what its PNG remembers.",
-    "train": "Train the networks of an application, on rendered or your own pages.",
-    "tune": "Fit a solver to a model of yours, for a few calls of it.",
-    "search": "Find the grid, solver and order that sample a model best in a few calls.",
-    "solvers": "List the solvers, and certify them, on a model of yours too.",
-    "models": "List, download and show the models that --model takes.",
+    "invert": "Invert a picture into a file, and measure the reconstruction.",
+    "refine": "Finish a preview of edit.",
+    "rerun": "Make an edited picture again, from the record in its PNG.",
+    "train": "Train the networks of an application.",
+    "tune": "Fit a solver to a model, for few network calls.",
+    "search": "Find the best grid, solver and order of a model for few network calls.",
+    "solvers": "List the solvers, and certify them by measurement.",
+    "models": "List, download and show the models for --model.",
 }
 INTERRUPTED = 130
 
@@ -43,12 +44,21 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 wrong usage or input, 3 something is not installed, 4 some inputs failed, "
-    "5 cannot write, 130 interrupted.",
+    epilog=OF_INPUTS,
 )
 @click.version_option(importlib.metadata.version("fastdiff-toolkit"), prog_name="fastdiff")
 def fastdiff() -> None:
-    """Applications on fast diffusion solvers. Everything runs on this computer; only `models download` reaches out."""
+    """Fast diffusion solvers, with applications for document clean-up, picture editing and robustness tests.
+
+    Everything runs on this computer. Only `fastdiff models download` connects to another one.
+
+    \b
+    Examples:
+      fastdiff docclean scans/
+      fastdiff edit dog-face.png --prompt "dog face on a red background"
+      fastdiff attack photos/
+      fastdiff solvers certify unipc
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import Command, option
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
     from fastdiff.models.catalogue import Description
 
-debugging = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+debugging = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
-@click.group()
+@click.group(epilog=OF_ONE)
 def command() -> None:
     """List, download and show the models that `--model` takes.
 
@@ -25,24 +26,33 @@ def command() -> None:
     """
 
 
-@command.command("list", cls=Command)
+@command.command("list", cls=Command, epilog=OF_ONE)
 @debugging
 def show_all(debug: bool) -> None:
-    """List bundled and downloaded models."""
+    """List the bundled and the downloaded models with size and folder.
+
+    \b
+    Example:
+      fastdiff models list
+    """
     from fastdiff.models.catalogue import here
 
     for entry in here():
         click.echo(f"{entry.name}  {_size(entry.size)}  {entry.path}")
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, epilog=OF_ONE)
 @click.argument("model")
 @debugging
 def download(model: str, debug: bool) -> None:
-    """Download MODEL from the hub.
+    """Download MODEL from the Hugging Face hub.
 
-    MODEL is owner/name or owner/name@revision. Configs and safetensors are fetched, code and pickles are not. A
-    stopped download goes on by the same command.
+    MODEL is owner/name or owner/name@revision. Fetches configs and safetensors, no code and no pickles. The same
+    command resumes a stopped download. No other command connects to another computer.
+
+    \b
+    Example:
+      fastdiff models download PixArt-alpha/PixArt-XL-2-512x512
     """
     from fastdiff.models import hub
 
@@ -54,11 +64,16 @@ def download(model: str, debug: bool) -> None:
     click.echo(f"in {hub.download(name)}")
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, epilog=OF_ONE)
 @click.argument("model")
 @debugging
 def show(model: str, debug: bool) -> None:
-    """Show the parts of MODEL, a name that is listed or a folder."""
+    """Show licence, schedule and parts of MODEL, a listed name or a folder.
+
+    \b
+    Example:
+      fastdiff models show scenes
+    """
     from fastdiff.models.catalogue import describe, find
 
     click.echo("\n".join(_lines(describe(find(model)))))

@@ -41,16 +41,22 @@ def option(*names: str, group: str, **settings: Any) -> Callable[[Function], Fun
 def files(function: Function) -> Function:
     """Add the options for inputs and outputs."""
     for decorate in (
-        option("--report", type=FILE, help="Where report.json goes [default: with the outputs].", group="Output"),
-        option("--force", is_flag=True, help="Do finished work again, replace files of others.", group="Output"),
+        option("--report", type=FILE, help="Where to write report.json. [default: with the outputs]", group="Output"),
+        option(
+            "--force",
+            is_flag=True,
+            help="Do finished work again, and replace files that are not results of this command. Inputs are never "
+            "replaced.",
+            group="Output",
+        ),
         option(
             "-o",
             "--out",
             type=PATH,
-            help="A folder, or a file for a single input [default: INPUT-VERB beside the input].",
+            help="A folder, or a file for a single input. [default: INPUT-VERB beside the input]",
             group="Output",
         ),
-        option("-r", "--recursive", is_flag=True, help="Go into sub-folders.", group="Input"),
+        option("-r", "--recursive", is_flag=True, help="Take the files in sub-folders too.", group="Input"),
     ):
         function = decorate(function)
     return function
@@ -59,10 +65,16 @@ def files(function: Function) -> Function:
 def running(function: Function) -> Function:
     """Add the options for running and reporting."""
     for decorate in (
-        option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
-        option("--dry-run", is_flag=True, help="List what would be done and the time it takes.", group="Run"),
-        option("--json", "as_json", is_flag=True, help="Print the report on standard output.", group="Run"),
-        option("--jobs", type=click.IntRange(1), default=1, help="Inputs at a time. [default: 1]", group="Run"),
+        option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run"),
+        option("--dry-run", is_flag=True, help="List inputs and outputs, estimate the time, and stop.", group="Run"),
+        option("--json", "as_json", is_flag=True, help="Print the report as JSON.", group="Run"),
+        option(
+            "--jobs",
+            type=click.IntRange(1),
+            default=1,
+            help="Number of inputs processed at a time. [default: 1]",
+            group="Run",
+        ),
         computing,
     ):
         function = decorate(function)
@@ -76,17 +88,23 @@ def computing(function: Function) -> Function:
             "--dtype",
             type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
             default="auto",
-            help="Precision of the networks.",
+            help="Precision of the networks. auto is float32, and bfloat16 on a GPU that supports it. [default: auto]",
             group="Run",
         ),
         option(
             "--device",
             type=click.Choice(["auto", "cpu", "cuda", "mps"]),
             default="auto",
-            help="Where the networks run.",
+            help="Device of the networks. auto takes a GPU where there is one. [default: auto]",
             group="Run",
         ),
-        option("--seed", type=int, default=0, help="The same seed gives the same result. [default: 0]", group="Run"),
+        option(
+            "--seed",
+            type=int,
+            default=0,
+            help="Seed of the noise. The same seed repeats a result. [default: 0]",
+            group="Run",
+        ),
     ):
         function = decorate(function)
     return function

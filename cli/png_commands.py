@@ -17,9 +17,9 @@ def from_png(verb: str) -> Callable[[Function], Function]:
     """Return a decorator that adds the argument and the options of the command `verb`."""
     decorators = (
         click.argument("png", type=PATH),
-        option("-o", "--out", type=PATH, help=f"A PNG or a folder [default: PNG-{verb}.png].", group="Output"),
-        option("--force", is_flag=True, help="Replace a file of others.", group="Output"),
-        option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
+        option("-o", "--out", type=PATH, help=f"A PNG file or a folder. [default: PNG-{verb}.png]", group="Output"),
+        option("--force", is_flag=True, help="Replace a file that is not a result of this command.", group="Output"),
+        option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run"),
     )
 
     def decorate(function: Function) -> Function:

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import click
 
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.options import Command
 from fastdiff.cli.png_commands import from_png, make
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_INPUTS)
 @from_png("refine")
 def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
-    """Finish a preview: the same edit from the same noise, in all its steps.
+    """Finish a preview: make the same edit from the same noise, in all of its steps.
+
+    PNG is a preview that `fastdiff edit --preview` wrote. The preview itself stays.
 
     \b
     Example:

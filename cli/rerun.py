@@ -4,14 +4,18 @@ from pathlib import Path
 
 import click
 
+from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.options import Command
 from fastdiff.cli.png_commands import from_png, make
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_INPUTS)
 @from_png("rerun")
 def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
-    """Make an edited picture again, from what its PNG remembers.
+    """Make an edited picture again, from the record in its PNG.
+
+    The record names the input, the options and the digests of the files that made the picture. Another input, model or
+    mask at the same path is refused.
 
     \b
     Example:

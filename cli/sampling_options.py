@@ -41,19 +41,34 @@ def sampling_options(calls: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         for each in (
             computing,
-            option("--debug", is_flag=True, help="Show where an error came from.", group="Run"),
-            option("--pages", type=PATH, help="Folder of degraded pages [default: the samples].", group="Conditions"),
-            option("--prompts", type=PATH, help="Prompts, one a line [default: see above].", group="Conditions"),
+            option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run"),
+            option("--pages", type=PATH, help="Folder of degraded pages. [default: the samples]", group="Conditions"),
             option(
-                "--size", type=click.IntRange(8, 4096), help="Side in pixels [default: its own].", group="Conditions"
+                "--prompts",
+                type=PATH,
+                help="Text file of prompts, one per line. [default: see above]",
+                group="Conditions",
+            ),
+            option(
+                "--size",
+                type=click.IntRange(8, 4096),
+                help="Side of the samples in pixels. [default: the model's]",
+                group="Conditions",
             ),
             option(
                 "--guidance",
                 type=click.FloatRange(0, 100),
-                help="Classifier-free guidance [default: 4.5 for text-conditioned models].",
+                help="Scale of classifier-free guidance. [default: 4.5 for text-conditioned models]",
                 group="Conditions",
             ),
-            option("--nfe", "calls", type=Calls(), default=calls, help=f"Calls. [default: {calls}]", group="Sampling"),
+            option(
+                "--nfe",
+                "calls",
+                type=Calls(),
+                default=calls,
+                help=f"Network calls of a run, such as 5,8 or 5..12. [default: {calls}]",
+                group="Sampling",
+            ),
         ):
             function = each(function)
         return function

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.progress import shown
 from fastdiff.cli.sampling_options import open_problem, sampling_options
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
     from fastdiff.apps.tuning.search import Ranked
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_ONE)
 @click.argument("model")
-@option("-o", "--out", type=PATH, help="Write the winners as a solver file, for --solver-file.", group="Output")
+@option(
+    "-o", "--out", type=PATH, help="Write the best configurations to a solver file, for --solver-file.", group="Output"
+)
 @option(
     "--samples",
     type=click.IntRange(2),
     default=8,
-    help="Held out, to rank the finalists. [default: 8]",
+    help="Number of held-out samples that rank the finalists. [default: 8]",
     group="Sampling",
 )
 @sampling_options("5,6,8,10")
@@ -30,9 +33,9 @@ def command(
 ) -> None:
     """Find the grid, solver and order that sample MODEL best in a few calls.
 
-    MODEL is docclean, docclean-deblur, a file of such weights, or what `fastdiff models` knows. All grids are tried by
-    two solvers on four samples, then all solvers on the best two grids; the best six are ranked by samples that took no
-    part in it, by their distance to a run of 200 calls. Prompts are captions for scenes, and empty for other models.
+    MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. The search tries all
+    grids with two solvers on four samples, then all solvers on the two best grids. It ranks the best six on held-out
+    samples, by their distance to a run of 200 calls. Prompts are captions for scenes, and empty for other models.
 
     \b
     Examples:

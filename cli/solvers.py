@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastdiff.cli.exit_codes import OF_ONE, exit_codes
 from fastdiff.cli.formatting import counted
 from fastdiff.cli.options import Command, option
 from fastdiff.solvers.validation import check_name
@@ -27,13 +28,15 @@ only sample."""
 GRIDS = """
 The names are those of web interfaces, of diffusers, and of k-diffusion and ComfyUI. What they add to a name is a grid \
 here: DPM++ 2M Karras is dpmpp-2m on the grid karras."""
-debugging = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+debugging = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, epilog=OF_ONE)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List the solvers, and certify them.
+    """List the solvers, and certify them by measurement.
+
+    Without a sub-command, lists them.
 
     \b
     Examples:
@@ -45,10 +48,15 @@ def command(context: click.Context) -> None:
         context.invoke(show_all, debug=False)
 
 
-@command.command("list", cls=Command, short_help="List the solvers.")
+@command.command("list", cls=Command, short_help="List the solvers.", epilog=OF_ONE)
 @debugging
 def show_all(debug: bool) -> None:
-    """List the solvers: what they cost and can do, who published them, and what other tools call them."""
+    """List the solvers with order, network calls per step, direction, paper, and their names in other tools.
+
+    \b
+    Example:
+      fastdiff solvers list
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -70,16 +78,25 @@ def show_all(debug: bool) -> None:
         console.print(part)
 
 
-@command.command(cls=Command, short_help="Measure what solvers promise.")
+@command.command(
+    cls=Command,
+    short_help="Measure what solvers promise.",
+    epilog=exit_codes("A solver broke a promise."),
+)
 @click.argument("name", required=False)
-@option("--model", help="Certify on this network: what `fastdiff search` takes.", group="Method")
+@option("--model", help="Certify on the network of this model, named as for `fastdiff search`.", group="Method")
 @debugging
 def certify(name: str | None, model: str | None, debug: bool) -> int:
-    """Measure what the solver NAME, or every solver, promises, and say whether it is kept.
+    """Measure whether the solver NAME, or every solver, keeps its promises.
 
-    On problems with closed-form answers: order of convergence, finite ends on every grid, calls, the same bits in any
-    batch and any thread, gradients, and the round trip. With --model, what can be measured on a network: a batch of 2
-    in 4 steps, float32. The exit code is 4 where something failed.
+    Runs on problems with closed-form answers: order of convergence, finite results on every grid, network calls per
+    step, the same bits in any batch and any thread, gradients, and the round trip. With --model, runs the checks that a
+    network allows: a batch of 2 in 4 steps, in float32.
+
+    \b
+    Examples:
+      fastdiff solvers certify unipc
+      fastdiff solvers certify --model scenes
     """
     import torch
 

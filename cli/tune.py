@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.progress import shown
 from fastdiff.cli.sampling_options import open_problem, sampling_options
@@ -16,30 +17,30 @@ if TYPE_CHECKING:
     from fastdiff.apps.tuning.tune import Result
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog=OF_ONE)
 @click.argument("model")
-@option("--force", is_flag=True, help="Replace a file that tuning did not make.", group="Output")
-@option("-o", "--out", type=PATH, help="The solver file [default: MODEL-SOLVER.safetensors].", group="Output")
+@option("--force", is_flag=True, help="Replace a file that tuning did not write.", group="Output")
+@option("-o", "--out", type=PATH, help="Solver file to write. [default: MODEL-SOLVER.safetensors]", group="Output")
 @option(
     "--samples",
     type=click.IntRange(4),
     default=8,
-    help="To fit to; as many more give statistics, and as many measure. [default: 8]",
+    help="Number of samples to fit to. As many others give statistics, and as many measure. [default: 8]",
     group="Sampling",
 )
 @option(
     "--grid",
     default="auto",
-    help="Where the steps lie [default: where the base or the teleport does best].",
+    help="Grid of the steps. [default: the best one for the base solver or the teleport]",
     group="Sampling",
 )
-@option("--base", help="The solver to tune [default: unipc for dc and v3, else dpmpp-2m].", group="Sampling")
+@option("--base", help="Solver to tune. [default: unipc for dc and v3, else dpmpp-2m]", group="Sampling")
 @option(
     "--solver",
     type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia"]),
     required=True,
-    help="What is fitted: dc ratios that put estimates right, dode and iia corrections of steps, v3 statistics of the "
-    "network, teleport those of its samples, teleport-iia both.",
+    help="Fitted values: dc ratios that correct estimates; dode and iia corrections of steps; v3 statistics of the "
+    "network; teleport statistics of its samples; teleport-iia those and iia.",
     group="Sampling",
 )
 @sampling_options("5,6,8,10")
@@ -56,10 +57,10 @@ def command(
     debug: bool,
     **chosen: Any,
 ) -> None:
-    """Tune a solver to MODEL, and say on other samples whether that helps.
+    """Fit a solver to MODEL for few network calls, and measure it on held-out samples.
 
-    MODEL is docclean, docclean-deblur, a file of such weights, or what `fastdiff models` knows. Prompts are captions
-    for scenes, and empty for other models. The resulting file is for --solver-file, with this model only. The same
+    MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. Prompts are captions
+    for scenes, and empty for other models. Give the resulting file by --solver-file; it fits this model only. The same
     command resumes a stopped run.
 
     \b
