@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastdiff.apps.atomic import writing
+from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, Function, option
 from fastdiff.solvers.errors import UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 COUNT = click.IntRange(1)
 FONT_FILE = option(
-    "--font", type=PATH, help="The Noto Color Emoji font [default: where Debian installs it].", group="Data"
+    "--font", type=PATH, help="The font Noto Color Emoji. [default: the file of Debian's package]", group="Data"
 )
 DTYPE = option(
     "--dtype",
@@ -26,54 +27,72 @@ DTYPE = option(
     group="Run",
 )
 START_FROM = option(
-    "--start-from", type=PATH, help="Finished weights to begin with, such as the bundled ones.", group="Training"
+    "--start-from", type=PATH, help="Finished weights to start from, such as the bundled ones.", group="Training"
 )
 SHARED_LABELS = option(
     "--shared-labels",
     type=click.IntRange(0, 1000),
     default=0,
-    help="Noise labels below this share five conditions, as in E-TSDM. [default: 0, none]",
+    help="Timesteps below this one share five conditions, as in E-TSDM. [default: 0, none]",
     group="Training",
 )
-DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
+DEBUG = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
 def folder_option(default: str) -> Callable[[Function], Function]:
     """Return the folder of a run."""
-    told = f"Where the run lives, and goes on after a stop. [default: {default}]"
+    told = f"Folder of the run. The same command resumes a stopped run there. [default: {default}]"
     return option("--folder", type=PATH, default=default, help=told, group="Training")
 
 
-@click.group()
+@click.group(epilog=OF_ONE)
 def command() -> None:
-    """Train the networks of an application, on rendered or your own pages."""
+    """Train the networks of an application.
+
+    \b
+    Examples:
+      fastdiff train docclean --pages clean-scans/ --folder runs/mine
+      fastdiff train recogniser --dtype bfloat16
+    """
 
 
-@command.command(cls=Command)
-@option("--pages", type=PATH, help="Clean pages of your own: a folder of images and PDFs.", group="Data")
-@option("--pool", type=COUNT, default=800, help="Pages in all; rendered ones fill it up. [default: 800]", group="Data")
+@command.command(cls=Command, epilog=OF_ONE)
+@option("--pages", type=PATH, help="Folder of your own clean pages: images and PDFs.", group="Data")
+@option(
+    "--pool",
+    type=COUNT,
+    default=800,
+    help="Number of pages in all. Rendered ones fill it up. [default: 800]",
+    group="Data",
+)
 @folder_option("runs/docclean")
 @option(
     "--task",
     type=click.Choice(["clean", "deblur"]),
     default="clean",
-    help="What pages suffer from: clean for everything, deblur mostly for blur. [default: clean]",
+    help="Damage of the pages: clean has all kinds, deblur mostly blur. [default: clean]",
     group="Data",
 )
 @option(
     "--stage",
     type=click.Choice(["all", "predictor", "denoiser"]),
     default="all",
-    help="The predictor, then the denoiser of what it leaves. [default: all]",
+    help="Network to train: the predictor, the denoiser of its residual, or both in turn. [default: all]",
     group="Training",
 )
-@option("--steps", type=COUNT, default=20_000, help="Of each stage. [default: 20000]", group="Training")
-@option("--batch", type=COUNT, default=16, help="Patches a step. [default: 16]", group="Training")
+@option("--steps", type=COUNT, default=20_000, help="Training steps of each stage. [default: 20000]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Patches per step. [default: 16]", group="Training")
 @START_FROM
-@option("--seed", type=click.IntRange(0), default=0, help="Of pages and weights. [default: 0]", group="Training")
-@option("--colour", is_flag=True, help="Colour pages, on which all but dirt stays; needs --task clean.", group="Data")
-@option("--width", type=click.IntRange(4), default=16, help="Of the first level. [default: 16]", group="Network")
-@option("--levels", type=click.IntRange(1, 6), default=4, help="Down-samplings. [default: 4]", group="Network")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of pages and weights. [default: 0]", group="Training")
+@option(
+    "--colour", is_flag=True, help="Train on colour pages, where all but dirt stays. Needs --task clean.", group="Data"
+)
+@option(
+    "--width", type=click.IntRange(4), default=16, help="Channels of the first level. [default: 16]", group="Network"
+)
+@option(
+    "--levels", type=click.IntRange(1, 6), default=4, help="Number of down-samplings. [default: 4]", group="Network"
+)
 @DTYPE
 @DEBUG
 def docclean(
@@ -92,10 +111,10 @@ def docclean(
     dtype: str,
     debug: bool,
 ) -> None:
-    """Train the networks of docclean, on the processor, for hours.
+    """Train the networks of docclean.
 
-    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
-    docclean.safetensors, and docclean.json, which says how it was made.
+    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    holds docclean.safetensors and its card, docclean.json, with recipe, fonts and licences.
 
     \b
     Examples:
@@ -134,13 +153,13 @@ def docclean(
     click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, epilog=OF_ONE)
 @FONT_FILE
 @folder_option("runs/edit")
-@option("--steps", type=COUNT, default=60_000, help="Of training. [default: 60000]", group="Training")
-@option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
+@option("--steps", type=COUNT, default=60_000, help="Training steps. [default: 60000]", group="Training")
+@option("--batch", type=COUNT, default=32, help="Scenes per step. [default: 32]", group="Training")
 @START_FROM
-@option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of scenes and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
 @DEBUG
@@ -155,16 +174,16 @@ def edit(
     dtype: str,
     debug: bool,
 ) -> None:
-    """Train the backbone of edit on rendered scenes, on the processor, for hours.
+    """Train the backbone of edit on rendered scenes.
 
-    A stopped run goes on from its last checkpoint by the same command. In the end the folder `scenes` in it holds the
-    backbone in the layout of diffusers, and card.json, which says how it was made.
+    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    `scenes` in it holds the backbone in the layout of diffusers, and its card, card.json.
 
     \b
     Examples:
       fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
       fastdiff train edit --dtype bfloat16     where the processor is fast at it
-      fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    go on from a finished one
+      fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    start from a finished one
     """
     from fastdiff.training.edit.card import pack
     from fastdiff.training.edit.render import FONT
@@ -188,31 +207,32 @@ def edit(
     click.echo(target)
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, epilog=OF_ONE)
 @FONT_FILE
 @folder_option("runs/recogniser")
-@option("--steps", type=COUNT, default=5000, help="Of training. [default: 5000]", group="Training")
+@option("--steps", type=COUNT, default=5000, help="Training steps. [default: 5000]", group="Training")
 @option(
     "--seed",
     type=click.IntRange(0),
     default=0,
-    help="Of scenes and weights; even and odd ones learn from different pairs of emoji and background. [default: 0]",
+    help="Seed of scenes and weights. Even and odd seeds train on different pairs of emoji and background. "
+    "[default: 0]",
     group="Training",
 )
 @option(
     "--width",
     type=click.Choice(["16", "24", "32"]),
     default="24",
-    help="Of the first stage. [default: 24]",
+    help="Channels of the first stage. [default: 24]",
     group="Network",
 )
 @DTYPE
 @DEBUG
 def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: str, dtype: str, debug: bool) -> None:
-    """Train the network that captions scenes, on rendered ones, on the processor, for minutes.
+    """Train the network that captions scenes.
 
-    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
-    recogniser.safetensors, and recogniser.json, which says how often it is right.
+    Takes minutes on the processor. The same command resumes a stopped run from its last checkpoint. In the end the
+    folder holds recogniser.safetensors and its card, recogniser.json, with the share of right captions.
 
     \b
     Examples:
@@ -232,12 +252,12 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
     click.echo(target)
 
 
-@command.command(cls=Command)
-@option("--photos", type=PATH, help="Photographs of your own: a folder. [default: Debian's wallpapers]", group="Data")
+@command.command(cls=Command, epilog=OF_ONE)
+@option("--photos", type=PATH, help="Folder of your own photographs. [default: Debian's wallpapers]", group="Data")
 @folder_option("runs/prior")
-@option("--steps", type=COUNT, default=40_000, help="Of training. [default: 40000]", group="Training")
-@option("--batch", type=COUNT, default=16, help="Squares a step. [default: 16]", group="Training")
-@option("--seed", type=click.IntRange(0), default=0, help="Of squares and weights. [default: 0]", group="Training")
+@option("--steps", type=COUNT, default=40_000, help="Training steps. [default: 40000]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Squares per step. [default: 16]", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of squares and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
 @DEBUG
@@ -251,10 +271,10 @@ def prior(
     dtype: str,
     debug: bool,
 ) -> None:
-    """Train the natural-image prior of attack on photographs, on the processor, for hours.
+    """Train the natural-image prior of attack on photographs.
 
-    A stopped run goes on from its last checkpoint by the same command. In the end the folder `photos` in it holds the
-    prior in the layout of diffusers, and card.json, which says whose photographs made it.
+    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    `photos` in it holds the prior in the layout of diffusers, and its card, card.json, with the photographs' licences.
 
     \b
     Examples:
