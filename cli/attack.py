@@ -112,7 +112,8 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack photos/                                      the bundled classifier, any other class
       fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
       fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
-      fastdiff attack photos/ --classifier module:my_net:build --classes names.txt --transfer torchvision:resnet50
+      fastdiff attack photos/ --transfer torchvision:resnet50      also tests the results on another classifier
+      fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
     from fastdiff.apps.attack import app
     from fastdiff.apps.inputs import summary

@@ -73,10 +73,11 @@ FATES = ("cleaned", "partly cleaned", "kept", "failed")
 )
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
-    """Clean scanned or photographed pages: images, multi-page TIFFs and PDFs.
+    """Clean scanned or photographed pages, and score them with OCR.
 
-    Puts back content that the networks changed. A page that reads worse after cleaning keeps its pixels. The same
-    command resumes a stopped run. An output has the kind of its input, except that GIF becomes PNG.
+    Takes images, multi-page TIFFs and PDFs. Puts back content that the networks changed. A page that reads worse after
+    cleaning keeps its pixels. The same command resumes a stopped run. An output has the kind of its input, except that
+    GIF becomes PNG.
 
     \b
     Examples:

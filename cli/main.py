@@ -16,13 +16,13 @@ from fastdiff.solvers.errors import FastdiffError
 
 COMMANDS = APPS | {
     "invert": "Invert a picture into a file, and measure the reconstruction.",
-    "refine": "Finish a preview of edit.",
+    "refine": "Finish a preview: make the same edit from the same noise, in all of its steps.",
     "rerun": "Make an edited picture again, from the record in its PNG.",
     "train": "Train the networks of an application.",
-    "tune": "Fit a solver to a model, for few network calls.",
-    "search": "Find the best grid, solver and order of a model for few network calls.",
+    "tune": "Fit a solver to MODEL for few network calls, and measure it on held-out samples.",
+    "search": "Find the best grid, solver and order of MODEL for few network calls.",
     "solvers": "List the solvers, and certify them by measurement.",
-    "models": "List, download and show the models for --model.",
+    "models": "List, download and show the models that --model takes.",
 }
 INTERRUPTED = 130
 

@@ -16,7 +16,7 @@ debugging = option("--debug", is_flag=True, help="Show the traceback of an error
 
 @click.group(epilog=OF_ONE)
 def command() -> None:
-    """List, download and show the models that `--model` takes.
+    """List, download and show the models that --model takes.
 
     \b
     Examples:

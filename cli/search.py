@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     model: str, out: Path | None, calls: tuple[int, ...], samples: int, seed: int, debug: bool, **chosen: Any
 ) -> None:
-    """Find the grid, solver and order that sample MODEL best in a few calls.
+    """Find the best grid, solver and order of MODEL for few network calls.
 
     MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. The search tries all
     grids with two solvers on four samples, then all solvers on the two best grids. It ranks the best six on held-out
