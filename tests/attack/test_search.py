@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+import torchattacks
 from problems import SMOOTH
 from torch import Tensor
 
@@ -252,7 +253,6 @@ class Unrounded(Pixels):
 @pytest.mark.parametrize("method", ["pgd", "mifgsm"])
 @pytest.mark.parametrize("targeted", [False, True])
 def test_references_are_those_of_torchattacks(method: str, targeted: bool) -> None:
-    torchattacks = pytest.importorskip("torchattacks")
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(800, 5))
     net.double().eval().requires_grad_(False)  # gradients near 0 have no sign in single precision
@@ -274,7 +274,6 @@ def test_references_are_those_of_torchattacks(method: str, targeted: bool) -> No
 @pytest.mark.parametrize("method", ["pgd", "mifgsm"])
 def test_references_as_they_ship_are_those_of_torchattacks_on_black_and_white(method: str) -> None:
     """With rounded colours and a classifier that scales pictures, whose white is then off by a rounding error."""
-    torchattacks = pytest.importorskip("torchattacks")
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(800, 5))
     target = ClassifierTarget("net", net.double().eval().requires_grad_(False), Preprocessing(12), numbered(5))

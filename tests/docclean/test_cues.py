@@ -6,7 +6,6 @@ import pytest
 from pages import text_page
 
 from fastdiff.apps.docclean import cues
-from fastdiff.solvers.errors import MissingError
 from fastdiff.training.docclean.column import column, held_out
 from fastdiff.training.docclean.degrade import disc, motion
 
@@ -17,10 +16,7 @@ FONT_SIZE = 1 / 0.55  # of Pillow's font, over its median glyph height
 def typeset(family: str, glyph_height: float) -> np.ndarray:
     if family == "Pillow's own":
         return text_page(glyph_height * FONT_SIZE)
-    try:
-        faces = {faces[0].family: faces[0] for faces in held_out()}
-    except MissingError as absent:
-        pytest.skip(str(absent))
+    faces = {faces[0].family: faces[0] for faces in held_out()}
     return column(np.random.default_rng(0), faces[family], glyph_height, count=12).pixels
 
 

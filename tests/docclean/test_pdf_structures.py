@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +57,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+def _need(program: str, package: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{package} is not installed")
+
+
 def shown(path: Path, folder: Path) -> list[np.ndarray]:
     """The pages as poppler draws them: uint8 grey."""
+    _need("pdftoppm", "poppler-utils")
     folder.mkdir()
     subprocess.run(["pdftoppm", "-r", str(DPI), "-gray", path, folder / "page"], check=True, capture_output=True)
     return [cv2.imread(str(page), cv2.IMREAD_GRAYSCALE) for page in sorted(folder.iterdir())]
@@ -77,11 +84,13 @@ def darker(page: np.ndarray) -> np.ndarray:
 
 
 def printed(program: str, path: Path) -> str:
+    _need(program, "poppler-utils")
     return subprocess.run([program, path, "-"], check=True, capture_output=True, text=True).stdout
 
 
 def complaints(path: Path) -> set[str]:
     """What qpdf finds wrong, without the file's name."""
+    _need("qpdf", "qpdf")
     found = subprocess.run(["qpdf", "--check", path], capture_output=True, text=True)
     return {line.replace(str(path), "") for line in found.stderr.splitlines() if "WARNING" in line or "ERROR" in line}
 
@@ -188,6 +197,7 @@ def test_a_cleaned_image_is_of_the_kind_that_it_was(run: Path, name: str, entrie
 
 @pytest.mark.parametrize("name", ["one-bit-palette", "one-bit-palette-decode"])
 def test_a_palette_of_two_colours_keeps_them(run: Path, tmp_path: Path, name: str) -> None:
+    _need("pdftoppm", "poppler-utils")
     subprocess.run(["pdftoppm", "-r", str(DPI), "-png", run / "out" / f"{name}.pdf", tmp_path / "page"], check=True)
     (picture,) = tmp_path.iterdir()
     counts = sorted(Image.open(picture).convert("RGB").getcolors(2**24), reverse=True)

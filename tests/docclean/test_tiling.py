@@ -17,7 +17,6 @@ from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.registry import SOLVERS
 
 WEIGHTS = Path(str(files("fastdiff.data"))) / "docclean.safetensors"
-shipped = pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights do not exist yet")
 GREY = 1 / 255
 
 
@@ -98,12 +97,10 @@ def dirty() -> np.ndarray:
     return page * np.linspace(0.95, 0.6, page.shape[1])
 
 
-@shipped
 def test_white_pages_stay_white(restore) -> None:
     assert restore(np.ones((300, 500))).min() > 1 - 2 * GREY
 
 
-@shipped
 def test_tiles_leave_no_seams(restore, dirty: np.ndarray) -> None:
     """Where tiles begin and end, gradients are as large as in the same places of a page cut elsewhere."""
     shift = 64
@@ -117,7 +114,6 @@ def test_tiles_leave_no_seams(restore, dirty: np.ndarray) -> None:
         assert seam == pytest.approx(same, rel=0.05)
 
 
-@shipped
 def test_a_page_moved_by_a_pixel_is_restored_alike(restore, dirty: np.ndarray) -> None:
     left, right = restore(dirty[:, :-1]), restore(dirty[:, 1:])
     assert np.abs(left[:, 1:] - right[:, :-1]).mean() < 1.5 * GREY

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from fastdiff.cli.main import main
 from fastdiff.models.restorers import read_pair
-from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.errors import UsageError
 from fastdiff.training.docclean import fonts, pool
 from fastdiff.training.docclean.train import TrainOptions, run
 from fastdiff.training.fit import Progress
@@ -157,10 +157,7 @@ def test_checkpoints_of_other_networks_are_refused(trained: Path, clean: Path, t
 
 
 def test_rendered_pages_fill_the_pool(clean: Path, tmp_path: Path) -> None:
-    try:
-        origin = pool.fill(tmp_path, 4, 0, clean)
-    except MissingError as absent:
-        pytest.skip(str(absent))
+    origin = pool.fill(tmp_path, 4, 0, clean)
     assert (origin.pages, origin.own) == (4, 2)
     pages = np.load(tmp_path / "pages.npy")
     assert pages.shape == (4, pool.SIDE, pool.SIDE)

@@ -15,8 +15,6 @@ from fastdiff.training.docclean import fonts
 DATA = Path(str(files("fastdiff.data")))
 LARGEST = 8 * 2**20  # bytes of a file
 
-pytestmark = pytest.mark.skipif(not any(DATA.glob("docclean*.safetensors")), reason="the weights do not exist yet")
-
 
 @pytest.fixture(params=sorted({*BUNDLED.values(), *(path.name for path in DATA.glob("docclean*.safetensors"))}))
 def weights(request: pytest.FixtureRequest) -> Path:

@@ -1,11 +1,10 @@
-"""Scenes need a font that is not everywhere."""
+"""Scenes, drawn once for all tests of editing."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.errors import MissingError
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.render import Renderer
 from fastdiff.training.edit.scenes import draw
@@ -13,10 +12,7 @@ from fastdiff.training.edit.scenes import draw
 
 @pytest.fixture(scope="session")
 def renderer() -> Renderer:
-    try:
-        return Renderer()
-    except MissingError as absent:
-        pytest.skip(str(absent))
+    return Renderer()
 
 
 @pytest.fixture(scope="session")

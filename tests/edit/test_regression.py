@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.data import chelsea
 
 from fastdiff.apps.likeness import psnr
 from fastdiff.cli.main import main
@@ -139,8 +140,7 @@ def test_it_tries_again_while_the_word_is_not_seen_and_says_so(tmp_path: Path) -
 
 
 def test_photographs_are_turned_away_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    skimage = pytest.importorskip("skimage.data")
-    Image.fromarray(skimage.chelsea()).save(tmp_path / "cat.png")
+    Image.fromarray(chelsea()).save(tmp_path / "cat.png")
     assert main(["edit", str(tmp_path / "cat.png"), "--prompt", "fox on a teal background"]) == 2
     assert "unlike what the bundled model was trained on" in capsys.readouterr().err
 

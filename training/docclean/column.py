@@ -1,14 +1,13 @@
 """Pages of one column of known text in faces that never train: for samples, tests and benchmarks."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.docclean import prose
-from fastdiff.training.docclean.fonts import FOLDERS, HELD_OUT, Face, installed
+from fastdiff.training.docclean.fonts import HELD_OUT, Face, installed
 from fastdiff.training.docclean.page import OVERSAMPLE
 
 PACKAGES = ("fonts-ebgaramond", "fonts-lato", "fonts-courier-prime")  # of Debian, with the families of HELD_OUT
@@ -44,9 +43,9 @@ def column(rng: np.random.Generator, face: Face, glyph_height: float, count: int
     return Column(np.array(canvas.reduce(OVERSAMPLE)), lines)
 
 
-def held_out(folders: tuple[Path, ...] = FOLDERS) -> list[list[Face]]:
+def held_out() -> list[list[Face]]:
     """The faces for running text, by held-out family. Raises MissingError if a family is not installed."""
-    found = installed(folders)
+    found = installed()
     absent = [name for name in HELD_OUT if name not in found]
     if absent:
         packages = ", ".join(PACKAGES)

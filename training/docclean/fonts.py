@@ -6,8 +6,7 @@ from pathlib import Path
 from PIL import ImageFont
 
 from fastdiff.solvers.errors import MissingError
-
-FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
+from fastdiff.training.font_folders import font_folders
 
 # Never rendered for training: benchmarks and samples use these.
 HELD_OUT = ("EB Garamond", "Lato", "Courier Prime")
@@ -82,10 +81,10 @@ class Face:
         return ImageFont.truetype(str(self.path), pixels)
 
 
-def installed(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
-    """Family name to its faces, of all TrueType and OpenType files below the folders, in a fixed order."""
+def installed() -> dict[str, list[Face]]:
+    """Returns family names with their faces: all TrueType and OpenType files that are installed, in a fixed order."""
     families: dict[str, list[Face]] = {}
-    files = sorted(path for folder in folders for path in folder.rglob("*.[to]tf"))
+    files = sorted(path for folder in font_folders() for path in folder.rglob("*.[to]tf"))
     for path in files:
         try:
             family = ImageFont.truetype(str(path), 16).getname()[0]
@@ -96,13 +95,13 @@ def installed(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
     return families
 
 
-def by_style(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[list[Face]]]:
+def by_style() -> dict[str, list[list[Face]]]:
     """Style to its installed families. Raises MissingError if a style has none."""
-    found = installed(folders)
+    found = installed()
     styles = {style: [found[name] for name in names if name in found] for style, names in FAMILIES.items()}
     empty = [style for style, families in styles.items() if not families]
     if empty:
-        raise MissingError(f"no fonts of style {', '.join(empty)} below {', '.join(map(str, folders))}")
+        raise MissingError(f"no fonts of style {', '.join(empty)} below {', '.join(map(str, font_folders()))}")
     return styles
 
 

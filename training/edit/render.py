@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.scenes import COLOURS, SIDE, Background, Pattern, Pose, Scene
+from fastdiff.training.font_folders import find_font
 
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+FONT = find_font("NotoColorEmoji.ttf") or Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 STRIKE = 109  # the one size of the font's bitmaps
 SQUARE = 136  # pixels: their larger side
 FINE = 2  # emoji are drawn so many times larger, and averaged
