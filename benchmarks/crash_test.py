@@ -43,9 +43,9 @@ from fastdiff.models.nafdpm import Predictor, Size
 
 LOADED = (
     "fastdiff.cli.main",
-    "fastdiff.apps.docclean.clean",
-    "fastdiff.apps.docclean.enhance",
-    "fastdiff.apps.docclean.scoring",
+    "fastdiff.apps.docclean.document_cleaner",
+    "fastdiff.apps.docclean.restoration.page_restorer",
+    "fastdiff.apps.docclean.ocr.scoring",
     "fastdiff.apps.edit.editor",
     "fastdiff.apps.attack.app",
 )

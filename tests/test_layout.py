@@ -22,6 +22,14 @@ MAY_IMPORT = {  # besides itself
     "apps": {"data", "inversion", "models", "solvers"},
     "cli": set(SHIPPED),
 }
+DOCCLEAN = ROOT / "apps" / "docclean"
+PACKAGES_OF_DOCCLEAN = {  # package -> the modules and packages of docclean that it may import besides itself
+    "imaging": set(),
+    "guard": {"imaging"},
+    "ocr": {"imaging"},
+    "pdf": set(),
+    "restoration": {"imaging", "ocr", "options"},
+}
 
 
 def modules():
@@ -60,6 +68,16 @@ def test_imports_are_absolute_and_point_downwards(path):
             assert top not in SHIPPED, f"line {node.lineno}: {name} without fastdiff."
             if top == "fastdiff":
                 assert rest and rest[0] in MAY_IMPORT[package] | {package}, f"line {node.lineno}: {name} from {package}"
+
+
+@pytest.mark.parametrize("package", PACKAGES_OF_DOCCLEAN)
+def test_packages_of_docclean_import_only_what_lies_below(package):
+    assert {path.parent.name for path in DOCCLEAN.rglob("*.py")} - {"docclean"} == set(PACKAGES_OF_DOCCLEAN)
+    for path in (DOCCLEAN / package).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("fastdiff.apps.docclean."):
+                imported = node.module.split(".")[3]
+                assert imported in PACKAGES_OF_DOCCLEAN[package] | {package}, f"{path.name}: {node.module}"
 
 
 def test_both_builds_of_opencv_are_one_version_and_load():

@@ -5,7 +5,7 @@ import torch
 from problems import MIXTURE
 from sampling_problems import oracle
 
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
 from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write

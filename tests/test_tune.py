@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sampling_problems import oracle
 
-from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
-from fastdiff.apps.docclean.teleport import TiledTeleport
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
+from fastdiff.apps.docclean.restoration.tiled_teleport import TiledTeleport
 from fastdiff.apps.tuning import fits, measure
 from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main

@@ -7,8 +7,8 @@ from functools import partial
 
 from fastdiff.apps import batch, inputs, resume
 from fastdiff.apps.claims import Wanted
-from fastdiff.apps.docclean.clean import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
+from fastdiff.apps.docclean.document_cleaner import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report, page_report

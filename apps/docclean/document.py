@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastdiff.apps.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.page import Page
-from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastdiff.apps.docclean.pdf_pictures import Picture
+    from fastdiff.apps.docclean.pdf.pictures import Picture
 
 SUFFIXES = {**IMAGE_SUFFIXES, ".pdf": "pdf"}
 
@@ -39,10 +38,6 @@ class Document(Protocol):
         ...
 
 
-class UnsupportedPicture(UsageError):
-    """A picture whose cleaned pixels could not be put back: its page stays as it is."""
-
-
 @runtime_checkable
 class PictureDocument(Document, Protocol):
     """A document whose pages hold pictures among other things, and keep those."""
@@ -64,7 +59,7 @@ class PictureDocument(Document, Protocol):
         ...
 
     def replace_pictures(self, parts: Mapping[int, Path], target: Path) -> None:
-        """Write a copy with the changes that `pdf_changes.save_changes` kept for each page."""
+        """Write a copy with the changes that `pdf.changes.save_changes` kept for each page."""
         ...
 
 
@@ -75,7 +70,7 @@ def open_document(path: Path) -> AbstractContextManager[Document]:
     `images`, and MissingError for HEIC and AVIF without what reads them.
     """
     if path.suffix.lower() == ".pdf":
-        from fastdiff.apps.docclean.pdf import open_pdf
+        from fastdiff.apps.docclean.pdf.pdf_document import open_pdf
 
         return open_pdf(path)
     from fastdiff.apps.images import open_images

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fastdiff.apps import output_manifest
 from fastdiff.apps.device import place
-from fastdiff.apps.docclean import guard_judge
-from fastdiff.apps.docclean.engine_version import engine_version
+from fastdiff.apps.docclean.guard import mark_classifier
+from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
 from fastdiff.models import digest
 from fastdiff.models.restorers import BUNDLED, bundled
@@ -30,7 +30,7 @@ def fingerprint(options: Options) -> str:
                 version("wordfreq"),  # its words decide whether a page is kept
                 engine_version(options.ocr),
                 [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
-                digest.of_file(Path(str(files("fastdiff.data") / guard_judge.FILE))),
+                digest.of_file(Path(str(files("fastdiff.data") / mark_classifier.FILE))),
                 None if file is None else digest.of_file(file),
                 *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),

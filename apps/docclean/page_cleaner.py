@@ -8,12 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
-from fastdiff.apps.docclean.findings import Finder, Findings, LessCleaned, less_cleaned
-from fastdiff.apps.docclean.ocr import Engine, Reading
-from fastdiff.apps.docclean.regions import Recovered, Region
+from fastdiff.apps.docclean.content_protection import Finder, Findings, LessCleaned, less_cleaned
+from fastdiff.apps.docclean.imaging.regions import Recovered, Region
+from fastdiff.apps.docclean.ocr.engines import Engine, Reading
+from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.report import Status
-from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.restoration.page_restorer import Enhanced, Enhancer
 
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
 LEAST_CHANGE = 0.01  # mean change of a page, white = 1, from which one that was cleaned less is worth writing

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from fastdiff.apps.docclean.regions import Recovered, Region
+from fastdiff.apps.docclean.imaging.regions import Recovered, Region
 from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
 

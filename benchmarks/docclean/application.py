@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
-from fastdiff.apps.docclean.ocr import Engine, Reading
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.engines import Engine, Reading
+from fastdiff.apps.docclean.restoration.page_restorer import Enhanced, Enhancer
 
 ENGINES = ("easyocr", "rapidocr")
 
@@ -60,6 +60,6 @@ class Remembering:
 @cache
 def reader(name: str) -> Remembering:
     """The engine of that name, one for all sections."""
-    engine = ocr.engine(name)
+    engine = engines.engine(name)
     assert engine is not None
     return Remembering(engine)

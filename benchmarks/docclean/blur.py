@@ -30,9 +30,7 @@ def run(setup: Setup) -> Section:
         engines = [engine for engine in ENGINES if hard_enough(page, engine)]
         if engines:
             cleaned = {which: clean(page.pixels, key) for which, clean in cleaners.items() if which[1] in engines}
-            measured = [
-                _measured(page, engine, {task: cleaned[task, engine] for task in TASKS}) for engine in engines
-            ]
+            measured = [_measured(page, engine, {task: cleaned[task, engine] for task in TASKS}) for engine in engines]
             rows += measured
             gain = np.mean([row["blurred"] - row["auto gated"] for row in measured])
             shown = cleaned["auto", engines[0]].pixels

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.classical import BINARISERS
-from benchmarks.docclean import pages
+from benchmarks.docclean import metrics, pages
 from benchmarks.docclean.application import Setup, reader
 from benchmarks.result import Section, Strip, Table, mean
-from fastdiff.apps.docclean import metrics
-from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.ocr.scoring import Scorer
 
 YEARS = ("2009", "2010", "2011")
 COLUMNS = (*((year,) for year in YEARS), YEARS)

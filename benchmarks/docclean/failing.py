@@ -13,13 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.docclean import pages, trust_measures as measures
+from benchmarks.docclean import pages
 from benchmarks.docclean.application import ENGINES, Setup, reader
-from benchmarks.docclean.trust_canvas import Word
+from benchmarks.docclean.trust import measures
+from benchmarks.docclean.trust.canvas import Word
 from benchmarks.result import Cell, Section, Strip, Table
 from fastdiff.apps.docclean import app
 from fastdiff.apps.docclean.document import SUFFIXES
-from fastdiff.apps.docclean.ocr import Reading
+from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 from fastdiff.solvers.errors import FastdiffError, UsageError

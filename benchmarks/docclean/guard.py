@@ -7,10 +7,11 @@ import numpy as np
 
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Cell, Section, Strip, Table
-from fastdiff.apps.docclean import guard, guard_layers, guard_marks
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard_judge import judge
-from fastdiff.apps.docclean.guard_marks import Marks
+from fastdiff.apps.docclean.guard import guard
+from fastdiff.apps.docclean.guard.mark_classifier import judge
+from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.training.docclean import guard_samples
 from fastdiff.training.docclean.guard_pages import Example, make
 
@@ -32,9 +33,9 @@ def run(setup: Setup) -> Section:
 
 
 def _judged(example: Example) -> list[Row]:
-    layers = guard_layers.split(guard_layers.working_copy(even_out(example.degraded)))
+    layers = split(working_copy(even_out(example.degraded)))
     page = {"kind": example.kind, "profile": example.profile}
-    strokes, areas = guard_marks.find_strokes(layers), guard_marks.find_areas(layers)
+    strokes, areas = find_strokes(layers), find_areas(layers)
     return [
         page | _counted("strokes", strokes, guard_samples.true_strokes(example)),
         page | _counted("areas", areas, guard_samples.true_areas(example)),

@@ -7,7 +7,7 @@ from benchmarks.docclean import pages
 from benchmarks.docclean.application import ENGINES, EnhancerOfOnePage, Setup, reader
 from benchmarks.docclean.pages import TextPage
 from benchmarks.result import Cell, Section, Strip, Table, mean
-from fastdiff.apps.docclean import text
+from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 RENDERED = 30
@@ -29,7 +29,7 @@ def run(setup: Setup) -> Section:
             versions = {"before": page.pixels, "after": forced, "gated": cleaned.pixels}
             read = {name: reader(engine).read(pixels).text for name, pixels in versions.items()}
             truth = page.text or read["before"]
-            f = {name: text.words(truth, each).f for name, each in read.items()}
+            f = {name: text_metrics.words(truth, each).f for name, each in read.items()}
             lost = {"loss": f["before"] - f["after"], "loss gated": f["before"] - f["gated"]}
             about = {"page": page.name, "group": group, "engine": engine, "task": cleaned.task}
             rows.append(about | {"kept": cleaned.status == "kept"} | f | lost)

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.classical import CLEANERS
-from benchmarks.docclean import pages
+from benchmarks.docclean import metrics, pages
 from benchmarks.docclean.application import Setup, reader
 from benchmarks.result import Section, Strip, Table, mean
-from fastdiff.apps.docclean import metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 OURS, GATED = "ours, --force-clean", "ours"

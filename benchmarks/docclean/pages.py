@@ -8,8 +8,8 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import text
 from fastdiff.apps.docclean.document import open_document
+from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.docclean.column import column, held_out
 
@@ -36,7 +36,7 @@ class TextPage:
 
     def error(self, read: str) -> float:
         """Character error rate on a single column, 1 - order-free word F elsewhere."""
-        return text.cer(self.text, read) if self.column else 1 - text.words(self.text, read).f
+        return text_metrics.cer(self.text, read) if self.column else 1 - text_metrics.words(self.text, read).f
 
 
 def noisyoffice(data: Path, limit: int | None) -> list[Pair]:
@@ -62,7 +62,7 @@ def documents(data: Path, limit: int | None) -> list[TextPage]:
     """English pages with the words of their hOCR files."""
     pages = []
     for file in some(_files(data / "pages", "*.png"), limit):
-        truth = text.truth_of(file.parent, file.stem, 0)
+        truth = text_metrics.truth_of(file.parent, file.stem, 0)
         if truth is None:
             raise UsageError(f"{file} has no text beside it: {file.stem}.hocr is needed")
         pages.append(TextPage(file.stem, opened(file), truth, column=False))

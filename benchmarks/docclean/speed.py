@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Cell, Section, Table
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.restorer import Restorer
-from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.scoring import Scorer
+from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.restorers import Pair
 from fastdiff.solvers.registry import SOLVERS
@@ -63,7 +63,7 @@ def _times(setup: Setup, a4: np.ndarray) -> Table:
         enhance = setup.enhancer("auto", calls)
         enhance(a4[:PART, :PART], 0)
         rows.append((f"{calls} denoiser calls", _seconds(enhance, a4, 0), allowed))
-    enhance, scorer = setup.enhancer("auto"), Scorer(ocr.engine("easyocr"))
+    enhance, scorer = setup.enhancer("auto"), Scorer(engines.engine("easyocr"))
     enhance(a4[:PART, :PART], 0)
     whole = _seconds(lambda: scorer.compare(a4, enhance(a4, 0).pixels, "", 0))
     rows.append(("default, with scoring", whole, None))

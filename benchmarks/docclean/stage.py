@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.docclean import blurred, pages
+from benchmarks.docclean import blurred, metrics, pages
 from benchmarks.docclean.application import Setup, reader
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.result import Cell, Section, Table, mean
-from fastdiff.apps.docclean import metrics
-from fastdiff.apps.docclean.binarize import paper
-from fastdiff.apps.docclean.restorer import Restorer
+from fastdiff.apps.docclean.imaging.binarization import paper
+from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
 from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
 from fastdiff.solvers.registry import SOLVERS

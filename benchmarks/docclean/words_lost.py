@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Table
-from fastdiff.apps.docclean import text
+from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 JUDGE = "rapidocr"
@@ -90,7 +90,7 @@ def _measured(page: Blurred, pixels: np.ndarray) -> Row:
 
 def _right(truth: str, read: str) -> Counter[str]:
     """The words of the truth that were read, wherever they stand."""
-    wanted, found = (Counter(text.standard(each).split()) for each in (truth, read))
+    wanted, found = (Counter(text_metrics.standard(each).split()) for each in (truth, read))
     return wanted & found
 
 

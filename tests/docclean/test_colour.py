@@ -9,8 +9,8 @@ import torch
 from pages import text_page
 from safetensors.torch import save_file
 
-from fastdiff.apps.docclean import colour
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.imaging import colour
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
 from fastdiff.models.nafdpm import Predictor, Size
 
 PAPER = np.array([235, 220, 190])  # yellowed

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from fastdiff.apps.docclean.paper import Paper
+from fastdiff.apps.docclean.imaging.paper import Paper
 from fastdiff.training.docclean import losses, marks, palette, pictures, textures
 from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, is_undecidable
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour

@@ -11,7 +11,7 @@ from pages import text_page
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, in_colour, load
 from fastdiff.training.docclean.colour_page import ColourPage

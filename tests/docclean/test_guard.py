@@ -8,10 +8,10 @@ import pytest
 from pages import text_page
 from PIL import Image
 
-from fastdiff.apps.docclean.enhance import Enhancer
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard import Guarded, guard
-from fastdiff.apps.docclean.guard_judge import Judge
+from fastdiff.apps.docclean.guard.guard import Guarded, guard
+from fastdiff.apps.docclean.guard.mark_classifier import Judge
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
 from fastdiff.training.docclean.guard_fit import fit
 from fastdiff.training.docclean.guard_samples import Samples
 
@@ -127,7 +127,7 @@ def test_a_gap_in_a_long_stroke_goes_back(figures) -> None:
 def test_faint_rules_in_noise_go_back_and_a_faint_fold_does_not(text, dotted: bool) -> None:
     """They are seven grey levels dark, in noise of four."""
     page = text.copy()
-    page[700, 60:740 : 2 if dotted else 1] -= 14 if dotted else 7
+    page[700, 60 : 740 : 2 if dotted else 1] -= 14 if dotted else 7
     page[440:690, 600] -= 7
     cv2.line(page, (60, 450), (560, 600), (248,) * 3, 1)
     noise = np.random.default_rng(3).normal(0, 4, (SIDE, SIDE, 1))

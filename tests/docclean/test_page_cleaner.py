@@ -10,14 +10,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scans import docclean, judged, lightening, striped
 
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhancer
-from fastdiff.apps.docclean.gate import reads_well
-from fastdiff.apps.docclean.ocr import Engine, Fragment, Reading
+from fastdiff.apps.docclean.imaging.regions import Recovered, Region
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.engines import Engine, Fragment, Reading
+from fastdiff.apps.docclean.ocr.page_verdict import reads_well
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
-from fastdiff.apps.docclean.regions import Recovered, Region
 from fastdiff.apps.docclean.report import PageReport, Report, joined, page_report
+from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
 from fastdiff.cli.main import main
 from fastdiff.models.restorers import bundled
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -29,7 +29,7 @@ TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    found = ocr.engine("rapidocr", "cpu")
+    found = engines.engine("rapidocr", "cpu")
     assert found is not None
     return found
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pages import text_page
 
-from fastdiff.apps.docclean.paper import measure
+from fastdiff.apps.docclean.imaging.paper import measure
 
 YELLOWED, BROWN, BLUEISH = (235, 220, 190), (150, 120, 80), (225, 228, 235)
 PINK, SKY, YELLOW, GREEN = (255, 200, 210), (190, 215, 250), (255, 240, 140), (200, 240, 200)

@@ -11,8 +11,8 @@ from pages import text_page
 from torch import Tensor
 
 from fastdiff.apps.docclean.options import CALLS, SOLVER
-from fastdiff.apps.docclean.restorer import Restorer
-from fastdiff.apps.docclean.tiling import Tiled, spans
+from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
+from fastdiff.apps.docclean.restoration.tiling import Tiled, spans
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.registry import SOLVERS
 

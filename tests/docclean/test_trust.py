@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from benchmarks.docclean import trust_measures as measures, trust_report
 from benchmarks.docclean.failing import even_light
-from benchmarks.docclean.trust_canvas import Sheet, Word
-from benchmarks.docclean.trust_dirt import Strength, soil
-from fastdiff.apps.docclean.ocr import Fragment, Reading
+from benchmarks.docclean.trust import measures, report
+from benchmarks.docclean.trust.canvas import Sheet, Word
+from benchmarks.docclean.trust.dirt import Strength, soil
+from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.training.docclean import textures
 
 WHITE = np.full((120, 160, 3), 255, np.uint8)
@@ -96,7 +96,7 @@ def test_dirt_outside_content_is_counted_and_content_is_not():
 
 
 def test_halved_error_is_half_of_the_dirt_gone():
-    assert trust_report.removed([{"dirt before": 4.0, "dirt": 1.0}]) == pytest.approx(0.5)
+    assert report.removed([{"dirt before": 4.0, "dirt": 1.0}]) == pytest.approx(0.5)
 
 
 def test_a_changed_digit_is_a_lost_word():

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import guard_layers, guard_marks
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard_marks import Marks
+from fastdiff.apps.docclean.guard.marks import PALEST, Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.training.docclean.guard_pages import Example
 
 
@@ -25,10 +25,10 @@ def collect(examples: Iterable[Example]) -> tuple[Samples, Samples]:
     """The strokes and the areas of the pages, evened out."""
     strokes, areas = [], []
     for example in examples:
-        page = guard_layers.working_copy(even_out(example.degraded))
-        layers = guard_layers.split(page)
-        strokes.append(_judged(guard_marks.find_strokes(layers), true_strokes(example)))
-        areas.append(_judged(guard_marks.find_areas(layers), true_areas(example)))
+        page = working_copy(even_out(example.degraded))
+        layers = split(page)
+        strokes.append(_judged(find_strokes(layers), true_strokes(example)))
+        areas.append(_judged(find_areas(layers), true_areas(example)))
     return join(strokes), join(areas)
 
 
@@ -46,8 +46,8 @@ def true_strokes(example: Example) -> np.ndarray:
 
 def true_areas(example: Example) -> np.ndarray:
     """Where the ground of the true page is content, bool at half size."""
-    clean = guard_layers.working_copy(example.clean)
-    return guard_layers.split(clean, example.paper).depth > guard_marks.PALEST
+    clean = working_copy(example.clean)
+    return split(clean, example.paper).depth > PALEST
 
 
 def _judged(marks: Marks, truth: np.ndarray) -> Samples:

@@ -4,7 +4,7 @@ import colorsys
 
 import numpy as np
 
-from fastdiff.apps.docclean import paper
+from fastdiff.apps.docclean.imaging import paper
 
 Rng = np.random.Generator
 

@@ -1,0 +1,107 @@
+"""Keeps the shapes of strokes: those of the page as it came, on the paper and with the contrast of the cleaned one.
+
+Networks redraw letters: on a soft scan they make them bolder and close the eyes of "e". What is written instead is,
+near every stroke of the cleaned page, `slope * evened + offset` with fields that change from line to line only, so that
+a stroke may get darker and its paper white, and its shape stays.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fastdiff.apps.docclean.imaging import illumination
+from fastdiff.apps.docclean.imaging.layers import widest_stroke, working_copy
+
+NEARBY = 0.3  # of the widest stroke: deviation of the Gaussian over which papers are compared
+DARKER = 4  # the power of its level with which ground counts there: that of a thick stroke is ink
+FAINTEST = 0.05  # share of the light that a stroke of the cleaned page absorbs, at least
+REACH = 2  # pixels of the working copy around a stroke that are taken from the evened-out page
+LINE = 1 / 80  # of the longer side: deviation of the Gaussian over which contrast is compared
+SLOPES = 1.0, 4.0  # least and most contrast of a cleaned stroke, times that of the evened-out one, and
+ABOVE = 1.2  # the most of it, times that of the page's darkest strokes: pencil stays paler than print
+ROWS = 512  # worked on at a time
+
+
+@dataclass(frozen=True)
+class Tone:
+    """How the ink of an evened-out page becomes that of the cleaned page, on a small copy.
+
+    `slope` and `offset` are float32 (h, w, 3), the offset with white = 1. `near`, float32 (h, w) in [0, 1], is 1 near
+    strokes of the cleaned page.
+    """
+
+    slope: np.ndarray
+    offset: np.ndarray
+    near: np.ndarray
+
+
+def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
+    """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
+    pages = [working_copy(page) for page in (evened, cleaned)]
+    base, target = (_ground(page) for page in pages)
+    before, after = (_absorbed(*pair) for pair in zip(pages, (base, target), strict=True))
+    side = 2 * REACH + 1
+    near = cv2.dilate((after > FAINTEST).astype(np.uint8), np.ones((side, side), np.uint8)).astype(np.float32)
+    sigma = LINE * max(near.shape)
+    shared, strength = (cv2.GaussianBlur(near * before * each, (0, 0), sigma) for each in (after, before))
+    contrast = shared / np.maximum(strength, 1e-6)  # of least squares
+    dark = near * before**3
+    most = ABOVE * float((dark * after).sum()) / max(float((dark * before).sum()), 1e-6)
+    contrast = np.clip(np.minimum(contrast, most), *SLOPES)[..., None]
+    lighter = _lighter(base, target)
+    soft = np.maximum(near, cv2.GaussianBlur(near, (0, 0), 1))
+    return Tone(contrast * lighter, (1 - contrast) * lighter * base / 255, soft)
+
+
+def keep_shapes(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """The cleaned page, whose strokes are those of the evened-out page; shapes and types as for `measure`."""
+    return apply(measure(evened, cleaned), evened, cleaned)
+
+
+def on_ground(page: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """The page with the ground of the cleaned one behind its strokes; shapes and types as for `measure`."""
+    lighter = _lighter(*(_ground(working_copy(each)) for each in (page, cleaned)))
+    return apply(Tone(lighter, np.zeros_like(lighter), np.ones(lighter.shape[:2], np.float32)), page)
+
+
+def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> np.ndarray:
+    """The evened-out page with the ink and paper of the cleaned one: near its strokes, or everywhere without it."""
+    height, width = evened.shape[:2]
+    white = np.iinfo(evened.dtype).max
+    slope, offset = tone.slope, tone.offset
+    if evened.ndim == 2:
+        slope, offset = slope.mean(axis=2), offset.mean(axis=2)
+    out = np.empty_like(evened)
+    for top in range(0, height, ROWS):
+        rows = slice(top, min(top + ROWS, height))
+        page = evened[rows] * illumination.stretched(slope, rows, height, width)
+        page += white * illumination.stretched(offset, rows, height, width)
+        if cleaned is not None:
+            share = illumination.stretched(tone.near, rows, height, width)
+            share = share if page.ndim == 2 else share[..., None]
+            page = page * share + cleaned[rows] * (1 - share)
+        out[rows] = np.rint(np.clip(page, 0, white))
+    return out
+
+
+def _ground(page: np.ndarray) -> np.ndarray:
+    """What is behind the strokes of a working copy: float32 (h, w, 3), at least 1."""
+    width = widest_stroke(page)
+    calm = cv2.medianBlur(page, 3)  # closing would spread the brightest pixels of noise; edges stay where they are
+    closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
+    return np.maximum(closed, 1).astype(np.float32)
+
+
+def _lighter(base: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How many times as light the ground `target` is as `base`, both float32 (h, w, 3), on the paper nearby."""
+    sigma = NEARBY * widest_stroke(base)
+    weight = (target / 255) ** DARKER
+    new, old = (cv2.GaussianBlur(weight * ground, (0, 0), sigma) for ground in (target, base))
+    return new / np.maximum(old, 1e-3)
+
+
+def _absorbed(page: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """The share of the light that strokes absorb, the mean of the channels: float32 (h, w)."""
+    share = 1 - page.astype(np.float32) / ground
+    return np.maximum(cv2.transform(share, np.full((1, 3), 1 / 3, np.float32)), 0)

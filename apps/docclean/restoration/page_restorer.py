@@ -1,0 +1,200 @@
+"""From a page's pixels to its clean pixels: choose task and networks, restore luma and repaint, or restore RGB."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from fastdiff.apps.docclean.imaging import binarization, colour, page_analysis, paper, stroke_shapes, strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.paper import Paper
+from fastdiff.apps.docclean.ocr import page_verdict
+from fastdiff.apps.docclean.ocr.engines import Reading
+from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
+from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
+from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.models.restorers import bundled, read_pair
+from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.solver_file import read_solver_file
+from fastdiff.solvers.validation import check_name
+
+SEEN = 0.5  # share of the strokes as they came in a deblurred page
+GRAIN = 0.06  # of the paper's level: paler marks are not strokes
+STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which they fade into the next
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be.
+
+    `evened` is the page on evenly lit paper, the given page for the tasks "none" and "binarize".
+    """
+
+    pixels: np.ndarray
+    task: str  # "none" where auto found the page clean already: its pixels are the given ones
+    task_reason: str
+    calls: int  # of the denoiser
+    evened: np.ndarray
+    blur: page_analysis.Cues | None = None  # measured on the page as it came, where it was deblurred or is blurred
+
+    @property
+    def edge_width(self) -> float:
+        """The width of the edges of a blurred page in pixels, 0 of a sharp one."""
+        return 0.0 if self.blur is None else self.blur.edge_width
+
+
+class Enhancer:
+    """Cleans pages. The networks of a task are read when a page first needs them.
+
+    Networks of three channels restore the colours of a colour page themselves; around networks of one channel, and to
+    binarize, its luma is restored.
+
+    Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for a device that
+    is not there or calls to a denoiser that the weights do not hold.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        solver: str | None = None,
+        calls: int | None = None,
+        seed: int = 0,
+        weights: Path | None = None,
+        solver_file: Path | None = None,
+    ) -> None:
+        check_name("task", task, TASKS)
+        check_name("solver", solver or SOLVER, SOLVERS)
+        if calls is not None and calls < 0:
+            raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
+        self._task, self._weights, self._seed = task, weights, seed
+        self._file = None if solver_file is None else read_solver_file(solver_file)
+        fewest = CALLS if self._file is None else min(self._file.configs)
+        self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
+        self._device, (self._dtype, *self._wider) = precisions(device, dtype)
+        self._restorer, self._colours = cache(self._load), cache(self._load_colours)
+
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
+
+        Raises NotFiniteError where the networks overflow in the given precision, or in all that "auto" tries.
+        """
+        grey = colour.luma(pixels)
+        page = cv2.convertScaleAbs(grey, alpha=255)
+        task, reason, blur = self._choose(page, reading)
+        if task == "none":
+            return Enhanced(pixels, task, reason, 0, pixels)
+        evened = pixels if task == "binarize" else even_out(pixels)
+        restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
+        in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
+        if in_colour and task == "clean" and not self._calls:
+            clean, note = self._in_strips(restorer, evened, key)
+            return Enhanced(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
+        seen = colour.normalize(pixels) if in_colour else grey
+        restored, note = self._restored(restorer, seen, key)
+        if task == "deblur":
+            restored = beside_the_seen(restored, seen)
+        if task == "binarize":
+            clean = binarization.paper(restored, page)
+        elif pixels.ndim == 3 and not in_colour:
+            clean = colour.repaint(pixels, restored)
+        else:
+            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
+            clean = np.rint(levels, out=levels).astype(pixels.dtype)
+        if task == "clean":
+            clean = stroke_shapes.keep_shapes(evened, clean)
+        elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
+            clean = stroke_shapes.on_ground(clean, self._in_strips(self._colours(), evened, key)[0])
+        return Enhanced(clean, task, reason + note, restorer.spent, evened, blur)
+
+    def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
+        """A page of colour, uint8 or uint16 RGB (H, W, 3), by the predictor alone, with little memory; and the note.
+
+        Strips of STRIP rows fade into each other.
+        """
+        white, found = np.iinfo(pixels.dtype).max, paper.measure(pixels)
+        out, notes = np.empty_like(pixels), []
+        for top in range(0, len(pixels), STRIP):
+            rows = slice(max(top - FADE, 0), top + STRIP)
+            restored, note = self._restored(restorer, colour.normalize(pixels[rows]), key, found)
+            notes.append(note)
+            levels = np.multiply(restored, white, out=restored)
+            share = np.linspace(0, 1, FADE + 2, dtype=np.float32)[1:-1, None, None]
+            above = levels[: top - rows.start]
+            above += (1 - share[: len(above)]) * (out[rows.start : top] - above)
+            out[rows] = np.rint(levels, out=levels)
+        return out, max(notes, key=len)
+
+    def _restored(
+        self, restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None
+    ) -> tuple[np.ndarray, str]:
+        """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
+        for wider in self._wider:
+            try:
+                return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
+            except NotFiniteError:
+                restorer = replace(restorer, dtype=wider)
+        return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
+
+    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str, page_analysis.Cues | None]:
+        """The task, why it was chosen, and the cues of a page that is deblurred or too blurred for `clean` alone."""
+        if self._task not in ("auto", "deblur"):
+            return self._task, "as asked", None
+        found = page_analysis.measure(page)
+        if self._task == "deblur":
+            return self._task, "as asked", found
+        if found.task != "deblur":
+            return found.task, found.reason, None
+        if reading is None:
+            reason = f"{found.reason}; not deblurred: without OCR nothing checks the characters"
+            return found.task_if_sharp, reason, found
+        if page_verdict.reads_well(reading):
+            return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is", found
+        return found.task, found.reason, found
+
+    def _load(self, network: str) -> Restorer:
+        path = self._weights or bundled(network)
+        pair = read_pair(path)
+        if self._calls and pair.denoiser is None:
+            raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
+        return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+
+    def _load_colours(self) -> Restorer:
+        """The bundled network that keeps the fills behind the strokes of deblurred pages."""
+        pair = read_pair(bundled("colour"))
+        return Restorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
+
+
+def _overflow(first: torch.dtype, last: torch.dtype) -> str:
+    return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
+
+
+def _restore(restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
+    """The page restored: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
+
+    Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured. The
+    paper is measured where it is not `found` already.
+    """
+    if restorer.pair.channels != 3:
+        return restorer(torch.from_numpy(page), key).numpy()
+    found = found or paper.measure(page)
+    colour = found.colour if page.ndim == 3 else found.colour[0]
+    restored = restorer(torch.from_numpy(page / colour), key).numpy()
+    return np.multiply(restored, colour, out=restored) if found.tinted else restored
+
+
+def beside_the_seen(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """The restored page mixed with its strokes as they came, on restored paper: float32 in [0, 1], all of one shape.
+
+    Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
+    seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
+    """
+    ground = np.maximum(strokes.paper(page) * (1 - GRAIN), 0.01)
+    seen = np.minimum(page / ground, 1) * strokes.paper(restored)
+    return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
