@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import workers
 
-from fastdiff.apps import atomic, batch, resume
-from fastdiff.apps.claims import Claims, Wanted
-from fastdiff.apps.inputs import Item, plan, summary
-from fastdiff.apps.manifest import Manifest
-from fastdiff.apps.output_manifest import OutputManifest, digest, file_digest
+from fastdiff.apps.running import atomic, batch, resume
+from fastdiff.apps.running.claims import Claims, Wanted
+from fastdiff.apps.running.folder_manifest import Manifest
+from fastdiff.apps.running.inputs import Item, plan, summary
+from fastdiff.apps.running.output_manifest import OutputManifest, digest, file_digest
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".pdf": "pdf"}

@@ -13,12 +13,12 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from fastdiff.apps import picture
-from fastdiff.apps.carried import left_behind
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.encode import save
-from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page
+from fastdiff.apps.images import picture
+from fastdiff.apps.images.encoding import save
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.images.metadata_transfer import left_behind
+from fastdiff.apps.images.page import Page
 
 COLOUR = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (40, 60, 3), np.uint8), (0, 0), 6)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from fastdiff.apps import batch, inputs, picture, resume
 from fastdiff.apps.attack import labels, pairs, photo, reuse, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
@@ -18,10 +17,12 @@ from fastdiff.apps.attack.outputs import files_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
-from fastdiff.apps.claims import Wanted
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import batch, inputs, resume
+from fastdiff.apps.running.claims import Wanted
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
 

@@ -18,9 +18,9 @@ from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.search import search
 from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.attack.space import Pixels, Space
-from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, lay
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.apps.running.batch import Tick
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.diffusion_model import DiffusionModel
 from fastdiff.models.registry import load_model

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import chain
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.device import place
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget

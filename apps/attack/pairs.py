@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack.report import AttackReport
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.images import picture
+from fastdiff.apps.running.output_manifest import OutputManifest
 
 COLUMNS = ("clean", "adversarial", "true_label", "true_name", "seen_as")
 CLEAN, ADVERSARIAL, TABLE = "clean", "adversarial", "pairs.csv"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack import logits
-from fastdiff.apps.inputs import Item
+from fastdiff.apps.images import picture
+from fastdiff.apps.running.inputs import Item
 from fastdiff.models.classifier import ClassifierTarget
 
 VICTIM = "victim"  # among the names of classifiers, which all hold a colon or a digit

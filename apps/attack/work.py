@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fastdiff.apps import inputs, output_manifest
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.device import place
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.running import inputs, output_manifest
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifier_loading import load_classifier, read_names
 from fastdiff.solvers.errors import UsageError

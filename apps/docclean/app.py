@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fastdiff.apps import batch, inputs, resume
-from fastdiff.apps.claims import Wanted
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
 from fastdiff.apps.docclean.document_cleaner import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report, page_report
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.kinds import REPLACED
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.images.kinds import REPLACED
+from fastdiff.apps.running import batch, inputs, resume
+from fastdiff.apps.running.claims import Wanted
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.images.page import Page
 
 if TYPE_CHECKING:
     from fastdiff.apps.docclean.pdf.pictures import Picture
@@ -73,6 +73,6 @@ def open_document(path: Path) -> AbstractContextManager[Document]:
         from fastdiff.apps.docclean.pdf.pdf_document import open_pdf
 
         return open_pdf(path)
-    from fastdiff.apps.images import open_images
+    from fastdiff.apps.images.image_document import open_images
 
     return open_images(path)

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdiff.apps import atomic, encode, output_manifest
-from fastdiff.apps.batch import Tick
-from fastdiff.apps.carried import DEEP_KINDS, ONE_BIT_KINDS, left_behind
 from fastdiff.apps.docclean.document import (
     SUFFIXES,
     Document,
@@ -23,10 +20,14 @@ from fastdiff.apps.docclean.ocr.text_metrics import truth_file
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
 from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, joined, page_report
-from fastdiff.apps.images import ImageDocument
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.page import Page, one_bit
+from fastdiff.apps.images import encoding
+from fastdiff.apps.images.image_document import ImageDocument
+from fastdiff.apps.images.metadata_transfer import DEEP_KINDS, ONE_BIT_KINDS, left_behind
+from fastdiff.apps.images.page import Page, one_bit
+from fastdiff.apps.running import atomic, output_manifest
+from fastdiff.apps.running.batch import Tick
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 BROKEN_SIGNATURE = "the signature of the file is broken by this change"
@@ -252,7 +253,7 @@ def save_part(page: Page, path: Path, kind: str) -> None:
 
         writer.save_part(page, path)
     else:
-        encode.save(page, path, kind)
+        encoding.save(page, path, kind)
 
 
 def assemble(document: Document, source: Path, parts: list[Path], drafts: Mapping[Path, Path]) -> None:

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.device import place
 from fastdiff.apps.docclean.guard import mark_classifier
 from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.restorers import BUNDLED, bundled
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastdiff.apps.docclean.imaging.regions import Recovered, Region
-from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
+from fastdiff.apps.running.inputs import LeftOut
 
 Status = Literal["cleaned", "partly cleaned", "kept", "failed"]
 WRITTEN: tuple[Status, ...] = ("cleaned", "partly cleaned")  # statuses of pages whose pixels changed

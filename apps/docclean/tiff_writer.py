@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fastdiff.apps import tiff
-from fastdiff.apps.encode import tiff_page
-from fastdiff.apps.images import ImageDocument, open_images
-from fastdiff.apps.metadata import PHOTOSHOP_TAG, XMP_TAG
-from fastdiff.apps.page import one_bit
-from fastdiff.apps.tiff import Directory
+from fastdiff.apps.images import tiff
+from fastdiff.apps.images.encoding import tiff_page
+from fastdiff.apps.images.image_document import ImageDocument, open_images
+from fastdiff.apps.images.metadata import PHOTOSHOP_TAG, XMP_TAG
+from fastdiff.apps.images.page import one_bit
+from fastdiff.apps.images.tiff import Directory
 from fastdiff.solvers.errors import OutputError
 
 BITS_PER_SAMPLE, ORIENTATION = 258, 274

@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from fastdiff.apps import batch, inputs, output_manifest, picture, resume
-from fastdiff.apps.claims import Wanted
 from fastdiff.apps.edit import identity, provenance, table
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import batch, inputs, output_manifest, resume
+from fastdiff.apps.running.claims import Wanted
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import Job, Prepared, foreseen, item_request, locked, request_of
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastdiff.apps.batch import Tick
 from fastdiff.apps.canvas import Canvas, edited_share, lay
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
@@ -23,6 +22,7 @@ from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.soundness import Sound, check_colours
 from fastdiff.apps.likeness import distance, psnr
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.apps.running.batch import Tick
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.catalogue import BUNDLED

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.device import place
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import default
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import BUNDLED, find
 from fastdiff.models.recogniser import WEIGHTS

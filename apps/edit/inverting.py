@@ -7,18 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastdiff.apps import output_manifest, picture
-from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.edit import identity
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.settings import settings_of
-from fastdiff.apps.inputs import Item
+from fastdiff.apps.images import picture
 from fastdiff.apps.likeness import distance, psnr
-from fastdiff.apps.lock import FolderLocks
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import item_request, request_of
+from fastdiff.apps.running import output_manifest
+from fastdiff.apps.running.claims import Claims, Wanted
+from fastdiff.apps.running.folder_locks import FolderLocks
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import item_request, request_of
 from fastdiff.inversion import inversion_file
 from fastdiff.inversion.inversion_file import InversionSettings
 from fastdiff.solvers.errors import OutputError, UsageError

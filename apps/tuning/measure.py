@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fastdiff.apps import batch
+from fastdiff.apps.running import batch
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fastdiff.apps import atomic, batch, output_manifest
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.running import atomic, batch, output_manifest
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.tuning.fits import FITS, finest, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack.app import run
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.report import Report
+from fastdiff.apps.images import picture
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.apps import likeness, picture
+from fastdiff.apps import likeness
+from fastdiff.apps.images import picture
 from fastdiff.models import recogniser
 from fastdiff.models.recogniser import Recogniser
 from fastdiff.training.edit.dataset import as_tensor

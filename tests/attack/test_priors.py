@@ -34,7 +34,7 @@ from fastdiff.apps.attack.presets import PRESETS
 from fastdiff.apps.canvas import lay
 from fastdiff.apps.edit.presets import PRESETS as EDITS
 from fastdiff.apps.edit.sampling import Edit
-from fastdiff.apps.picture import as_bytes
+from fastdiff.apps.images.picture import as_bytes
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import LONGEST, REQUEST, load_captioner
 from fastdiff.models.guided_denoiser import guided_denoiser

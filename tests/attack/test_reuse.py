@@ -16,7 +16,7 @@ from PIL import Image
 
 from fastdiff.apps.attack import logits
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.run import request_of
+from fastdiff.apps.running.run import request_of
 from fastdiff.cli.main import main
 
 PGD = ("--method", "pgd", "--iterations", "2")

@@ -14,7 +14,7 @@ from fastdiff.apps.docclean.pdf.changes import save_changes
 from fastdiff.apps.docclean.pdf.content_reader import MOST_DRAWS
 from fastdiff.apps.docclean.pdf.pdf_document import open_pdf
 from fastdiff.apps.docclean.pdf.pictures import turn_upright
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(2)

@@ -22,9 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scans import docclean, judged, lightening
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.apps.docclean.restoration import page_restorer
+from fastdiff.apps.running import output_manifest
 from fastdiff.cli.main import main
 
 LIGHTER = 0.1  # of full white

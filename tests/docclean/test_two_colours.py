@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image, ImageCms
 from scans import docclean, judged, lightening, save_tiff, striped
 
-from fastdiff.apps import picture
+from fastdiff.apps.images import picture
 from fastdiff.cli.main import main
 
 BLUE, CREAM = (0, 0, 128), (255, 250, 220)

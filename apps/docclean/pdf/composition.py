@@ -17,8 +17,8 @@ from fastdiff.apps.docclean.pdf.page_content import Draw, Matrix, bounds, invers
 from fastdiff.apps.docclean.pdf.page_tree import Box
 from fastdiff.apps.docclean.pdf.pictures import Change, Turn, encoded, stored_bytes, turn_upright
 from fastdiff.apps.docclean.pdf.rendering import render_images
-from fastdiff.apps.images import check_size
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.image_document import check_size
+from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import UsageError
 
 COARSE = 0.75  # of the finest piece's resolution: a coarser piece is written at that resolution

@@ -13,8 +13,8 @@ import pypdfium2
 from PIL import Image, JpegImagePlugin
 
 from fastdiff.apps.docclean.pdf.page_tree import is_dictionary
-from fastdiff.apps.images import check_size, reading
-from fastdiff.apps.page import is_grey
+from fastdiff.apps.images.image_document import check_size, reading
+from fastdiff.apps.images.page import is_grey
 from fastdiff.solvers.errors import UsageError
 
 SAMPLES = ("/Width", "/Height", "/BitsPerComponent", "/ColorSpace", "/Decode", "/ImageMask", "/Filter", "/DecodeParms")

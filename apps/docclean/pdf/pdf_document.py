@@ -25,8 +25,8 @@ from fastdiff.apps.docclean.pdf.pictures import Change, InPlace, Picture
 from fastdiff.apps.docclean.pdf.rendering import render_page
 from fastdiff.apps.docclean.pdf.scan_detection import DRAWINGS, NOTHING, Scan, find_scan, marks_below
 from fastdiff.apps.docclean.pdf.signatures import is_signed
-from fastdiff.apps.images import MOST_PAGES, MOST_PIXELS, check_size
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.image_document import MOST_PAGES, MOST_PIXELS, check_size
+from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 POINTS = 72  # an inch

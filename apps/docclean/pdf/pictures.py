@@ -11,7 +11,7 @@ import pikepdf
 from fastdiff.apps.docclean.pdf import image_samples
 from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
 from fastdiff.apps.docclean.pdf.page_content import Draw, Matrix
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.page import Page
 
 MUCH_LARGER = 1.5  # than the input's stream: worth a remark
 SMALL = 4096  # bytes that are no matter

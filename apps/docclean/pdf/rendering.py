@@ -10,7 +10,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from fastdiff.apps.docclean.pdf.page_tree import Box, inherited, rotation
-from fastdiff.apps.page import is_grey
+from fastdiff.apps.images.page import is_grey
 from fastdiff.solvers.errors import UsageError
 
 MARGIN = 0.01  # pixels

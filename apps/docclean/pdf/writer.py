@@ -9,8 +9,8 @@ import img2pdf
 import numpy as np
 import pikepdf
 
-from fastdiff.apps.encode import save, to_8_bits
-from fastdiff.apps.page import Page
+from fastdiff.apps.images.encoding import save, to_8_bits
+from fastdiff.apps.images.page import Page
 
 UNKNOWN_DPI = (300, 300)  # of pages that do not say
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from fastdiff.apps import jp2, metadata, png, tiff
-from fastdiff.apps.page import BITS_PER_SAMPLE, Page, from_image, orientation, upright
-from fastdiff.apps.tiff import LAYERS, SUB_IFDS, Directory
+from fastdiff.apps.images import jp2, metadata, png, tiff
+from fastdiff.apps.images.page import BITS_PER_SAMPLE, Page, from_image, orientation, upright
+from fastdiff.apps.images.tiff import LAYERS, SUB_IFDS, Directory
 from fastdiff.solvers.errors import MissingError, UsageError
 
 KINDS = {
@@ -130,9 +130,7 @@ class ImageDocument:
         return self._by_opencv(index) if lying or str(raw).startswith(("RGB;16", "RGBA;16")) else None
 
     def _by_opencv(self, index: int) -> np.ndarray:
-        read, frames = cv2.imreadmulti(
-            str(self.path), start=self.frames[index], count=1, flags=cv2.IMREAD_UNCHANGED
-        )
+        read, frames = cv2.imreadmulti(str(self.path), start=self.frames[index], count=1, flags=cv2.IMREAD_UNCHANGED)
         if not read:
             raise UsageError(f"{self.path.name} is damaged or cut short")
         pixels = frames[0]

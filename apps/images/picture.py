@@ -11,9 +11,9 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from fastdiff.apps.images import open_images, reading
-from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page, in_colour, orientation, upright
+from fastdiff.apps.images.image_document import open_images, reading
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.images.page import Page, in_colour, orientation, upright
 from fastdiff.solvers.errors import UsageError
 
 SUFFIXES = IMAGE_SUFFIXES
@@ -23,7 +23,7 @@ LONGEST_RECORD = 100_000  # characters
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright picture: its page (see `apps.page`), and where that was not opaque what was laid on white, RGBA
+    """An upright picture: its page (see `images.page`), and where that was not opaque what was laid on white, RGBA
     (H, W, 4) uint8."""
 
     page: Page

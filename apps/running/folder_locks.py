@@ -9,7 +9,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from fastdiff.apps.output_manifest import FOLDER, remove_leftovers
+from fastdiff.apps.running.output_manifest import FOLDER, remove_leftovers
 from fastdiff.solvers.errors import OutputError
 
 NAME = "lock"  # in FOLDER

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import inputs
-from fastdiff.apps.claims import Claims, Wanted
-from fastdiff.apps.inputs import Item, LeftOut
-from fastdiff.apps.lock import FolderLocks
-from fastdiff.apps.output_manifest import FOLDER, OutputManifest, digest
+from fastdiff.apps.running import inputs
+from fastdiff.apps.running.claims import Claims, Wanted
+from fastdiff.apps.running.folder_locks import FolderLocks
+from fastdiff.apps.running.inputs import Item, LeftOut
+from fastdiff.apps.running.output_manifest import FOLDER, OutputManifest, digest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 NO_RESULT = frozenset({"inputs", "out", "recursive", "force", "report", "jobs", "device"})  # options of every command

@@ -5,8 +5,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fastdiff.apps import tiff
-from fastdiff.apps.tiff import Directory, Field
+from fastdiff.apps.images import tiff
+from fastdiff.apps.images.tiff import Directory, Field
 from fastdiff.solvers.errors import UsageError
 
 HEADER = b"Exif\0\0"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastdiff.apps.inputs import LONGEST_NAME, Item
-from fastdiff.apps.manifest import Manifest
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.running.folder_manifest import Manifest
+from fastdiff.apps.running.inputs import LONGEST_NAME, Item
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 MOST_NUMBERS = 100_000  # of one name

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from fastdiff.apps import batch, output_manifest
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.running import batch, output_manifest
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.solvers.errors import FastdiffError
 
 Value = TypeVar("Value")

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from fastdiff.apps.inputs import Item
+from fastdiff.apps.running.inputs import Item
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 SOME_FAILED = 4  # exit code

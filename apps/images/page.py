@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from fastdiff.apps.metadata import Metadata
+from fastdiff.apps.images.metadata import Metadata
 from fastdiff.solvers.errors import UsageError
 
 ON_WHITE = "transparency was put on white paper"

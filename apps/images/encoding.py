@@ -13,11 +13,11 @@ import numpy as np
 import tifffile
 from PIL import Image, features
 
-from fastdiff.apps import exif, jp2, png, pnm, tiff
-from fastdiff.apps.carried import for_kind
-from fastdiff.apps.metadata import COMMENT, PHOTOSHOP, PHOTOSHOP_TAG, XMP_KEYWORD, XMP_TAG, Metadata
-from fastdiff.apps.page import Page, in_colour
-from fastdiff.apps.tiff import Directory, Field
+from fastdiff.apps.images import exif, jp2, png, pnm, tiff
+from fastdiff.apps.images.metadata import COMMENT, PHOTOSHOP, PHOTOSHOP_TAG, XMP_KEYWORD, XMP_TAG, Metadata
+from fastdiff.apps.images.metadata_transfer import for_kind
+from fastdiff.apps.images.page import Page, in_colour
+from fastdiff.apps.images.tiff import Directory, Field
 from fastdiff.solvers.errors import MissingError, OutputError
 
 INCH = 0.0254  # metres

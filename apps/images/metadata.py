@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastdiff.apps import exif, jp2, png, pnm
-from fastdiff.apps.tiff import Directory
+from fastdiff.apps.images import exif, jp2, png, pnm
+from fastdiff.apps.images.tiff import Directory
 
 XMP_KEYWORD, EXIF_KEYWORD = "XML:com.adobe.xmp", "Raw profile type exif"  # of texts in PNG
 COMMENT = "Comment"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fastdiff.apps import exif, png, pnm
-from fastdiff.apps.metadata import COMMENT, Metadata
-from fastdiff.apps.page import Page
+from fastdiff.apps.images import exif, png, pnm
+from fastdiff.apps.images.metadata import COMMENT, Metadata
+from fastdiff.apps.images.page import Page
 
 RESOLUTION, PROFILE, EXIF, XMP, IPTC = "resolution", "colour profile", "EXIF", "XMP", "IPTC"
 HOLDS = {

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import atomic
+from fastdiff.apps.running import atomic
 from fastdiff.solvers.errors import OutputError, UsageError
 
 FOLDER = ".fastdiff"

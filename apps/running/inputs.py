@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastdiff.apps import output_manifest
-from fastdiff.apps.manifest import Manifest
+from fastdiff.apps.running import output_manifest
+from fastdiff.apps.running.folder_manifest import Manifest
 from fastdiff.solvers.errors import UsageError
 
 LONGEST_NAME = 255  # bytes
@@ -30,7 +30,7 @@ class Item:
     """One input file and the file that its result is written to.
 
     `problem` is one sentence where it is known before opening that the input cannot be used. Items that a run has
-    claimed files for (see `apps.claims`) have all `outputs`, and the digest of the `request`.
+    claimed files for (see `running.claims`) have all `outputs`, and the digest of the `request`.
     """
 
     source: Path

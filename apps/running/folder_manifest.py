@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fastdiff.apps.output_manifest import FOLDER, Entry, file_digest, read_entry
+from fastdiff.apps.running.output_manifest import FOLDER, Entry, file_digest, read_entry
 from fastdiff.solvers.errors import UsageError
 
 
