@@ -1,4 +1,4 @@
-"""What host times are measured beside: the classes of diffusers by method, and tuned solvers with made-up numbers."""
+"""The classes of diffusers by method, and tuned solvers with arbitrary coefficients, for measuring host times."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ _SINGLESTEP = diffusers.DPMSolverSinglestepScheduler
 _DPM = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min", "lower_order_final": True}
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
-OPPONENTS: list[tuple[str, type, Mapping[str, Any]]] = [
+DIFFUSERS_CLASSES: list[tuple[str, type, Mapping[str, Any]]] = [
     ("ddim", diffusers.DDIMScheduler, {"clip_sample": False}),
     ("euler", diffusers.EulerDiscreteScheduler, {}),
     ("euler", diffusers.FlowMatchEulerDiscreteScheduler, {}),
@@ -42,15 +42,15 @@ OPPONENTS: list[tuple[str, type, Mapping[str, Any]]] = [
     ("ipndm", diffusers.IPNDMScheduler, {}),
     ("sde-dpmpp-1", _MULTISTEP, {"algorithm_type": "sde-dpmsolver++", "solver_order": 1}),
     ("sde-dpmpp-2m", _MULTISTEP, {"algorithm_type": "sde-dpmsolver++"}),
-    ("sa-solver", diffusers.SASolverScheduler, {"tau_func": lambda label: 1}),
+    ("sa-solver", diffusers.SASolverScheduler, {"tau_func": lambda timestep: 1}),
     ("euler-ancestral", diffusers.EulerAncestralDiscreteScheduler, {}),
     ("unipc", diffusers.UniPCMultistepScheduler, {"solver_order": 2}),
     ("flow-dpm", _MULTISTEP, _FLOW),
-]  # our solver, and the class of the same method with its options
+]  # solver of fastdiff, class of the same method, its options
 
 
-def fitted(levels: Grid, x: Tensor) -> list[tuple[str, Solver, str]]:
-    """Name, solver for these levels and states (1, C, ...), and the plain solver that it is compared with."""
+def tuned_solvers(levels: Grid, x: Tensor) -> list[tuple[str, Solver, str]]:
+    """Return name, solver for these levels and states (1, C, ...), and the name of its plain solver."""
     steps = len(levels) - 1
     lam = torch.linspace(levels[0].lam, levels[-1].lam, 121, dtype=torch.float64)
     parts = torch.full((3, 121, x.shape[1], 1, 1), 0.1)
