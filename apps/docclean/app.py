@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
-from fastdiff.apps.docclean.document_cleaner import Cleaner, holds_pages, ledger_of, output_names
+from fastdiff.apps.docclean.document_cleaner import DocumentCleaner, holds_pages, manifest_of, output_names
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
-from fastdiff.apps.docclean.report import PageReport, Report, page_report
+from fastdiff.apps.docclean.report import PageReport, Report, read_page_report
 from fastdiff.apps.images.kinds import REPLACED
 from fastdiff.apps.running import batch, inputs, resume
 from fastdiff.apps.running.claims import Wanted
@@ -41,7 +41,9 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """
     with locked(_job(options)) as prepared:
         finished = _finished(prepared, options)
-        done, code = resume.run(prepared.items, finished, Cleaner, options, _failed, jobs=options.jobs, watch=watch)
+        done, code = resume.run(
+            prepared.items, finished, DocumentCleaner, options, _failed, jobs=options.jobs, watch=watch
+        )
         pages = tuple(page for item in prepared.items for page in done[item])
         if not code and any(page.status == "failed" for page in pages):
             code = batch.SOME_FAILED
@@ -108,11 +110,11 @@ def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageRepor
     made_with = fingerprint(options)
     found = resume.finished(
         prepared.items,
-        lambda item, content: ledger_of(item, content, made_with, options),
+        lambda item, content: manifest_of(item, content, made_with, options),
         force=options.force,
     )
     return {
-        item: [replace(page_report(record), input=str(item.source)) for record in records]
+        item: [replace(read_page_report(record), input=str(item.source)) for record in records]
         for item, records in found.items()
     }
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.guard.guard import Guarded, guard
+from fastdiff.apps.docclean.guard.guard import GuardResult, guard
 from fastdiff.apps.docclean.imaging import colour, stroke_shapes
-from fastdiff.apps.docclean.imaging.page_analysis import Cues
+from fastdiff.apps.docclean.imaging.page_analysis import PageAnalysis
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
-from fastdiff.apps.docclean.imaging.regions import Box, Recovered, Region, mask_of, put_back
+from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, mask_of, put_back
 from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes
 from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
-from fastdiff.apps.docclean.ocr.word_comparison import Place
-from fastdiff.apps.docclean.restoration.page_restorer import Enhanced
+from fastdiff.apps.docclean.ocr.word_comparison import WordPair
+from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
 # Widest edges, in glyph heights, of a page whose strokes are sharpened where they go back. Of 120 numbers, dates and
@@ -31,24 +31,24 @@ SEEN = 0.15  # change of a pixel, white = 1, from which a word that went back is
 
 
 @dataclass(frozen=True)
-class Findings:
-    """A page with its content put back, the regions, the recovered words, and the shares of `Guarded`.
+class ProtectedPage:
+    """A page with its content put back, the regions, the recovered words, and the shares of `GuardResult`.
 
-    `places` are those of the page as it came and of this page, as far as both were read.
+    `word_pairs` are those of the page as it came and of this page, as far as both were read.
     """
 
     pixels: np.ndarray
     regions: tuple[Region, ...] = ()
-    recovered: tuple[Recovered, ...] = ()
-    places: tuple[Place, ...] = ()
+    recovered: tuple[RecoveredWord, ...] = ()
+    word_pairs: tuple[WordPair, ...] = ()
     share: float = 0.0
     cover: float = 0.0
 
     @property
     def numbers_lost(self) -> str | None:
         """A sentence if more than one in NUMBERS of the words with digits that were surely read reads otherwise."""
-        sure = sum(place.number for place in self.places)
-        lost = sum(place.number_lost for place in self.places)
+        sure = sum(pair.number for pair in self.word_pairs)
+        lost = sum(pair.number_lost for pair in self.word_pairs)
         return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
 
     @property
@@ -59,7 +59,7 @@ class Findings:
         return f"{self.cover:.0%} of it would have changed" if self.cover > MOST_COVERED else None
 
 
-class Finder:
+class ContentProtector:
     """Compares a restored page with the page as it came, by one `Scorer`.
 
     `trust_digits` lets words with digits be rewritten. With `force_clean` nothing is put back, and regions are "left".
@@ -68,56 +68,56 @@ class Finder:
     def __init__(self, scorer: Scorer, trust_digits: bool, force_clean: bool) -> None:
         self._scorer, self._trust_digits, self._force_clean = scorer, trust_digits, force_clean
 
-    def __call__(self, enhanced: Enhanced, before: Reading | None) -> tuple[Findings, Reading | None]:
+    def __call__(self, restored_page: RestoredPage, before: Reading | None) -> tuple[ProtectedPage, Reading | None]:
         """The page with its content put back, what was put back, and the reading of that page.
 
         `before` is the reading of the page as it came, None without OCR.
         """
-        evened = enhanced.evened
-        guarded = guard(evened, enhanced.pixels)
-        page = enhanced.pixels if self._force_clean else guarded.pixels
+        evened = restored_page.evened
+        guarded = guard(evened, restored_page.pixels)
+        page = restored_page.pixels if self._force_clean else guarded.pixels
         shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
-        if enhanced.blur is not None and enhanced.task == "clean" and not self._force_clean:
+        if restored_page.blur is not None and restored_page.task == "clean" and not self._force_clean:
             # the network for sharp pages would break up blurred strokes
-            page = put_back(page, stroke_shapes.on_ground(evened, page), _near_all_strokes(page, enhanced))
+            page = put_back(page, stroke_shapes.with_ground(evened, page), _near_all_strokes(page, restored_page))
             whole = _whole(page, "blurred strokes, which the page keeps")
             after = self._scorer.read(page)
-            return self._decided(page, guarded, (whole,), _places(before, after, shown)), after
+            return self._decided(page, guarded, (whole,), _word_pairs(before, after, shown)), after
         after = self._scorer.read(page)
-        places = _places(before, after, shown)
+        word_pairs = _word_pairs(before, after, shown)
         if before is None or after is None:
-            return self._decided(page, guarded, (), places), None
-        returned, regions = self._with_words_back(page, enhanced, places)
-        recovered = tuple(Recovered(place.box, place.after) for place in places if place.judgement == "recovered")
-        found = self._decided(page, guarded, regions, places, recovered)
+            return self._decided(page, guarded, (), word_pairs), None
+        returned, regions = self._with_words_back(page, restored_page, word_pairs)
+        recovered = tuple(RecoveredWord(pair.box, pair.after) for pair in word_pairs if pair.judgement == "recovered")
+        found = self._decided(page, guarded, regions, word_pairs, recovered)
         if self._force_clean or returned is page:
             return found, after
-        return self._with_lines_back(replace(found, pixels=returned), enhanced, before, shown)
+        return self._with_lines_back(replace(found, pixels=returned), restored_page, before, shown)
 
     def _with_words_back(
-        self, page: np.ndarray, enhanced: Enhanced, places: Sequence[Place]
+        self, page: np.ndarray, restored_page: RestoredPage, word_pairs: Sequence[WordPair]
     ) -> tuple[np.ndarray, list[Region]]:
         """The page, the given one where nothing goes back, and the regions of words and strokes that changed."""
-        back = [place for place in places if self._goes_back(place)]
-        mask = mask_of([place.box for place in back], page.shape)
-        edge_width = enhanced.edge_width
+        back = [pair for pair in word_pairs if self._goes_back(pair)]
+        mask = mask_of([pair.box for pair in back], page.shape)
+        edge_width = restored_page.edge_width
         regions = []
-        if enhanced.blur is not None:
-            kept = mask_of([place.box for place in places if not self._goes_back(place)], page.shape)
+        if restored_page.blur is not None:
+            kept = mask_of([pair.box for pair in word_pairs if not self._goes_back(pair)], page.shape)
             unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
-        mask &= _near_all_strokes(page, enhanced)
+        mask &= _near_all_strokes(page, restored_page)
         if not mask.any():
             return page, regions
-        returned = put_back(page, _fit_beside(page, enhanced), mask)
-        changed = [place for place in back if _changed(page, returned, place.box)]
-        regions += [Region(place.box, CAUSES[place.judgement], "put back", place.texts) for place in changed]
+        returned = put_back(page, _fit_beside(page, restored_page), mask)
+        changed = [pair for pair in back if _changed(page, returned, pair.box)]
+        regions += [Region(pair.box, CAUSES[pair.judgement], "put back", pair.texts) for pair in changed]
         return returned, regions
 
     def _with_lines_back(
-        self, found: Findings, enhanced: Enhanced, before: Reading, shown: np.ndarray
-    ) -> tuple[Findings, Reading | None]:
+        self, found: ProtectedPage, restored_page: RestoredPage, before: Reading, shown: np.ndarray
+    ) -> tuple[ProtectedPage, Reading | None]:
         """Puts back whole lines in which a number reads otherwise although it went back; the page and its reading.
 
         Engines read a line at a time: a number is read with what stands beside it.
@@ -125,39 +125,39 @@ class Finder:
         after = self._scorer.read(found.pixels)
         if after is None or self._trust_digits:
             return found, after
-        found = replace(found, places=_places(before, after, shown))
-        boxes = sorted({_line_of(place, before, shown.shape) for place in found.places if place.number_lost})
+        found = replace(found, word_pairs=_word_pairs(before, after, shown))
+        boxes = sorted({_line_of(pair, before, shown.shape) for pair in found.word_pairs if pair.number_lost})
         if not boxes:
             return found, after
         mask = mask_of(boxes, shown.shape)
-        page = put_back(found.pixels, _fit_beside(found.pixels, replace(enhanced, blur=None)), mask)
+        page = put_back(found.pixels, _fit_beside(found.pixels, replace(restored_page, blur=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
         found = replace(found, pixels=page, regions=(*found.regions, *lines), recovered=recovered)
-        return replace(found, places=_places(before, after, shown)), after
+        return replace(found, word_pairs=_word_pairs(before, after, shown)), after
 
     def _decided(
         self,
         page: np.ndarray,
-        guarded: Guarded,
+        guarded: GuardResult,
         regions: Sequence[Region],
-        places: tuple[Place, ...],
-        recovered: tuple[Recovered, ...] = (),
-    ) -> Findings:
+        word_pairs: tuple[WordPair, ...],
+        recovered: tuple[RecoveredWord, ...] = (),
+    ) -> ProtectedPage:
         found = (*guarded.regions, *regions)
         if self._force_clean:
-            return Findings(page, tuple(replace(each, decision="left") for each in found), recovered, places)
-        return Findings(page, found, recovered, places, guarded.share, guarded.cover)
+            return ProtectedPage(page, tuple(replace(each, decision="left") for each in found), recovered, word_pairs)
+        return ProtectedPage(page, found, recovered, word_pairs, guarded.share, guarded.cover)
 
-    def _goes_back(self, place: Place) -> bool:
-        if place.judgement == "digits":
+    def _goes_back(self, pair: WordPair) -> bool:
+        if pair.judgement == "digits":
             return not self._trust_digits
-        return place.judgement in CAUSES
+        return pair.judgement in CAUSES
 
 
 @dataclass(frozen=True)
-class LessCleaned:
+class LessCleanedPage:
     """A page that was cleaned less, what was done to it, and the regions that stayed as they were but for the light."""
 
     pixels: np.ndarray
@@ -165,15 +165,15 @@ class LessCleaned:
     regions: tuple[Region, ...]
 
 
-def less_cleaned(found: Findings, enhanced: Enhanced) -> Iterator[LessCleaned]:
+def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> Iterator[LessCleanedPage]:
     """Versions of a page that reads worse, or whose content is lost: each one is closer to the page as it came."""
-    evened, page = enhanced.evened, found.pixels
+    evened, page = restored_page.evened, found.pixels
     if found.content_lost is None:
-        mask = _near_all_strokes(page, enhanced)
+        mask = _near_all_strokes(page, restored_page)
         done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *found.regions)
-        yield LessCleaned(put_back(page, stroke_shapes.on_ground(evened, page), mask), done, regions)
-        yield LessCleaned(put_back(page, evened, mask), done, regions)
-    yield LessCleaned(evened, "only its light was evened out", (_whole(page, "all but the light"),))
+        yield LessCleanedPage(put_back(page, stroke_shapes.with_ground(evened, page), mask), done, regions)
+        yield LessCleanedPage(put_back(page, evened, mask), done, regions)
+    yield LessCleanedPage(evened, "only its light was evened out", (_whole(page, "all but the light"),))
 
 
 def _whole(page: np.ndarray, cause: str) -> Region:
@@ -181,9 +181,9 @@ def _whole(page: np.ndarray, cause: str) -> Region:
     return Region((0, 0, width, height), cause, "put back")
 
 
-def _near_all_strokes(page: np.ndarray, enhanced: Enhanced) -> np.ndarray:
+def _near_all_strokes(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
     """The surroundings of the strokes of the evened-out page and of a cleaned one, bool (H, W)."""
-    return near_strokes(np.minimum(enhanced.evened, page), enhanced.edge_width)
+    return near_strokes(np.minimum(restored_page.evened, page), restored_page.edge_width)
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:
@@ -192,14 +192,14 @@ def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:
     return bool(np.abs(after - before).max(initial=0) >= SEEN * np.iinfo(page.dtype).max)
 
 
-def _fit_beside(page: np.ndarray, enhanced: Enhanced) -> np.ndarray:
+def _fit_beside(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
     """The evened-out page with the paper of the cleaned one and, unless deblurring made it sharp, with its contrast."""
-    if enhanced.task == "clean":
-        return stroke_shapes.apply(stroke_shapes.measure(enhanced.evened, page), enhanced.evened)
-    return match_paper(enhanced.evened, page, _sharpened(enhanced.blur))
+    if restored_page.task == "clean":
+        return stroke_shapes.apply_tone(stroke_shapes.measure_tone(restored_page.evened, page), restored_page.evened)
+    return match_paper(restored_page.evened, page, _sharpened(restored_page.blur))
 
 
-def _places(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[Place, ...]:
+def _word_pairs(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[WordPair, ...]:
     """The places of two readings of a page; none without both."""
     return () if before is None or after is None else word_comparison.compare(before, after, shown)
 
@@ -209,17 +209,17 @@ def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
     return mask[top:bottom, left:right]
 
 
-def _line_of(place: Place, reading: Reading, shape: tuple[int, ...]) -> Box:
+def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:
     """The box of the line of a reading in which a place lies; of the place itself where there is none."""
-    middle = (place.box[1] + place.box[3]) / 2
-    across = (place.box[0] + place.box[2]) / 2
+    middle = (pair.box[1] + pair.box[3]) / 2
+    across = (pair.box[0] + pair.box[2]) / 2
     for fragment in (fragment for line in reading.lines for fragment in line):
         left, top, right, bottom = fragment.box
         if left <= across <= right and top <= middle <= bottom:
             return max(int(left), 0), max(int(top), 0), min(int(right) + 1, shape[1]), min(int(bottom) + 1, shape[0])
-    return place.box
+    return pair.box
 
 
-def _sharpened(blur: Cues | None) -> float:
+def _sharpened(blur: PageAnalysis | None) -> float:
     """The width of edges, in pixels, that strokes which go back are sharpened for; 0 where they are not."""
     return blur.edge_width if blur is not None and blur.edge_width <= MILD * blur.glyph_height else 0.0

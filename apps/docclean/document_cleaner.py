@@ -19,7 +19,7 @@ from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.ocr.text_metrics import truth_file
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
-from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, joined, page_report
+from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, join_reports, read_page_report
 from fastdiff.apps.images import encoding
 from fastdiff.apps.images.image_document import ImageDocument
 from fastdiff.apps.images.metadata_transfer import DEEP_KINDS, ONE_BIT_KINDS, left_behind
@@ -33,17 +33,17 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 BROKEN_SIGNATURE = "the signature of the file is broken by this change"
 
 
-class Cleaner:
+class DocumentCleaner:
     """Cleans documents with one restorer and one OCR engine, which are loaded once."""
 
     def __init__(self, options: Options) -> None:
-        from fastdiff.apps.docclean.ocr.engines import engine
+        from fastdiff.apps.docclean.ocr.engines import load_engine
         from fastdiff.apps.docclean.page_cleaner import PageCleaner
-        from fastdiff.apps.docclean.restoration.page_restorer import Enhancer
+        from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 
         self._options = options
         self._fingerprint = fingerprint(options)
-        enhance = Enhancer(
+        restore = PageRestorer(
             task=options.task,
             device=options.device,
             dtype=options.dtype,
@@ -54,8 +54,8 @@ class Cleaner:
             solver_file=options.solver_file,
         )
         self._clean_pixels = PageCleaner(
-            enhance,
-            engine(options.ocr, options.device),
+            restore,
+            load_engine(options.ocr, options.device),
             trust_digits=options.trust_digits,
             force_clean=options.force_clean,
             truth=options.truth,
@@ -68,32 +68,32 @@ class Cleaner:
         document cannot be read or its output not written.
         """
         content = output_manifest.file_digest(item.source)
-        book = ledger_of(item, content, self._fingerprint, self._options)
+        manifest = manifest_of(item, content, self._fingerprint, self._options)
         with open_document(item.source) as document:
             self._check_signatures(item, document)
             outputs = output_names(item.output, document.count)
             if outputs != list(item.outputs):
                 raise UsageError(f"{item.source.name} changed while this run was going on: run again")
-            book.open(outputs)
+            manifest.open(outputs)
             reports: list[PageReport] = []
             for index in range(document.count):
-                done = book.record(index)
+                done = manifest.record(index)
                 if done:
-                    report = page_report(done)
+                    report = read_page_report(done)
                 elif isinstance(document, PictureDocument) and _keeps_kind(item, document):
-                    report = self._picture_page(item, document, index, reports, book, content)
+                    report = self._picture_page(item, document, index, reports, manifest, content)
                 else:
-                    report = self._page(item, document, index, outputs, book, content)
+                    report = self._page(item, document, index, outputs, manifest, content)
                 reports.append(report)
                 tick((index + 1) / document.count)
-            with book.drafts(outputs) as drafts:
-                assemble(document, item.source, [book.part(index) for index in range(document.count)], drafts)
+            with manifest.drafts(outputs) as drafts:
+                assemble(document, item.source, [manifest.part(index) for index in range(document.count)], drafts)
                 final = all(report.status != "failed" for report in reports)
-                book.publish(drafts, [asdict(report) for report in reports], final=final)
+                manifest.publish(drafts, [asdict(report) for report in reports], final=final)
         return reports
 
     def _page(
-        self, item: Item, document: Document, index: int, outputs: list[Path], book: OutputManifest, content: str
+        self, item: Item, document: Document, index: int, outputs: list[Path], manifest: OutputManifest, content: str
     ) -> PageReport:
         """Clean page `index`, keep it as a part where it differs from the input, and note that in the ledger."""
         began = time.monotonic()
@@ -116,9 +116,9 @@ class Cleaner:
                 report = replace(report, reason=_joined(page.note, _left_behind(page, kind), report.reason))
                 page = one_bit(page)  # what had one bit a pixel keeps one
                 with atomic.writing(item.output):
-                    save_part(page, book.part(index), kind)
+                    save_part(page, manifest.part(index), kind)
         report = replace(report, seconds=round(time.monotonic() - began, 3))
-        book.keep(index, asdict(report))
+        manifest.keep(index, asdict(report))
         return report
 
     def _picture_page(
@@ -127,7 +127,7 @@ class Cleaner:
         document: PictureDocument,
         index: int,
         reports: list[PageReport],
-        book: OutputManifest,
+        manifest: OutputManifest,
         content: str,
     ) -> PageReport:
         """Clean the pictures of page `index`, keep their changes as a part, and note that in the ledger.
@@ -156,14 +156,14 @@ class Cleaner:
                 raise
             return replace(report, status="failed", reason=str(error))
         found += [_shared(report, reports[earlier]) for earlier in document.earlier(index)]
-        report = joined(found) if found else report
+        report = join_reports(found) if found else report
         if changes:
             with atomic.writing(item.output):
-                save_changes(changes, book.part(index))
+                save_changes(changes, manifest.part(index))
             broken = BROKEN_SIGNATURE if document.is_signed else None
             report = replace(report, reason=_joined(report.reason, size_remark(changes), broken))
         report = replace(report, seconds=round(time.monotonic() - began, 3))
-        book.keep(index, asdict(report))
+        manifest.keep(index, asdict(report))
         return report
 
     def _check_signatures(self, item: Item, document: Document) -> None:
@@ -217,7 +217,7 @@ def _shared(report: PageReport, earlier: PageReport) -> PageReport:
     return replace(report, status=status, reason=f"its picture is that of page {earlier.page}")
 
 
-def ledger_of(item: Item, content: str, made_with: str, options: Options) -> OutputManifest:
+def manifest_of(item: Item, content: str, made_with: str, options: Options) -> OutputManifest:
     """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
 
     The true text of the input counts by its content. Raises UsageError where it cannot be read.

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from fastdiff.apps.docclean.imaging.regions import Recovered, Region
+from fastdiff.apps.docclean.imaging.regions import RecoveredWord, Region
 from fastdiff.apps.measures import mean
 from fastdiff.apps.running.inputs import LeftOut
 
@@ -52,13 +52,13 @@ class PageReport:
     calls: int = 0
     seconds: float = 0.0
     regions: tuple[Region, ...] = ()
-    recovered: tuple[Recovered, ...] = ()
+    recovered: tuple[RecoveredWord, ...] = ()
 
 
-def page_report(record: Mapping[str, Any]) -> PageReport:
+def read_page_report(record: Mapping[str, Any]) -> PageReport:
     """The report of a page from its record, which `dataclasses.asdict` made and a JSON file held."""
     regions = tuple(Region(**{**each, "box": tuple(each["box"])}) for each in record["regions"])
-    recovered = tuple(Recovered(**{**each, "box": tuple(each["box"])}) for each in record["recovered"])
+    recovered = tuple(RecoveredWord(**{**each, "box": tuple(each["box"])}) for each in record["recovered"])
     return PageReport(**{**record, "regions": regions, "recovered": recovered})
 
 
@@ -73,7 +73,7 @@ ERRORS = tuple(name for name in MEASURES if name.startswith(("cer", "wer", "word
 COUNTS = tuple(name for name in MEASURES if name.startswith(("chars", "dictionary")))
 
 
-def joined(pictures: Sequence[PageReport]) -> PageReport:
+def join_reports(pictures: Sequence[PageReport]) -> PageReport:
     """The report of a page of several pictures: cleaned where one was; `reason` names the others' verdicts.
 
     The page is partly cleaned where one of the cleaned pictures is. Counts are summed and confidences averaged, regions

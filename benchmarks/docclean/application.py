@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdiff.apps.docclean.ocr import engines
 from fastdiff.apps.docclean.ocr.engines import Engine, Reading
-from fastdiff.apps.docclean.restoration.page_restorer import Enhanced, Enhancer
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
 
 ENGINES = ("easyocr", "rapidocr")
 
@@ -26,16 +26,16 @@ class Setup:
         """`pages`, or fewer where there is a limit."""
         return pages if self.limit is None else min(pages, self.limit)
 
-    def enhancer(self, task: str, calls: int | None = None) -> Enhancer:
-        return Enhancer(task=task, calls=calls, weights=self.weights)
+    def page_restorer(self, task: str, calls: int | None = None) -> PageRestorer:
+        return PageRestorer(task=task, calls=calls, weights=self.weights)
 
 
-class EnhancerOfOnePage(Enhancer):
-    """An enhancer that does the same page, read in the same way, only once in a row."""
+class CachingPageRestorer(PageRestorer):
+    """An page_restorer that does the same page, read in the same way, only once in a row."""
 
-    _last: tuple[tuple[int, int, int], np.ndarray, Enhanced] | None = None
+    _last: tuple[tuple[int, int, int], np.ndarray, RestoredPage] | None = None
 
-    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> RestoredPage:
         asked = key, id(pixels), id(reading)
         if self._last is None or self._last[0] != asked:
             self._last = asked, pixels, super().__call__(pixels, key, reading)
@@ -60,6 +60,6 @@ class Remembering:
 @cache
 def reader(name: str) -> Remembering:
     """The engine of that name, one for all sections."""
-    engine = engines.engine(name)
+    engine = engines.load_engine(name)
     assert engine is not None
     return Remembering(engine)

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.bootstrap import paired_difference
 from benchmarks.classical import CONTROLS
 from benchmarks.docclean import blurred, words_lost
-from benchmarks.docclean.application import ENGINES, EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, reader
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Section, Strip, Table, mean
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
@@ -19,8 +19,10 @@ GROUPS = {"columns": True, "documents": False}
 
 
 def run(setup: Setup) -> Section:
-    enhancers = {task: EnhancerOfOnePage(task=task, weights=setup.weights) for task in TASKS}
-    cleaners = {(task, engine): PageCleaner(enhancers[task], reader(engine)) for task in TASKS for engine in ENGINES}
+    page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in TASKS}
+    cleaners = {
+        (task, engine): PageCleaner(page_restorers[task], reader(engine)) for task in TASKS for engine in ENGINES
+    }
     rows: list[dict[str, Any]] = []
     strips = []
     made = blurred.make(setup)

@@ -49,13 +49,13 @@ def make(setup: Setup) -> list[Blurred]:
 def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
     """The page in grey, at a glyph height drawn from HEIGHTS."""
     grey = pages.grey(page.pixels)
-    scale = rng.uniform(*HEIGHTS) / page_analysis.measure(grey).glyph_height
+    scale = rng.uniform(*HEIGHTS) / page_analysis.analyze(grey).glyph_height
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return TextPage(page.name, small, page.text, page.column)
 
 
 def _blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
-    height = page_analysis.measure(page.pixels).glyph_height
+    height = page_analysis.analyze(page.pixels).glyph_height
     severity = rng.uniform(*(DEFOCUS if kind == "defocus" else MOTION))
     kernel = disc(severity * height) if kind == "defocus" else motion(rng, severity * height)
     soft = cv2.filter2D(page.pixels.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)

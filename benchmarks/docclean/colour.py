@@ -20,7 +20,7 @@ MEASURES = ("content before", "content", "chroma before", "chroma", "dirt before
 
 
 def run(setup: Setup) -> Section:
-    enhance = setup.enhancer("clean")
+    restore = setup.page_restorer("clean")
     faces = [face for family in held_out() for face in family]
     renderer = ColourRenderer({style: [faces] for style in STYLES}, load_photographs(held_out=True), SIDE)
     bank = textures.make(np.random.default_rng(SEED), count=8)
@@ -33,7 +33,7 @@ def run(setup: Setup) -> Section:
         back = _shares(renderer.page(rng).pixels)
         scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         before = np.round(255 * degrade_colour(rng, _shares(page.pixels), scene, profile)).astype(np.uint8)
-        after = enhance(before, index).pixels
+        after = restore(before, index).pixels
         rows.append({"kind": page.kind, "profile": profile} | _measured(page, before, after))
         error = float(np.sqrt(np.mean((_shares(after) - _shares(page.pixels)) ** 2)))
         strips.append(Strip(f"{index:02d} {page.kind}, {profile}", -error, (before, page.pixels, after)))

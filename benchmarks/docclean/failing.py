@@ -44,7 +44,7 @@ def run(setup: Setup) -> Section:
         for engine in ENGINES:
             for forced in (False, True):
                 pixels = pages.opened(path)
-                clean = PageCleaner(setup.enhancer("auto"), reader(engine), force_clean=forced)
+                clean = PageCleaner(setup.page_restorer("auto"), reader(engine), force_clean=forced)
                 cleaned = clean(pixels, key)
                 value, shown = MEASURES[path.stem](pixels, cleaned.pixels)
                 causes = ", ".join(dict.fromkeys(each.cause for each in cleaned.regions if each.decision == "put back"))

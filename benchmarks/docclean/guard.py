@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Cell, Section, Strip, Table
 from fastdiff.apps.docclean.guard import guard
-from fastdiff.apps.docclean.guard.mark_classifier import judge
+from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
 from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
 from fastdiff.apps.docclean.imaging.illumination import even_out
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
@@ -45,7 +45,7 @@ def _judged(example: Example) -> list[Row]:
 def _counted(layer: str, marks: Marks, truth: np.ndarray) -> Row:
     """Pixels of content and of dirt on a page, and of each those in marks above every threshold."""
     content = marks.share_of(truth) > 0.5
-    probability = judge(layer)(marks.features)
+    probability = load_classifier(layer)(marks.features)
     row: Row = {"layer": layer}
     for name, chosen in (("content", content), ("dirt", ~content)):
         sizes = np.where(chosen, marks.sizes, 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.docclean import pages
-from benchmarks.docclean.application import ENGINES, EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, reader
 from benchmarks.docclean.pages import TextPage
 from benchmarks.result import Cell, Section, Strip, Table, mean
 from fastdiff.apps.docclean.ocr import text_metrics
@@ -18,8 +18,8 @@ GROUPS = ("documents", "clean noisyoffice", "rendered")
 
 
 def run(setup: Setup) -> Section:
-    enhance = EnhancerOfOnePage(task="auto", weights=setup.weights)
-    cleaners = {engine: PageCleaner(enhance, reader(engine)) for engine in ENGINES}
+    restore = CachingPageRestorer(task="auto", weights=setup.weights)
+    cleaners = {engine: PageCleaner(restore, reader(engine)) for engine in ENGINES}
     rows: list[dict[str, Any]] = []
     strips = []
     for key, (group, page) in enumerate(_pages(setup)):
@@ -29,7 +29,7 @@ def run(setup: Setup) -> Section:
             versions = {"before": page.pixels, "after": forced, "gated": cleaned.pixels}
             read = {name: reader(engine).read(pixels).text for name, pixels in versions.items()}
             truth = page.text or read["before"]
-            f = {name: text_metrics.words(truth, each).f for name, each in read.items()}
+            f = {name: text_metrics.word_score(truth, each).f for name, each in read.items()}
             lost = {"loss": f["before"] - f["after"], "loss gated": f["before"] - f["gated"]}
             about = {"page": page.name, "group": group, "engine": engine, "task": cleaned.task}
             rows.append(about | {"kept": cleaned.status == "kept"} | f | lost)

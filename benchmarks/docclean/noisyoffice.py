@@ -15,8 +15,8 @@ METHODS = (*CLEANERS, "ours, --task clean", OURS, GATED)
 
 
 def run(setup: Setup) -> Section:
-    clean = setup.enhancer("clean")
-    gated = PageCleaner(setup.enhancer("auto"), reader("easyocr"))
+    clean = setup.page_restorer("clean")
+    gated = PageCleaner(setup.page_restorer("auto"), reader("easyocr"))
     rows: list[dict[str, Any]] = []
     strips = []
     for key, pair in enumerate(pages.noisyoffice(setup.data, setup.limit)):

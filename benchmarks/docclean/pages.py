@@ -36,7 +36,7 @@ class TextPage:
 
     def error(self, read: str) -> float:
         """Character error rate on a single column, 1 - order-free word F elsewhere."""
-        return text_metrics.cer(self.text, read) if self.column else 1 - text_metrics.words(self.text, read).f
+        return text_metrics.cer(self.text, read) if self.column else 1 - text_metrics.word_score(self.text, read).f
 
 
 def noisyoffice(data: Path, limit: int | None) -> list[Pair]:
@@ -62,7 +62,7 @@ def documents(data: Path, limit: int | None) -> list[TextPage]:
     """English pages with the words of their hOCR files."""
     pages = []
     for file in some(_files(data / "pages", "*.png"), limit):
-        truth = text_metrics.truth_of(file.parent, file.stem, 0)
+        truth = text_metrics.true_text(file.parent, file.stem, 0)
         if truth is None:
             raise UsageError(f"{file} has no text beside it: {file.stem}.hocr is needed")
         pages.append(TextPage(file.stem, opened(file), truth, column=False))

@@ -14,8 +14,8 @@ from benchmarks.docclean.application import Setup, reader
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.result import Cell, Section, Table, mean
-from fastdiff.apps.docclean.imaging.binarization import paper
-from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
+from fastdiff.apps.docclean.imaging.binarization import paper_mask
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
 from fastdiff.solvers.registry import SOLVERS
@@ -67,10 +67,10 @@ def run(setup: Setup) -> Section:
     return Section(tables, rows)
 
 
-def restorer(pair: Pair, setting: Setting) -> Restorer:
+def restorer(pair: Pair, setting: Setting) -> TiledRestorer:
     if setting.times_ten and pair.denoiser is not None:
         pair = replace(pair, denoiser=TimesTen(pair.denoiser))
-    return Restorer(pair, SOLVERS[setting.solver], setting.calls)
+    return TiledRestorer(pair, SOLVERS[setting.solver], setting.calls)
 
 
 def _measured(setup: Setup, task: str, grey: np.ndarray, score: Score, key: int) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
         pairs += by_size[: setup.count(PAGES // len(YEARS))]
 
     def score(ink: np.ndarray, page: np.ndarray) -> Score:
-        return lambda restored: {"F": metrics.f_measure(ink, ~paper(restored, page))}
+        return lambda restored: {"F": metrics.f_measure(ink, ~paper_mask(restored, page))}
 
     return [(page := pages.grey(pair.pixels), score(pair.truth, page)) for pair in pairs]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import CachingPageRestorer, Setup, reader
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Table
 from fastdiff.apps.docclean.ocr import text_metrics
@@ -41,8 +41,8 @@ WAYS = (
 def measure(setup: Setup, documents: Sequence[Blurred]) -> list[Row]:
     """A row for every document and way of cleaning it; errors are 1 - order-free word F."""
     tasks = {way.task for way in WAYS}
-    enhancers = {task: EnhancerOfOnePage(task=task, weights=setup.weights) for task in tasks}
-    cleaners = {way: PageCleaner(enhancers[way.task], reader(way.engine), force_clean=way.forced) for way in WAYS}
+    page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in tasks}
+    cleaners = {way: PageCleaner(page_restorers[way.task], reader(way.engine), force_clean=way.forced) for way in WAYS}
     rows = []
     for key, page in enumerate(documents):
         for way, clean in cleaners.items():

@@ -28,7 +28,7 @@ def test_letters_have_the_height_that_was_asked_for(families, height):
 def test_the_text_is_what_the_page_says(families):
     page = column(np.random.default_rng(1), families[0][0], 20, count=6, width=50)
     assert all(0 < len(line) <= 50 for line in page.lines)
-    assert text_metrics.cer(page.text, engines.engine("rapidocr", "cpu").read(page.pixels).text) < 0.05
+    assert text_metrics.cer(page.text, engines.load_engine("rapidocr", "cpu").read(page.pixels).text) < 0.05
 
 
 def test_a_seed_fixes_the_page_and_another_one_changes_its_text(families):

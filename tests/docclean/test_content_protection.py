@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pages import text_page
 
-from fastdiff.apps.docclean.content_protection import Findings, less_cleaned
-from fastdiff.apps.docclean.restoration.page_restorer import Enhanced
+from fastdiff.apps.docclean.content_protection import ProtectedPage, less_cleaned_versions
+from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def cleaned(evened: np.ndarray) -> np.ndarray:
 
 
 def found_in(cleaned: np.ndarray, evened: np.ndarray, share: float) -> list[tuple[np.ndarray, str, list[str]]]:
-    versions = less_cleaned(Findings(cleaned, share=share), Enhanced(cleaned, "clean", "as asked", 0, evened))
+    versions = less_cleaned_versions(
+        ProtectedPage(cleaned, share=share), RestoredPage(cleaned, "clean", "as asked", 0, evened)
+    )
     return [(each.pixels, each.done, [region.cause for region in each.regions]) for each in versions]
 
 

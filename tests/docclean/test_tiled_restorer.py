@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.restorers import Pair
 from fastdiff.solvers.registry import SOLVERS
@@ -35,9 +35,9 @@ class Oracle(nn.Module):
         return torch.full_like(residual, TRUE_RESIDUAL)
 
 
-def oracle(solver: str, calls: int) -> tuple[Restorer, Oracle]:
+def oracle(solver: str, calls: int) -> tuple[TiledRestorer, Oracle]:
     net = Oracle()
-    return Restorer(Pair(Untouched(), net, channels=1), SOLVERS[solver], calls), net
+    return TiledRestorer(Pair(Untouched(), net, channels=1), SOLVERS[solver], calls), net
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 5])
@@ -45,8 +45,8 @@ def oracle(solver: str, calls: int) -> tuple[Restorer, Oracle]:
 def test_the_true_residual_is_found_in_no_more_calls_than_given(solver: str, calls: int) -> None:
     restorer, net = oracle(solver, calls)
     torch.testing.assert_close(restorer(PAGE, 0), PAGE + TRUE_RESIDUAL, rtol=0, atol=1e-5)
-    assert len(net.labels) == restorer.spent
-    assert calls - 1 <= restorer.spent <= calls
+    assert len(net.labels) == restorer.nfe
+    assert calls - 1 <= restorer.nfe <= calls
 
 
 @pytest.mark.parametrize("calls", [1, 4, 20])
@@ -60,7 +60,7 @@ def test_the_network_is_asked_at_the_times_it_was_trained_with(calls: int) -> No
 def test_without_calls_the_predictor_answers() -> None:
     restorer, net = oracle("ddim", 0)
     assert torch.equal(restorer(PAGE, 0), PAGE)
-    assert net.labels == [] and restorer.spent == 0
+    assert net.labels == [] and restorer.nfe == 0
 
 
 def test_results_are_clipped_to_what_a_page_can_show() -> None:
@@ -78,7 +78,7 @@ def pair() -> Pair:
 
 @pytest.mark.parametrize("solver", ["ddim", "dpmpp-2m", "euler-ancestral", "sde-dpmpp-2m"])
 def test_seed_and_page_name_the_noise(pair: Pair, solver: str) -> None:
-    restorer = Restorer(pair, SOLVERS[solver], 3, seed=4)
+    restorer = TiledRestorer(pair, SOLVERS[solver], 3, seed=4)
     first = restorer(PAGE, 7)
     assert torch.equal(restorer(PAGE, 7), first)
     assert not torch.allclose(restorer(PAGE, 8), first, atol=1e-3)
@@ -96,7 +96,7 @@ def test_stochastic_steps_draw_their_noise_for_the_page_too() -> None:
 
 
 def test_a_colour_network_sees_grey_pages() -> None:
-    restorer = Restorer(Pair(Predictor(Size(3, 4, 2)).eval(), None, channels=3), SOLVERS["ddim"], 0)
+    restorer = TiledRestorer(Pair(Predictor(Size(3, 4, 2)).eval(), None, channels=3), SOLVERS["ddim"], 0)
     assert restorer(PAGE, 0).shape == PAGE.shape
 
 
@@ -104,6 +104,6 @@ def test_a_colour_network_sees_grey_pages() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_restores_as_the_processor_does(pair: Pair) -> None:
     page = torch.rand(300, 400)
-    on_cpu = Restorer(pair, SOLVERS["dpmpp-2m"], 3)(page, 0)
-    on_gpu = Restorer(pair, SOLVERS["dpmpp-2m"], 3, device="cuda")(page, 0)
+    on_cpu = TiledRestorer(pair, SOLVERS["dpmpp-2m"], 3)(page, 0)
+    on_gpu = TiledRestorer(pair, SOLVERS["dpmpp-2m"], 3, device="cuda")(page, 0)
     torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=2e-3)

@@ -49,28 +49,28 @@ def test_each_change_of_a_word_is_judged(
     before: tuple[str, float] | None, after: tuple[str, float] | None, judgement: str
 ) -> None:
     readings = [reading((*word, PLACE)) if word else Reading((), 0.0) for word in (before, after)]
-    (place,) = compare(*readings, BLANK)
-    assert place.judgement == judgement
-    assert (place.before, place.after) == tuple(word[0] if word else "" for word in (before, after))
+    (pair,) = compare(*readings, BLANK)
+    assert pair.judgement == judgement
+    assert (pair.before, pair.after) == tuple(word[0] if word else "" for word in (before, after))
 
 
 def test_words_are_aligned_by_place_and_not_by_order() -> None:
     left, right, below = (20.0, 50.0, 80.0, 70.0), (200.0, 50.0, 260.0, 70.0), (20.0, 90.0, 80.0, 110.0)
     before = reading(("left", 0.9, left), ("right", 0.9, right), ("below", 0.9, below))
     after = reading(("below", 0.9, below), ("night", 0.9, (203, 48, 262, 71)), ("left", 0.9, left))
-    places = {place.before: place for place in compare(before, after, BLANK)}
-    assert {text: place.judgement for text, place in places.items()} == {
+    word_pairs = {pair.before: pair for pair in compare(before, after, BLANK)}
+    assert {text: pair.judgement for text, pair in word_pairs.items()} == {
         "left": "same",
         "right": "word changed",
         "below": "same",
     }
-    assert places["right"].texts == "right -> night"
+    assert word_pairs["right"].texts == "right -> night"
 
 
 def test_a_word_in_two_pieces_is_compared_as_one() -> None:
     before = reading(("foot", 0.9, (100, 50, 140, 70)), ("path", 0.9, (142, 50, 180, 70)))
-    (place,) = compare(before, reading(("footpath", 0.9, (100, 50, 180, 70))), BLANK)
-    assert place.judgement == "same" and place.before == "foot path"
+    (pair,) = compare(before, reading(("footpath", 0.9, (100, 50, 180, 70))), BLANK)
+    assert pair.judgement == "same" and pair.before == "foot path"
 
 
 def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps() -> None:
@@ -78,8 +78,8 @@ def test_words_of_a_line_are_placed_by_their_share_and_their_sides_move_to_gaps(
     page = BLANK.copy()
     page[55:65, 100:150:2] = page[55:65, 162:260:2] = 0
     line = (100.0, 50.0, 260.0, 70.0)
-    places = compare(reading(("total 4,250.75", 0.9, line)), Reading((), 0.0), page)
-    boxes = {place.before: place.box for place in places}
+    word_pairs = compare(reading(("total 4,250.75", 0.9, line)), Reading((), 0.0), page)
+    boxes = {pair.before: pair.box for pair in word_pairs}
     assert 149 <= boxes["total"][2] <= 162 and 149 <= boxes["4,250.75"][0] <= 162
     assert boxes["total"][0] <= 100 and boxes["4,250.75"][2] >= 259
 
@@ -89,8 +89,8 @@ def test_the_place_of_a_box_in_a_thick_stroke_has_a_width() -> None:
     page = BLANK.copy()
     page[40:70, 48:56] = 90
     mark = reading(("I", 0.9, (46, 40, 52, 70)))
-    (place,) = compare(mark, mark, page)
-    assert place.box == (46, 40, 52, 70)
+    (pair,) = compare(mark, mark, page)
+    assert pair.box == (46, 40, 52, 70)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_rapidocr_places_every_word_of_a_line() -> None:
     style = cv2.FONT_HERSHEY_SIMPLEX, 1.2, 2
     words = ["The", "sum", "of", "4,250.75", "was", "paid"]
     cv2.putText(page, " ".join(words), (20, 50), style[0], style[1], 0, style[2], cv2.LINE_AA)
-    engine = engines.engine("rapidocr", "cpu")
+    engine = engines.load_engine("rapidocr", "cpu")
     assert engine is not None
     read = engine.read(page)
     assert [word.text for word in read.words] == words
-    places = {place.before: place for place in compare(read, read, page)}
+    word_pairs = {pair.before: pair for pair in compare(read, read, page)}
     left, right = (20 + cv2.getTextSize(text, *style)[0][0] for text in ("The sum of ", "The sum of 4,250.75 "))
-    box = places["4,250.75"].box
+    box = word_pairs["4,250.75"].box
     assert left - 20 <= box[0] <= left + 2 and right - 22 <= box[2] <= right + 2

@@ -46,7 +46,7 @@ def write(path: Path, strokes: Samples, areas: Samples) -> None:
 
 
 def fit(samples: Samples, seed: int = 0, hidden: int = HIDDEN, steps: int = STEPS) -> dict[str, list]:
-    """Fits a network of one hidden layer; the numbers that `mark_classifier.Judge` is made of.
+    """Fits a network of one hidden layer; the numbers that `mark_classifier.MarkClassifier` is made of.
 
     Marks weigh as the square root of their size. Content and dirt weigh the same in all.
     """

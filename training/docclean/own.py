@@ -32,7 +32,7 @@ def squares(folder: Path, side: int) -> Iterator[Page]:
 
 def _cut(page: np.ndarray, side: int) -> Iterator[Page]:
     """Squares side by side over the page, on white where it is smaller than one."""
-    x_height = page_analysis.measure(page).glyph_height * GLYPH_TO_X or TYPICAL
+    x_height = page_analysis.analyze(page).glyph_height * GLYPH_TO_X or TYPICAL
     for top in range(0, max(page.shape[0] - side // 2, 1), side):
         for left in range(0, max(page.shape[1] - side // 2, 1), side):
             piece = page[top : top + side, left : left + side]

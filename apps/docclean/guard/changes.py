@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.imaging.layers import HALF, Layers, largest
+from fastdiff.apps.docclean.imaging.layers import HALF, Layers, channel_maximum
 
 KEPT = 0.5  # share of its contrast that a stroke keeps at least
 SHIFT = 3  # pixels a side of the square in which a stroke may move
@@ -39,10 +39,10 @@ def compare(evened: Layers, restored: Layers) -> Changes:
     square = np.ones((SHIFT, SHIFT), np.uint8)
     gone = cv2.dilate(restored.strokes, square) < KEPT * evened.strokes
     before, after = _chroma(evened.page), _chroma(restored.page)
-    strength, change = largest(np.abs(before)), largest(np.abs(before - after))
+    strength, change = channel_maximum(np.abs(before)), channel_maximum(np.abs(before - after))
     turned = ((strength > TINGE) & (change > HUE * strength)).astype(np.uint8)
     recoloured = cv2.resize(turned, gone.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    depth = largest(cv2.subtract(np.broadcast_to(evened.paper, evened.page.shape), evened.page))
+    depth = channel_maximum(cv2.subtract(np.broadcast_to(evened.paper, evened.page.shape), evened.page))
     near = cv2.dilate(depth, np.ones((9, 9), np.uint8))
     new = (restored.strokes > NEW) & (near < FAINT * restored.strokes)
     return Changes(gone, recoloured, new, *_compare_grounds(evened, restored), _compare_ink(evened, restored))
@@ -55,7 +55,7 @@ def _compare_grounds(evened: Layers, restored: Layers) -> tuple[np.ndarray, np.n
     ones = np.ones((1, 3), np.float32)
     kept = cv2.transform(before * after, ones) / np.maximum(cv2.transform(before * before, ones), 1)
     depth = evened.depth.astype(np.float32)
-    aside = largest(np.abs(after - before * kept[..., None]))
+    aside = channel_maximum(np.abs(after - before * kept[..., None]))
     gone = depth * (1 - kept) > np.maximum(BARELY, np.minimum(PALER * depth, LIGHTER))
     darker = (depth < INK) & (depth * (kept - 1) > np.maximum(BLACKER, DARKER * depth))
     recoloured = aside > np.maximum(BLACKER / 2, PALER * depth)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from fastdiff.apps.docclean.guard.changes import Changes, compare
 from fastdiff.apps.docclean.guard.lines import lost_lines
-from fastdiff.apps.docclean.guard.mark_classifier import judge
+from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
 from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
 from fastdiff.apps.docclean.imaging import illumination
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
@@ -37,7 +37,7 @@ MARGIN = 64  # more above and below, farther than a blend reaches
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GuardResult:
     """The restored page with its content back, and what was put back.
 
     `share` is the share of the strokes that was put back, but for those in areas: a page that holds little but a
@@ -50,13 +50,13 @@ class Guarded:
     cover: float
 
 
-def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
+def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
     """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
     before = split(working_copy(evened))
     after = split(working_copy(restored), before.paper)
     changes = compare(before, after)
     strokes, areas = find_strokes(before), find_areas(before)
-    content = judge("strokes")(strokes.features) > STROKES, judge("areas")(areas.features) > AREAS
+    content = load_classifier("strokes")(strokes.features) > STROKES, load_classifier("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
     gone, recoloured = lost_strokes(strokes, changes, content[0])
     lost = lost_areas(areas, changes, content[1], before.depth)
@@ -69,7 +69,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> Guarded:
     areas_back = causes["area changed"]
     strokes_back = np.logical_or.reduce([part for part in causes.values() if part is not areas_back])
     gain = np.maximum((after.ground + np.float32(1)) / (before.ground + np.float32(1)), 1)
-    return Guarded(
+    return GuardResult(
         _blend(restored, evened, gain, strokes_back, areas_back),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
@@ -138,7 +138,7 @@ def _blend(
     out = np.empty_like(restored)
     for top in range(0, height, ROWS):
         outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, height))
-        band, light = evened[outer], illumination.stretched(gain, outer, *restored.shape[:2])
+        band, light = evened[outer], illumination.upsampled_rows(gain, outer, *restored.shape[:2])
         lit = np.minimum(band * light, white).astype(restored.dtype)
         done = put_back(restored[outer], lit, _rows_of(strokes, outer, restored.shape))
         done = put_back(done, band, _rows_of(areas, outer, restored.shape))

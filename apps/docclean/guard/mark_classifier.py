@@ -12,7 +12,7 @@ FARTHEST = 6.0  # deviations from the middle at which a feature is cut off
 
 
 @dataclass(frozen=True)
-class Judge:
+class MarkClassifier:
     """A network of one hidden layer: features (N, F) to the probability of content (N,)."""
 
     middle: np.ndarray
@@ -29,7 +29,7 @@ class Judge:
 
 
 @cache
-def judge(layer: str) -> Judge:
+def load_classifier(layer: str) -> MarkClassifier:
     """The bundled judge of "strokes" or "areas"."""
     numbers = json.loads((files("fastdiff.data") / FILE).read_text())[layer]
-    return Judge(**{name: np.array(value, np.float32) for name, value in numbers.items()})
+    return MarkClassifier(**{name: np.array(value, np.float32) for name, value in numbers.items()})

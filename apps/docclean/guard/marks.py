@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.imaging.layers import Layers, largest
+from fastdiff.apps.docclean.imaging.layers import Layers, channel_maximum
 
 FAINTEST = 13  # grey levels by which a stroke is darker than its ground, at least
 NOISE = 4.0  # deviations of the paper's noise that a stroke stands out by
@@ -56,7 +56,7 @@ def find_strokes(layers: Layers) -> Marks:
     absorbed = _absorption(layers.page, layers.paper)
     colours = np.stack([mean(absorbed[..., channel]) for channel in range(3)], axis=1)
     depth = cv2.resize(layers.depth, strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    edge = _span(largest(layers.page))
+    edge = _span(channel_maximum(layers.page))
     outline = core & (cv2.erode(core.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     reach = round(max(strokes.shape) * NEAR) | 1
     around = cv2.boxFilter(core.astype(np.float32), -1, (reach, reach))
@@ -91,7 +91,7 @@ def find_strokes(layers: Layers) -> Marks:
 def find_areas(layers: Layers) -> Marks:
     """Connected parts of the ground that differ from the paper, parted at steep edges."""
     depth, ground = layers.depth, layers.ground
-    steps = largest(_span(ground))
+    steps = channel_maximum(_span(ground))
     noise = float(np.median(steps))
     steep = steps > max(STEEP, 3 * noise)
     labels, sizes, boxes = _connected(_parted(depth > PALEST, steep), SMALLEST)

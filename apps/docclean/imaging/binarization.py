@@ -13,7 +13,7 @@ from fastdiff.apps.docclean.imaging import strokes
 INK, CORE, FAINTEST = 0.85, 0.5, 0.55
 
 
-def paper(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
+def paper_mask(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
     """The paper of a page, bool (H, W), True where there is no ink.
 
     `restored` is float in [0, 1], `grey` the page before, uint8, both (H, W).

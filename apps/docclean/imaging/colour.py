@@ -32,7 +32,7 @@ def is_coloured(pixels: np.ndarray) -> bool:
     scale = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
     height, width = (max(round(length * scale), 1) for length in pixels.shape[:2])
     small = normalize(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
-    found = paper.measure(small)
+    found = paper.measure_paper(small)
     if found.tinted:
         return True
     seen = cv2.blur(np.minimum(small / found.colour, 1), (3, 3))

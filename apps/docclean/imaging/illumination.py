@@ -42,7 +42,7 @@ def even_out(pixels: np.ndarray) -> np.ndarray:
     out = np.empty_like(pixels)
     for top in range(0, height, ROWS):
         rows = slice(top, min(top + ROWS, height))
-        lit = pixels[rows] * stretched(gain, rows, height, width)
+        lit = pixels[rows] * upsampled_rows(gain, rows, height, width)
         out[rows] = np.rint(np.minimum(lit, white, out=lit))
     return out
 
@@ -184,7 +184,7 @@ def _target(field: np.ndarray) -> np.ndarray:
     return found.colour if found.tinted else np.ones(3, np.float32)
 
 
-def stretched(gain: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+def upsampled_rows(gain: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
     """The rows of a small field stretched to a page of height x width, linearly."""
     place = np.clip((np.arange(rows.start, rows.stop) + 0.5) * len(gain) / height - 0.5, 0, len(gain) - 1)
     first = np.minimum(place.astype(int), max(len(gain) - 2, 0))

@@ -42,14 +42,14 @@ def working_copy(pixels: np.ndarray) -> np.ndarray:
 
 def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
     """Splits a working copy. `colour` is its paper, uint8 (3,); by default it is measured."""
-    colour = paper_of(page) if colour is None else colour
+    colour = paper_colour(page) if colour is None else colour
     soft = cv2.GaussianBlur(page, (0, 0), SOFT)
     width = widest_stroke(page)
     ground = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
-    strokes = largest(cv2.subtract(ground, soft))
+    strokes = channel_maximum(cv2.subtract(ground, soft))
     height, width = (max(length // HALF, 1) for length in page.shape[:2])
     small = cv2.medianBlur(cv2.resize(ground, (width, height), interpolation=cv2.INTER_AREA), 3)
-    depth = largest(cv2.absdiff(small, np.broadcast_to(colour, small.shape)))
+    depth = channel_maximum(cv2.absdiff(small, np.broadcast_to(colour, small.shape)))
     return Layers(page, colour, strokes, small, depth)
 
 
@@ -58,14 +58,14 @@ def widest_stroke(page: np.ndarray) -> int:
     return max(3, round(max(page.shape[:2]) * STROKE)) | 1
 
 
-def paper_of(page: np.ndarray) -> np.ndarray:
+def paper_colour(page: np.ndarray) -> np.ndarray:
     """The colour of the paper of an evened-out page, uint8 (3,): white unless it is coloured or grey."""
-    found = paper.measure(page / np.float32(255)).colour
+    found = paper.measure_paper(page / np.float32(255)).colour
     white = np.ones(3, np.float32) if found.min() > WHITE else found
     return np.round(white * 255).astype(np.uint8)
 
 
-def largest(page: np.ndarray) -> np.ndarray:
+def channel_maximum(page: np.ndarray) -> np.ndarray:
     """The largest of the three channels of each pixel, (H, W, 3) -> (H, W)."""
     red, green, blue = cv2.split(page)
     return cv2.max(cv2.max(red, green), blue)

@@ -17,7 +17,7 @@ SPECKS = 0.05  # specks apart from letters, for each letter, that a page without
 
 
 @dataclass(frozen=True)
-class Cues:
+class PageAnalysis:
     """Measured on the page, in its pixels; 0 where there is no text to measure."""
 
     glyph_height: float  # median height of letter-like components
@@ -47,8 +47,8 @@ class Cues:
         return paper + edges
 
 
-def measure(grey: np.ndarray) -> Cues:
-    """Cues of a page, uint8 (H, W)."""
+def analyze(grey: np.ndarray) -> PageAnalysis:
+    """PageAnalysis of a page, uint8 (H, W)."""
     scale = min(1.0, LONGEST_SIDE / max(grey.shape))
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -61,12 +61,12 @@ def measure(grey: np.ndarray) -> Cues:
     height = _glyph_height(ink)
     spotless = _spotless(grey, height)
     if not height:
-        return Cues(0.0, 0.0, spotless)
+        return PageAnalysis(0.0, 0.0, spotless)
     outline = ink & (cv2.erode(ink.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
     across, down = cv2.Sobel(image, -1, 1, 0, scale=1 / 8), cv2.Sobel(image, -1, 0, 1, scale=1 / 8)
     slope = cv2.dilate(np.hypot(across, down), np.ones((3, 3), np.uint8))[outline]
     width = contrast[outline] / np.maximum(slope, 1e-3)
-    return Cues(height / scale, _widest(width, np.arctan2(down[outline], across[outline])) / scale, spotless)
+    return PageAnalysis(height / scale, _widest(width, np.arctan2(down[outline], across[outline])) / scale, spotless)
 
 
 def _widest(width: np.ndarray, angle: np.ndarray) -> float:

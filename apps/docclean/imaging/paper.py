@@ -35,7 +35,7 @@ class Paper:
         return saturation >= COLD_TINT
 
 
-def measure(page: np.ndarray) -> Paper:
+def measure_paper(page: np.ndarray) -> Paper:
     """Measures the paper of a page, grey (H, W) or RGB (H, W, 3), uint8, uint16 or float32 in [0, 1].
 
     Paper is the brightest lightness that a share LEAST of the page has between its strokes. None is found if a share

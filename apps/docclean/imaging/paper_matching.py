@@ -28,7 +28,7 @@ def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0
     for top in range(0, len(evened), ROWS):
         rows = slice(top, min(top + ROWS, len(evened)))
         around = slice(max(rows.start - halo, 0), min(rows.stop + halo, len(evened)))
-        page = evened[around] * illumination.stretched(gain, around, *evened.shape[:2])
+        page = evened[around] * illumination.upsampled_rows(gain, around, *evened.shape[:2])
         if sigma:
             page = cv2.addWeighted(page, 1 + AMOUNT, cv2.GaussianBlur(page, (0, 0), sigma), -AMOUNT, 0)
         page = page[rows.start - around.start :][: rows.stop - rows.start]

@@ -30,7 +30,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveredWord:
     """A word that could not be read on the page as it came and can be read on the cleaned page."""
 
     box: Box

@@ -24,7 +24,7 @@ ROWS = 512  # worked on at a time
 
 
 @dataclass(frozen=True)
-class Tone:
+class ToneTransfer:
     """How the ink of an evened-out page becomes that of the cleaned page, on a small copy.
 
     `slope` and `offset` are float32 (h, w, 3), the offset with white = 1. `near`, float32 (h, w) in [0, 1], is 1 near
@@ -36,7 +36,7 @@ class Tone:
     near: np.ndarray
 
 
-def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
+def measure_tone(evened: np.ndarray, cleaned: np.ndarray) -> ToneTransfer:
     """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
     pages = [working_copy(page) for page in (evened, cleaned)]
     base, target = (_ground(page) for page in pages)
@@ -51,21 +51,21 @@ def measure(evened: np.ndarray, cleaned: np.ndarray) -> Tone:
     contrast = np.clip(np.minimum(contrast, most), *SLOPES)[..., None]
     lighter = _lighter(base, target)
     soft = np.maximum(near, cv2.GaussianBlur(near, (0, 0), 1))
-    return Tone(contrast * lighter, (1 - contrast) * lighter * base / 255, soft)
+    return ToneTransfer(contrast * lighter, (1 - contrast) * lighter * base / 255, soft)
 
 
 def keep_shapes(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
-    """The cleaned page, whose strokes are those of the evened-out page; shapes and types as for `measure`."""
-    return apply(measure(evened, cleaned), evened, cleaned)
+    """The cleaned page, whose strokes are those of the evened-out page; shapes and types as for `measure_tone`."""
+    return apply_tone(measure_tone(evened, cleaned), evened, cleaned)
 
 
-def on_ground(page: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
-    """The page with the ground of the cleaned one behind its strokes; shapes and types as for `measure`."""
+def with_ground(page: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """The page with the ground of the cleaned one behind its strokes; shapes and types as for `measure_tone`."""
     lighter = _lighter(*(_ground(working_copy(each)) for each in (page, cleaned)))
-    return apply(Tone(lighter, np.zeros_like(lighter), np.ones(lighter.shape[:2], np.float32)), page)
+    return apply_tone(ToneTransfer(lighter, np.zeros_like(lighter), np.ones(lighter.shape[:2], np.float32)), page)
 
 
-def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> np.ndarray:
+def apply_tone(tone: ToneTransfer, evened: np.ndarray, cleaned: np.ndarray | None = None) -> np.ndarray:
     """The evened-out page with the ink and paper of the cleaned one: near its strokes, or everywhere without it."""
     height, width = evened.shape[:2]
     white = np.iinfo(evened.dtype).max
@@ -75,10 +75,10 @@ def apply(tone: Tone, evened: np.ndarray, cleaned: np.ndarray | None = None) -> 
     out = np.empty_like(evened)
     for top in range(0, height, ROWS):
         rows = slice(top, min(top + ROWS, height))
-        page = evened[rows] * illumination.stretched(slope, rows, height, width)
-        page += white * illumination.stretched(offset, rows, height, width)
+        page = evened[rows] * illumination.upsampled_rows(slope, rows, height, width)
+        page += white * illumination.upsampled_rows(offset, rows, height, width)
         if cleaned is not None:
-            share = illumination.stretched(tone.near, rows, height, width)
+            share = illumination.upsampled_rows(tone.near, rows, height, width)
             share = share if page.ndim == 2 else share[..., None]
             page = page * share + cleaned[rows] * (1 - share)
         out[rows] = np.rint(np.clip(page, 0, white))

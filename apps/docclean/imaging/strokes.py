@@ -9,7 +9,7 @@ def contrast(grey: np.ndarray) -> np.ndarray:
 
     uint8 (H, W) -> float32 (H, W) in [0, 1].
     """
-    return 1 - grey / np.maximum(paper(grey), 1).astype(np.float32)
+    return 1 - grey / np.maximum(paper_level(grey), 1).astype(np.float32)
 
 
 def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
     return large[labels]
 
 
-def paper(grey: np.ndarray) -> np.ndarray:
+def paper_level(grey: np.ndarray) -> np.ndarray:
     """The paper around each pixel of a page (H, W) or (H, W, C), each channel on its own; uint8 or float32 as `grey`.
 
     The grey closing by a square wider than any stroke fills strokes and leaves stains, shadows and solid areas.

@@ -20,7 +20,7 @@ def near_strokes(page: np.ndarray, edge_width: float = 0.0, known: np.ndarray | 
     """
     grey = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if page.ndim == 3 else page
     grey = cv2.GaussianBlur(grey, (0, 0), GRAIN)
-    paper = strokes.paper(grey)
+    paper = strokes.paper_level(grey)
     ink = cv2.subtract(paper, grey) > (FAINTEST * paper).astype(grey.dtype)
     if known is not None:
         ink &= ~known

@@ -168,7 +168,7 @@ class Tesseract:
 ENGINES = {"easyocr": EasyOcr, "rapidocr": RapidOcr, "tesseract": Tesseract}
 
 
-def engine(name: str, device: str = "auto") -> Engine | None:
+def load_engine(name: str, device: str = "auto") -> Engine | None:
     """The engine of that name on `device` (auto, cpu, cuda, mps; only easyocr uses one); None for the name "none".
 
     easyocr gives way to rapidocr, with a note, where it or its weights are not installed. Raises UsageError for an

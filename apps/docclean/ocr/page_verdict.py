@@ -13,7 +13,7 @@ import numpy as np
 from fastdiff.apps.docclean.imaging import strokes
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.text_metrics import dictionary_hits
-from fastdiff.apps.docclean.ocr.word_comparison import is_word, share_places
+from fastdiff.apps.docclean.ocr.word_comparison import is_word, overlap
 
 FEWEST_CHARACTERS = 20  # on a page that can be read
 LEAST_CONFIDENCE = 0.5  # of what can be read: easyocr is at most 0.5 sure of the hands of DIBCO, at least 0.7 of print
@@ -36,16 +36,16 @@ class Verdict:
     reason: str
 
 
-def legible(page: Reading) -> bool:
+def is_legible(page: Reading) -> bool:
     """Whether the engine read enough of the page, and is sure enough of it, to tell good cleaning from bad."""
     return page.characters >= FEWEST_CHARACTERS and page.confidence >= LEAST_CONFIDENCE
 
 
-def reads_well(page: Reading) -> bool:
+def is_well_read(page: Reading) -> bool:
     """Whether the engine reads a page so well that deblurring has little to add."""
     words = [word for word in page.words if re.search(r"[A-Za-z]{3}", word.text)]
     known = sum(is_word(word.text) for word in words)
-    return legible(page) and page.confidence >= WELL_READ and known >= KNOWN * len(words)
+    return is_legible(page) and page.confidence >= WELL_READ and known >= KNOWN * len(words)
 
 
 def reading_verdict(before: Reading, after: Reading) -> Verdict:
@@ -74,7 +74,7 @@ def _confidence_after(before: Reading, after: Reading) -> float:
     It is the mean weighted by characters, as `Reading.confidence`; 1 without such words.
     """
     old, new = before.words, after.words
-    same = share_places(new, old)
+    same = overlap(new, old)
     sums = np.zeros(2)
     for index, word in enumerate(new):
         here = [old[other] for other in np.flatnonzero(same[index]).tolist()]

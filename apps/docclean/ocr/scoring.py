@@ -32,7 +32,7 @@ class Comparison:
 class Scorer:
     """Reads and compares pages with one OCR engine, or compares their ink without one.
 
-    `truth` is a folder of true texts (see `text_metrics.truth_of`). Raises UsageError for a truth that is not a folder.
+    `truth` is a folder of true texts (see `text_metrics.true_text`). Raises UsageError if it is not a folder.
     """
 
     def __init__(self, engine: Engine | None, truth: Path | None = None) -> None:
@@ -42,7 +42,7 @@ class Scorer:
 
     def read(self, pixels: np.ndarray) -> Reading | None:
         """The reading of a page as for `compare`; None without an engine."""
-        return None if self._engine is None else self._engine.read(eight_bit(pixels))
+        return None if self._engine is None else self._engine.read(as_uint8(pixels))
 
     def compare(
         self,
@@ -65,13 +65,13 @@ class Scorer:
             readings = first, first if np.array_equal(before, after) else self.read(after)
         read_before, read_after = readings
         if self._engine is None or read_before is None or read_after is None:
-            verdict = page_verdict.ink_verdict(eight_bit(before), eight_bit(after))
+            verdict = page_verdict.ink_verdict(as_uint8(before), as_uint8(after))
             return Comparison(verdict.accept, verdict.reason)
-        if page_verdict.legible(read_before):
+        if page_verdict.is_legible(read_before):
             verdict = page_verdict.reading_verdict(read_before, read_after)
         else:
-            verdict = page_verdict.ink_verdict(eight_bit(before), eight_bit(after))
-        true = text_metrics.truth_of(self._truth, stem, page) if self._truth else None
+            verdict = page_verdict.ink_verdict(as_uint8(before), as_uint8(after))
+        true = text_metrics.true_text(self._truth, stem, page) if self._truth else None
         measures = {
             f"{name}_{when}": value
             for when, reading in (("before", read_before), ("after", read_after))
@@ -94,11 +94,11 @@ def _errors(true: str | None, read: str) -> dict[str, float | None]:
     return {
         "cer": text_metrics.cer(true, read, PROFILE),
         "wer": text_metrics.wer(true, read, PROFILE),
-        "word_f": text_metrics.words(true, read, PROFILE).f,
+        "word_f": text_metrics.word_score(true, read, PROFILE).f,
     }
 
 
-def eight_bit(pixels: np.ndarray) -> np.ndarray:
+def as_uint8(pixels: np.ndarray) -> np.ndarray:
     """uint8, uint16 or bool, True for paper, of any shape -> uint8."""
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255

@@ -72,7 +72,7 @@ def wer(truth: str, read: str, profile: str = "standard") -> float:
     return float(jiwer.wer(truth, read)) if truth else float(bool(read))
 
 
-def words(truth: str, read: str, profile: str = "standard") -> WordScore:
+def word_score(truth: str, read: str, profile: str = "standard") -> WordScore:
     """Precision, recall and F of the words as multisets: fair to pages whose reading order is a matter of taste."""
     wanted, found = (Counter(PROFILES[profile](text).split()) for text in (truth, read))
     if not wanted and not found:
@@ -98,7 +98,7 @@ def truth_file(folder: Path, stem: str) -> Path | None:
     return next((path for path in named if path.is_file()), None)
 
 
-def truth_of(folder: Path, stem: str, page: int) -> str | None:
+def true_text(folder: Path, stem: str, page: int) -> str | None:
     """True text of one page (0 is the first), from the `truth_file` of the document called `stem`.
 
     Pages are separated by form feeds in .txt and are the `ocr_page` elements of hOCR. None where there is no such file

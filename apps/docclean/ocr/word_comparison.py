@@ -29,7 +29,7 @@ Judgement = Literal["same", "digits", "recovered", "word changed", "unsure"]
 
 
 @dataclass(frozen=True)
-class Place:
+class WordPair:
     """A place of a page with the words read there before and after cleaning, and the judgement.
 
     `before` and `after` are "" where nothing was read. Judgements: "digits" in either text; the "same" text; a word
@@ -59,7 +59,7 @@ class Place:
         return f"{self.before} -> {self.after}"
 
 
-def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, ...]:
+def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[WordPair, ...]:
     """The places of all words of two readings of a page.
 
     `page`, grey uint8 (H, W), dark on light, is what places are fitted to: their sides move to gaps between strokes.
@@ -67,17 +67,17 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[Place, .
     sides = before.words, after.words
     first, second = sides
     count = len(first) + len(second)
-    one, other = np.nonzero(share_places(first, second))
+    one, other = np.nonzero(overlap(first, second))
     links = coo_array((np.ones(len(one)), (one, other + len(first))), shape=(count, count))
     _, labels = connected_components(links, directed=False)
     groups: dict[int, tuple[list[Fragment], list[Fragment]]] = {}
     for number, label in enumerate(labels.tolist()):
         which, index = (0, number) if number < len(first) else (1, number - len(first))
         groups.setdefault(label, ([], []))[which].append(sides[which][index])
-    return tuple(_place(*group, page) for group in groups.values())
+    return tuple(_pair(*group, page) for group in groups.values())
 
 
-def share_places(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray:
+def overlap(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray:
     """Whether each of N words and each of M words lie in one place: bool (N, M)."""
     one, other = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in (first, second))
     shared = np.ones((len(first), len(second)), np.bool_)
@@ -88,11 +88,11 @@ def share_places(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.nd
     return shared
 
 
-def _place(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> Place:
+def _pair(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> WordPair:
     old, new = _text(before), _text(after)
     box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
     sure, sure_after = _confidence(before), _confidence(after)
-    return Place(box, old, new, _judge(old, new, sure, sure_after), sure >= SURE)
+    return WordPair(box, old, new, _judge(old, new, sure, sure_after), sure >= SURE)
 
 
 def _text(words: list[Fragment]) -> str:

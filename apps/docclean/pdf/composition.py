@@ -15,7 +15,7 @@ from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
 from fastdiff.apps.docclean.pdf.image_samples import Samples
 from fastdiff.apps.docclean.pdf.page_content import Draw, Matrix, bounds, inverse, product
 from fastdiff.apps.docclean.pdf.page_tree import Box
-from fastdiff.apps.docclean.pdf.pictures import Change, Turn, encoded, stored_bytes, turn_upright
+from fastdiff.apps.docclean.pdf.pictures import Change, Turn, encode_image, stored_bytes, turn_upright
 from fastdiff.apps.docclean.pdf.rendering import render_images
 from fastdiff.apps.images.image_document import check_size
 from fastdiff.apps.images.page import Page
@@ -28,7 +28,7 @@ NOTHING = b"\x80"  # one sample of a stencil that paints nothing
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedPicture:
     """Images that touch or overlap, on a canvas along the axes of the finest one and at its resolution.
 
     Cleaned, each image that carries the scan (an opaque one, or one that no opaque one lies behind) gets its part of
@@ -83,7 +83,7 @@ class Composed:
 
     def _slice(self, draw: Draw, canvas: np.ndarray, matrix: Matrix) -> pikepdf.Pdf:
         samples = self._samples(draw)
-        width, height = image_samples.size(draw.image, self.name)
+        width, height = image_samples.image_size(draw.image, self.name)
         a, b, c, d, _, _ = matrix
         across, up = np.hypot(a, b), np.hypot(c, d)  # canvas pixels
         if width < COARSE * across or height < COARSE * up:
@@ -92,12 +92,12 @@ class Composed:
         if samples.pixels.ndim == 2 and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
             pixels = np.ascontiguousarray(pixels[..., 0])
         if self._are_stencils:
-            return encoded(pixels, draw.image, samples)
+            return encode_image(pixels, draw.image, samples)
         if draw.is_stencil:
             samples = Samples(samples.pixels, None, samples.bits, lossy=pixels.dtype != np.bool_)
         elif samples.pixels.ndim == 3 and pixels.ndim == 2 and samples.space is not None:
             pixels = np.repeat(pixels[..., None] * np.uint8(255 if pixels.dtype == np.bool_ else 1), 3, 2)
-        image = encoded(pixels, draw.image, samples, alike=len(self._carriers) == len(self.members))
+        image = encode_image(pixels, draw.image, samples, alike=len(self._carriers) == len(self.members))
         if draw.is_stencil:
             single = image_samples.single_image(image)
             del single.ImageMask
@@ -153,16 +153,16 @@ def needs_composing(draws: Sequence[Draw], name: str) -> bool:
     if len(draws) > 1:
         return True
     with contextlib.suppress(UsageError):  # told when it is the picture's turn
-        return _finest_size(draws[0], name) != image_samples.size(draws[0].image, name)
+        return _finest_size(draws[0], name) != image_samples.image_size(draws[0].image, name)
     return False
 
 
 def _finest_size(draw: Draw, name: str) -> tuple[int, int]:
-    sizes = [image_samples.size(draw.image, name)]
+    sizes = [image_samples.image_size(draw.image, name)]
     for key in ("/SMask", "/Mask"):
         mask = draw.image.get(key)
         if isinstance(mask, pikepdf.Stream):
-            sizes.append(image_samples.size(mask, name))
+            sizes.append(image_samples.image_size(mask, name))
     return max(sizes)
 
 

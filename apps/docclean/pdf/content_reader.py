@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pikepdf
 
-from fastdiff.apps.docclean.pdf.optional_content import Layers
+from fastdiff.apps.docclean.pdf.optional_content import OptionalContent
 from fastdiff.apps.docclean.pdf.page_content import (
     IDENTITY,
     Content,
@@ -38,7 +38,7 @@ SHOWS = ("Tj", "TJ", "'", '"')
 COLOURS = ("g", "rg", "k", "cs", "sc", "scn")
 
 
-class TooLong(Exception):
+class ContentTooLong(Exception):
     """The content is longer than that of any scan."""
 
 
@@ -55,8 +55,8 @@ class _State:
     leading: float = 0.0
 
 
-def read_content(pdf: pikepdf.Pdf, page: pikepdf.Object, layers: Layers) -> Content:
-    """Follow a page's content. Raises TooLong beyond the limits, and pikepdf's and Python's errors for damage."""
+def read_content(pdf: pikepdf.Pdf, page: pikepdf.Object, layers: OptionalContent) -> Content:
+    """Follow a page's content. Raises ContentTooLong beyond the limits, and errors of pikepdf and Python for damage."""
     reader = _Reader(pdf, layers)
     resources = inherited(page, "/Resources")
     reader.run(instructions(page), resources if is_dictionary(resources) else None, None, _State(), ())
@@ -79,11 +79,11 @@ def instructions(container: pikepdf.Object) -> list[Any]:
 def _check_length(streams: Iterable[pikepdf.Object]) -> None:
     level = pikepdf.StreamDecodeLevel.specialized
     if sum(len(stream.read_bytes(level)) for stream in streams) > MOST_CONTENT:
-        raise TooLong
+        raise ContentTooLong
 
 
 class _Reader:
-    def __init__(self, pdf: pikepdf.Pdf, layers: Layers) -> None:
+    def __init__(self, pdf: pikepdf.Pdf, layers: OptionalContent) -> None:
         self.content = Content()
         self._pdf, self._layers = pdf, layers
         self._parsed: dict[tuple[int, int], list[Any]] = {}
@@ -100,7 +100,7 @@ class _Reader:
         """Follow the instructions of a page or form, which is drawn inside the forms `above`."""
         self._done += len(program)
         if self._done > MOST_INSTRUCTIONS:
-            raise TooLong
+            raise ContentTooLong
         stack: list[_State] = []
         marked: list[bool] = []  # whether each open marked content is shown
         path, text = _Path(), _TextPlace()
@@ -178,7 +178,7 @@ class _Reader:
         if state.opacity < UNSEEN or inverse(state.matrix) is None:
             return
         if len(self.content.draws) >= MOST_DRAWS:
-            raise TooLong
+            raise ContentTooLong
         draw = Draw(
             image, state.matrix, state.clip, self._next(), container, position, inline, state.plain, state.paint
         )

@@ -52,7 +52,7 @@ class Samples:
     ink: int | None = None
 
 
-def size(image: pikepdf.Object, name: str) -> tuple[int, int]:
+def image_size(image: pikepdf.Object, name: str) -> tuple[int, int]:
     """Width and height of an image object. Raises UsageError where they are absent or beyond the limits."""
     try:
         width, height = int(image["/Width"]), int(image["/Height"])
@@ -67,7 +67,7 @@ def decode(image: pikepdf.Object, name: str) -> Samples:
 
     Raises UsageError for damage, unknown filters and too many pixels; `name` is the file's.
     """
-    width, height = size(image, name)
+    width, height = image_size(image, name)
     filters = filters_of(image)
     unknown = set(filters) - {*LOSSY, *FAX, *PLAIN}
     if unknown:

@@ -17,7 +17,7 @@ POLICIES: dict[str, Callable[[list[bool]], bool]] = {
 }
 
 
-class Layers:
+class OptionalContent:
     """The default state of a file's optional-content groups."""
 
     def __init__(self, pdf: pikepdf.Pdf) -> None:

@@ -42,7 +42,7 @@ class Box:
         )
 
 
-def leaves(pdf: pikepdf.Pdf, most: int) -> list[pikepdf.Object | None]:
+def page_objects(pdf: pikepdf.Pdf, most: int) -> list[pikepdf.Object | None]:
     """The pages in order, None where the tree holds something else; the walk ends after `most` + 1."""
     found: list[pikepdf.Object | None] = []
     root = pdf.Root.get("/Pages")
@@ -69,7 +69,7 @@ def _walk(node: pikepdf.Object, above: tuple[tuple[int, int], ...], depth: int) 
             yield None
 
 
-def drop_broken(pdf: pikepdf.Pdf) -> None:
+def remove_broken_pages(pdf: pikepdf.Pdf) -> None:
     """Take what is no dictionary out of the page tree, as qpdf does with a warning when it writes a file."""
     waiting: list[Any] = [pdf.Root.get("/Pages")]
     seen: set[tuple[int, int]] = set()
@@ -111,7 +111,7 @@ def rotation(page: pikepdf.Object) -> int:
     return degrees % 360 if degrees % 90 == 0 else 0
 
 
-def shown_box(page: pikepdf.Object) -> Box:
+def visible_box(page: pikepdf.Object) -> Box:
     """What viewers show of a page: its crop box cut to its media box, corners in any order."""
     media = _box(inherited(page, "/MediaBox")) or Box(*LETTER)
     crop = _box(inherited(page, "/CropBox"))

@@ -15,13 +15,13 @@ import pikepdf
 
 from fastdiff.apps.docclean.pdf import image_samples
 from fastdiff.apps.docclean.pdf.changes import apply_changes, read_changes
-from fastdiff.apps.docclean.pdf.composition import Composed, needs_composing
-from fastdiff.apps.docclean.pdf.content_reader import TooLong, read_content
+from fastdiff.apps.docclean.pdf.composition import ComposedPicture, needs_composing
+from fastdiff.apps.docclean.pdf.content_reader import ContentTooLong, read_content
 from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
-from fastdiff.apps.docclean.pdf.optional_content import Layers
+from fastdiff.apps.docclean.pdf.optional_content import OptionalContent
 from fastdiff.apps.docclean.pdf.page_content import Content, Draw
-from fastdiff.apps.docclean.pdf.page_tree import drop_broken, leaves, rotation, shown_box
-from fastdiff.apps.docclean.pdf.pictures import Change, InPlace, Picture
+from fastdiff.apps.docclean.pdf.page_tree import page_objects, remove_broken_pages, rotation, visible_box
+from fastdiff.apps.docclean.pdf.pictures import Change, Picture, SinglePicture
 from fastdiff.apps.docclean.pdf.rendering import render_page
 from fastdiff.apps.docclean.pdf.scan_detection import DRAWINGS, NOTHING, Scan, find_scan, marks_below
 from fastdiff.apps.docclean.pdf.signatures import is_signed
@@ -159,7 +159,7 @@ class PdfDocument:
         width, height = self._size(index, dpi)
         check_size(self.path, width, height)
         leaf = self._leaf(index)
-        pixels = self._guarded(index, lambda: render_page(self.pdf, leaf, shown_box(leaf), width, height))
+        pixels = self._guarded(index, lambda: render_page(self.pdf, leaf, visible_box(leaf), width, height))
         shown = self._survey[index]
         draws = [] if isinstance(shown, FastdiffError) else shown.pieces
         filters = [image_samples.filters_of(draw.image)[-1:] for draw in draws]
@@ -173,14 +173,14 @@ class PdfDocument:
         Streams that did not change keep their bytes, and an encrypted file its encryption and permissions.
         """
         with _opened(self.path) as pdf:
-            pages, layers = leaves(pdf, MOST_PAGES), Layers(pdf)
+            pages, layers = page_objects(pdf, MOST_PAGES), OptionalContent(pdf)
             for index, part in parts.items():
                 page = pages[index]
                 assert page is not None
                 content = read_content(pdf, page, layers)
                 with read_changes(part) as changes:
                     apply_changes(pdf, page, content, changes)
-            drop_broken(pdf)
+            remove_broken_pages(pdf)
             as_they_are = None if pdf.is_encrypted else pikepdf.StreamDecodeLevel.none  # both at once are refused
             pdf.save(
                 target,
@@ -193,13 +193,13 @@ class PdfDocument:
 
     @cached_property
     def _pages(self) -> list[pikepdf.Object | None]:
-        found = leaves(self.pdf, MOST_PAGES)
-        drop_broken(self.pdf)
+        found = page_objects(self.pdf, MOST_PAGES)
+        remove_broken_pages(self.pdf)
         return found
 
     @cached_property
     def _survey(self) -> list[_Shown | FastdiffError]:
-        layers = Layers(self.pdf)
+        layers = OptionalContent(self.pdf)
         found: list[_Shown | FastdiffError] = []
         for index in range(self.count):
             try:
@@ -208,13 +208,13 @@ class PdfDocument:
                 found.append(error)
         return found
 
-    def _shown(self, index: int, layers: Layers) -> _Shown:
+    def _shown(self, index: int, layers: OptionalContent) -> _Shown:
         leaf = self._leaf(index)
         try:
             content = read_content(self.pdf, leaf, layers)
-        except TooLong:
+        except ContentTooLong:
             return _Shown(Content(), Scan(instead=DRAWINGS))
-        scan = find_scan(content, shown_box(leaf))
+        scan = find_scan(content, visible_box(leaf))
         if scan.instead == NOTHING and content.absent:
             lost = content.absent[0]
             raise UsageError(f"page {index + 1} of {self.path.name} is damaged: {lost}, which it shows, is not there")
@@ -263,7 +263,7 @@ class PdfDocument:
                 self._check(draw, private=private)
                 if draw.is_stencil and not draw.paint.is_dark:
                     raise UnsupportedPicture("a stencil painted in a pale or unknown colour is kept as it is")
-            pictures.append(InPlace(draws[0][1], tuple(k for k, _ in draws), turned, private, name))
+            pictures.append(SinglePicture(draws[0][1], tuple(k for k, _ in draws), turned, private, name))
         single = {k for k, _ in self._in_place(shown)}
         for group in shown.scan.groups:
             if group[0] not in single:
@@ -271,8 +271,8 @@ class PdfDocument:
                 shared = frozenset(draw.key for _, draw in members if self._uses[draw.key] > 1)
                 for _, draw in members:
                     self._check(draw, private=draw.inline or draw.key in shared)
-                below = marks_below(shown.content, group, shown_box(leaf))
-                pictures.append(Composed(self.pdf, members, turned, shared, name, below))
+                below = marks_below(shown.content, group, visible_box(leaf))
+                pictures.append(ComposedPicture(self.pdf, members, turned, shared, name, below))
         return pictures
 
     def _check(self, draw: Draw, *, private: bool) -> None:
@@ -294,14 +294,14 @@ class PdfDocument:
 
     def _size(self, index: int, dpi: float) -> tuple[int, int]:
         leaf = self._leaf(index)
-        box, scale = shown_box(leaf), dpi / POINTS * _unit(leaf)
+        box, scale = visible_box(leaf), dpi / POINTS * _unit(leaf)
         width, height = (max(1, round(side * scale)) for side in (box.width, box.height))
         return (height, width) if rotation(leaf) in (90, 270) else (width, height)
 
     def _resolution(self, index: int) -> float:
         """Dots an inch to render at: the scan's own, else MIXED_DPI or what the limit on pixels leaves."""
         leaf, shown = self._leaf(index), self._survey[index]
-        box = shown_box(leaf)
+        box = visible_box(leaf)
         if not isinstance(shown, FastdiffError) and shown.pieces:
             return round(max(_dpi(draw, self.path.name) for draw in shown.pieces) / _unit(leaf), 2)
         most = POINTS / _unit(leaf) * (MOST_PIXELS / (box.width * box.height)) ** 0.5
@@ -310,7 +310,7 @@ class PdfDocument:
 
 def _dpi(draw: Draw, name: str) -> float:
     """The greater resolution of an image, in pixels an inch of default user space."""
-    width, height = image_samples.size(draw.image, name)
+    width, height = image_samples.image_size(draw.image, name)
     a, b, c, d, _, _ = draw.matrix
     return max(width / (a * a + b * b) ** 0.5, height / (c * c + d * d) ** 0.5) * POINTS
 

@@ -80,7 +80,7 @@ def turn_upright(matrix: Matrix, rotation: int) -> Turn:
 
 
 @dataclass(frozen=True)
-class InPlace:
+class SinglePicture:
     """An image object that makes a picture by itself; its masks stay."""
 
     draw: Draw
@@ -91,7 +91,7 @@ class InPlace:
 
     @property
     def megapixels(self) -> float:
-        width, height = image_samples.size(self.draw.image, self.name)
+        width, height = image_samples.image_size(self.draw.image, self.name)
         return width * height / 1e6
 
     def page(self) -> Page:
@@ -109,7 +109,7 @@ class InPlace:
             assert opacity is not None
             mask = image_samples.encode(opacity < 0.5, image, samples)
             _make_stencil(image_samples.single_image(mask))
-        made, before = encoded(pixels, image, samples), len(image.read_raw_bytes())
+        made, before = encode_image(pixels, image, samples), len(image.read_raw_bytes())
         return [Change(self.draws, made, before, mask, private=self.private)]
 
     @property
@@ -117,7 +117,7 @@ class InPlace:
         return turn_upright(self.draw.matrix, self.rotation)
 
 
-def encoded(
+def encode_image(
     pixels: np.ndarray, image: pikepdf.Object, samples: image_samples.Samples, *, alike: bool = True
 ) -> pikepdf.Pdf:
     """A PDF of one image that may take the place of `image`: a stencil for a stencil, its colour space where it can."""
@@ -161,7 +161,7 @@ def _make_stencil(image: pikepdf.Object) -> None:
 def _opacity(image: pikepdf.Object, name: str) -> np.ndarray | None:
     """The opacity that the masks of an image give its samples, float32 (H, W), or None without masks."""
     soft, mask = image.get("/SMask"), image.get("/Mask")
-    width, height = image_samples.size(image, name)
+    width, height = image_samples.image_size(image, name)
     if int(image.get("/SMaskInData", 0)):
         raise UnsupportedPicture(f"{name} has an image whose JPEG 2000 data hold its mask, which is not known")
     if isinstance(soft, pikepdf.Stream):
@@ -179,7 +179,7 @@ def _opacity(image: pikepdf.Object, name: str) -> np.ndarray | None:
 
 def _keyed(image: pikepdf.Object, ranges: Sequence[int], name: str) -> np.ndarray:
     """Where all samples lie in the ranges of a colour-key mask: bool (H, W)."""
-    width, height = image_samples.size(image, name)
+    width, height = image_samples.image_size(image, name)
     components = len(ranges) // 2
     if components not in (1, 3):
         raise UnsupportedPicture(f"{name} has a colour-key mask of {components} colours, which is not known")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pikepdf
 
-from fastdiff.apps.docclean.pdf.page_tree import is_dictionary, leaves
+from fastdiff.apps.docclean.pdf.page_tree import is_dictionary, page_objects
 
 MOST_FIELDS = 100_000
 
@@ -21,7 +21,7 @@ def is_signed(pdf: pikepdf.Pdf) -> bool:
     waiting: list[tuple[Any, Any]] = []  # fields, and the type that they inherit
     if is_dictionary(form) and isinstance(form.get("/Fields"), pikepdf.Array):
         waiting = [(field, None) for field in form.Fields]
-    for page in leaves(pdf, MOST_FIELDS):
+    for page in page_objects(pdf, MOST_FIELDS):
         shown = None if page is None else page.get("/Annots")
         waiting += [(field, None) for field in shown] if isinstance(shown, pikepdf.Array) else []
     seen: set[tuple[int, int]] = set()

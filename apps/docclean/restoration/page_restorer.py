@@ -14,7 +14,7 @@ from fastdiff.apps.docclean.imaging.paper import Paper
 from fastdiff.apps.docclean.ocr import page_verdict
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
-from fastdiff.apps.docclean.restoration.tiled_restorer import Restorer
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.apps.precision import NotFiniteError, name_of, precisions
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -28,7 +28,7 @@ STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and
 
 
 @dataclass(frozen=True)
-class Enhanced:
+class RestoredPage:
     """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be.
 
     `evened` is the page on evenly lit paper, the given page for the tasks "none" and "binarize".
@@ -39,7 +39,9 @@ class Enhanced:
     task_reason: str
     calls: int  # of the denoiser
     evened: np.ndarray
-    blur: page_analysis.Cues | None = None  # measured on the page as it came, where it was deblurred or is blurred
+    blur: page_analysis.PageAnalysis | None = (
+        None  # measured on the page as it came, where it was deblurred or is blurred
+    )
 
     @property
     def edge_width(self) -> float:
@@ -47,7 +49,7 @@ class Enhanced:
         return 0.0 if self.blur is None else self.blur.edge_width
 
 
-class Enhancer:
+class PageRestorer:
     """Cleans pages. The networks of a task are read when a page first needs them.
 
     Networks of three channels restore the colours of a colour page themselves; around networks of one channel, and to
@@ -80,7 +82,7 @@ class Enhancer:
         self._device, (self._dtype, *self._wider) = precisions(device, dtype)
         self._restorer, self._colours = cache(self._load), cache(self._load_colours)
 
-    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> RestoredPage:
         """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
 
         Raises NotFiniteError where the networks overflow in the given precision, or in all that "auto" tries.
@@ -89,19 +91,19 @@ class Enhancer:
         page = cv2.convertScaleAbs(grey, alpha=255)
         task, reason, blur = self._choose(page, reading)
         if task == "none":
-            return Enhanced(pixels, task, reason, 0, pixels)
+            return RestoredPage(pixels, task, reason, 0, pixels)
         evened = pixels if task == "binarize" else even_out(pixels)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
         if in_colour and task == "clean" and not self._calls:
             clean, note = self._in_strips(restorer, evened, key)
-            return Enhanced(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
+            return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else grey
         restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
-            restored = beside_the_seen(restored, seen)
+            restored = blend_original_strokes(restored, seen)
         if task == "binarize":
-            clean = binarization.paper(restored, page)
+            clean = binarization.paper_mask(restored, page)
         elif pixels.ndim == 3 and not in_colour:
             clean = colour.repaint(pixels, restored)
         else:
@@ -110,15 +112,15 @@ class Enhancer:
         if task == "clean":
             clean = stroke_shapes.keep_shapes(evened, clean)
         elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
-            clean = stroke_shapes.on_ground(clean, self._in_strips(self._colours(), evened, key)[0])
-        return Enhanced(clean, task, reason + note, restorer.spent, evened, blur)
+            clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
+        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
 
-    def _in_strips(self, restorer: Restorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
+    def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """A page of colour, uint8 or uint16 RGB (H, W, 3), by the predictor alone, with little memory; and the note.
 
         Strips of STRIP rows fade into each other.
         """
-        white, found = np.iinfo(pixels.dtype).max, paper.measure(pixels)
+        white, found = np.iinfo(pixels.dtype).max, paper.measure_paper(pixels)
         out, notes = np.empty_like(pixels), []
         for top in range(0, len(pixels), STRIP):
             rows = slice(max(top - FADE, 0), top + STRIP)
@@ -132,7 +134,7 @@ class Enhancer:
         return out, max(notes, key=len)
 
     def _restored(
-        self, restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None
+        self, restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None
     ) -> tuple[np.ndarray, str]:
         """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
         for wider in self._wider:
@@ -142,11 +144,11 @@ class Enhancer:
                 restorer = replace(restorer, dtype=wider)
         return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
 
-    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str, page_analysis.Cues | None]:
-        """The task, why it was chosen, and the cues of a page that is deblurred or too blurred for `clean` alone."""
+    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str, page_analysis.PageAnalysis | None]:
+        """Return the task, the reason, and the analysis if the page is deblurred or too blurred for `clean` alone."""
         if self._task not in ("auto", "deblur"):
             return self._task, "as asked", None
-        found = page_analysis.measure(page)
+        found = page_analysis.analyze(page)
         if self._task == "deblur":
             return self._task, "as asked", found
         if found.task != "deblur":
@@ -154,28 +156,28 @@ class Enhancer:
         if reading is None:
             reason = f"{found.reason}; not deblurred: without OCR nothing checks the characters"
             return found.task_if_sharp, reason, found
-        if page_verdict.reads_well(reading):
+        if page_verdict.is_well_read(reading):
             return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is", found
         return found.task, found.reason, found
 
-    def _load(self, network: str) -> Restorer:
+    def _load(self, network: str) -> TiledRestorer:
         path = self._weights or bundled(network)
         pair = read_pair(path)
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
-        return Restorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+        return TiledRestorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
-    def _load_colours(self) -> Restorer:
+    def _load_colours(self) -> TiledRestorer:
         """The bundled network that keeps the fills behind the strokes of deblurred pages."""
         pair = read_pair(bundled("colour"))
-        return Restorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
+        return TiledRestorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
 
 
 def _overflow(first: torch.dtype, last: torch.dtype) -> str:
     return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
 
 
-def _restore(restorer: Restorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
+def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
     """The page restored: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
 
     Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured. The
@@ -183,18 +185,18 @@ def _restore(restorer: Restorer, page: np.ndarray, key: int, found: Paper | None
     """
     if restorer.pair.channels != 3:
         return restorer(torch.from_numpy(page), key).numpy()
-    found = found or paper.measure(page)
+    found = found or paper.measure_paper(page)
     colour = found.colour if page.ndim == 3 else found.colour[0]
     restored = restorer(torch.from_numpy(page / colour), key).numpy()
     return np.multiply(restored, colour, out=restored) if found.tinted else restored
 
 
-def beside_the_seen(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
+def blend_original_strokes(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
     """The restored page mixed with its strokes as they came, on restored paper: float32 in [0, 1], all of one shape.
 
     Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
     seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
     """
-    ground = np.maximum(strokes.paper(page) * (1 - GRAIN), 0.01)
-    seen = np.minimum(page / ground, 1) * strokes.paper(restored)
+    ground = np.maximum(strokes.paper_level(page) * (1 - GRAIN), 0.01)
+    seen = np.minimum(page / ground, 1) * strokes.paper_level(restored)
     return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)

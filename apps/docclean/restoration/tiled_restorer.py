@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastdiff.apps.docclean.restoration.tiled_teleport import TiledTeleport
-from fastdiff.apps.docclean.restoration.tiling import Tiled
+from fastdiff.apps.docclean.restoration.tiling import TiledNetwork
 from fastdiff.apps.precision import check_finite
 from fastdiff.models.fingerprint import of_network
 from fastdiff.models.residual import residual_denoiser, residual_schedule
@@ -22,7 +22,7 @@ from fastdiff.solvers.with_teleport import WithTeleport
 
 
 @dataclass(frozen=True)
-class Restorer:
+class TiledRestorer:
     """Degraded page -> clean page. With `calls` = 0 the predictor's answer is final."""
 
     pair: Pair
@@ -48,7 +48,7 @@ class Restorer:
         return solver, levels
 
     @property
-    def spent(self) -> int:
+    def nfe(self) -> int:
         """The calls that a page takes: a solver of two calls a step makes do with one in the last, to x0."""
         if self.file is not None or not self.calls:
             return self.calls
@@ -82,7 +82,7 @@ class Restorer:
             solver = self.solver(noise=noise)
         return integrate(residual_denoiser(net, restored), solver, noise(restored), levels).x
 
-    def _tiled(self, net: nn.Module) -> Tiled:
+    def _tiled(self, net: nn.Module) -> TiledNetwork:
         net = net.to(self.device)
 
         def typed(*inputs: Tensor) -> Tensor:
@@ -91,4 +91,4 @@ class Restorer:
             check_finite(out, "the cleaning of the page", self.dtype)  # here: residuals are clamped
             return out
 
-        return Tiled(typed)
+        return TiledNetwork(typed)

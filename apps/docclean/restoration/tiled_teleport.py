@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastdiff.apps.docclean.restoration.tiling import Tiled
+from fastdiff.apps.docclean.restoration.tiling import TiledNetwork
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.teleport import Teleport
 
@@ -20,4 +20,4 @@ class TiledTeleport:
     def carry(self, x: Tensor, t: Level, u: Level) -> Tensor:
         """The state (1, C, H, W) at level u of the flow through x at level t, by a Gaussian for each crop."""
         side = self.crops.mean.shape[-1]
-        return Tiled(lambda crop: self.crops.carry(crop, t, u), side, max(side // OVERLAP, 2))(x)
+        return TiledNetwork(lambda crop: self.crops.carry(crop, t, u), side, max(side // OVERLAP, 2))(x)

@@ -41,7 +41,7 @@ def _span(start: int, length: int, share: Tensor) -> Span:
 
 
 @dataclass(frozen=True)
-class Tiled:
+class TiledNetwork:
     """A network on page-sized tensors, called as the network is.
 
     Every call cuts its page-sized arguments (1, C, H, W) into tiles, so a solver around it synchronises the tiles at

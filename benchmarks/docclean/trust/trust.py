@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import CachingPageRestorer, Setup, reader
 from benchmarks.docclean.trust import measures, report
 from benchmarks.docclean.trust.dirt import GREY, STRENGTHS, DirtyPage, soil
 from benchmarks.docclean.trust.pages import KINDS, render
@@ -55,8 +55,8 @@ def measure_page(setup: Setup, index: int) -> tuple[list[Row], Strip]:
 
 @cache
 def make_cleaners(setup: Setup) -> dict[str, PageCleaner]:
-    enhance = EnhancerOfOnePage(weights=setup.weights)
-    return {way: PageCleaner(enhance, reader(ENGINE[way]), force_clean=way == FORCED) for way in WAYS}
+    restore = CachingPageRestorer(weights=setup.weights)
+    return {way: PageCleaner(restore, reader(ENGINE[way]), force_clean=way == FORCED) for way in WAYS}
 
 
 def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tuple[list[Row], Strip]:
