@@ -33,35 +33,39 @@ class Canvas:
     @property
     def picture(self) -> Tensor:
         """The model's input, (B, 3, h, w) in [-1, 1]."""
-        return self.shrink(self.original).clamp(-1, 1)
+        return self.to_canvas(self.original).clamp(-1, 1)
 
-    def shrink(self, picture: Tensor) -> Tensor:
+    def to_canvas(self, picture: Tensor) -> Tensor:
         """From the picture's size (B, C, H, W) to the canvas (B, C, h, w)."""
         down, right = (-side % self.size_multiple for side in self.scaled)
         return F.pad(_resized(picture, self.scaled), (0, right, 0, down), mode="replicate")
 
-    def lift(self, picture: Tensor) -> Tensor:
+    def to_picture(self, picture: Tensor) -> Tensor:
         """From the canvas (B, C, h, w) back to the picture's size (B, C, H, W)."""
         height, width = self.scaled
         return _resized(picture[..., :height, :width], tuple(self.original.shape[-2:]))
 
-    def wide(self, share: Tensor) -> Tensor:
+    def upsample(self, share: Tensor) -> Tensor:
         """A share of every latent (B, 1, h', w') at the picture's size (B, 1, H, W), 0 and 1 where all around are."""
         height, width = (side + -side % self.size_multiple for side in self.scaled)
         spread = F.interpolate(share, (height, width), mode="bilinear", align_corners=False)
         return F.interpolate(spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear")
 
-    def finish(self, edited: Tensor, reconstruction: Tensor, share: Tensor) -> Tensor:
+    def add_residual(self, edited: Tensor, reconstruction: Tensor, share: Tensor) -> Tensor:
         """The edited pictures (B, 3, H, W) in [-1, 1] with the residual where `share` of an edit is 0.
 
         `edited` and `reconstruction` are decoded on the canvas: the edits (B, 3, h, w) and the unedited picture
         (1, 3, h, w). `share` (B, 1, h', w') is how much of every latent is edited, from 0 to 1.
         """
-        kept, edited, reconstruction = 1 - self.wide(share), self.lift(edited), self.lift(reconstruction)
+        kept, edited, reconstruction = (
+            1 - self.upsample(share),
+            self.to_picture(edited),
+            self.to_picture(reconstruction),
+        )
         return (edited + kept * (self.original - reconstruction)).clamp(-1, 1)
 
 
-def lay(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
+def fit_canvas(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
     """The canvas of pictures (B, 3, H, W) for a model of pictures with about resolution^2 pixels.
 
     Raises UsageError for slivers and pictures that are too small.

@@ -8,7 +8,7 @@ from fastdiff.solvers.validation import check_name
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def place(device: str, dtype: str) -> tuple[str, torch.dtype]:
+def resolve_device(device: str, dtype: str) -> tuple[str, torch.dtype]:
     """The device and the precision of these names; "auto" takes the fastest device that is there, and half precision
     where it is made for that.
 

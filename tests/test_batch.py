@@ -13,7 +13,7 @@ import pytest
 import workers
 
 from fastdiff.apps.running import atomic, batch, resume
-from fastdiff.apps.running.claims import Claims, Wanted
+from fastdiff.apps.running.claims import Claims, OutputRequest
 from fastdiff.apps.running.folder_manifest import Manifest
 from fastdiff.apps.running.inputs import Item, plan, summary
 from fastdiff.apps.running.output_manifest import OutputManifest, digest, file_digest
@@ -31,7 +31,7 @@ def touch(folder: Path, *names: str) -> None:
 def planned(folder: Path, *inputs: str, **settings) -> dict[str, str]:
     """Source -> claimed output, relative to `folder`."""
     found = plan([str(folder / name) for name in inputs], verb="clean", suffixes=SUFFIXES, **settings)
-    wanted = [Wanted(item, digest(item.source), named=found.named) for item in found.items]
+    wanted = [OutputRequest(item, digest(item.source), named=found.named) for item in found.items]
     items = Claims([item.source for item in found.items], force=False).claim_all(wanted)
     return {str(item.source.relative_to(folder)): str(item.output.relative_to(folder)) for item in items}
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from itertools import chain
 
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.device import place
+from fastdiff.apps.device import resolve_device
 from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import find
@@ -41,7 +41,7 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
             (
                 version("fastdiff-toolkit"),
                 *(options.transfer, options.method, options.preset, options.caption, options.target, options.seed),
-                place(options.device, options.dtype)[1],
+                resolve_device(options.device, options.dtype)[1],
                 files,
                 prior,
                 [of_classifier(classifier) for classifier in classifiers],

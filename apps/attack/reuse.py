@@ -56,4 +56,4 @@ def checker(
 
 def pixels_of(path: Path) -> np.ndarray:
     """The colours of a picture file, uint8 (H, W, 3). Raises UsageError as `picture.read` does."""
-    return picture.as_bytes(picture.read(path).colour[0])
+    return picture.to_uint8(picture.read(path).colour[0])

@@ -97,8 +97,8 @@ class Worker:
         beside = difference_of(item.output)
         with manifest.drafts(item.outputs) as drafts:
             draft, shown = drafts[item.output], drafts[beside]
-            picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
-            before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
+            picture.save(attempt.colour * 2 - 1, picture.without_alpha(original), draft, record)
+            before, after = picture.to_uint8(original.colour[0]), picture.to_uint8(picture.read(draft).colour[0])
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
             outputs = reuse.measured(self._classifier, self._others, self._device, before, after)
             report = replace(

@@ -12,9 +12,9 @@ from fastdiff.apps.docclean.options import FORMATS, Options
 from fastdiff.apps.docclean.report import PageReport, Report, read_page_report
 from fastdiff.apps.images.kinds import REPLACED
 from fastdiff.apps.running import batch, inputs, resume
-from fastdiff.apps.running.claims import Wanted
+from fastdiff.apps.running.claims import OutputRequest
 from fastdiff.apps.running.inputs import Item
-from fastdiff.apps.running.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
@@ -39,7 +39,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     MissingError for an absent engine or weights, OutputError where the report cannot be written or another run writes
     into the same place.
     """
-    with locked(_job(options)) as prepared:
+    with locked_run(_job(options)) as prepared:
         finished = _finished(prepared, options)
         done, code = resume.run(
             prepared.items, finished, DocumentCleaner, options, _failed, jobs=options.jobs, watch=watch
@@ -56,7 +56,7 @@ def forecast(options: Options) -> Forecast:
     """What `run(options)` would do, and a rough estimate of its time; nothing is written."""
     items: list[tuple[Item, int | None]] = []
     seconds = 0.0
-    prepared = foreseen(_job(options))
+    prepared = plan_run(_job(options))
     finished = _finished(prepared, options)
     for item in prepared.items:
         if item in finished:
@@ -73,9 +73,9 @@ def forecast(options: Options) -> Forecast:
 
 
 def _job(options: Options) -> Job:
-    request = request_of(VERB, options)
+    request = request_digest(VERB, options)
     return Job(
-        request_of(VERB, options, options.recursive, *map(os.path.abspath, options.inputs)),
+        request_digest(VERB, options, options.recursive, *map(os.path.abspath, options.inputs)),
         partial(
             inputs.plan,
             options.inputs,
@@ -93,7 +93,7 @@ def _job(options: Options) -> Job:
     )
 
 
-def _wanted(item: Item, named: bool, request: str) -> Sequence[Wanted]:
+def _wanted(item: Item, named: bool, request: str) -> Sequence[OutputRequest]:
     """One output, of as many files as its kind needs for the pages of the input."""
     count = 1
     if item.problem is None and not holds_pages(item.output):
@@ -102,10 +102,10 @@ def _wanted(item: Item, named: bool, request: str) -> Sequence[Wanted]:
                 count = document.count
         except FastdiffError:
             pass  # reported when the item's turn comes
-    return [Wanted(item, item_request(request, item), lambda output: output_names(output, count), named)]
+    return [OutputRequest(item, item_request_digest(request, item), lambda output: output_names(output, count), named)]
 
 
-def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageReport]]:
+def _finished(prepared: PreparedRun, options: Options) -> dict[Item, list[PageReport]]:
     """The items that an earlier run finished, with their pages; none are where the work is forced."""
     made_with = fingerprint(options)
     found = resume.finished(

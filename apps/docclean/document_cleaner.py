@@ -22,7 +22,7 @@ from fastdiff.apps.docclean.pdf.errors import UnsupportedPicture
 from fastdiff.apps.docclean.report import WRITTEN, PageReport, Status, join_reports, read_page_report
 from fastdiff.apps.images import encoding
 from fastdiff.apps.images.image_document import ImageDocument
-from fastdiff.apps.images.metadata_transfer import DEEP_KINDS, ONE_BIT_KINDS, left_behind
+from fastdiff.apps.images.metadata_transfer import DEEP_KINDS, ONE_BIT_KINDS, lost_metadata
 from fastdiff.apps.images.page import Page, one_bit
 from fastdiff.apps.running import atomic, output_manifest
 from fastdiff.apps.running.batch import Tick
@@ -113,7 +113,7 @@ class DocumentCleaner:
                     raise
                 return replace(report, status="failed", reason=str(error))
             if report.status in WRITTEN or not same_kind:
-                report = replace(report, reason=_joined(page.note, _left_behind(page, kind), report.reason))
+                report = replace(report, reason=_joined(page.note, _conversion_note(page, kind), report.reason))
                 page = one_bit(page)  # what had one bit a pixel keeps one
                 with atomic.writing(item.output):
                     save_part(page, manifest.part(index), kind)
@@ -199,8 +199,8 @@ def _joined(*sentences: str | None) -> str | None:
     return "; ".join(filter(None, sentences)) or None
 
 
-def _left_behind(page: Page, kind: str) -> str | None:
-    names = left_behind(page, kind)
+def _conversion_note(page: Page, kind: str) -> str | None:
+    names = lost_metadata(page, kind)
     became = "its 16 bits a channel became 8" if page.pixels.dtype == np.uint16 and kind not in DEEP_KINDS else None
     if page.pixels.dtype == np.bool_ and kind not in ONE_BIT_KINDS:
         became = f"its one bit a pixel became 8: {kind} holds no less"

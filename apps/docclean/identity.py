@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps.device import place
+from fastdiff.apps.device import resolve_device
 from fastdiff.apps.docclean.guard import mark_classifier
 from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
@@ -34,7 +34,7 @@ def fingerprint(options: Options) -> str:
                 None if file is None else digest.of_file(file),
                 *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),
-                place(options.device, options.dtype)[1],
+                resolve_device(options.device, options.dtype)[1],
             )
         )
     )

@@ -47,7 +47,7 @@ def for_kind(page: Page, kind: str) -> Page:
     return replace(page, metadata=kept)
 
 
-def left_behind(page: Page, kind: str) -> tuple[str, ...]:
+def lost_metadata(page: Page, kind: str) -> tuple[str, ...]:
     """Names of what a file of `kind` does not take over from the page."""
     about, held = page.metadata or Metadata(), HOLDS.get(kind, ())
     kept = for_kind(page, kind).metadata or Metadata()
@@ -57,7 +57,7 @@ def left_behind(page: Page, kind: str) -> tuple[str, ...]:
         *about.unread,
         *(name for name, value in there.items() if value and name not in held),
         *(name for name, (before, after) in blocks.items() if before and not after),
-        *(_chunks_left_behind(about, kind) if kind != "png" else ()),
+        *(_lost_chunks(about, kind) if kind != "png" else ()),
     )
 
 
@@ -79,7 +79,7 @@ def _placed(about: Metadata, kind: str) -> tuple[dict[str, str], str | None]:
     return tags, comment if comment and len(comment.encode()) <= LARGEST_IN_JPEG else None
 
 
-def _chunks_left_behind(about: Metadata, kind: str) -> Iterator[str]:
+def _lost_chunks(about: Metadata, kind: str) -> Iterator[str]:
     tags, comment = _placed(about, kind)
     placed = {*tags, COMMENT} if comment else {*tags}
     yield from (f'text "{keyword}"' for keyword in about.texts if keyword not in placed)

@@ -54,17 +54,17 @@ def read(path: Path) -> Picture:
     return Picture(page, layer)
 
 
-def as_bytes(colour: Tensor) -> np.ndarray:
+def to_uint8(colour: Tensor) -> np.ndarray:
     """Colours (3, H, W) in [-1, 1] as 8-bit pixels (H, W, 3)."""
     return ((colour.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def opaque(of: Picture) -> Picture:
+def without_alpha(of: Picture) -> Picture:
     """The same where it lies on white."""
     return replace(of, layer=None)
 
 
-def png_place(out: Path | None) -> Path | None:
+def check_png_output(out: Path | None) -> Path | None:
     """`out`, which may name a folder or a PNG file. Raises UsageError for another kind of file."""
     if out is not None and not out.is_dir() and out.suffix.lower() in SUFFIXES and out.suffix.lower() != ".png":
         raise UsageError(f"{out}: pictures are written as PNG, which remember how they were made")
@@ -83,9 +83,9 @@ def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
 def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -> None:
     """Write colours (3, H, W) in [-1, 1], which lie on white, as a PNG with the alpha, resolution, profile and EXIF of
     `like`, and the record of how it was made."""
-    pixels = as_bytes(edited)
+    pixels = to_uint8(edited)
     if like.layer is not None:
-        pixels = _off_white(pixels, pixels == as_bytes(like.colour[0]), like.layer)
+        pixels = _off_white(pixels, pixels == to_uint8(like.colour[0]), like.layer)
     image = Image.fromarray(pixels)
     text = PngImagePlugin.PngInfo()
     text.add_itxt(KEY, json.dumps(record))

@@ -15,7 +15,7 @@ MOST_NUMBERS = 100_000  # of one name
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputRequest:
     """An output that a run wants: the item with the output it would like, and the digest of the request.
 
     `files` are all files that are written for an output of a given path. `named` says that a person named this very
@@ -44,14 +44,14 @@ class Claims:
         self._taken: set[str] = set()
         self._manifest = functools.cache(Manifest.read)
 
-    def claim_all(self, wanted: Sequence[Wanted]) -> tuple[Item, ...]:
+    def claim_all(self, wanted: Sequence[OutputRequest]) -> tuple[Item, ...]:
         """The items in order, with their outputs; those with earlier results choose first."""
         claimed: dict[int, Item] = {}
         for number, each in sorted(enumerate(wanted), key=lambda pair: not self._earlier(pair[1])):
             claimed[number] = each.item if each.item.problem else self.claim(each)
         return tuple(claimed[number] for number in range(len(wanted)))
 
-    def claim(self, wanted: Wanted) -> Item:
+    def claim(self, wanted: OutputRequest) -> Item:
         """The item with an output of its own: its earlier result, the path it would like, or that with a number.
 
         An item whose output would have too long a name has that as its problem. Raises UsageError for a named file that
@@ -68,12 +68,12 @@ class Claims:
                 self._refuse(files, path, wanted)
         raise OutputError(f"{wanted.item.output} and {MOST_NUMBERS} numbers of it are taken: name another output")
 
-    def _earlier(self, wanted: Wanted) -> list[Path]:
+    def _earlier(self, wanted: OutputRequest) -> list[Path]:
         """Outputs that earlier runs made for the same request."""
         folder = wanted.item.output.parent
         return [folder / name for name in self._manifest(folder).made_for(wanted.request)]
 
-    def _candidates(self, wanted: Wanted) -> Iterator[Path]:
+    def _candidates(self, wanted: OutputRequest) -> Iterator[Path]:
         wish = wanted.item.output
         if wanted.named:
             yield wish
@@ -84,7 +84,7 @@ class Claims:
         for number in range(2, MOST_NUMBERS):
             yield wish.with_name(f"{wish.stem}-{number}{wish.suffix}")
 
-    def _is_free(self, file: Path, output: Path, wanted: Wanted) -> bool:
+    def _is_free(self, file: Path, output: Path, wanted: OutputRequest) -> bool:
         if self._is_read(file) or _folded(file) in self._taken or os.path.isdir(file):
             return False
         return not os.path.lexists(file) or self._force or _output_manifest(output, wanted).owns(file)
@@ -92,7 +92,7 @@ class Claims:
     def _is_read(self, file: Path) -> bool:
         return _folded(file) in self._spellings or (os.path.exists(file) and _identity(file) in self._reads)
 
-    def _refuse(self, files: Iterable[Path], output: Path, wanted: Wanted) -> None:
+    def _refuse(self, files: Iterable[Path], output: Path, wanted: OutputRequest) -> None:
         for file in files:
             if self._is_read(file):
                 raise UsageError(f"{file} is an input of this run: name another output")
@@ -103,7 +103,7 @@ class Claims:
             _output_manifest(output, wanted).check([file])
 
 
-def _output_manifest(output: Path, wanted: Wanted) -> OutputManifest:
+def _output_manifest(output: Path, wanted: OutputRequest) -> OutputManifest:
     return OutputManifest(output, wanted.item.source, "", wanted.request)
 
 

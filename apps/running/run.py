@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.apps.running import inputs
-from fastdiff.apps.running.claims import Claims, Wanted
+from fastdiff.apps.running.claims import Claims, OutputRequest
 from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.inputs import Item, LeftOut
 from fastdiff.apps.running.output_manifest import FOLDER, OutputManifest, digest
 from fastdiff.solvers.errors import OutputError, UsageError
 
-NO_RESULT = frozenset({"inputs", "out", "recursive", "force", "report", "jobs", "device"})  # options of every command
+WITHOUT_EFFECT = frozenset(
+    {"inputs", "out", "recursive", "force", "report", "jobs", "device"}
+)  # options of every command
 STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in earlier versions
 
 
@@ -28,7 +30,7 @@ class Job:
 
     request: str
     search: Callable[[], inputs.Plan]
-    want: Callable[[Item, bool], Sequence[Wanted]]
+    want: Callable[[Item, bool], Sequence[OutputRequest]]
     reads: tuple[Path, ...]
     force: bool
     report: Path | None
@@ -36,7 +38,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """The items of a run with the files claimed for them, and the place of its report.
 
     `found` are the items as they were searched: each may have several of `items`, in the same order.
@@ -66,10 +68,10 @@ class Prepared:
 
 
 @contextmanager
-def locked(job: Job) -> Iterator[Prepared]:
+def locked_run(job: Job) -> Iterator[PreparedRun]:
     """Lock the folders that the job writes into for the time of the block, and yield what it does.
 
-    Raises OutputError where another run writes into one of them or where one cannot be written, and as `foreseen` does.
+    Raises OutputError where another run writes into one of them or where one cannot be written, and as `plan_run` does.
     """
     with FolderLocks() as locks:
         plan = job.search()
@@ -78,7 +80,7 @@ def locked(job: Job) -> Iterator[Prepared]:
         yield _prepared(job, plan)
 
 
-def foreseen(job: Job) -> Prepared:
+def plan_run(job: Job) -> PreparedRun:
     """Plan the job; lock and write nothing.
 
     Raises UsageError and OutputError as `inputs.plan` and `Claims.claim` do.
@@ -86,32 +88,32 @@ def foreseen(job: Job) -> Prepared:
     return _prepared(job, job.search())
 
 
-def request_of(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
+def request_digest(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
     """The digest of what a person asked for: the command and a dataclass of its options, paths made absolute.
 
-    Options of NO_RESULT and `without` are passed over; `more` are further parts. An option counts by its STORED_NAME,
-    if its field has one, so that manifests of earlier versions stay valid.
+    Passes over the options in WITHOUT_EFFECT and `without`. Counts an option by its STORED_NAME if its field has one:
+    manifests of earlier versions stay valid. `more` are further parts.
     """
-    counted = [each for each in fields(options) if each.name not in {*NO_RESULT, *without}]
+    counted = [each for each in fields(options) if each.name not in {*WITHOUT_EFFECT, *without}]
     values = [(each.metadata.get(STORED_NAME, each.name), _absolute(getattr(options, each.name))) for each in counted]
     return digest(command, values, *map(_absolute, more))
 
 
-def item_request(request: str, item: Item, *more: object) -> str:
+def item_request_digest(request: str, item: Item, *more: object) -> str:
     """The digest of what a person asked for of one input, with the name that its output would like."""
     return digest(request, item.source.resolve(), item.output.name, *more)
 
 
-def _prepared(job: Job, plan: inputs.Plan) -> Prepared:
+def _prepared(job: Job, plan: inputs.Plan) -> PreparedRun:
     claims = Claims((*job.reads, *(item.source for item in plan.items)), force=job.force)
     items = claims.claim_all([wanted for item in plan.items for wanted in job.want(item, plan.named)])
     report = job.report or _report_place(plan)
     whole = _claimed(claims, job.request, report, lambda path: (path,), named=job.report is not None)
-    return Prepared(job, plan.items, items, plan.left_out, whole, claims)
+    return PreparedRun(job, plan.items, items, plan.left_out, whole, claims)
 
 
 def _claimed(claims: Claims, request: str, path: Path, files: Callable[[Path], Sequence[Path]], *, named: bool) -> Item:
-    item = claims.claim(Wanted(Item(path.parent, path), digest(request, path.name), files, named))
+    item = claims.claim(OutputRequest(Item(path.parent, path), digest(request, path.name), files, named))
     if item.problem:
         raise OutputError(item.problem)
     return item

@@ -13,7 +13,7 @@ from fastdiff.apps.attack.latents import Latents, prepare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import GRADIENTS, PRESETS, Preset
 from fastdiff.apps.attack.search import search
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.models.diffusion_model import DiffusionModel
@@ -51,7 +51,7 @@ def run(setting: Setting) -> Section:
 
 
 def _prepared(case: Case, number: int, prior: DiffusionModel, preset: Preset) -> tuple[Latents, Goal]:
-    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
+    canvas = fit_canvas(case.colour, max(prior.resolution, 224), prior.size_multiple)
     space, _ = prepare(prior, preset, canvas, [""], Noise(0, (number,)))
     return space, Goal(torch.tensor([case.target]), targeted=True)
 

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.attack.cases import Setting, cases, pictures
 from benchmarks.result import Section, Table
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_model
@@ -43,7 +43,7 @@ def _parts(setting: Setting) -> Table:
     """Seconds of what an iteration consists of."""
     classifier, prior = load_classifier("efficientnet-lite0"), load_model(setting.model)
     (case,) = cases(setting, 1)
-    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
+    canvas = fit_canvas(case.colour, max(prior.resolution, 224), prior.size_multiple)
     with torch.no_grad():
         latents = prior.encode(canvas.picture)
     f, level = (

@@ -9,7 +9,7 @@ from benchmarks.docclean import pages
 from benchmarks.docclean.application import Setup
 from benchmarks.docclean.pages import TextPage
 from fastdiff.apps.docclean.imaging import page_analysis
-from fastdiff.training.docclean.degrade import disc, motion
+from fastdiff.training.docclean.degrade import defocus_kernel, motion_kernel
 
 HEIGHTS = (9.0, 13.0)  # median glyph height in pixels
 DEFOCUS = (0.2, 0.5)  # radius in glyph heights
@@ -57,7 +57,7 @@ def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
 def _blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
     height = page_analysis.analyze(page.pixels).glyph_height
     severity = rng.uniform(*(DEFOCUS if kind == "defocus" else MOTION))
-    kernel = disc(severity * height) if kind == "defocus" else motion(rng, severity * height)
+    kernel = defocus_kernel(severity * height) if kind == "defocus" else motion_kernel(rng, severity * height)
     soft = cv2.filter2D(page.pixels.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     noisy = soft + rng.normal(0, NOISE, soft.shape)
     return Blurred(page, kind, severity, np.clip(np.round(noisy), 0, 255).astype(np.uint8))

@@ -10,7 +10,7 @@ from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import CONTENT, KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import load_photographs
-from fastdiff.training.docclean.column import held_out
+from fastdiff.training.docclean.column import held_out_faces
 
 PAGES = 35  # every kind under every profile
 SIDE = 512  # pixels of a page
@@ -21,9 +21,9 @@ MEASURES = ("content before", "content", "chroma before", "chroma", "dirt before
 
 def run(setup: Setup) -> Section:
     restore = setup.page_restorer("clean")
-    faces = [face for family in held_out() for face in family]
+    faces = [face for family in held_out_faces() for face in family]
     renderer = ColourRenderer({style: [faces] for style in STYLES}, load_photographs(held_out=True), SIDE)
-    bank = textures.make(np.random.default_rng(SEED), count=8)
+    bank = textures.make_bank(np.random.default_rng(SEED), count=8)
     rows: list[dict[str, Any]] = []
     strips = []
     for index in range(setup.count(PAGES)):

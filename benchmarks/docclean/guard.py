@@ -13,7 +13,7 @@ from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
 from fastdiff.apps.docclean.imaging.illumination import even_out
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.training.docclean import guard_samples
-from fastdiff.training.docclean.guard_pages import Example, make
+from fastdiff.training.docclean.guard_pages import Example, render_examples
 
 PAGES = 105
 SEED = 7_717
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 def run(setup: Setup) -> Section:
     """Marks weigh by their pixels. The shares are those that go back where a restorer bleached the whole page."""
-    rows = [row for example in make(SEED, setup.count(PAGES), held_out=True) for row in _judged(example)]
+    rows = [row for example in render_examples(SEED, setup.count(PAGES), held_out=True) for row in _judged(example)]
     tables = [_curve(layer, [row for row in rows if row["layer"] == layer]) for layer in CHOSEN]
     tables += [_by(rows, key) for key in ("kind", "profile")]
     strips = [Strip("share of content (up) and of dirt (right) put back", 0.0, (_drawn(rows),))] if rows else []

@@ -11,7 +11,7 @@ import numpy as np
 from fastdiff.apps.docclean.document import open_document
 from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.solvers.errors import UsageError
-from fastdiff.training.docclean.column import column, held_out
+from fastdiff.training.docclean.column import held_out_faces, render_column
 
 T = TypeVar("T")
 
@@ -71,13 +71,13 @@ def documents(data: Path, limit: int | None) -> list[TextPage]:
 
 def rendered(count: int, heights: tuple[float, float], seed: int) -> list[TextPage]:
     """Single columns in held-out fonts, the families in turn, glyph heights drawn from a range in pixels."""
-    families = held_out()
+    families = held_out_faces()
     pages = []
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         faces = families[index % len(families)]
         face = faces[index // len(families) % len(faces)]
-        page = column(rng, face, rng.uniform(*heights))
+        page = render_column(rng, face, rng.uniform(*heights))
         pages.append(TextPage(f"{index:02d} {face.path.stem}", page.pixels, page.text, column=True))
     return pages
 

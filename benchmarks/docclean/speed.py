@@ -20,7 +20,7 @@ from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.restorers import Pair
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.training.docclean.column import column, held_out
+from fastdiff.training.docclean.column import held_out_faces, render_column
 
 A4_150 = (1754, 1240)  # pixels: height, width at 150 dpi
 A3_600 = (9921, 7016)
@@ -49,7 +49,7 @@ def run(setup: Setup) -> Section:
 def sheet(shape: tuple[int, int]) -> np.ndarray:
     """A scan of a page of text in eleven points: grey paper, a sensor's noise; grey uint8 of this shape."""
     height, width = shape
-    page = column(np.random.default_rng(0), held_out()[0][1], height / 146, count=42, width=72).pixels
+    page = render_column(np.random.default_rng(0), held_out_faces()[0][1], height / 146, count=42, width=72).pixels
     top, left = (height - page.shape[0]) // 2, (width - page.shape[1]) // 2
     bottom, right = height - page.shape[0] - top, width - page.shape[1] - left
     drawn = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=255)

@@ -7,8 +7,8 @@ from pages import text_page
 
 from fastdiff.apps.docclean.imaging import page_analysis
 from fastdiff.solvers.errors import MissingError
-from fastdiff.training.docclean.column import column, held_out
-from fastdiff.training.docclean.degrade import disc, motion
+from fastdiff.training.docclean.column import held_out_faces, render_column
+from fastdiff.training.docclean.degrade import defocus_kernel, motion_kernel
 
 HEIGHTS = (9, 13, 26, 40)
 FONT_SIZE = 1 / 0.55  # of Pillow's font, over its median glyph height
@@ -18,10 +18,10 @@ def typeset(family: str, glyph_height: float) -> np.ndarray:
     if family == "Pillow's own":
         return text_page(glyph_height * FONT_SIZE)
     try:
-        faces = {faces[0].family: faces[0] for faces in held_out()}
+        faces = {faces[0].family: faces[0] for faces in held_out_faces()}
     except MissingError as absent:
         pytest.skip(str(absent))
-    return column(np.random.default_rng(0), faces[family], glyph_height, count=12).pixels
+    return render_column(np.random.default_rng(0), faces[family], glyph_height, count=12).pixels
 
 
 def scanned(page: np.ndarray, darkest: int = 0, paper: int = 255) -> np.ndarray:
@@ -46,13 +46,13 @@ def test_sharp_pages_are_to_be_cleaned(family: str, height: int, tone: tuple[int
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("radius", [0.35, 0.5])
 def test_pages_out_of_focus_are_to_be_deblurred(family: str, height: int, radius: float) -> None:
-    found = page_analysis.analyze(scanned(cv2.filter2D(typeset(family, height), -1, disc(radius * height))))
+    found = page_analysis.analyze(scanned(cv2.filter2D(typeset(family, height), -1, defocus_kernel(radius * height))))
     assert found.task == "deblur" and "blurred" in found.reason
 
 
 @pytest.mark.parametrize(("height", "length"), [(9, 0.8), (9, 1.2), (12, 0.6), (13, 0.6), (13, 0.8), (13, 1.2)])
 def test_shaken_pages_of_small_text_are_to_be_deblurred(family: str, height: int, length: float) -> None:
-    kernel = motion(np.random.default_rng(1), length * height)
+    kernel = motion_kernel(np.random.default_rng(1), length * height)
     assert page_analysis.analyze(scanned(cv2.filter2D(typeset(family, height), -1, kernel))).task == "deblur"
 
 

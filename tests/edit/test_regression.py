@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.apps.likeness import psnr
+from fastdiff.apps.similarity import psnr
 from fastdiff.cli.main import main
 from fastdiff.models import recogniser
 

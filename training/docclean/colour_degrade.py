@@ -91,7 +91,7 @@ def apply_paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 def add_stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     """Adds blots, rings and foxing: brown and yellow, in a quarter of the patches grey."""
-    depth = 1 - degrade.stains(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    depth = 1 - degrade.add_stains(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
     brown = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.4, 0.8), rng.uniform(0.7, 1)], np.float32)
     absorbed = brown if rng.random() < 0.75 else np.full(3, 0.8, np.float32)
     return image * (1 - depth * absorbed)
@@ -111,7 +111,7 @@ def spill(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def crumple(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return image * degrade.crumpled(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    return image * degrade.crumple(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
 def scatter_specks(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -125,7 +125,7 @@ def scatter_specks(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def add_speckle(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return image * degrade.speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    return image * degrade.add_speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
 def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
@@ -143,7 +143,7 @@ def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 def apply_uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     """Applies the illumination of a page before a camera: gradients, and soft or hard bluish shadows."""
-    field = degrade.light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
+    field = degrade.apply_light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
     field = field / np.quantile(field, rng.uniform(0.3, 1))
     bluish = np.array([1 + rng.uniform(0, 0.15), 1, 1 - rng.uniform(0, 0.15)], np.float32)
     return image * field[..., None].astype(np.float32) ** (scene.light * bluish).astype(np.float32)
@@ -159,12 +159,12 @@ def blur(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
     if rng.random() < 0.5:
         return image
     reach = min(glyph, 40) * rng.uniform(0.02, OPTICS)
-    kernel = degrade.disc(reach) if rng.random() < 0.6 else degrade.motion(rng, 2 * reach)
+    kernel = degrade.defocus_kernel(reach) if rng.random() < 0.6 else degrade.motion_kernel(rng, 2 * reach)
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
 def lower_resolution(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return degrade.resolution(rng, image, image, scene.x_height, scene.bank)
+    return degrade.lower_resolution(rng, image, image, scene.x_height, scene.bank)
 
 
 def add_sensor_noise(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdiff.training.docclean import pictures
 from fastdiff.training.docclean.colour_page import ColourPage, ColourRenderer
-from fastdiff.training.docclean.fonts import by_style, licence
+from fastdiff.training.docclean.fonts import faces_by_style, licence
 from fastdiff.training.docclean.pool import SIDE
 from fastdiff.training.prior.photos import SCIKIT_IMAGE, Photo, listed, read
 
@@ -43,7 +43,7 @@ def fill(folder: Path, pages: int, seed: int) -> None:
     """
     if (folder / "pages.npy").exists():
         return
-    styles, photos = by_style(), _photos(held_out=False)
+    styles, photos = faces_by_style(), _photos(held_out=False)
     renderer = ColourRenderer(styles, load_photographs(held_out=False), SIDE)
     store(folder, (renderer.page(np.random.default_rng([seed, index])) for index in range(pages)), pages)
     families = sorted({faces[0].family for style in styles.values() for faces in style})

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.docclean import prose
-from fastdiff.training.docclean.fonts import FOLDERS, HELD_OUT, Face, installed
+from fastdiff.training.docclean.fonts import FOLDERS, HELD_OUT, Face, installed_faces
 from fastdiff.training.docclean.page import OVERSAMPLE
 
 PACKAGES = ("fonts-ebgaramond", "fonts-lato", "fonts-courier-prime")  # of Debian, with the families of HELD_OUT
@@ -27,7 +27,9 @@ class Column:
         return "\n".join(self.lines)
 
 
-def column(rng: np.random.Generator, face: Face, glyph_height: float, count: int = 20, width: int = 56) -> Column:
+def render_column(
+    rng: np.random.Generator, face: Face, glyph_height: float, count: int = 20, width: int = 56
+) -> Column:
     """A page of `count` lines of at most `width` characters.
 
     `glyph_height` is the median height of its printed characters in pixels; margins are about three of it.
@@ -44,9 +46,9 @@ def column(rng: np.random.Generator, face: Face, glyph_height: float, count: int
     return Column(np.array(canvas.reduce(OVERSAMPLE)), lines)
 
 
-def held_out(folders: tuple[Path, ...] = FOLDERS) -> list[list[Face]]:
+def held_out_faces(folders: tuple[Path, ...] = FOLDERS) -> list[list[Face]]:
     """The faces for running text, by held-out family. Raises MissingError if a family is not installed."""
-    found = installed(folders)
+    found = installed_faces(folders)
     absent = [name for name in HELD_OUT if name not in found]
     if absent:
         packages = ", ".join(PACKAGES)

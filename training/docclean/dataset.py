@@ -38,7 +38,7 @@ class Patches(IterableDataset):
 
     def __init__(self, folder: Path, mixture: Mixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
-        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
+        self.bank = textures.cached_bank(seed)  # made here, so that a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()

@@ -82,7 +82,7 @@ class Face:
         return ImageFont.truetype(str(self.path), pixels)
 
 
-def installed(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
+def installed_faces(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
     """Family name to its faces, of all TrueType and OpenType files below the folders, in a fixed order."""
     families: dict[str, list[Face]] = {}
     files = sorted(path for folder in folders for path in folder.rglob("*.[to]tf"))
@@ -96,9 +96,9 @@ def installed(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[Face]]:
     return families
 
 
-def by_style(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[list[Face]]]:
+def faces_by_style(folders: tuple[Path, ...] = FOLDERS) -> dict[str, list[list[Face]]]:
     """Style to its installed families. Raises MissingError if a style has none."""
-    found = installed(folders)
+    found = installed_faces(folders)
     styles = {style: [found[name] for name in names if name in found] for style, names in FAMILIES.items()}
     empty = [style for style, families in styles.items() if not families]
     if empty:

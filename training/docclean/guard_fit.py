@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fastdiff.apps.docclean.guard.mark_classifier import FARTHEST
-from fastdiff.training.docclean.guard_pages import make
+from fastdiff.training.docclean.guard_pages import render_examples
 from fastdiff.training.docclean.guard_samples import Samples, collect, join
 
 HIDDEN = 24  # neurons of a judge
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=280, metavar="N", help="of every seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[71, 72], metavar="SEED")
     arguments = parser.parse_args()
-    parts = [collect(make(seed, arguments.pages, held_out=False)) for seed in arguments.seeds]
+    parts = [collect(render_examples(seed, arguments.pages, held_out=False)) for seed in arguments.seeds]
     write(arguments.output, *(join(layer) for layer in zip(*parts, strict=True)))
 
 

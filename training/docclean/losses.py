@@ -16,7 +16,7 @@ def high_pass(x: Tensor) -> Tensor:
     return kornia.filters.filter2d(x, HIGH_PASS[None].to(x), border_type="constant", normalized=False)
 
 
-def restoration(x: Tensor, clean: Tensor) -> Tensor:
+def restoration_loss(x: Tensor, clean: Tensor) -> Tensor:
     """Charbonnier distance of the pictures and, at a tenth, of their edges.
 
     NAF-DPM compares x - Hx instead, a sharpening with gains up to 11; on thin strokes plain distances were steadier.
@@ -24,8 +24,8 @@ def restoration(x: Tensor, clean: Tensor) -> Tensor:
     return charbonnier(x, clean).mean() + 0.1 * edge_distance(x, clean)
 
 
-def weighted_restoration(x: Tensor, clean: Tensor) -> Tensor:
-    """`restoration` of RGB pictures on white paper, in which content counts LOSS times as much as paper.
+def weighted_restoration_loss(x: Tensor, clean: Tensor) -> Tensor:
+    """`restoration_loss` of RGB pictures on white paper, in which content counts LOSS times as much as paper.
 
     An area that may be a fill or a stain is therefore kept.
     """
@@ -43,6 +43,6 @@ def edge_distance(x: Tensor, clean: Tensor) -> Tensor:
     return (high_pass(x) - high_pass(clean)).abs().mean() / 8
 
 
-def residual(estimate: Tensor, target: Tensor) -> Tensor:
+def residual_loss(estimate: Tensor, target: Tensor) -> Tensor:
     """NAF-DPM's diffusion loss: squared error of the residual and twice that of its edges."""
     return ((estimate - target) ** 2).mean() + 2 * (high_pass(estimate - target) ** 2).mean()

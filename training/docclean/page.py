@@ -22,7 +22,7 @@ class Page:
 
 
 class Renderer:
-    """Draws pages of one pixel size from fonts by style (see `fonts.by_style`)."""
+    """Draws pages of one pixel size from fonts by style (see `fonts.faces_by_style`)."""
 
     def __init__(self, styles: dict[str, list[list[Face]]], side: int = 768):
         self.styles = styles

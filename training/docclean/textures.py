@@ -19,12 +19,12 @@ class Bank:
 
 
 @lru_cache(maxsize=2)
-def bank(seed: int) -> Bank:
+def cached_bank(seed: int) -> Bank:
     """The bank that patches of a seed are degraded with, made once in a process."""
-    return make(np.random.default_rng(seed))
+    return make_bank(np.random.default_rng(seed))
 
 
-def make(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
+def make_bank(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
     makers = (grain, crumple, stain, ring)
     return Bank(*(np.stack([maker(rng, side) for _ in range(count)]).astype(np.float32) for maker in makers))
 

@@ -84,11 +84,11 @@ def recipe(options: TrainOptions) -> dict:
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
-    return losses.restoration(net(degraded).float(), clean)
+    return losses.restoration_loss(net(degraded).float(), clean)
 
 
 def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
-    return losses.weighted_restoration(net(degraded).float(), clean)
+    return losses.weighted_restoration_loss(net(degraded).float(), clean)
 
 
 def denoiser_loss(predictor: nn.Module) -> Objective:
@@ -102,7 +102,7 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
         t = torch.randint(len(abar), (len(target),))
         alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
         noisy = alpha * target + sigma * torch.randn_like(target)
-        return losses.residual(net(noisy, t, restored).float(), target)
+        return losses.residual_loss(net(noisy, t, restored).float(), target)
 
     return loss
 

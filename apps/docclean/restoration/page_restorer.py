@@ -15,7 +15,7 @@ from fastdiff.apps.docclean.ocr import page_verdict
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
-from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
 from fastdiff.models.restorers import bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
@@ -174,7 +174,7 @@ class PageRestorer:
 
 
 def _overflow(first: torch.dtype, last: torch.dtype) -> str:
-    return "" if first == last else f"; computed in {name_of(last)}: {name_of(first)} overflows on it"
+    return "" if first == last else f"; computed in {dtype_name(last)}: {dtype_name(first)} overflows on it"
 
 
 def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:

@@ -69,7 +69,9 @@ class DirtyPage:
         return f"{self.known.kind}, {self.strength}"
 
 
-def soil(rng: Rng, known: KnownPage, back: KnownPage, bank: Bank, strength: Strength, grey: bool) -> DirtyPage:
+def make_dirty_page(
+    rng: Rng, known: KnownPage, back: KnownPage, bank: Bank, strength: Strength, grey: bool
+) -> DirtyPage:
     """Makes the page dirty; `back` is the page printed on its other side."""
     shape = known.pixels.shape[:2]
     side = max(shape)
@@ -111,7 +113,7 @@ class Fields:
         image = np.ones((self.side, self.side), np.float32)
         image *= 1 + strength.crumple * crop(self.rng, self.bank.crumple, self.side, (1, 2.5))
         for _ in range(strength.folds):
-            fold = degrade.fold(self.rng, np.ones_like(image))
+            fold = degrade.fold_shading(self.rng, np.ones_like(image))
             image *= 1 + (fold - 1) * (0.4 + 4 * strength.crumple)
         return np.clip(image, 0.3, 1.15)
 
@@ -159,7 +161,7 @@ def _white(rng: Rng, known: KnownPage, strength: Strength) -> np.ndarray:
 def _kernel(rng: Rng, known: KnownPage, strength: Strength) -> np.ndarray:
     span = strength.hard_blur if known.kind in HARD_TO_READ else strength.blur
     radius = rng.uniform(*span) * known.glyph_height
-    return degrade.disc(radius) if rng.random() < 0.7 else degrade.motion(rng, 2 * radius)
+    return degrade.defocus_kernel(radius) if rng.random() < 0.7 else degrade.motion_kernel(rng, 2 * radius)
 
 
 def _blurred(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -15,13 +15,13 @@ import torch
 
 from benchmarks.docclean.application import CachingPageRestorer, Setup, reader
 from benchmarks.docclean.trust import measures, report
-from benchmarks.docclean.trust.dirt import GREY, STRENGTHS, DirtyPage, soil
+from benchmarks.docclean.trust.dirt import GREY, STRENGTHS, DirtyPage, make_dirty_page
 from benchmarks.docclean.trust.pages import KINDS, render
 from benchmarks.docclean.trust.report import FORCED, RELIT
 from benchmarks.result import Section, Strip
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.column import held_out
+from fastdiff.training.docclean.column import held_out_faces
 
 PAGES = 12  # of each kind, the strengths in turn
 SEED = 172_024
@@ -76,7 +76,7 @@ def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tu
 
 def make(index: int) -> DirtyPage:
     """Page `index` of the section: kinds in turn, then strengths, then families of fonts."""
-    rng, families = np.random.default_rng([SEED, index]), held_out()
+    rng, families = np.random.default_rng([SEED, index]), held_out_faces()
     kinds = list(KINDS)
     kind, turn = kinds[index % len(kinds)], index // len(kinds)
     strength = STRENGTHS[turn % len(STRENGTHS)]
@@ -84,7 +84,7 @@ def make(index: int) -> DirtyPage:
     known = render(rng, kind, family)
     back = render(rng, "stamps and ink", family)
     grey = kind in GREY and turn // len(STRENGTHS) % 2 == 0
-    return soil(rng, known, back, textures.bank(SEED), strength, grey)
+    return make_dirty_page(rng, known, back, textures.cached_bank(SEED), strength, grey)
 
 
 def _row(page: DirtyPage, way: str) -> Row:

@@ -15,7 +15,7 @@ TYPICAL = 14.0  # x-height in pixels where there are no letters to measure
 INK = 128  # a square with nothing darker teaches nothing
 
 
-def squares(folder: Path, side: int) -> Iterator[Page]:
+def page_squares(folder: Path, side: int) -> Iterator[Page]:
     """The images and PDFs below a folder, cut into squares of `side` pixels, those without ink left out.
 
     Raises UsageError where the folder holds no page, or one that cannot be read.
