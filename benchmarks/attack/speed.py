@@ -19,8 +19,10 @@ CONFIDENCE = 0.02  # logits ahead, of both
 
 
 def run(setting: Setting) -> Section:
-    ways = ("natural", "diffattack")
-    reports = {way: setting.attack(f"speed-{way}", PICTURES, method=way, confidence=CONFIDENCE) for way in ways}
+    methods = ("natural", "diffattack")
+    reports = {
+        method: setting.attack(f"speed-{method}", PICTURES, method=method, confidence=CONFIDENCE) for method in methods
+    }
     rows = []
     for name, report in reports.items():
         told = report.summary

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.bootstrap import paired_difference
 from benchmarks.classical import CONTROLS
 from benchmarks.docclean import blurred, words_lost
-from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, reader
+from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Section, Strip, Table, mean
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
@@ -21,7 +21,7 @@ GROUPS = {"columns": True, "documents": False}
 def run(setup: Setup) -> Section:
     page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in TASKS}
     cleaners = {
-        (task, engine): PageCleaner(page_restorers[task], reader(engine)) for task in TASKS for engine in ENGINES
+        (task, engine): PageCleaner(page_restorers[task], cached_engine(engine)) for task in TASKS for engine in ENGINES
     }
     rows: list[dict[str, Any]] = []
     strips = []
@@ -43,7 +43,7 @@ def run(setup: Setup) -> Section:
 def hard_enough(page: Blurred, engine: str) -> bool:
     """Whether the engine's own error on the blurred page lies within KEPT_ERRORS."""
     low, high = KEPT_ERRORS
-    return low <= page.sharp.error(reader(engine).read(page.pixels).text) <= high
+    return low <= page.sharp.error(cached_engine(engine).read(page.pixels).text) <= high
 
 
 def _measured(page: Blurred, engine: str, cleaned: Mapping[str, CleanedPage]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _measured(page: Blurred, engine: str, cleaned: Mapping[str, CleanedPage]) ->
     versions |= {name: control(page.pixels) for name, control in CONTROLS.items()}
     for task, each in cleaned.items():
         versions |= {task: page.pixels if each.restored is None else each.restored, f"{task} gated": each.pixels}
-    errors = {name: page.sharp.error(reader(engine).read(pixels).text) for name, pixels in versions.items()}
+    errors = {name: page.sharp.error(cached_engine(engine).read(pixels).text) for name, pixels in versions.items()}
     about = {"page": page.name, "engine": engine, "column": page.sharp.column, "kind": page.kind}
     kept = {f"{task} kept": each.status == "kept" for task, each in cleaned.items()}
     return about | errors | kept | {"chosen": cleaned["auto"].task}

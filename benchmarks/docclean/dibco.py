@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.classical import BINARISERS
 from benchmarks.docclean import metrics, pages
-from benchmarks.docclean.application import Setup, reader
+from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 
@@ -17,7 +17,7 @@ METHODS = (*BINARISERS, "ours")
 
 
 def run(setup: Setup) -> Section:
-    judge, restore = Scorer(reader("easyocr")), setup.page_restorer("binarize")
+    judge, restore = Scorer(cached_engine("easyocr")), setup.page_restorer("binarize")
     rows: list[dict[str, Any]] = []
     strips = []
     for year in YEARS:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from benchmarks.docclean import pages
-from benchmarks.docclean.application import ENGINES, Setup, reader
+from benchmarks.docclean.application import ENGINES, Setup, cached_engine
 from benchmarks.docclean.trust import measures
 from benchmarks.docclean.trust.canvas import Word
 from benchmarks.result import Cell, Section, Strip, Table
@@ -44,7 +44,7 @@ def run(setup: Setup) -> Section:
         for engine in ENGINES:
             for forced in (False, True):
                 pixels = pages.opened(path)
-                clean = PageCleaner(setup.page_restorer("auto"), reader(engine), force_clean=forced)
+                clean = PageCleaner(setup.page_restorer("auto"), cached_engine(engine), force_clean=forced)
                 cleaned = clean(pixels, key)
                 value, shown = MEASURES[path.stem](pixels, cleaned.pixels)
                 causes = ", ".join(dict.fromkeys(each.cause for each in cleaned.regions if each.decision == "put back"))
@@ -85,8 +85,8 @@ def _digits(before: np.ndarray, after: np.ndarray) -> Measured:
     """Tokens with digits that both engines read as before, the worse engine counting."""
     same = []
     for name in ENGINES:
-        tokens = _tokens_with_digits(reader(name).read(before))
-        same.append((int(measures.read_right(tokens, reader(name).read(after)).sum()), len(tokens)))
+        tokens = _tokens_with_digits(cached_engine(name).read(before))
+        same.append((int(measures.read_right(tokens, cached_engine(name).read(after)).sum()), len(tokens)))
     shown = ", ".join(f"{name} {kept}/{count}" for name, (kept, count) in zip(ENGINES, same, strict=True))
     return min(kept / max(count, 1) for kept, count in same), f"tokens with digits read as before: {shown}"
 

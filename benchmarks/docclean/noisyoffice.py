@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.classical import CLEANERS
 from benchmarks.docclean import metrics, pages
-from benchmarks.docclean.application import Setup, reader
+from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
@@ -16,7 +16,7 @@ METHODS = (*CLEANERS, "ours, --task clean", OURS, GATED)
 
 def run(setup: Setup) -> Section:
     clean = setup.page_restorer("clean")
-    gated = PageCleaner(setup.page_restorer("auto"), reader("easyocr"))
+    gated = PageCleaner(setup.page_restorer("auto"), cached_engine("easyocr"))
     rows: list[dict[str, Any]] = []
     strips = []
     for key, pair in enumerate(pages.noisyoffice(setup.data, setup.limit)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.docclean import blurred, metrics, pages
-from benchmarks.docclean.application import Setup, reader
+from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.result import Cell, Section, Table, mean
@@ -91,7 +91,7 @@ def _deblur(setup: Setup) -> list[tuple[np.ndarray, Score]]:
     columns = [page for page in blurred.make(setup) if page.sharp.column and hard_enough(page, ENGINE)]
 
     def score(sharp: pages.TextPage) -> Score:
-        return lambda restored: {"CER": sharp.error(reader(ENGINE).read(_eight_bit(restored)).text)}
+        return lambda restored: {"CER": sharp.error(cached_engine(ENGINE).read(_eight_bit(restored)).text)}
 
     return [(page.pixels, score(page.sharp)) for page in pages.some(columns, setup.count(PAGES))]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.docclean.application import CachingPageRestorer, Setup, reader
+from benchmarks.docclean.application import CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Table
 from fastdiff.apps.docclean.ocr import text_metrics
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Way:
+class Method:
     """A task, the engine that reads before and after, and whether the result is written whatever it finds."""
 
     task: str
@@ -30,38 +30,41 @@ class Way:
         return f"{self.task}, {'--force-clean' if self.forced else f'gate {self.engine}'}"
 
 
-WAYS = (
-    Way("deblur", "rapidocr", forced=True),
-    Way("deblur", "rapidocr"),
-    Way("auto", "rapidocr"),
-    Way("auto", "easyocr"),
+METHODS = (
+    Method("deblur", "rapidocr", forced=True),
+    Method("deblur", "rapidocr"),
+    Method("auto", "rapidocr"),
+    Method("auto", "easyocr"),
 )
 
 
 def measure(setup: Setup, documents: Sequence[Blurred]) -> list[Row]:
-    """A row for every document and way of cleaning it; errors are 1 - order-free word F."""
-    tasks = {way.task for way in WAYS}
+    """A row for every document and method of cleaning it; errors are 1 - order-free word F."""
+    tasks = {method.task for method in METHODS}
     page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in tasks}
-    cleaners = {way: PageCleaner(page_restorers[way.task], reader(way.engine), force_clean=way.forced) for way in WAYS}
+    cleaners = {
+        method: PageCleaner(page_restorers[method.task], cached_engine(method.engine), force_clean=method.forced)
+        for method in METHODS
+    }
     rows = []
     for key, page in enumerate(documents):
-        for way, clean in cleaners.items():
+        for method, clean in cleaners.items():
             cleaned = clean(page.pixels, key)
-            about = {"page": page.name, "way": str(way), "status": cleaned.status, "task": cleaned.task}
+            about = {"page": page.name, "way": str(method), "status": cleaned.status, "task": cleaned.task}
             rows.append(about | _measured(page, cleaned.pixels))
     return rows
 
 
 def table(rows: list[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = []
-    for way in dict.fromkeys(row["way"] for row in rows):
-        mine = [row for row in rows if row["way"] == way]
+    for method in dict.fromkeys(row["way"] for row in rows):
+        mine = [row for row in rows if row["way"] == method]
         before, after = (float(np.mean([row[name] for row in mine])) for name in ("blurred", "after"))
         kept = sum(row["status"] == "kept" for row in mine)
         right, lost, gained, digits, worse = (
             sum(row[name] for row in mine) for name in ("right", "lost", "gained", "digits", "digits lost")
         )
-        lines.append((way, len(mine), before, after, after / before, lost / max(right, 1), gained / max(right, 1),
+        lines.append((method, len(mine), before, after, after / before, lost / max(right, 1), gained / max(right, 1),
                       f"{worse}/{digits}", kept))  # fmt: skip
     return Table(
         "Blur: real documents, read by RapidOCR",
@@ -73,7 +76,7 @@ def table(rows: list[Row]) -> Table:
 
 
 def _measured(page: Blurred, pixels: np.ndarray) -> Row:
-    readings = [reader(JUDGE).read(each).text for each in (page.pixels, pixels)]
+    readings = [cached_engine(JUDGE).read(each).text for each in (page.pixels, pixels)]
     before, after = (_right(page.sharp.text, read) for read in readings)
     lost, digits = before - after, _with_digits(before)
     return {

@@ -21,8 +21,8 @@ Row = dict[str, Any]
 
 
 def tables(rows: list[Row]) -> list[Table]:
-    by_kind = [_by(rows, way, "kind") for way in (*GATES, FORCED)]
-    return [*by_kind, *(_by(rows, way, "strength") for way in (*GATES, FORCED)), _totals(rows)]
+    by_kind = [_by(rows, method, "kind") for method in (*GATES, FORCED)]
+    return [*by_kind, *(_by(rows, method, "strength") for method in (*GATES, FORCED)), _totals(rows)]
 
 
 def allowed(row: Row) -> int:
@@ -50,17 +50,17 @@ def score(row: Row) -> float:
     return min(values) + 0.1 * (removed([row]) or 0)
 
 
-def _by(rows: list[Row], way: str, key: str) -> Table:
-    of_way = [row for row in rows if row["way"] == way]
+def _by(rows: list[Row], method: str, key: str) -> Table:
+    of_method = [row for row in rows if row["way"] == method]
     relit = [row for row in rows if row["way"] == RELIT]
     lines: list[tuple[Cell, ...]] = []
-    for value in dict.fromkeys(row[key] for row in of_way):
-        mine = [row for row in of_way if row[key] == value]
+    for value in dict.fromkeys(row[key] for row in of_method):
+        mine = [row for row in of_method if row[key] == value]
         control = [row for row in relit if row[key] == value]
         lines.append((value, len(mine), *_cells(mine, control)))
-    lines.append(("all", len(of_way), *_cells(of_way, relit)))
+    lines.append(("all", len(of_method), *_cells(of_method, relit)))
     return Table(
-        f"Trust, {way}, by {key}: what stays, and the share of the dirt that goes",
+        f"Trust, {method}, by {key}: what stays, and the share of the dirt that goes",
         (key, "pages", "cleaned/partly/kept", "lost/read", "control", "beyond", "most", "over", "recovered", "wrong",
          "colours", "(relit)", "SSIM", "least", "(relit)", "hair lines", "pencil", "dirt gone"),
         lines,
@@ -92,8 +92,8 @@ def _cells(rows: list[Row], relit: list[Row]) -> tuple[Cell, ...]:
 
 
 def _totals(rows: list[Row]) -> Table:
-    ways = (*GATES, FORCED, RELIT)
-    of = [[row for row in rows if row["way"] == way] for way in ways]
+    methods = (*GATES, FORCED, RELIT)
+    of = [[row for row in rows if row["way"] == method] for method in methods]
     reading = [mine if "words" in mine[0] else None for mine in of]
 
     def counted(count: Any) -> list[Cell]:
@@ -115,7 +115,7 @@ def _totals(rows: list[Row]) -> Table:
         ("dirt outside content that is gone", f"{LEAST_REMOVED}", *(removed(mine) for mine in of)),
         ("pages cleaned/partly/kept", "", *counted(_statuses)),
     ]  # fmt: skip
-    return Table(f"Trust: all {len(of[0])} pages", ("measure", "target", *ways), lines)
+    return Table(f"Trust: all {len(of[0])} pages", ("measure", "target", *methods), lines)
 
 
 def _similarities(rows: list[Row]) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.docclean.application import CachingPageRestorer, Setup, reader
+from benchmarks.docclean.application import CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.trust import measures, report
 from benchmarks.docclean.trust.dirt import GREY, STRENGTHS, DirtyPage, make_dirty_page
 from benchmarks.docclean.trust.pages import KINDS, render
@@ -25,7 +25,7 @@ from fastdiff.training.docclean.column import held_out_faces
 
 PAGES = 12  # of each kind, the strengths in turn
 SEED = 172_024
-WAYS = ("gate easyocr", "gate rapidocr", FORCED)
+METHODS = ("gate easyocr", "gate rapidocr", FORCED)
 ENGINE = {"gate easyocr": "easyocr", "gate rapidocr": "rapidocr", FORCED: "rapidocr"}
 JUDGE = {"gate easyocr": "rapidocr", "gate rapidocr": "easyocr", FORCED: "rapidocr"}  # nothing is gated where forced
 WORKERS = 2  # processes of one thread, each with the models of both engines
@@ -56,19 +56,21 @@ def measure_page(setup: Setup, index: int) -> tuple[list[Row], Strip]:
 @cache
 def make_cleaners(setup: Setup) -> dict[str, PageCleaner]:
     restore = CachingPageRestorer(weights=setup.weights)
-    return {way: PageCleaner(restore, reader(ENGINE[way]), force_clean=way == FORCED) for way in WAYS}
+    return {
+        method: PageCleaner(restore, cached_engine(ENGINE[method]), force_clean=method == FORCED) for method in METHODS
+    }
 
 
 def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tuple[list[Row], Strip]:
-    """A row for the page under even light and for every way of cleaning, and a strip of the way SHOWN."""
+    """A row for the page under even light and for every method of cleaning, and a strip of the method SHOWN."""
     rows = [_row(page, RELIT) | _looks(page, page.relit, page.relit)]
-    for way, clean in cleaners.items():
+    for method, clean in cleaners.items():
         cleaned = clean(page.pixels, index)
         about = {"status": cleaned.status, "task": cleaned.task, "reason": cleaned.reason}
         shown = page.relit if cleaned.status == "kept" else cleaned.pixels
         looks = _looks(page, shown, cleaned.pixels)
-        rows.append(_row(page, way) | about | looks | _words(page, cleaned, reader(JUDGE[way])))
-        if way == SHOWN:
+        rows.append(_row(page, method) | about | looks | _words(page, cleaned, cached_engine(JUDGE[method])))
+        if method == SHOWN:
             told = f"{page.name} ({index}): {cleaned.status}, {_told(rows[-1])}"
             strip = Strip(told, report.score(rows[-1]), (page.pixels, cleaned.pixels, page.evened))
     return rows, strip
@@ -87,8 +89,8 @@ def make(index: int) -> DirtyPage:
     return make_dirty_page(rng, known, back, textures.cached_bank(SEED), strength, grey)
 
 
-def _row(page: DirtyPage, way: str) -> Row:
-    return {"kind": page.known.kind, "strength": page.strength, "way": way, "page": page.name}
+def _row(page: DirtyPage, method: str) -> Row:
+    return {"kind": page.known.kind, "strength": page.strength, "way": method, "page": page.name}
 
 
 def _looks(page: DirtyPage, shown: np.ndarray, pixels: np.ndarray) -> Row:
