@@ -138,7 +138,7 @@ def _forecast(forecast: "Forecast") -> str:
     from fastdiff.apps.running.inputs import summary
 
     lines = [
-        f"{item.source} -> {item.output} ({'cannot be open_problem' if count is None else counted(count, 'page')})"
+        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else counted(count, 'page')})"
         for item, count in forecast.items
     ]
     time = timedelta(seconds=round(forecast.seconds))
