@@ -1,4 +1,4 @@
-"""docclean: degraded page images in, readable pages and a report with OCR scores out."""
+"""The application docclean: plans a run, cleans its documents, and writes the outputs and report.json."""
 
 import os
 from collections.abc import Sequence
@@ -18,13 +18,15 @@ from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, loc
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
-CLEANING = 1.5  # seconds a megapixel on two cores without a denoiser call, for estimates
-SCORING = 12.0  # seconds a page with OCR before and after
+CLEANING = 1.5  # seconds per megapixel on two cores without a denoiser call, for estimates
+SCORING = 12.0  # seconds per page with OCR before and after
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What `run` would do: every input with its output and number of pages (None where it cannot be opened)."""
+    """The forecast of a run: every input with its output and number of pages. The number is None if the input cannot be
+    opened.
+    """
 
     items: tuple[tuple[Item, int | None], ...]
     seconds: float
@@ -34,10 +36,11 @@ class Forecast:
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """Clean all inputs, write the outputs and report.json, and return the report.
 
-    Inputs that fail are reported and leave the others alone; pages that an earlier run finished from the same input
-    with the same options and version are not done again. Raises UsageError for options or inputs that do not fit,
-    MissingError for an absent engine or weights, OutputError where the report cannot be written or another run writes
-    into the same place.
+    An input that fails is reported and leaves the others alone. Pages that an earlier run finished from the same input,
+    with the same options and version, are taken over.
+
+    Raises UsageError for options or inputs that do not fit, MissingError for an absent engine or absent weights,
+    OutputError if the report cannot be written or another run writes into the same place.
     """
     with locked_run(_job(options)) as prepared:
         finished = _finished(prepared, options)
@@ -53,7 +56,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 
 def forecast(options: Options) -> Forecast:
-    """What `run(options)` would do, and a rough estimate of its time; nothing is written."""
+    """Return what `run(options)` would do, with a rough estimate of its time. Writes nothing."""
     items: list[tuple[Item, int | None]] = []
     seconds = 0.0
     prepared = plan_run(_job(options))
@@ -94,19 +97,19 @@ def _job(options: Options) -> Job:
 
 
 def _wanted(item: Item, named: bool, request: str) -> Sequence[OutputRequest]:
-    """One output, of as many files as its kind needs for the pages of the input."""
+    """Return the request for one output, of as many files as its kind needs for the pages of the input."""
     count = 1
     if item.problem is None and not holds_pages(item.output):
         try:
             with open_document(item.source) as document:
                 count = document.count
         except FastdiffError:
-            pass  # reported when the item's turn comes
+            pass  # the loop over the items reports it
     return [OutputRequest(item, item_request_digest(request, item), lambda output: output_names(output, count), named)]
 
 
 def _finished(prepared: PreparedRun, options: Options) -> dict[Item, list[PageReport]]:
-    """The items that an earlier run finished, with their pages; none are where the work is forced."""
+    """Return the items that an earlier run finished, with their pages; none if `force` is set."""
     made_with = fingerprint(options)
     found = resume.finished(
         prepared.items,

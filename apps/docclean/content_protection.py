@@ -1,4 +1,4 @@
-"""Finds the content of a page that cleaning changed and puts it back: by the guard, and word by word."""
+"""Finds content of a page that cleaning changed and puts it back: marks by the guard, words by two readings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,23 +18,23 @@ from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
-CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # of words that go back
-# Widest edges, in glyph heights, of a page whose strokes are sharpened where they go back. Of 120 numbers, dates and
-# codes in three held-out faces with edges 0.32, 0.40 and 0.55 wide, rapidocr read 120, 107 and 32 right on the page as
-# it came, 120, 110 and 30 on what goes back unsharpened, and 120, 106 and 19 sharpened. easyocr, which reads none of
-# the others, read 73, 63 and 77 of the first 120.
+CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # judgement -> cause
+# Widest edges, in glyph heights, of a page whose strokes are sharpened before they go back. Measured on 120 numbers,
+# dates and codes in three held-out faces with edges 0.32, 0.40 and 0.55 wide: rapidocr reads 120, 107 and 32 right on
+# the given page, 120, 110 and 30 with unsharpened strokes, 120, 106 and 19 with sharpened ones. easyocr reads 73, 63
+# and 77 of the first 120 and none of the others.
 MILD = 0.37
-NUMBERS = 60  # of which one may read otherwise: that much engines vary by themselves
-MOST_PUT_BACK = 0.5  # share of a page's strokes, and
-MOST_COVERED = 0.75  # of the page, by areas; where more goes back, none of the cleaned page is kept
-SEEN = 0.15  # change of a pixel, white = 1, from which a word that went back is listed: its strokes were other ones
+NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
+MOST_PUT_BACK = 0.5  # share of a page's strokes that may go back, and
+MOST_COVERED = 0.75  # share of the page that areas may take back; beyond either, the cleaned page is not used
+SEEN = 0.15  # least change of a pixel, white = 1, for which a word that went back is listed
 
 
 @dataclass(frozen=True)
 class ProtectedPage:
     """A page with its content put back, the regions, the recovered words, and the shares of `GuardResult`.
 
-    `word_pairs` are those of the page as it came and of this page, as far as both were read.
+    `word_pairs` compare the given page with this page; they are empty without two readings.
     """
 
     pixels: np.ndarray
@@ -46,32 +46,33 @@ class ProtectedPage:
 
     @property
     def numbers_lost(self) -> str | None:
-        """A sentence if more than one in NUMBERS of the words with digits that were surely read reads otherwise."""
+        """A sentence if more than one in NUMBERS of the surely read words with digits reads otherwise."""
         sure = sum(pair.number for pair in self.word_pairs)
         lost = sum(pair.number_lost for pair in self.word_pairs)
         return f"{lost} of {sure} numbers would read otherwise" if lost > max(1, sure / NUMBERS) else None
 
     @property
     def content_lost(self) -> str | None:
-        """A sentence if so much of the page went back that the rest is not to be trusted either."""
+        """A sentence if so much of the page went back that its rest cannot be trusted."""
         if self.share > MOST_PUT_BACK:
             return f"{self.share:.0%} of its strokes would have changed"
         return f"{self.cover:.0%} of it would have changed" if self.cover > MOST_COVERED else None
 
 
 class ContentProtector:
-    """Compares a restored page with the page as it came, by one `Scorer`.
+    """Compares a restored page with the given page, and puts changed content back.
 
-    `trust_digits` lets words with digits be rewritten. With `force_clean` nothing is put back, and regions are "left".
+    `trust_digits` lets deblurring rewrite words with digits. With `force_clean` nothing goes back, and regions are
+    "left".
     """
 
     def __init__(self, scorer: Scorer, trust_digits: bool, force_clean: bool) -> None:
         self._scorer, self._trust_digits, self._force_clean = scorer, trust_digits, force_clean
 
     def __call__(self, restored_page: RestoredPage, before: Reading | None) -> tuple[ProtectedPage, Reading | None]:
-        """The page with its content put back, what was put back, and the reading of that page.
+        """Return the page with its content put back, and its reading.
 
-        `before` is the reading of the page as it came, None without OCR.
+        `before` is the reading of the given page, None without OCR.
         """
         evened = restored_page.evened
         guarded = guard(evened, restored_page.pixels)
@@ -97,7 +98,9 @@ class ContentProtector:
     def _with_words_back(
         self, page: np.ndarray, restored_page: RestoredPage, word_pairs: Sequence[WordPair]
     ) -> tuple[np.ndarray, list[Region]]:
-        """The page, the given one where nothing goes back, and the regions of words and strokes that changed."""
+        """Return the page with changed words and strokes put back, and their regions; the very page if nothing goes
+        back.
+        """
         back = [pair for pair in word_pairs if self._goes_back(pair)]
         mask = mask_of([pair.box for pair in back], page.shape)
         edge_width = restored_page.edge_width
@@ -118,9 +121,9 @@ class ContentProtector:
     def _with_lines_back(
         self, found: ProtectedPage, restored_page: RestoredPage, before: Reading, shown: np.ndarray
     ) -> tuple[ProtectedPage, Reading | None]:
-        """Puts back whole lines in which a number reads otherwise although it went back; the page and its reading.
+        """Put back whole lines in which a number that went back still reads otherwise; return the page and its reading.
 
-        Engines read a line at a time: a number is read with what stands beside it.
+        Engines read line by line: the rest of a line affects how they read its numbers.
         """
         after = self._scorer.read(found.pixels)
         if after is None or self._trust_digits:
@@ -158,7 +161,9 @@ class ContentProtector:
 
 @dataclass(frozen=True)
 class LessCleanedPage:
-    """A page that was cleaned less, what was done to it, and the regions that stayed as they were but for the light."""
+    """A less cleaned version of a page: its pixels, a clause that describes it, and the regions that only have their
+    light evened.
+    """
 
     pixels: np.ndarray
     done: str
@@ -166,7 +171,7 @@ class LessCleanedPage:
 
 
 def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> Iterator[LessCleanedPage]:
-    """Versions of a page that reads worse, or whose content is lost: each one is closer to the page as it came."""
+    """Yield versions of a page that reads worse, or whose content is lost, each closer to the given page."""
     evened, page = restored_page.evened, found.pixels
     if found.content_lost is None:
         mask = _near_all_strokes(page, restored_page)
@@ -182,25 +187,27 @@ def _whole(page: np.ndarray, cause: str) -> Region:
 
 
 def _near_all_strokes(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
-    """The surroundings of the strokes of the evened-out page and of a cleaned one, bool (H, W)."""
+    """Return the surroundings of the strokes of the evened-out page and of a cleaned one, bool (H, W)."""
     return near_strokes(np.minimum(restored_page.evened, page), restored_page.edge_width)
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:
-    """Whether a pixel in a box, perhaps an empty one, of two pages differs by SEEN or more."""
+    """True if a pixel in a box, perhaps an empty one, of two pages differs by SEEN or more."""
     before, after = (_inside(each, box).astype(np.int32) for each in (page, returned))
     return bool(np.abs(after - before).max(initial=0) >= SEEN * np.iinfo(page.dtype).max)
 
 
 def _fit_beside(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
-    """The evened-out page with the paper of the cleaned one and, unless deblurring made it sharp, with its contrast."""
+    """Return the evened-out page with the paper of the cleaned one and, unless deblurring sharpened it, with its
+    contrast.
+    """
     if restored_page.task == "clean":
         return stroke_shapes.apply_tone(stroke_shapes.measure_tone(restored_page.evened, page), restored_page.evened)
     return match_paper(restored_page.evened, page, _sharpened(restored_page.blur))
 
 
 def _word_pairs(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[WordPair, ...]:
-    """The places of two readings of a page; none without both."""
+    """Return the pairs of words of two readings of a page; none without both readings."""
     return () if before is None or after is None else word_comparison.compare(before, after, shown)
 
 
@@ -210,7 +217,7 @@ def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:
-    """The box of the line of a reading in which a place lies; of the place itself where there is none."""
+    """Return the box of the line of a reading that holds a word; the box of the word if there is no such line."""
     middle = (pair.box[1] + pair.box[3]) / 2
     across = (pair.box[0] + pair.box[2]) / 2
     for fragment in (fragment for line in reading.lines for fragment in line):
@@ -221,5 +228,5 @@ def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:
 
 
 def _sharpened(blur: PageAnalysis | None) -> float:
-    """The width of edges, in pixels, that strokes which go back are sharpened for; 0 where they are not."""
+    """Return the width of edges, in pixels, for sharpening strokes before they go back; 0 for no sharpening."""
     return blur.edge_width if blur is not None and blur.edge_width <= MILD * blur.glyph_height else 0.0

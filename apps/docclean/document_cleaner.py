@@ -1,4 +1,4 @@
-"""One document from input to output: clean its pages, judge each, put the result together."""
+"""Cleans one document from input to output: its pages one by one, then the output of all parts."""
 
 import hashlib
 import shutil
@@ -34,7 +34,7 @@ BROKEN_SIGNATURE = "the signature of the file is broken by this change"
 
 
 class DocumentCleaner:
-    """Cleans documents with one restorer and one OCR engine, which are loaded once."""
+    """Cleans documents with one page cleaner, whose networks and OCR engine are loaded once."""
 
     def __init__(self, options: Options) -> None:
         from fastdiff.apps.docclean.ocr.engines import load_engine
@@ -62,9 +62,9 @@ class DocumentCleaner:
         )
 
     def __call__(self, item: Item, tick: Tick) -> list[PageReport]:
-        """Clean one document and write its output; the reports of its pages, in order.
+        """Clean one document, write its output, and return the reports of its pages in order.
 
-        A page that fails is left as it is where the output allows it, and reported. Raises FastdiffError where the
+        A page that fails is reported and stays as it is, if the output allows that. Raises FastdiffError if the
         document cannot be read or its output not written.
         """
         content = output_manifest.file_digest(item.source)
@@ -95,10 +95,10 @@ class DocumentCleaner:
     def _page(
         self, item: Item, document: Document, index: int, outputs: list[Path], manifest: OutputManifest, content: str
     ) -> PageReport:
-        """Clean page `index`, keep it as a part where it differs from the input, and note that in the ledger."""
+        """Clean page `index`, store it as a part if it differs from the input, and record it in the manifest."""
         began = time.monotonic()
         kind = SUFFIXES[item.output.suffix.lower()]
-        same_kind = _keeps_kind(item, document)  # then a page that is not cleaned needs no part
+        same_kind = _keeps_kind(item, document)  # if so, a page that is not cleaned needs no part
         output = outputs[index] if len(outputs) > 1 else outputs[0]
         shown = document.untouched(index)
         why = f"a page of {shown}: passed through untouched" if shown else None
@@ -114,7 +114,7 @@ class DocumentCleaner:
                 return replace(report, status="failed", reason=str(error))
             if report.status in WRITTEN or not same_kind:
                 report = replace(report, reason=_joined(page.note, _conversion_note(page, kind), report.reason))
-                page = one_bit(page)  # what had one bit a pixel keeps one
+                page = one_bit(page)  # a page of one bit a pixel keeps one bit
                 with atomic.writing(item.output):
                     save_part(page, manifest.part(index), kind)
         report = replace(report, seconds=round(time.monotonic() - began, 3))
@@ -130,7 +130,7 @@ class DocumentCleaner:
         manifest: OutputManifest,
         content: str,
     ) -> PageReport:
-        """Clean the pictures of page `index`, keep their changes as a part, and note that in the ledger.
+        """Clean the pictures of page `index`, store their changes as a part, and record them in the manifest.
 
         `reports` are those of the pages before, some of whose pictures this page may show.
         """
@@ -175,7 +175,7 @@ class DocumentCleaner:
             )
 
     def _clean(self, page: Page, report: PageReport, stem: str, index: int, key: int) -> tuple[Page, PageReport]:
-        """The page to write and its report: the cleaned page, or the given one where that was judged better."""
+        """Return the page to write, cleaned or as given, and its report."""
         made = self._clean_pixels(page.pixels, key, stem, index)
         report = replace(
             report,
@@ -212,15 +212,16 @@ def _keeps_kind(item: Item, document: Document) -> bool:
 
 
 def _shared(report: PageReport, earlier: PageReport) -> PageReport:
-    """The report of a picture that was cleaned, or kept, with an earlier page."""
+    """Return the report of a picture that was cleaned, or kept, with an earlier page."""
     status: Status = earlier.status if earlier.status in WRITTEN else "kept"
     return replace(report, status=status, reason=f"its picture is that of page {earlier.page}")
 
 
 def manifest_of(item: Item, content: str, made_with: str, options: Options) -> OutputManifest:
-    """The ledger of an item whose input has the digest `content`, under options of the fingerprint `made_with`.
+    """Return the manifest entry of an item whose input has the digest `content`, under options with the fingerprint
+    `made_with`.
 
-    The true text of the input counts by its content. Raises UsageError where it cannot be read.
+    The true text of the input counts by its content. Raises UsageError if it cannot be read.
     """
     told = truth_file(options.truth, item.source.stem) if options.truth else None
     true = (told.suffix, output_manifest.file_digest(told)) if told else None
@@ -229,25 +230,25 @@ def manifest_of(item: Item, content: str, made_with: str, options: Options) -> O
 
 
 def output_names(output: Path, count: int) -> list[Path]:
-    """`output`, or one numbered file a page where its kind holds a single page."""
+    """Return `output`, or one numbered file for each page if its kind holds a single page."""
     if count == 1 or holds_pages(output):
         return [output]
     return [output.with_name(f"{output.stem}-{number:04d}{output.suffix}") for number in range(1, count + 1)]
 
 
 def holds_pages(output: Path) -> bool:
-    """Whether a file of this kind holds any number of pages."""
+    """True if a file of this kind holds any number of pages."""
     return SUFFIXES[output.suffix.lower()] in ("pdf", "tiff")
 
 
 def noise_key(content: str, index: int, picture: int = 0) -> int:
-    """The name of a page's noise, from what the document holds: other inputs of a run never change a result."""
+    """Return the seed of a page's noise, from the content of its document: other inputs never change a result."""
     name = f"{content} {index} {picture}" if picture else f"{content} {index}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
 
 
 def save_part(page: Page, path: Path, kind: str) -> None:
-    """Write a page as the part of an output of `kind`, without loss but for the final encoding itself."""
+    """Write a page as a part of an output of `kind`, without loss except for the final encoding."""
     if kind == "pdf":
         from fastdiff.apps.docclean.pdf import writer
 
@@ -257,7 +258,7 @@ def save_part(page: Page, path: Path, kind: str) -> None:
 
 
 def assemble(document: Document, source: Path, parts: list[Path], drafts: Mapping[Path, Path]) -> None:
-    """Put the parts together into the drafts of the outputs; where a part is absent, the input's page stands."""
+    """Put the parts together into the drafts of the outputs. A page without a part is copied from the input."""
     (output, draft), *_ = drafts.items()
     kind = SUFFIXES[output.suffix.lower()]
     there = {index: part for index, part in enumerate(parts) if part.exists()}

@@ -1,7 +1,7 @@
-"""Digests of what a cleaned page depends on besides its document: by content, never by name.
+"""Digests of everything that a cleaned page depends on besides its document, by content and never by name.
 
-An option counts where it changes the page or its scores by more than rounding does: a precision does, a device and the
-number of processes do not.
+An option counts if it changes the page or its scores by more than rounding: a precision counts, a device or the number
+of processes does not.
 """
 
 from importlib.metadata import version
@@ -18,9 +18,9 @@ from fastdiff.models.restorers import BUNDLED, bundled
 
 
 def fingerprint(options: Options) -> str:
-    """The digest of everything but the document and its true text that a page depends on, versions included.
+    """Return the digest of everything that a page depends on, versions included, except its document and true text.
 
-    Raises UsageError for a file that cannot be read, MissingError for lost weights or a device that is not here.
+    Raises UsageError for a file that cannot be read, MissingError for absent weights or an absent device.
     """
     file = options.solver_file
     return output_manifest.digest(

@@ -1,4 +1,4 @@
-"""Cleans one page and keeps its content: the networks, the guard, the words in place and the verdict on the page."""
+"""Cleans one page and keeps its content: runs the networks, protects content, and judges the result."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,16 +21,16 @@ from fastdiff.apps.docclean.report import Status
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
 
 UNCHECKED = "deblurred without OCR to check it: characters may have changed"
-LEAST_CHANGE = 0.01  # mean change of a page, white = 1, from which one that was cleaned less is worth writing
+LEAST_CHANGE = 0.01  # least mean change of a page, white = 1, for which a less cleaned version is worth writing
 
 
 @dataclass(frozen=True)
 class CleanedPage:
-    """A page after cleaning: its pixels (the given ones where it was kept) and how they came to be.
+    """A page after cleaning: its pixels (the given ones if it was kept), with the decisions that led to them.
 
     `status` is "cleaned", "partly cleaned" (some regions were put back) or "kept". `regions` are the parts whose
-    content cleaning changed, `recovered` the words that can be read only on the cleaned page. `measures` are those of
-    `scoring.Comparison`. `restored` and `evened` are the page by the networks alone and the evenly lit page, None for
+    content cleaning changed, `recovered` the words that an engine reads only on the cleaned page. `measures` are those
+    of `scoring.Comparison`. `restored` is the output of the networks, `evened` the evenly lit page; both are None for
     the tasks "none" and "binarize".
     """
 
@@ -50,10 +50,10 @@ class CleanedPage:
 
 
 class PageCleaner:
-    """Cleans pages by one `PageRestorer` and, if there is one, by the readings of one OCR engine.
+    """Cleans pages with one `PageRestorer` and, if there is one, one OCR engine.
 
-    `trust_digits` lets words with digits be rewritten, `force_clean` writes what the networks made, whatever the
-    guard, the readings and the verdict find. `truth` is a folder of true texts (see `text.true_text`).
+    `trust_digits` lets deblurring rewrite words with digits. `force_clean` writes the output of the networks whatever
+    the guard, the readings and the verdict find. `truth` is a folder of true texts (see `text_metrics.true_text`).
     """
 
     def __init__(
@@ -92,9 +92,11 @@ class PageCleaner:
     def _cleaned_less(
         self, kept: CleanedPage, versions: Iterable[LessCleanedPage], before: Reading | None, stem: str, page: int
     ) -> CleanedPage:
-        """The first of the versions that reads as the page did, in place of a kept one; or the kept one.
+        """Return the first version that the engine reads as well as the page, in place of a kept one; else the kept
+        page.
 
-        Strokes are those of the page as it came: a number that reads otherwise on it is the engine's own wavering.
+        These versions hold the strokes of the given page: a number that reads otherwise on them is due to the engine's
+        own variation.
         """
         for version in versions:
             if not _differ(kept.pixels, version.pixels):
@@ -122,7 +124,7 @@ class PageCleaner:
         stem: str,
         page: int,
     ) -> CleanedPage:
-        """The page to keep: the found one, or the given one where the verdict or the share put back says so."""
+        """Return the page to keep: the found one, or the given one if the verdict or the lost content says so."""
         compared = self._scorer.compare(pixels, found.pixels, stem, page, readings)
         status: Status = "partly cleaned" if any(each.decision == "put back" for each in found.regions) else "cleaned"
         reason = UNCHECKED if restored_page.task == "deblur" and readings[1] is None else None
@@ -151,5 +153,5 @@ class PageCleaner:
 
 
 def _differ(pixels: np.ndarray, evened: np.ndarray) -> bool:
-    """Whether the mean change from one page to the other is LEAST_CHANGE or more."""
+    """True if the mean change from one page to the other is LEAST_CHANGE or more."""
     return float(cv2.absdiff(pixels, evened).mean()) >= LEAST_CHANGE * np.iinfo(pixels.dtype).max

@@ -1,7 +1,7 @@
 """Puts content back that a restored page lost, recoloured or invented, by classical means alone.
 
-The page before, evenly lit, is split into strokes and areas. Features of each tell content from dirt, independently of
-the network; content that the restored page no longer shows goes back to what it was, mark by mark.
+The guard splits the evenly lit given page into strokes and areas. Features of each mark tell content from dirt,
+independently of the network. Content that the restored page no longer shows goes back, mark by mark.
 """
 
 from dataclasses import dataclass
@@ -21,27 +21,27 @@ from fastdiff.apps.docclean.imaging.strokes import without_specks
 
 STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
-ENDS, LEAST_GAP = 3, 6  # pixels from what is left of a stroke, and pixels farther away, from which a gap goes back
+ENDS, LEAST_GAP = 3, 6  # pixels from the rest of a stroke, and pixels farther away, from which a gap goes back
 CHANGED = 0.3  # share of an area that changed
-THIN = 12  # pixels at half size: areas less wide may be letters, whose ink a sharper page holds in less room
-FIGURE = 0.5  # share of the box of joined areas that they fill: the box is a figure
+THIN = 12  # pixels at half size: narrower areas may be letters, whose ink takes less room on a sharper page
+FIGURE = 0.5  # share of their box that joined areas fill: above it the box is a figure
 LEAST_FIGURE = 0.004  # of the page
 JOINED = 1 / 150  # of the longer side: gap over which marks are one region
 CORE = 1 / 25  # of the longer side: largest core of a shadow; larger areas are figures
-FAR = 41  # pixels at half size a side of the square around parts of figures in which their small parts lie
+FAR = 41  # pixels at half size a side of the square around parts of figures that holds their small parts
 RING = 6  # pixels at half size around an area
-OPEN = 0.25  # share of them outside of other areas, and
-SOFT = 0.55  # share of the area's darkness from which they are of one shadow
+OPEN = 0.25  # share of these outside of other areas, and
+SOFT = 0.55  # share of the area's darkness from which they belong to one shadow
 ROWS = 512  # blended at a time, and
-MARGIN = 64  # more above and below, farther than a blend reaches
+MARGIN = 64  # overlap above and below, farther than a blend reaches
 
 
 @dataclass(frozen=True)
 class GuardResult:
-    """The restored page with its content back, and what was put back.
+    """The restored page with its content back, and the regions that went back.
 
-    `share` is the share of the strokes that was put back, but for those in areas: a page that holds little but a
-    photograph is no worse for that. `cover` is the share of the page that areas put back cover. Both are in [0, 1].
+    `share` is the share of strokes that went back, not counting strokes inside areas: a page with little but a
+    photograph is fine. `cover` is the share of the page that areas put back cover. Both are in [0, 1].
     """
 
     pixels: np.ndarray
@@ -51,7 +51,10 @@ class GuardResult:
 
 
 def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
-    """Compares two pages of one shape, uint8 or uint16, grey (H, W) or RGB (H, W, 3)."""
+    """Put content of the evened-out page back into the restored page.
+
+    Both are uint8 or uint16 of one shape, grey (H, W) or RGB (H, W, 3).
+    """
     before = split(working_copy(evened))
     after = split(working_copy(restored), before.paper)
     changes = compare(before, after)
@@ -78,7 +81,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
 
 
 def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The strokes of content that are gone, or parts of them, and those that are recoloured, bool (H, W) each."""
+    """Return masks, bool (H, W) each, of strokes of content that are gone (or parts of them) and recoloured."""
     gone = marks.share_of(changes.gone)
     recoloured = marks.share_of(changes.recoloured & ~changes.gone)
     changed = content & (gone + recoloured > GONE)
@@ -90,16 +93,16 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[n
 
 
 def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """The parts of `gone`, all bool (H, W), around places away from what is `left` of the strokes."""
+    """Return the parts of `gone` around places away from the rest `left` of the strokes, all bool (H, W)."""
     away = gone & ~_grown(left, ENDS)
     return gone & _grown(without_specks(away, LEAST_GAP), ENDS + 1)
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """The areas of content that changed, bool at half size. Letters that got sharper and darker did not.
+    """Return the areas of content that changed, bool at half size; letters that got sharper and darker do not count.
 
-    `depth` is how much darker than paper the ground is. The small core of a shadow, whose surroundings are dark as
-    well, is no content.
+    `depth` is the darkness of the ground relative to the paper. The small core of a shadow, whose surroundings are dark
+    as well, is no content.
     """
     changed = marks.share_of(changes.ground_gone | changes.ground_recoloured)
     inked = marks.share_of((changes.ground_gone & changes.paler) | changes.ground_recoloured)
@@ -115,7 +118,7 @@ def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.nd
 
 
 def _is_core(labels: np.ndarray, label: int, box: np.ndarray, depth: np.ndarray, figures: np.ndarray) -> bool:
-    """Whether an area lies apart from figures on ground that, but for other areas, is nearly as dark as itself."""
+    """True if an area lies apart from figures on ground that, other areas aside, is nearly as dark as the area."""
     left, top, width, height = box[:4].tolist()
     part = np.s_[max(top - RING, 0) : top + height + RING, max(left - RING, 0) : left + width + RING]
     inside = labels[part] == label
@@ -129,9 +132,9 @@ def _is_core(labels: np.ndarray, label: int, box: np.ndarray, depth: np.ndarray,
 def _blend(
     restored: np.ndarray, evened: np.ndarray, gain: np.ndarray, strokes: np.ndarray, areas: np.ndarray
 ) -> np.ndarray:
-    """The restored page with strokes and areas, masks of any size, of the evened-out page; band by band.
+    """Blend strokes and areas (masks of any size) of the evened-out page into the restored page, band by band.
 
-    Strokes go back times `gain` (h, w, 3), the restored ground over the one they stood on: they take no stain along.
+    Strokes are multiplied by `gain` (h, w, 3), the restored ground over their former ground: they bring no stain along.
     """
     height, white = len(restored), np.iinfo(restored.dtype).max
     gain = gain if restored.ndim == 3 else gain.mean(axis=2)
@@ -148,14 +151,16 @@ def _blend(
 
 
 def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows of a mask stretched to a page of `shape`."""
+    """Return rows of a mask, enlarged to a page of `shape`."""
     down = np.arange(rows.start, rows.stop) * len(mask) // shape[0]
     across = np.arange(shape[1]) * mask.shape[1] // shape[1]
     return mask[down[:, None], across]
 
 
 def _whole_figures(lost: np.ndarray, dirt: np.ndarray) -> np.ndarray:
-    """Areas with the steep edges between them; joined areas that fill most of their box, with less dirt, become it."""
+    """Return areas with the steep edges between them; joined areas that fill most of their box, with little dirt,
+    become the box.
+    """
     width = round(max(lost.shape) * JOINED) | 1
     parts = lost.astype(np.uint8)
     closed = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
@@ -179,7 +184,7 @@ def _stretched(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _regions(mask: np.ndarray, cause: str, shape: tuple[int, ...]) -> list[Region]:
-    """Boxes of the parts of a mask in pixels of the page, near parts joined."""
+    """Return the regions of the parts of a mask, in pixels of the page; near parts share a region."""
     width = round(max(mask.shape) * JOINED) | 1
     joined = cv2.dilate(mask.astype(np.uint8), np.ones((width, width), np.uint8))
     _, labels = cv2.connectedComponents(joined)
@@ -192,6 +197,6 @@ def _regions(mask: np.ndarray, cause: str, shape: tuple[int, ...]) -> list[Regio
 
 
 def _share(content: np.ndarray, lost: np.ndarray, areas: np.ndarray) -> float:
-    """The share of `content` that is `lost` outside `areas`: bool (H, W) each."""
+    """Return the share of `content` that is `lost` outside `areas`: bool (H, W) each."""
     whole = np.count_nonzero(content & ~areas)
     return float(np.count_nonzero(lost & ~areas) / whole) if whole else 0.0

@@ -1,7 +1,7 @@
 """Finds fine straight lines that a restored page lost: rules of forms and tables, fainter than the noise of the page.
 
-A line along the rows or columns of a page stands out where the page is averaged along it. Folds and scratches do not
-run so straight.
+Averaging a page along its rows or columns makes lines in this direction stand out. Folds and scratches are not that
+straight.
 """
 
 import cv2
@@ -13,12 +13,12 @@ ALONG = 41  # pixels of the working copy over which a line is averaged
 BESIDE = 4  # pixels to both sides of a line at which the page is brighter
 FAINTEST = 3.0  # grey levels, on that average
 LENGTH = 1 / 12  # of the longer side: the shortest line
-KEPT = 0.6  # share of its contrast that a line keeps at least
+KEPT = 0.6  # least share of its contrast that a line keeps
 INK, TEXT = 30, 0.1  # grey levels of strokes that are no faint line, and the share of them in a row of text
 
 
 def lost_lines(before: Layers, after: Layers) -> np.ndarray:
-    """The faint lines of a working copy that another one lacks, bool (H, W). They are not looked for in text."""
+    """Return the faint lines of a working copy that the other one lacks, bool (H, W). Rows of text are excluded."""
     grey, restored = (cv2.cvtColor(layers.page, cv2.COLOR_RGB2GRAY).astype(np.float32) for layers in (before, after))
     ink = (before.strokes > INK).astype(np.float32)
     length = round(max(grey.shape) * LENGTH) | 1
@@ -38,7 +38,9 @@ def _lost_along_rows(before: np.ndarray, after: np.ndarray, ink: np.ndarray, len
 
 
 def _depth(page: np.ndarray) -> np.ndarray:
-    """How much darker each place is than those BESIDE it above and below, along its row: float32 (H, W)."""
+    """Return the darkness of each pixel relative to those BESIDE it above and below, averaged along its row: float32
+    (H, W).
+    """
     mean = cv2.boxFilter(page, -1, (ALONG, 1))
     edged = cv2.copyMakeBorder(mean, BESIDE, BESIDE, 0, 0, cv2.BORDER_REPLICATE)
     return np.minimum(edged[: len(mean)], edged[2 * BESIDE :]) - mean

@@ -1,4 +1,4 @@
-"""Tells content from dirt by the features of marks, with numbers fitted on rendered pages."""
+"""Classifies marks as content or dirt by their features, with weights fitted on rendered pages."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 
 FILE = "docclean-guard.json"  # of the package's data
-FARTHEST = 6.0  # deviations from the middle at which a feature is cut off
+FARTHEST = 6.0  # standard deviations from the mean at which a feature is clipped
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ class MarkClassifier:
 
 @cache
 def load_classifier(layer: str) -> MarkClassifier:
-    """The bundled judge of "strokes" or "areas"."""
+    """Return the bundled classifier of "strokes" or "areas"."""
     numbers = json.loads((files("fastdiff.data") / FILE).read_text())[layer]
     return MarkClassifier(**{name: np.array(value, np.float32) for name, value in numbers.items()})

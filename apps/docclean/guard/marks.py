@@ -7,20 +7,20 @@ import numpy as np
 
 from fastdiff.apps.docclean.imaging.layers import Layers, channel_maximum
 
-FAINTEST = 13  # grey levels by which a stroke is darker than its ground, at least
-NOISE = 4.0  # deviations of the paper's noise that a stroke stands out by
+FAINTEST = 13  # least grey levels by which a stroke is darker than its ground
+NOISE = 4.0  # standard deviations of the paper's noise above which a pixel is of a stroke
 BESIDE = 0.4  # share of the darkest stroke nearby below which a pixel is of no stroke
 PALEST = 8  # grey levels by which the ground of an area differs from the paper
 STEEP = 9  # grey levels from pixel to pixel of the ground: the edge between two areas
 FEWEST = 3  # pixels of a stroke
-TEXTURE = 7  # pixels, in the ground's half size: steep ground at least as wide is a texture, not an edge
+TEXTURE = 7  # pixels, in the ground's half size: steep ground at least as wide is a texture, no edge
 SMALLEST = 10  # pixels of an area, in the ground's half size
 NEAR = 1 / 24  # of the longer side: the neighbourhood of a mark
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks of one layer: `labels` int32 (h, w), 0 for none, and their features, float32 (N + 1, F).
+    """The marks of one layer: `labels` int32 (h, w), 0 for the rest of the page, and features, float32 (N + 1, F).
 
     `sizes` (N + 1,) are in pixels of the labels; row 0 stands for the rest of the page.
     """
@@ -31,13 +31,13 @@ class Marks:
     features: np.ndarray
 
     def share_of(self, mask: np.ndarray) -> np.ndarray:
-        """The share of each mark that lies in a mask (h, w): float64 (N + 1,)."""
+        """Return the share of each mark that lies in a mask (h, w): float64 (N + 1,)."""
         inside = np.flatnonzero(self.labels)
         return _means(mask.ravel()[inside], self.labels.ravel()[inside], self.sizes)
 
 
 def find_strokes(layers: Layers) -> Marks:
-    """Connected thin marks, darker than what is around them."""
+    """Find connected thin marks that are darker than their surroundings."""
     strokes = layers.strokes
     least = _least(strokes)
     darkest = cv2.dilate(strokes, np.ones((7, 7), np.uint8))
@@ -89,7 +89,7 @@ def find_strokes(layers: Layers) -> Marks:
 
 
 def find_areas(layers: Layers) -> Marks:
-    """Connected parts of the ground that differ from the paper, parted at steep edges."""
+    """Find connected parts of the ground that differ from the paper, separated at steep edges."""
     depth, ground = layers.depth, layers.ground
     steps = channel_maximum(_span(ground))
     noise = float(np.median(steps))
@@ -154,7 +154,7 @@ def find_areas(layers: Layers) -> Marks:
 
 
 def _parted(marked: np.ndarray, steep: np.ndarray) -> np.ndarray:
-    """The marked pixels without the lines along which the ground is steep; textures, steep all over, are kept."""
+    """Return the marked pixels without the lines along which the ground is steep; textures, steep everywhere, stay."""
     square = np.ones((TEXTURE, TEXTURE), np.uint8)
     rough = (marked & steep).astype(np.uint8)
     texture = cv2.dilate(cv2.erode(rough, square), np.ones((3, 3), np.uint8)) > 0  # without its outline
@@ -164,14 +164,16 @@ def _parted(marked: np.ndarray, steep: np.ndarray) -> np.ndarray:
 
 
 def _least(strokes: np.ndarray) -> float:
-    """The level from which a pixel is of a stroke: above the noise of the paper."""
+    """Return the level from which a pixel is of a stroke: above the noise of the paper."""
     counts = np.cumsum(np.bincount(strokes.ravel(), minlength=256))
     middle, lower = (int(np.searchsorted(counts, strokes.size * share)) for share in (0.5, 0.16))
     return max(FAINTEST, middle + NOISE * max(middle - lower, 0.5))
 
 
 def _connected(core: np.ndarray, fewest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels of the connected parts of at least `fewest` pixels, their sizes and their boxes; 0 is the rest."""
+    """Return labels of the connected parts with at least `fewest` pixels, their sizes and their boxes; label 0 is the
+    rest.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(core.astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= fewest
     large[0] = False
@@ -185,18 +187,18 @@ def _means(values: np.ndarray, which: np.ndarray, sizes: np.ndarray) -> np.ndarr
 
 
 def _absorption(page: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """How much darker than the paper each channel is, uint8."""
+    """Return the darkness of each channel relative to the paper, uint8."""
     return cv2.subtract(np.broadcast_to(colour, page.shape), page)
 
 
 def _span(page: np.ndarray) -> np.ndarray:
-    """The difference between the brightest and the darkest of 3 x 3 pixels, per channel."""
+    """Return the difference between the brightest and the darkest of 3 x 3 pixels, per channel."""
     square = np.ones((3, 3), np.uint8)
     return cv2.subtract(cv2.dilate(page, square), cv2.erode(page, square))
 
 
 def _rim(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels just outside the marks, bool, and the mark nearest to every pixel, int32."""
+    """Return the pixels just outside the marks, bool, and the mark nearest to every pixel, int32."""
     free = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     marked = np.flatnonzero(free.ravel() == 0)
@@ -206,7 +208,7 @@ def _rim(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _axis_aligned(ground: np.ndarray) -> np.ndarray:
-    """1 where the ground changes along one axis of the page alone, float32."""
+    """Return 1 for pixels whose ground changes along one axis of the page alone, else 0: float32."""
     light = cv2.cvtColor(ground, cv2.COLOR_RGB2GRAY)
     across, down = (np.abs(cv2.Sobel(light, cv2.CV_32F, *order)) for order in ((1, 0), (0, 1)))
     return ((np.minimum(across, down) < 0.2 * np.maximum(across, down)) & (across + down > 16)).astype(np.float32)
@@ -223,7 +225,7 @@ def _touches_border(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _colour_features(colours: np.ndarray) -> list[np.ndarray]:
-    """Chroma, and the shares of red and blue, of what marks absorb: (N, 3) -> three (N,)."""
+    """Return chroma and the shares of red and blue in the light that marks absorb: (N, 3) -> three (N,)."""
     total = np.maximum(colours.sum(axis=1), 1)
     chroma = np.ptp(colours, axis=1) / 64
     strength = np.minimum(chroma, 1)

@@ -1,4 +1,4 @@
-"""Ink or paper: the last step of binarization, from a restored page and the page as it came."""
+"""The last step of binarization: separates ink from paper on a restored page, with the given page as evidence."""
 
 import cv2
 import numpy as np
@@ -7,16 +7,16 @@ from skimage.filters import apply_hysteresis_threshold
 
 from fastdiff.apps.docclean.imaging import strokes
 
-# Restored pixels darker than INK are ink if a stroke of theirs is darker than CORE and, on the page as it came, has at
-# least FAINTEST of the typical stroke's contrast: what shines through from the back is as dark as ink on a patch, and
-# paler than the ink of its page. All three are the best on DIBCO 2009 to 2011.
+# Restored pixels darker than INK are ink if their stroke is darker than CORE somewhere and has, on the given page, at
+# least FAINTEST of the typical contrast of strokes. Show-through from the back can be as dark as ink on a patch, but is
+# paler than the ink of its page. All three values are the best on DIBCO 2009 to 2011.
 INK, CORE, FAINTEST = 0.85, 0.5, 0.55
 
 
 def paper_mask(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The paper of a page, bool (H, W), True where there is no ink.
+    """Return the paper of a page, bool (H, W): True for paper, False for ink.
 
-    `restored` is float in [0, 1], `grey` the page before, uint8, both (H, W).
+    `restored` is float in [0, 1], `grey` the given page, uint8, both (H, W).
     """
     dark = apply_hysteresis_threshold(1 - restored, 1 - INK, 1 - CORE)
     labels, count = ndimage.label(dark, np.ones((3, 3)))

@@ -1,29 +1,29 @@
-"""Colour on top of a grey restorer: paper goes white, ink and stamps keep their hue."""
+"""Colour of pages: detects it, and gives the restored luma of a grey network the colours of the given page."""
 
 import cv2
 import numpy as np
 
 from fastdiff.apps.docclean.imaging import paper
 
-SAMPLE = 1 / 8  # the paper's tint is measured on a copy this large
+SAMPLE = 1 / 8  # scale of the copy on which the tint of the paper is measured
 REACH = 5  # pixels of that copy: wider than the strokes of running text
-STRONGEST = 5.0  # the most a colour is intensified
-BAND = 512  # rows worked on at a time
+STRONGEST = 5.0  # largest factor by which a colour is intensified
+BAND = 512  # rows processed at a time
 
 
 LONGEST_SIDE = 1200  # pixels of the copy in which colour is looked for
-WARM = (10, 65)  # degrees of hue of paper, stains and brown ink: what is paler there than WARM_CHROMA is grey that aged
+WARM = (10, 65)  # degrees of hue of paper, stains and brown ink: below WARM_CHROMA, such a colour is aged grey
 COLD_CHROMA, WARM_CHROMA = 0.12, 0.25  # of 1, the largest difference between channels on white paper
 LEAST = 3e-4  # share of the page
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16, RGB (H, W, 3) or grey (H, W) -> float32 (H, W) in [0, 1], Rec. 601."""
+    """Convert uint8 or uint16, RGB (H, W, 3) or grey (H, W), to luma: float32 (H, W) in [0, 1], Rec. 601."""
     return normalize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels)
 
 
 def is_coloured(pixels: np.ndarray) -> bool:
-    """True for a page of coloured paper, or with colour on a share LEAST of it, once its paper is white.
+    """True for a page on coloured paper, or with colour on a share LEAST of it after its paper is made white.
 
     `pixels` are uint8 or uint16, grey (H, W) or RGB (H, W, 3).
     """
@@ -43,15 +43,15 @@ def is_coloured(pixels: np.ndarray) -> bool:
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:
-    """Converts uint8 or uint16 of any shape to float32 in [0, 1], 1 = white."""
+    """Convert uint8 or uint16 of any shape to float32 in [0, 1], 1 = white."""
     return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
 
 
 def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """The restored luma, float32 (H, W) in [0, 1], with the colours of `pixels` as seen on white paper; as `pixels`.
+    """Give the restored luma, float32 (H, W) in [0, 1], the colours of `pixels`, RGB, as they look on white paper.
 
-    A colour is its luma and a chroma beside it. The chroma follows the luma up or down, as far as there is room between
-    black and white: what is restored to white is white.
+    Returns pixels of the type of `pixels`. A colour is its luma plus a chroma. The chroma grows and shrinks with the
+    luma, as far as there is room between black and white: white luma stays white.
     """
     white = np.iinfo(pixels.dtype).max
     balance = (1 / (white * tint(pixels))).astype(np.float32)
@@ -68,7 +68,7 @@ def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 def tint(pixels: np.ndarray) -> np.ndarray:
-    """The colour (3,) of most of the paper, of luma 1: the median where strokes are closed."""
+    """Return the colour (3,) of most of the paper, scaled to luma 1: the median after strokes are closed."""
     height, width = (max(int(length * SAMPLE), 1) for length in pixels.shape[:2])
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((REACH, REACH), np.uint8)).astype(np.float32)

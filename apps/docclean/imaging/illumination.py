@@ -1,7 +1,7 @@
-"""Evens out the light on the paper of a page, and changes nothing else: marks keep their contrast against the paper.
+"""Evens out the light on the paper of a page and changes nothing else: marks keep their contrast against the paper.
 
-A smooth field is fitted to what is paper on a small copy of the page, robustly: figures, strokes and dark margins are
-outliers. The page is divided by the field. The field is smooth, so stains and hard shadows stay as they are.
+A smooth field is fitted to the paper on a small copy of the page; figures, strokes and dark margins are outliers. The
+page is divided by the field. Stains and hard shadows stay, since the field is smooth.
 """
 
 import cv2
@@ -11,26 +11,26 @@ from fastdiff.apps.docclean.imaging import paper
 
 CELLS = 128  # on the longer side of the copy in which the field is fitted
 FINEST = 900  # pixels on the longer side of the copy in which strokes are filled
-STROKE = 1 / 110  # of the longer side of the page: width up to which dark strokes are filled before paper is measured
-REACHES = (0.32, 0.16, 0.08)  # deviations of the Gaussians of the field's details, of the longer side
-BANDS = (0.09, 0.055, 0.04, 0.04)  # deviation from the field up to which a cell is paper, fit by fit
-TINGE = 0.025  # deviation of a channel from the field, relative to the other channels, up to which a cell is paper
+STROKE = 1 / 110  # of the longer side of the page: width up to which dark strokes are filled before measuring
+REACHES = (0.32, 0.16, 0.08)  # standard deviations of the Gaussians of the field's details, of the longer side
+BANDS = (0.09, 0.055, 0.04, 0.04)  # largest deviation of paper cells from the field, fit by fit
+TINGE = 0.025  # largest deviation of a paper cell's channel from the field, relative to the other channels
 REFITS = 3  # fits without the cells of another tinge
-STEEP = (0.05, 0.12)  # change from cell to cell, relative to the field, that is no paper: on smooth and on rough pages
+STEEP = (0.05, 0.12)  # largest change from cell to cell of paper, relative to the field: on smooth, on rough pages
 LEAST = 0.15  # share of the cells, and
-SPREAD = 4  # ninths of the page that hold paper, at least: with less the page has none
+SPREAD = 4  # ninths of the page, that paper covers at least: else the page has no paper
 ROUGH, MOST, WIDEST = 0.2, 0.35, 7  # the same for crumpled paper: deviation, share of the cells, ninths of the page
 PLAIN, WIDE = 0.2, 5  # share of the cells within the last band, and ninths of the page that have some
-BRIGHTER, FEW = 1.1, 0.05  # times the field, and the share of cells so bright that a page with paper has at most
+BRIGHTER, FEW = 1.1, 0.05  # times the field, and the largest share of cells as bright as that on a page with paper
 DARKEST = 0.25  # level of paper
-HARDEST = 3.0  # the most that a channel is brightened
-ROWS = 256  # worked on at a time
+HARDEST = 3.0  # largest factor by which a channel is brightened
+ROWS = 256  # processed at a time
 
 
 def even_out(pixels: np.ndarray) -> np.ndarray:
-    """Returns the page on evenly lit paper: uint8 or uint16, grey (H, W) or RGB (H, W, 3), of the same type.
+    """Return the page on evenly lit paper: uint8 or uint16, grey (H, W) or RGB (H, W, 3), of the same type.
 
-    Near-neutral paper becomes white, coloured paper keeps its colour. A page without paper is returned as it is.
+    Near-neutral paper becomes white; coloured paper keeps its colour. A page without paper is returned unchanged.
     """
     field = fit_field(pixels)
     if field is None:
@@ -48,9 +48,10 @@ def even_out(pixels: np.ndarray) -> np.ndarray:
 
 
 def fit_field(pixels: np.ndarray) -> np.ndarray | None:
-    """Fits the level of the paper over the page: float32 in [0, 1], (h, w) or (h, w, 3) of a small copy; None without.
+    """Fit the level of the paper over the page: float32 in [0, 1], (h, w) or (h, w, 3), on a small copy; None without
+    paper.
 
-    A polynomial of degree two is fitted first; details follow where there is paper, and fade where there is none.
+    First fits a polynomial of degree two. Details follow where there is paper, and fade where there is none.
     """
     cells = _cells(pixels)
     light = cells.mean(-1)
@@ -77,16 +78,16 @@ def fit_field(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def _shaped(colours: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """A field (h, w, C) as float32 of as many dimensions as the page."""
+    """Return a field (h, w, C) as float32 with as many dimensions as the page."""
     colours = np.clip(colours, 0.02, None).astype(np.float32)
     return colours if pixels.ndim == 3 else colours[..., 0]
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
-    """The page without strokes, float32 (h, w, C) in [0, 1], at most CELLS on the longer side."""
+    """Return the page without strokes, float32 (h, w, C) in [0, 1], with at most CELLS on the longer side."""
     step = max(-(-max(pixels.shape[:2]) // FINEST), 1)
     height, width = (max(length // step, 1) for length in pixels.shape[:2])
-    whole = pixels[: height * step, : width * step]  # of a whole number of steps, which is fast
+    whole = pixels[: height * step, : width * step]  # a whole number of steps, which is fast
     small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
     stroke = max(3, round(max(small.shape[:2]) * STROKE)) | 1
     closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((stroke, stroke), np.uint8))
@@ -98,7 +99,7 @@ def _cells(pixels: np.ndarray) -> np.ndarray:
 
 
 def _steepness(light: np.ndarray) -> np.ndarray:
-    """The largest change to a neighbour, relative to the brighter one."""
+    """Return the largest change to a neighbour, relative to the brighter of the two."""
     span = cv2.dilate(light, np.ones((3, 3))) - cv2.erode(light, np.ones((3, 3)))
     return span / np.maximum(cv2.dilate(light, np.ones((3, 3))), 0.05)
 
@@ -108,13 +109,13 @@ def _bright_level(light: np.ndarray, calm: np.ndarray) -> float:
 
 
 def _basis(height: int, width: int) -> np.ndarray:
-    """The monomials up to degree two at every cell, float64 (height, width, 6)."""
+    """Return the monomials up to degree two at every cell, float64 (height, width, 6)."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
 
 
 def _bright_plane(light: np.ndarray, calm: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """A polynomial near the bright end of the calm cells: cells below it count little, those far below nothing."""
+    """Fit a polynomial near the bright end of the calm cells; cells far below it do not count."""
     a, b = basis[calm], light[calm]
     weights = np.clip((b - np.quantile(b, 0.3)) / max(float(np.ptp(b)), 1e-3), 0.02, None)
     fitted = b
@@ -141,7 +142,7 @@ def _is_paper(inside: np.ndarray, least: float, ninths_with_paper: int) -> bool:
 
 
 def _is_plain(light: np.ndarray, field: np.ndarray) -> bool:
-    """True if much of the page is as light as its paper and little is lighter, unlike in photographs."""
+    """True if much of the page is as light as its paper and little is lighter, unlike photographs."""
     relative = light / np.maximum(field, 0.02)
     near, brighter = np.abs(relative - 1) < BANDS[-1], relative > BRIGHTER
     return bool(_is_paper(near, PLAIN, WIDE) and brighter.mean() < FEW)
@@ -152,7 +153,7 @@ def _fit(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray
 
 
 def _fit_one_colour(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Fits without the cells whose tinge is not that of most: pale fills that are as light as paper."""
+    """Fit without the cells whose tinge differs from that of most: pale fills as light as paper."""
     colours = _fit(cells, inside, basis)
     for _ in range(REFITS):
         plain = inside & (_tinge(cells, colours) < TINGE)
@@ -163,13 +164,13 @@ def _fit_one_colour(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) ->
 
 
 def _tinge(cells: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """How far a channel is from the field, relative to all channels: (h, w)."""
+    """Return the deviation of the worst channel from the field, relative to all channels: (h, w)."""
     relative = cells / np.maximum(colours, 0.02)
     return np.abs(relative - relative.mean(-1, keepdims=True)).max(-1)
 
 
 def _details(rest: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
-    """What the smooth field misses, averaged over the paper nearby; nothing where there is no paper."""
+    """Return the difference between paper and smooth field, averaged over the paper nearby; 0 without paper nearby."""
     sigma = reach * max(inside.shape)
     share = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), sigma)
     known = cv2.GaussianBlur((rest * inside[..., None]).astype(np.float32), (0, 0), sigma)
@@ -177,7 +178,7 @@ def _details(rest: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _target(field: np.ndarray) -> np.ndarray:
-    """The colour (3,) or () that the paper is given: white, or its own where it is coloured."""
+    """Return the colour (3,) or () that the paper is given: white, or the paper's own if it is coloured."""
     if field.ndim == 2:
         return np.ones((), np.float32)
     found = paper.Paper(np.clip(np.median(field.reshape(-1, 3), axis=0), 0.05, 1))
@@ -185,7 +186,7 @@ def _target(field: np.ndarray) -> np.ndarray:
 
 
 def upsampled_rows(gain: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """The rows of a small field stretched to a page of height x width, linearly."""
+    """Return rows of a small field, enlarged linearly to a page of height x width."""
     place = np.clip((np.arange(rows.start, rows.stop) + 0.5) * len(gain) / height - 0.5, 0, len(gain) - 1)
     first = np.minimum(place.astype(int), max(len(gain) - 2, 0))
     share = (place - first).astype(np.float32).reshape(-1, *[1] * (gain.ndim - 1))

@@ -1,4 +1,4 @@
-"""Splits a page into strokes and the ground behind them, both against its paper."""
+"""Splits a page into its strokes and the ground behind them, both relative to its paper."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from fastdiff.apps.docclean.imaging import paper
 
 LONGEST = 2000  # pixels of the working copy, on the longer side
 STROKE = 1 / 115  # of the longer side: width up to which a dark mark is a stroke
-SOFT = 0.7  # deviation in pixels of the Gaussian that takes off single noisy pixels
-HALF = 2  # the ground is kept at one part in so many of the working copy
+SOFT = 0.7  # standard deviation, in pixels, of the Gaussian that removes single noisy pixels
+HALF = 2  # the working copy is so many times the size of the ground
 WHITE = 0.97  # paper this bright in every channel is white
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The parts of a working copy of a page, RGB uint8 (H, W, 3), the ground and its depth at half its size.
+    """The layers of a working copy of a page, RGB uint8 (H, W, 3).
 
-    `strokes` (H, W) is how much darker a pixel is than the ground, `depth` how far the ground is from the paper: the
-    largest difference of a channel.
+    `strokes` (H, W) is the darkness of a pixel relative to its ground. `ground` and `depth` have half the size; `depth`
+    is the difference of the ground from the paper, of the channel with the largest.
     """
 
     page: np.ndarray
@@ -30,7 +30,7 @@ class Layers:
 
 
 def working_copy(pixels: np.ndarray) -> np.ndarray:
-    """A page, uint8 or uint16, grey (H, W) or RGB (H, W, 3), as RGB uint8 of at most LONGEST pixels a side."""
+    """Return a page, uint8 or uint16, grey (H, W) or RGB (H, W, 3), as RGB uint8 with at most LONGEST pixels a side."""
     scale = min(1.0, LONGEST / max(pixels.shape[:2]))
     if scale < 1:
         height, width = (max(round(length * scale), 1) for length in pixels.shape[:2])
@@ -41,7 +41,7 @@ def working_copy(pixels: np.ndarray) -> np.ndarray:
 
 
 def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
-    """Splits a working copy. `colour` is its paper, uint8 (3,); by default it is measured."""
+    """Split a working copy into layers. `colour` is that of its paper, uint8 (3,); by default it is measured."""
     colour = paper_colour(page) if colour is None else colour
     soft = cv2.GaussianBlur(page, (0, 0), SOFT)
     width = widest_stroke(page)
@@ -54,18 +54,18 @@ def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
 
 
 def widest_stroke(page: np.ndarray) -> int:
-    """The width in pixels up to which a mark of a working copy is a stroke; odd."""
+    """Return the width in pixels, odd, up to which a mark of a working copy is a stroke."""
     return max(3, round(max(page.shape[:2]) * STROKE)) | 1
 
 
 def paper_colour(page: np.ndarray) -> np.ndarray:
-    """The colour of the paper of an evened-out page, uint8 (3,): white unless it is coloured or grey."""
+    """Return the colour of the paper of an evened-out page, uint8 (3,): white, unless the paper is coloured or grey."""
     found = paper.measure_paper(page / np.float32(255)).colour
     white = np.ones(3, np.float32) if found.min() > WHITE else found
     return np.round(white * 255).astype(np.uint8)
 
 
 def channel_maximum(page: np.ndarray) -> np.ndarray:
-    """The largest of the three channels of each pixel, (H, W, 3) -> (H, W)."""
+    """Return the largest of the three channels of each pixel, (H, W, 3) -> (H, W)."""
     red, green, blue = cv2.split(page)
     return cv2.max(cv2.max(red, green), blue)

@@ -1,4 +1,4 @@
-"""What a page needs, told from its pixels: how wide are its ink's edges against its letters, and is its paper white?"""
+"""Analyses the pixels of a page for the cleaning that it needs: sharpness of its letters, flaws of its paper."""
 
 from dataclasses import dataclass
 
@@ -6,34 +6,34 @@ import cv2
 import numpy as np
 
 BLURRED = 0.26  # edge width in glyph heights from which a page counts as blurred
-SHARPEST = 3.65  # pixels: edges of fair scans measure 2.5 to 3.1, of stained pages up to 3.6, whatever their letters
-DIRECTIONS = 4  # that edges are sorted by: shaking leaves those along it sharp
-FEWEST_EDGES = 30  # pixels of a direction that is looked at
+SHARPEST = 3.65  # pixels: edges measure 2.5 to 3.1 on fair scans, up to 3.6 on stained pages, whatever their letters
+DIRECTIONS = 4  # bins of edge directions: camera shake leaves the edges along it sharp
+FEWEST_EDGES = 30  # fewest pixels of a direction that is measured
 LONGEST_SIDE = 3000  # pixels of the working copy
 WHITE = 250  # grey level of flawless paper
-STEEP = 30  # grey levels between neighbours at the edge of ink, more than stains and paper show
-FLAWS = 0.001  # share of pixels, and
-SPECKS = 0.05  # specks apart from letters, for each letter, that a page without a flaw may have
+STEEP = 30  # grey levels between neighbours at the edge of ink, more than at stains or on paper
+FLAWS = 0.001  # share of pixels with flaws, and
+SPECKS = 0.05  # number of isolated specks per letter, that a flawless page may have
 
 
 @dataclass(frozen=True)
 class PageAnalysis:
-    """Measured on the page, in its pixels; 0 where there is no text to measure."""
+    """Measures of a page, in its pixels; lengths are 0 without text to measure."""
 
     glyph_height: float  # median height of letter-like components
-    edge_width: float  # contrast / steepest slope: its median over the ink's outline, in the direction of the widest
-    spotless: bool  # white paper, and nothing on it but steep edges and what they enclose
+    edge_width: float  # contrast / steepest slope: median over the ink's outline, of the widest direction
+    spotless: bool  # white paper with nothing on it but steep edges and the areas they enclose
 
     @property
     def task(self) -> str:
-        """ "deblur", "clean", or "none" for a page that is clean already."""
+        """The task of the page: "deblur", "clean", or "none" for a page that is clean already."""
         if self.glyph_height and self.edge_width > max(SHARPEST, BLURRED * self.glyph_height):
             return "deblur"
         return self.task_if_sharp
 
     @property
     def task_if_sharp(self) -> str:
-        """The task of the page if its blur does not count: "clean" or "none"."""
+        """The task of the page if its blur is ignored: "clean" or "none"."""
         return "none" if self.spotless else "clean"
 
     @property
@@ -48,7 +48,7 @@ class PageAnalysis:
 
 
 def analyze(grey: np.ndarray) -> PageAnalysis:
-    """PageAnalysis of a page, uint8 (H, W)."""
+    """Analyse a page, uint8 (H, W)."""
     scale = min(1.0, LONGEST_SIDE / max(grey.shape))
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -70,14 +70,14 @@ def analyze(grey: np.ndarray) -> PageAnalysis:
 
 
 def _widest(width: np.ndarray, angle: np.ndarray) -> float:
-    """The largest of the medians of widths (n,) over the directions of edges, from their angles (n,) in radians."""
+    """Return the largest median of edge widths (n,) over the directions of edges; angles (n,) are in radians."""
     direction = np.rint(angle / np.pi * DIRECTIONS).astype(int) % DIRECTIONS
     sorted_ = (width[direction == each] for each in range(DIRECTIONS))
     return max((float(np.median(each)) for each in sorted_ if len(each) >= FEWEST_EDGES), default=0.0)
 
 
 def _glyph_height(ink: np.ndarray) -> float:
-    """Median height of components of the proportions of letters, 0 if there are fewer than ten."""
+    """Return the median height of components with the proportions of letters; 0 if there are fewer than ten."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
     heights, widths, areas = (stats[1:, k] for k in (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH, cv2.CC_STAT_AREA))
     letters = (heights >= 4) & (heights < ink.shape[0] / 4) & (widths < 8 * heights) & (areas > 0.1 * heights * widths)
@@ -85,7 +85,7 @@ def _glyph_height(ink: np.ndarray) -> float:
 
 
 def _spotless(grey: np.ndarray, glyph_height: float) -> bool:
-    """Whether the paper is white or, in shaded boxes, as flat as only a computer draws it; and hardly any specks."""
+    """True if the paper is white, or computer-drawn flat shading, with hardly any specks."""
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > STEEP
     paper = cv2.dilate(edges.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0
     varied = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
@@ -96,7 +96,7 @@ def _spotless(grey: np.ndarray, glyph_height: float) -> bool:
 
 
 def _specks(ink: np.ndarray, glyph_height: float) -> float:
-    """How many tiny components lie half a glyph and more from all others, as a share of all components."""
+    """Return the share of components that are tiny and at least half a glyph away from all others."""
     count, labels, stats, centres = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
     sizes = stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]].max(axis=1)
     tiny = sizes <= max(1, 0.1 * glyph_height)

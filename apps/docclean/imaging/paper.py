@@ -1,4 +1,4 @@
-"""Measures the colour of a page's paper; a page divided by it has white paper."""
+"""Measures the colour of a page's paper; dividing the page by this colour makes its paper white."""
 
 import colorsys
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-SAMPLE = 1 / 8  # the paper is measured on a copy this large
+SAMPLE = 1 / 8  # scale of the copy on which the paper is measured
 REACH = 5  # pixels of that copy: wider than the strokes of running text
 BINS = 64  # of lightness
 NEAR = 2  # bins to either side that count as one lightness
-LEAST = 0.2  # share of the page that the lightness of its paper has
+LEAST = 0.2  # share of the page with the lightness of its paper, at least
 DARKEST = 0.3  # lightness of paper
-BRIGHTER = 1.25  # times the lightness of paper: pixels brighter than this are not of that paper, and
-FEW = 0.02  # a larger share of them on the page tells that no paper was measured
+BRIGHTER = 1.25  # times the lightness of paper: brighter pixels are no paper, and
+FEW = 0.02  # a larger share of them shows that no paper was found
 WARM = (20.0, 65.0)  # degrees of hue in which aged paper lies
-WARM_TINT = 0.28  # least saturation of coloured paper of a warm hue: paler is neutral paper that has yellowed
-COLD_TINT = 0.15  # least saturation of coloured paper of any other hue: paler is a white balance that drifted
+WARM_TINT = 0.28  # least saturation of coloured paper of a warm hue: paler paper is neutral and yellowed
+COLD_TINT = 0.15  # least saturation of coloured paper of any other hue: paler paper has a drifted white balance
 AGED = 0.7  # darker warm paper is brown with age, whatever its saturation
 
 
 @dataclass(frozen=True)
 class Paper:
-    """The colour of most of a page's paper, RGB float32 (3,) in (0, 1]; white if none was found."""
+    """The colour of most of a page's paper, RGB float32 (3,) in (0, 1]; white if no paper was found."""
 
     colour: np.ndarray
 
     @property
     def tinted(self) -> bool:
-        """True for coloured paper, False for white paper that aged or was badly lit."""
+        """True for coloured paper, False for white paper that is aged or badly lit."""
         hue, saturation, value = colorsys.rgb_to_hsv(*self.colour.tolist())
         if WARM[0] <= 360 * hue <= WARM[1]:
             return saturation >= WARM_TINT and value >= AGED
@@ -36,10 +36,10 @@ class Paper:
 
 
 def measure_paper(page: np.ndarray) -> Paper:
-    """Measures the paper of a page, grey (H, W) or RGB (H, W, 3), uint8, uint16 or float32 in [0, 1].
+    """Measure the paper of a page, grey (H, W) or RGB (H, W, 3), uint8, uint16 or float32 in [0, 1].
 
-    Paper is the brightest lightness that a share LEAST of the page has between its strokes. None is found if a share
-    FEW of the pixels is more than BRIGHTER times as bright.
+    Paper is the brightest lightness that a share LEAST of the page has between its strokes. The page has none if a
+    share FEW of its pixels is more than BRIGHTER times as bright.
     """
     height, width = (max(int(length * SAMPLE), 1) for length in page.shape[:2])
     full = 1.0 if page.dtype == np.float32 else float(np.iinfo(page.dtype).max)

@@ -1,4 +1,4 @@
-"""Makes the evenly lit page fit beside a cleaned one: paper matched and, after blur, strokes sharpened linearly."""
+"""Fits the evenly lit page beside a cleaned one: matches its paper and, after blur, sharpens its strokes linearly."""
 
 import cv2
 import numpy as np
@@ -7,17 +7,18 @@ from fastdiff.apps.docclean.imaging import illumination
 
 STEP = 4  # pixels a side of the cells in which paper is compared
 REACH = 1 / 40  # of the longer side of the page: wider than strokes
-MOST = 3.0  # times that paper is brightened or darkened
-ROWS = 512  # worked on at a time
+MOST = 3.0  # largest factor by which paper is brightened or darkened
+ROWS = 512  # processed at a time
 AMOUNT = 0.5  # of the unsharp mask
-WIDTH = 0.35  # deviation of its Gaussian, in widths of the page's edges
+WIDTH = 0.35  # standard deviation of its Gaussian, in widths of the page's edges
 
 
 def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
-    """Returns `evened` with the local paper of `cleaned`, sharpened for edges of `edge_width` pixels; 0: not sharpened.
+    """Return `evened` with the local paper of `cleaned`, sharpened for edges of `edge_width` pixels (0 for no
+    sharpening).
 
-    Both are uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3). The filter is linear, and nothing is cut off
-    but what is blacker than black or whiter than white: grain and the soft edges of strokes stay.
+    Both are uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3). The filter is linear and only clips values
+    beyond black and white: grain and the soft edges of strokes stay.
     """
     white = np.iinfo(evened.dtype).max
     gain = _paper(cleaned) / np.maximum(_paper(evened), 1)
@@ -37,7 +38,7 @@ def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0
 
 
 def _paper(pixels: np.ndarray) -> np.ndarray:
-    """The level of the paper in cells of STEP pixels: float32 (h, w) or (h, w, 3)."""
+    """Return the level of the paper in cells of STEP pixels: float32 (h, w) or (h, w, 3)."""
     height, width = (-(-length // STEP) for length in pixels.shape[:2])
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     reach = max(3, round(max(small.shape[:2]) * REACH)) | 1

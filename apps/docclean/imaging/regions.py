@@ -1,4 +1,4 @@
-"""Regions of a page whose content cleaning changed, and the blending that puts it back."""
+"""Regions of a page whose content cleaning changed, and the blending that puts content back."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-FEATHER = 1 / 1500  # of the longer side: deviation in pixels of the blend at the edge of a region, at least 1
+FEATHER = 1 / 1500  # of the longer side: standard deviation in pixels of the blend at the edge of a region, at least 1
 ROWS = 512  # blended at a time
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two exclusive
@@ -16,11 +16,10 @@ Decision = Literal["put back", "left"]
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a page whose content cleaning changed, and what was done about it.
+    """A part of a page whose content cleaning changed, with its cause and the decision on it.
 
-    `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" where the evenly lit
-    page took the place of the cleaned one, "left" where the cleaned page stayed. `text` of a word is what was read
-    before and after.
+    `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" if the evenly lit
+    page replaced the cleaned one, "left" if the cleaned page stayed. `text` of a word is its reading before and after.
     """
 
     box: Box
@@ -31,14 +30,14 @@ class Region:
 
 @dataclass(frozen=True)
 class RecoveredWord:
-    """A word that could not be read on the page as it came and can be read on the cleaned page."""
+    """A word that an engine reads only on the cleaned page."""
 
     box: Box
     text: str
 
 
 def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns `cleaned` with `evened` where `mask`, bool (H, W), is True, blended softly just outside it.
+    """Return `cleaned` with `evened` in the region `mask`, bool (H, W), blended softly just outside it.
 
     Both pages are uint8 or uint16 of one shape, grey (H, W) or RGB (H, W, 3).
     """
@@ -61,7 +60,7 @@ def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.nd
 
 
 def mask_of(boxes: Iterable[Box], shape: tuple[int, ...]) -> np.ndarray:
-    """True inside the boxes: bool (H, W) of a page of this shape."""
+    """Return the mask of boxes, bool (H, W), on a page of this shape: True inside."""
     mask = np.zeros(shape[:2], np.bool_)
     for left, top, right, bottom in boxes:
         mask[top:bottom, left:right] = True

@@ -1,11 +1,11 @@
-"""How strong the strokes of a page are, whatever its paper and light."""
+"""Contrast of the strokes of a page, independent of its paper and light."""
 
 import cv2
 import numpy as np
 
 
 def contrast(grey: np.ndarray) -> np.ndarray:
-    """How much darker each pixel is than the paper around it, as a share of that paper's level.
+    """Return the darkness of each pixel relative to the paper around it, as a share of that paper's level.
 
     uint8 (H, W) -> float32 (H, W) in [0, 1].
     """
@@ -13,17 +13,18 @@ def contrast(grey: np.ndarray) -> np.ndarray:
 
 
 def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
-    """The connected parts of a mask, bool (H, W), that have at least `least` pixels."""
+    """Return the connected parts of a mask, bool (H, W), that have at least `least` pixels."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= least
-    large[0] = False  # the label of what is not in the mask
+    large[0] = False  # the label of the background
     return large[labels]
 
 
 def paper_level(grey: np.ndarray) -> np.ndarray:
-    """The paper around each pixel of a page (H, W) or (H, W, C), each channel on its own; uint8 or float32 as `grey`.
+    """Return the level of the paper around each pixel of a page (H, W) or (H, W, C), channel by channel.
 
-    The grey closing by a square wider than any stroke fills strokes and leaves stains, shadows and solid areas.
+    The result is uint8 or float32 as `grey`. The grey closing by a square wider than any stroke fills strokes and keeps
+    stains, shadows and solid areas.
     """
     width = max(15, max(grey.shape) // 40) | 1
     return cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))

@@ -1,4 +1,4 @@
-"""Which OCR engine of a name is installed: versions of its packages and digests of its models, without loading it."""
+"""Identifies an installed OCR engine without loading it: versions of its packages and digests of its models."""
 
 import re
 import subprocess
@@ -13,8 +13,9 @@ Version = tuple[str, ...]
 
 
 def engine_version(name: str) -> Version:
-    """The packages and models that `fastdiff.apps.docclean.ocr.engine` reads with; empty for "none" and for an engine
-    that is not installed."""
+    """Return the packages and models that `engines.load_engine` uses; empty for "none" and for an engine that is not
+    installed.
+    """
     try:
         return VERSIONS[name]() if name in VERSIONS else ()
     except (ImportError, FileNotFoundError):
@@ -32,7 +33,7 @@ def _easyocr() -> Version:
 
 
 def _rapidocr() -> Version:
-    """Models and settings lie in the wheel."""
+    """Return the version alone: models and settings lie in the wheel."""
     spec = find_spec("rapidocr")
     if spec is None or spec.origin is None:
         raise ImportError("rapidocr")
@@ -42,7 +43,7 @@ def _rapidocr() -> Version:
 
 
 def _tesseract() -> Version:
-    """The program on the PATH, and the English data that it finds."""
+    """Return the program on the PATH, and the English data that it finds."""
     told, listed = (
         subprocess.run(["tesseract", option], capture_output=True, text=True, errors="replace").stdout
         for option in ("--version", "--list-langs")

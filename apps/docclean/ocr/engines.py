@@ -1,4 +1,4 @@
-"""Reading a page with an OCR engine that works offline: easyocr, rapidocr or tesseract behind one protocol."""
+"""OCR engines that work offline: easyocr, rapidocr or tesseract behind one protocol."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class Fragment(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What an engine read on a page: lines from top to bottom, fragments from left to right.
+    """The text that an engine read on a page: lines from top to bottom, fragments from left to right.
 
     `placed` is the same text word by word, from engines that place words; () from others.
     """
@@ -36,7 +36,7 @@ class Reading:
 
     @property
     def words(self) -> tuple[Fragment, ...]:
-        """The words: as the engine placed them, or where their share of a fragment's characters puts them."""
+        """The words, placed by the engine or by their share of a fragment's characters."""
         return self.placed or tuple(word for line in self.lines for fragment in line for word in _split(fragment))
 
     @property
@@ -45,21 +45,21 @@ class Reading:
 
     @property
     def characters(self) -> int:
-        """Number of characters, white space apart."""
+        """Number of characters without white space."""
         return sum(_ink_characters(fragment) for line in self.lines for fragment in line)
 
     @property
     def confidence(self) -> float:
-        """Mean confidence weighted by characters; 0 where nothing was read."""
+        """Mean confidence weighted by characters; 0 for an empty reading."""
         weighted = sum(_ink_characters(f) * f.confidence for line in self.lines for f in line)
         return weighted / self.characters if self.characters else 0.0
 
 
 class Engine(Protocol):
-    """An engine holds its models: build one, read many pages."""
+    """An engine that holds its models: build one, read many pages."""
 
     name: str
-    note: str | None  # why it is not the engine that was asked for
+    note: str | None  # why the engine is not the requested one
 
     def read(self, pixels: np.ndarray) -> Reading:
         """Read a page of uint8 grey (H, W) or RGB (H, W, 3)."""
@@ -72,7 +72,7 @@ class EasyOcr:
     name = "easyocr"
     note = None
 
-    # Longer side at which text is looked for; it is recognised at full size. easyocr's own 2560 takes four times the
+    # Longer side at which text is detected; text is recognised at full size. easyocr's own 2560 takes four times the
     # time and memory and reads no more words: mean F is 0.92 either way on six pages of 2000 x 2500 pixels.
     CANVAS = 1280
 
@@ -118,7 +118,7 @@ class RapidOcr:
         self._reader = RapidOCR(
             params={
                 "Global.log_level": "critical",
-                "Global.text_score": 0.0,  # its default of 0.5 hides what was read badly
+                "Global.text_score": 0.0,  # its default of 0.5 hides badly read text
                 "EngineConfig.onnxruntime.intra_op_num_threads": torch.get_num_threads(),
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
@@ -127,7 +127,7 @@ class RapidOcr:
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
         found: Any = self._reader(_bgr(pixels), return_word_box=True)
-        any_text = getattr(found, "txts", None)  # a result of another type comes back where there are boxes only
+        any_text = getattr(found, "txts", None)  # rapidocr returns a result of another type if it finds boxes only
         rows = zip(found.txts, found.boxes, found.scores, strict=True) if any_text else ()
         fragments = [Fragment(text, float(confidence), _bounds(corners)) for text, corners, confidence in rows]
         pieces = found.word_results if any_text and len(found.word_results) == len(fragments) else [()] * len(fragments)
@@ -169,10 +169,10 @@ ENGINES = {"easyocr": EasyOcr, "rapidocr": RapidOcr, "tesseract": Tesseract}
 
 
 def load_engine(name: str, device: str = "auto") -> Engine | None:
-    """The engine of that name on `device` (auto, cpu, cuda, mps; only easyocr uses one); None for the name "none".
+    """Load the engine of this name on `device` (auto, cpu, cuda, mps; only easyocr uses one); None for the name "none".
 
-    easyocr gives way to rapidocr, with a note, where it or its weights are not installed. Raises UsageError for an
-    unknown name and MissingError where tesseract is not installed.
+    rapidocr replaces easyocr, with a note, if easyocr or its weights are not installed. Raises UsageError for an
+    unknown name and MissingError if tesseract is not installed.
     """
     if name == "none":
         return None
@@ -187,8 +187,11 @@ def load_engine(name: str, device: str = "auto") -> Engine | None:
 
 
 def reading_order(fragments: Sequence[Fragment]) -> tuple[tuple[Fragment, ...], ...]:
-    """Lines of a single-column page: each fragment, from left to right, continues the line whose last one it overlaps
-    by half of the lower height or more, so that lines may slope."""
+    """Return the lines of a single-column page.
+
+    Each fragment, from left to right, continues the line whose last fragment it overlaps by half of the lower height or
+    more: lines may slope.
+    """
     lines: list[list[Fragment]] = []
     for fragment in sorted(fragments, key=lambda f: f.box[0]):
         line = max(lines, key=lambda line: _overlap(line[-1], fragment), default=None)
@@ -200,7 +203,7 @@ def reading_order(fragments: Sequence[Fragment]) -> tuple[tuple[Fragment, ...], 
 
 
 def _placed(fragment: Fragment, pieces: Sequence[tuple[str, float, Any]]) -> list[Fragment]:
-    """The words of a line of rapidocr from its pieces of words; by shares of the width where the pieces lack some."""
+    """Return the words of a line of rapidocr from its pieces of words, or by shares of the width."""
     words = fragment.text.split()
     if "".join(text for text, _, _ in pieces) != "".join(words):
         return _split(fragment)
@@ -217,7 +220,7 @@ def _placed(fragment: Fragment, pieces: Sequence[tuple[str, float, Any]]) -> lis
 
 
 def _split(fragment: Fragment) -> list[Fragment]:
-    """The words of a fragment, each where its share of the characters puts it."""
+    """Return the words of a fragment, placed by their shares of its characters."""
     left, top, right, bottom = fragment.box
     width = (right - left) / max(len(fragment.text), 1)  # of a character
     found = []
@@ -228,7 +231,9 @@ def _split(fragment: Fragment) -> list[Fragment]:
 
 
 def _in_bfloat16(detector: torch.nn.Module) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """CRAFT in bfloat16, channels last: a quarter of the time and half of the memory on a CPU that multiplies it."""
+    """Run CRAFT in bfloat16, channels last: a quarter of the time and half of the memory on a CPU that multiplies
+    bfloat16.
+    """
     half = detector.to(torch.bfloat16).to(memory_format=torch.channels_last)
 
     def detect(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -239,19 +244,19 @@ def _in_bfloat16(detector: torch.nn.Module) -> Callable[[torch.Tensor], tuple[to
 
 
 def _overlap(a: Fragment, b: Fragment) -> float:
-    """Shared vertical extent as a share of the lower of the two."""
+    """Return the shared vertical extent of two boxes as a share of the lower one."""
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     return shared / max(min(a.box[3] - a.box[1], b.box[3] - b.box[1]), 1.0)
 
 
 def _bounds(corners: np.ndarray) -> tuple[float, float, float, float]:
-    """Upright box around four corners (4, 2)."""
+    """Return the upright box around four corners (4, 2)."""
     (left, top), (right, bottom) = np.min(corners, axis=0), np.max(corners, axis=0)
     return float(left), float(top), float(right), float(bottom)
 
 
 def _bgr(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) or RGB (H, W, 3) -> contiguous BGR (H, W, 3), the order of OpenCV, which both engines assume."""
+    """Convert (H, W) or RGB (H, W, 3) to contiguous BGR (H, W, 3), the order of OpenCV, which both engines assume."""
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR)
 
 
@@ -260,10 +265,10 @@ def _ink_characters(fragment: Fragment) -> int:
 
 
 def _quiet() -> warnings.catch_warnings:
-    """Without the advice of torch to easyocr on its data loader and its quantisation."""
+    """Silence the advice of torch to easyocr on its data loader and its quantisation."""
     return warnings.catch_warnings(action="ignore")
 
 
 def _easyocr_device(device: str) -> bool | str:
-    """easyocr's `gpu`: True looks for an accelerator itself."""
+    """Return easyocr's `gpu`: True looks for an accelerator."""
     return {"auto": True, "cpu": False}.get(device, device)

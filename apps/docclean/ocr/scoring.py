@@ -1,4 +1,4 @@
-"""What cleaning did to a page: OCR before and after at the same size, errors where the truth is known, the verdict."""
+"""Scores a cleaned page: OCR before and after at the same size, errors against the true text, and the verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ PROFILE = "standard"  # normalisation of text_metrics.PROFILES under which error
 class Comparison:
     """The verdict on one page, and its scores before and after cleaning.
 
-    `measures` are named as in `report.MEASURES`; what was not measured is absent or None. Error rates and word F are
-    fractions under the normalisation PROFILE; confidence is in [0, 1]; characters and dictionary words are counts.
+    `measures` are named as in `report.MEASURES`; a measure that was not taken is absent or None. Error rates and word F
+    are fractions under the normalisation PROFILE; confidence is in [0, 1]; characters and dictionary words are counts.
     """
 
     accept: bool
@@ -41,7 +41,7 @@ class Scorer:
         self._engine, self._truth = engine, truth
 
     def read(self, pixels: np.ndarray) -> Reading | None:
-        """The reading of a page as for `compare`; None without an engine."""
+        """Return the reading of a page as for `compare`; None without an engine."""
         return None if self._engine is None else self._engine.read(as_uint8(pixels))
 
     def compare(
@@ -52,11 +52,11 @@ class Scorer:
         page: int,
         readings: tuple[Reading | None, Reading | None] | None = None,
     ) -> Comparison:
-        """Scores and verdict of a page (0 is the first) of the document called `stem`.
+        """Score and judge a page (0 is the first) of the document called `stem`.
 
         `before` and `after` are uint8 or uint16 grey (H, W) or RGB (H, W, 3), or bool with True for paper, of one
-        height and width: scores at two sizes cannot be compared. `readings` are those of the two by `read`, if they are
-        there already. The verdict never sees the truth.
+        height and width: scores at two sizes are not comparable. `readings` are those of the two by `read`, if they
+        exist already. The verdict never uses the truth.
         """
         if before.shape[:2] != after.shape[:2]:
             raise UsageError(f"pages of {before.shape[:2]} and {after.shape[:2]} pixels: one size is compared")
@@ -99,7 +99,7 @@ def _errors(true: str | None, read: str) -> dict[str, float | None]:
 
 
 def as_uint8(pixels: np.ndarray) -> np.ndarray:
-    """uint8, uint16 or bool, True for paper, of any shape -> uint8."""
+    """Convert uint8, uint16 or bool (True for paper) of any shape to uint8."""
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
     return (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels

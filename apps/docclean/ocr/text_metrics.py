@@ -1,7 +1,6 @@
-"""Text of a page against its truth: normalisation, character and word errors, order-free words, dictionary hits.
+"""Metrics of read text against its truth: normalisation, character and word errors, order-free words, dictionary hits.
 
-Error rates are those of jiwer; each is given under the name of a normalisation profile, because a rate without one
-cannot be compared with anything.
+Error rates are those of jiwer. Each depends on a normalisation profile, which is named with it.
 """
 
 import re
@@ -35,17 +34,17 @@ class WordScore(NamedTuple):
 
 
 def strict(text: str) -> str:
-    """Runs of white space become one blank."""
+    """Replace runs of white space by one blank."""
     return " ".join(text.split())
 
 
 def standard(text: str) -> str:
-    """NFKC, ASCII quotes and dashes, soft hyphens removed, then `strict`."""
+    """Apply NFKC, ASCII quotes and dashes, remove soft hyphens, then `strict`."""
     return strict(unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY))
 
 
 def relaxed(text: str) -> str:
-    """`standard` without case and punctuation."""
+    """Apply `standard`, then remove case and punctuation."""
     kept = (c for c in standard(text).casefold() if not unicodedata.category(c).startswith("P"))
     return strict("".join(kept))
 
@@ -54,9 +53,9 @@ PROFILES: dict[str, Callable[[str], str]] = {"strict": strict, "standard": stand
 
 
 def cer(truth: str, read: str, profile: str = "standard") -> float:
-    """Character error rate, (substituted + deleted + inserted) / characters of the truth; may exceed 1.
+    """Return the character error rate, (substituted + deleted + inserted) / characters of the truth; it may exceed 1.
 
-    An empty truth gives 0 where nothing was read and 1 otherwise.
+    For an empty truth the rate is 0 if the reading is empty, else 1.
     """
     import jiwer
 
@@ -65,7 +64,7 @@ def cer(truth: str, read: str, profile: str = "standard") -> float:
 
 
 def wer(truth: str, read: str, profile: str = "standard") -> float:
-    """Word error rate in reading order; empty truth as in `cer`."""
+    """Return the word error rate in reading order; empty truth as in `cer`."""
     import jiwer
 
     truth, read = PROFILES[profile](truth), PROFILES[profile](read)
@@ -73,7 +72,7 @@ def wer(truth: str, read: str, profile: str = "standard") -> float:
 
 
 def word_score(truth: str, read: str, profile: str = "standard") -> WordScore:
-    """Precision, recall and F of the words as multisets: fair to pages whose reading order is a matter of taste."""
+    """Return precision, recall and F of the words as multisets: independent of the reading order."""
     wanted, found = (Counter(PROFILES[profile](text).split()) for text in (truth, read))
     if not wanted and not found:
         return WordScore(1.0, 1.0, 1.0)
@@ -86,23 +85,23 @@ def word_score(truth: str, read: str, profile: str = "standard") -> WordScore:
 
 
 def dictionary_hits(text: str) -> int:
-    """Number of words of three or more letters that wordfreq's English list knows."""
+    """Return the number of words of three or more letters in wordfreq's English list."""
     from wordfreq import zipf_frequency
 
     return sum(zipf_frequency(word.lower(), "en") > 0 for word in re.findall(r"[A-Za-z]{3,}", standard(text)))
 
 
 def truth_file(folder: Path, stem: str) -> Path | None:
-    """The first of STEM.txt, STEM.hocr, STEM.truth.hocr that is in `folder`."""
+    """Return the first of STEM.txt, STEM.hocr, STEM.truth.hocr in `folder`."""
     named = (folder / f"{stem}{suffix}" for suffix in TRUTH_SUFFIXES)
     return next((path for path in named if path.is_file()), None)
 
 
 def true_text(folder: Path, stem: str, page: int) -> str | None:
-    """True text of one page (0 is the first), from the `truth_file` of the document called `stem`.
+    """Return the true text of one page (0 is the first), from the `truth_file` of the document called `stem`.
 
-    Pages are separated by form feeds in .txt and are the `ocr_page` elements of hOCR. None where there is no such file
-    or the file has no such page. Raises UsageError for a file that is too large, not UTF-8, or not hOCR.
+    Form feeds separate pages in .txt; `ocr_page` elements are the pages of hOCR. None if the file or its page does not
+    exist. Raises UsageError for a file that is too large, not UTF-8, or not hOCR.
     """
     path = truth_file(folder, stem)
     if path is None:
@@ -122,7 +121,10 @@ def _read(path: Path) -> str:
 
 
 def _hocr_pages(text: str, path: Path) -> list[str]:
-    """Words of each page in document order. The HTML parser knows no external entities and expands none of its own."""
+    """Return the words of each page in document order.
+
+    The HTML parser resolves no external entities and expands none of its own.
+    """
     from lxml import etree
 
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)

@@ -1,4 +1,4 @@
-"""Compares the words of two readings of a page by where they stand, and judges each change."""
+"""Compares the words of two readings of a page place by place, and judges each change."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from fastdiff.apps.docclean.imaging.regions import Box
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.apps.docclean.ocr.text_metrics import standard
 
-SURE = 0.8  # confidence from which a word counts as read on the page as it came
+SURE = 0.8  # confidence from which a word counts as read on the given page
 RECOVERED = 0.5  # confidence from which a word counts as read on the cleaned page
 SHORTEST = 3  # letters of a word
 STOPS = ".,;:!?()[]\"'"  # around words
-COMMON = 3.0  # Zipf frequency of a recovered word: wordfreq's list holds misreadings such as "tbe" (2.5) as rare words
+COMMON = 3.0  # Zipf frequency of a recovered word: wordfreq lists misreadings such as "tbe" (2.5) as rare words
 VERY_COMMON = 5.5  # Zipf frequency of words such as "as" (6.8) and "no" (6.3); "hn" has 2.7
 REACH = 1.5  # characters by which the sides of a word may be off
 GAP = 0.6  # characters: least gap between words
@@ -30,11 +30,11 @@ Judgement = Literal["same", "digits", "recovered", "word changed", "unsure"]
 
 @dataclass(frozen=True)
 class WordPair:
-    """A place of a page with the words read there before and after cleaning, and the judgement.
+    """The words read in one place of a page before and after cleaning, with the judgement on their change.
 
-    `before` and `after` are "" where nothing was read. Judgements: "digits" in either text; the "same" text; a word
-    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise.
-    `sure` is whether the word before was read with confidence SURE.
+    `before` and `after` are "" for an empty reading. Judgements: "digits" in either text; the "same" text; a word
+    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise. `sure`
+    is True if the word before has confidence SURE.
     """
 
     box: Box
@@ -45,24 +45,24 @@ class WordPair:
 
     @property
     def number_lost(self) -> bool:
-        """Whether a number was surely read before, and another text after."""
+        """True if a number was surely read before, and another text after."""
         return self.number and not _same_text(self.before, self.after)
 
     @property
     def number(self) -> bool:
-        """Whether a word with digits, but for misread words, was surely read before."""
+        """True if a word with digits, other than a misread word, was surely read before."""
         return self.sure and _has_digits(self.before) and not is_misread(self.before)
 
     @property
     def texts(self) -> str:
-        """What was read before and after, for people."""
+        """Both readings, for people."""
         return f"{self.before} -> {self.after}"
 
 
 def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[WordPair, ...]:
-    """The places of all words of two readings of a page.
+    """Return the pairs of all words of two readings of a page.
 
-    `page`, grey uint8 (H, W), dark on light, is what places are fitted to: their sides move to gaps between strokes.
+    Boxes are fitted to `page`, grey uint8 (H, W), dark on light: their sides move to gaps between strokes.
     """
     sides = before.words, after.words
     first, second = sides
@@ -78,7 +78,7 @@ def compare(before: Reading, after: Reading, page: np.ndarray) -> tuple[WordPair
 
 
 def overlap(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray:
-    """Whether each of N words and each of M words lie in one place: bool (N, M)."""
+    """Return the matrix, bool (N, M), of pairs of N and M words that lie in one place."""
     one, other = (np.array([word.box for word in words], np.float32).reshape(-1, 4) for words in (first, second))
     shared = np.ones((len(first), len(second)), np.bool_)
     for low, high in ((0, 2), (1, 3)):
@@ -121,14 +121,14 @@ def _has_digits(text: str) -> bool:
 
 
 def _same_text(before: str, after: str) -> bool:
-    """Whether two texts differ by blanks and typography alone."""
+    """True if two texts differ by blanks and typography alone."""
     return standard(before).replace(" ", "") == standard(after).replace(" ", "")
 
 
 def is_word(text: str, least: float = 0.0) -> bool:
-    """True for a word of wordfreq's English list, with punctuation around it or without.
+    """True for a word of wordfreq's English list, with or without punctuation around it.
 
-    Its Zipf frequency, up to 8, is more than 0 and at least `least`; that of words below SHORTEST letters is at least
+    The Zipf frequency of the word, up to 8, is above 0 and at least `least`; words below SHORTEST letters need
     VERY_COMMON, since the list holds any two letters.
     """
     from wordfreq import zipf_frequency
@@ -136,15 +136,14 @@ def is_word(text: str, least: float = 0.0) -> bool:
     bare = text.strip(STOPS)
     if not re.fullmatch(r"[A-Za-z]+(['-][A-Za-z]+)*", standard(bare)):
         return False
-    least = max(least, 0.01) if len(bare) >= SHORTEST else VERY_COMMON  # 0 is that of unknown words
+    least = max(least, 0.01) if len(bare) >= SHORTEST else VERY_COMMON  # unknown words have 0
     return zipf_frequency(standard(bare).lower(), "en") >= least
 
 
 def is_misread(text: str) -> bool:
-    """True for lower-case letters that are no common English word, with a digit for every three of them at most.
+    """True for lower-case letters that are no common English word, with at most one digit for every three letters.
 
-    That is what engines make of blurred words, and are often sure of. Capitalised words may be names, which no list
-    holds.
+    Engines read blurred words like this, often with high confidence. Capitalised words are excluded: they may be names.
     """
     bare = text.strip(STOPS)
     letters = sum(letter.isalpha() for letter in bare)
@@ -153,9 +152,10 @@ def is_misread(text: str) -> bool:
 
 
 def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int, page: np.ndarray) -> Box:
-    """The box around boxes, its sides moved by at most REACH characters to the middle of gaps between words.
+    """Return the box around boxes, with its sides moved by at most REACH characters to the middle of gaps between
+    words.
 
-    The sides of a lone narrow stroke may both find the same gap: they stay.
+    The sides of a lone narrow stroke stay if both find the same gap.
     """
     left, top = (max(int(min(box[axis] for box in boxes)), 0) for axis in (0, 1))
     right, bottom = (int(np.ceil(max(box[axis] for box in boxes))) for axis in (2, 3))
@@ -167,7 +167,7 @@ def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int,
 
 
 def _gap(line: np.ndarray, side: int, width: float) -> int:
-    """The column near a side around which a line (h, W) of characters `width` pixels wide has the least ink."""
+    """Return the column near a side with the least ink around it; characters of the line (h, W) have this width."""
     first, last = max(side - round(2 * REACH * width), 0), min(side + round(2 * REACH * width) + 1, line.shape[1])
     if first >= last or not len(line):
         return min(max(side, 0), line.shape[1])

@@ -1,4 +1,4 @@
-"""Changes to the images of a PDF page: kept in a file of their own until the output is put together, then applied."""
+"""Changes to the images of a PDF page: stored in a file until the output is put together, then applied."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def save_changes(changes: Sequence[Change], path: Path) -> None:
 
 @contextmanager
 def read_changes(path: Path) -> Iterator[list[Change]]:
-    """The changes that `save_changes` wrote, usable inside the block."""
+    """Yield the changes that `save_changes` wrote, usable inside the block."""
     with pikepdf.open(path) as pdf:
         yield [
             Change(
@@ -46,7 +46,7 @@ def read_changes(path: Path) -> Iterator[list[Change]]:
 
 
 def apply_changes(pdf: pikepdf.Pdf, page: pikepdf.Object, content: Content, changes: Sequence[Change]) -> None:
-    """Put new images in the place of those that a page, whose `content` is given, draws."""
+    """Replace images that a page draws, whose `content` is given, by new ones."""
     redrawn: dict[tuple[int, int] | None, dict[int, pikepdf.Object]] = {}
     containers: dict[tuple[int, int] | None, pikepdf.Object] = {}
     for change in changes:
@@ -64,7 +64,7 @@ def apply_changes(pdf: pikepdf.Pdf, page: pikepdf.Object, content: Content, chan
 
 
 def _own_image(pdf: pikepdf.Pdf, draw: Draw, change: Change) -> pikepdf.Object:
-    """A new image object with the entries of the one that was drawn, and new samples."""
+    """Return a new image object with the entries of the drawn one, and new samples."""
     image = pdf.make_stream(b"")
     for name, value in draw.image.items():
         if name not in ("/Length", "/StructParent"):
@@ -95,7 +95,9 @@ def _write(pdf: pikepdf.Pdf, image: pikepdf.Object, change: Change) -> None:
 def _redraw(
     pdf: pikepdf.Pdf, container: pikepdf.Object, page: pikepdf.Object, images: dict[int, pikepdf.Object]
 ) -> None:
-    """Draw other images at these positions of the content of a page or form, and let go of those not drawn any more."""
+    """Draw other images at these positions of the content of a page or form, and remove those that are not drawn any
+    more.
+    """
     program = instructions(container)
     before = _drawn(program)
     own = container.get("/Resources")
@@ -120,12 +122,12 @@ def _redraw(
 
 
 def _drawn(program: list[Any]) -> set[str]:
-    """The names that are drawn."""
+    """Return the names of drawn objects."""
     return {str(each.operands[0]) for each in program if str(each.operator) == "Do" and len(each.operands)}
 
 
 def _takes_resources_from_outside(drawn: Any) -> bool:
-    """Whether this is a form that names what it draws in the resources of the page around it."""
+    """True for a form that names its objects in the resources of the page around it."""
     return drawn.get("/Subtype") == pikepdf.Name.Form and "/Resources" not in drawn
 
 

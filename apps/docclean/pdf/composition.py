@@ -1,4 +1,4 @@
-"""Scans in pieces (strips, tiles, layers) as one picture: composed, cleaned, and cut into the pieces again."""
+"""Composes scans in pieces (strips, tiles, layers) to one picture, and cuts the cleaned picture into the pieces."""
 
 import contextlib
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from fastdiff.solvers.errors import UsageError
 
 COARSE = 0.75  # of the finest piece's resolution: a coarser piece is written at that resolution
 EXACT = 0.02  # pixels
-PROBES = 7  # points a side that tell whether a piece lies inside others
+PROBES = 7  # points a side that show whether a piece lies inside others
 NOTHING = b"\x80"  # one sample of a stencil that paints nothing
 
 
 @dataclass(frozen=True)
 class ComposedPicture:
-    """Images that touch or overlap, on a canvas along the axes of the finest one and at its resolution.
+    """Images that touch or overlap, on a canvas with the axes and the resolution of the finest one.
 
-    Cleaned, each image that carries the scan (an opaque one, or one that no opaque one lies behind) gets its part of
-    the canvas, and the others paint nothing: nothing but samples changes, and the page shows the canvas. Where all are
-    stencils of dark ink, they stay stencils.
+    After cleaning, each image that carries the scan (an opaque one, or one with no opaque one behind it) gets its part
+    of the canvas, and the others paint nothing: only samples change, and the page shows the canvas. Stencils of dark
+    ink stay stencils if all images are such.
     """
 
     pdf: pikepdf.Pdf
@@ -68,7 +68,7 @@ class ComposedPicture:
         canvas = self._turn.undo(cleaned)
         to_canvas = self._canvas[0]
         changes = []
-        counted: set[tuple[int, int]] = set()  # images whose bytes are counted: one that is drawn twice is stored once
+        counted: set[tuple[int, int]] = set()  # images whose bytes are counted once, even if they are drawn twice
         for index, draw in self.members:
             before = 0 if draw.key in counted else stored_bytes(draw.image)
             counted.add(draw.key)
@@ -149,10 +149,10 @@ class ComposedPicture:
 
 
 def needs_composing(draws: Sequence[Draw], name: str) -> bool:
-    """Whether images make one picture only together, or one has a mask that is finer than its samples."""
+    """True if the images make a picture only together, or one has a mask that is finer than its samples."""
     if len(draws) > 1:
         return True
-    with contextlib.suppress(UsageError):  # told when it is the picture's turn
+    with contextlib.suppress(UsageError):  # reported when the picture is read
         return _finest_size(draws[0], name) != image_samples.image_size(draws[0].image, name)
     return False
 
@@ -167,7 +167,7 @@ def _finest_size(draw: Draw, name: str) -> tuple[int, int]:
 
 
 def _fineness(draw: Draw, name: str) -> float:
-    """Pixels a square point."""
+    """Return the pixels per square point."""
     width, height = _finest_size(draw, name)
     a, b, c, d, _, _ = draw.matrix
     return width * height / abs(a * d - b * c)
@@ -191,7 +191,7 @@ def _lies_inside(draw: Draw, others: Sequence[Draw]) -> bool:
 def _drawn(
     draws: Sequence[Draw], pdf: pikepdf.Pdf, to_canvas: Matrix, size: tuple[int, int], *, black: bool
 ) -> np.ndarray:
-    """The images alone, in the order and with the paint of the page, or in black."""
+    """Render the images alone, in the order and with the paint of the page, or in black."""
     images, states, spaces = pikepdf.Dictionary(), pikepdf.Dictionary(), pikepdf.Dictionary()
     content = []
     for number, draw in enumerate(draws):
@@ -224,12 +224,12 @@ def _clip(box: Box, to_canvas: Matrix) -> str:
 
 
 def _whole(matrix: Matrix) -> tuple[float, ...]:
-    """The matrix with numbers that are whole but for rounding made whole, so that nothing is resampled."""
+    """Return the matrix with nearly whole numbers made whole, so that nothing is resampled."""
     return tuple(float(round(value)) if abs(value - round(value)) < EXACT else value for value in matrix)
 
 
 def _cut(canvas: np.ndarray, matrix: Matrix, width: int, height: int) -> np.ndarray:
-    """The canvas below an image of this matrix (to the canvas, y up), in its own pixels."""
+    """Return the part of the canvas under an image with this matrix (to the canvas, y up), in its own pixels."""
     a, b, c, d, e, f = _whole(matrix)
     top = canvas.shape[0]
     # the centre of pixel (x, y) lies at ((x + 0.5) / width, 1 - (y + 0.5) / height) in the unit square

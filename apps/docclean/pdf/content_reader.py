@@ -1,4 +1,6 @@
-"""The content of a PDF page, followed as viewers follow it, to what it paints (ISO 32000-1, 8 and 9)."""
+"""Reads the content of a PDF page as viewers do: follows it to the images, texts and drawings that it paints (ISO
+32000-1, 8 and 9).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,7 +29,7 @@ BLACK = Paint()
 EVERYWHERE = Box(-1e12, -1e12, 1e12, 1e12)
 DEEPEST = 16  # forms within forms
 MOST_DRAWS = 4_000  # images of a page
-MOST_INSTRUCTIONS = 250_000  # of a page, those of a form counted as often as it is drawn
+MOST_INSTRUCTIONS = 250_000  # of a page; those of a form count as often as it is drawn
 MOST_CONTENT = 16 * 2**20  # bytes of one content stream
 UNSEEN = 0.02  # opacity
 INVISIBLE_MODES = (3, 7)  # of text
@@ -64,7 +66,7 @@ def read_content(pdf: pikepdf.Pdf, page: pikepdf.Object, layers: OptionalContent
 
 
 def instructions(container: pikepdf.Object) -> list[Any]:
-    """The instructions of a page (a dictionary) or form (a stream)."""
+    """Return the instructions of a page (a dictionary) or form (a stream)."""
     if isinstance(container, pikepdf.Stream):
         _check_length([container])
         return list(pikepdf.parse_content_stream(container))
@@ -102,7 +104,7 @@ class _Reader:
         if self._done > MOST_INSTRUCTIONS:
             raise ContentTooLong
         stack: list[_State] = []
-        marked: list[bool] = []  # whether each open marked content is shown
+        marked: list[bool] = []  # True for each open marked content that is shown
         path, text = _Path(), _TextPlace()
         for position, instruction in enumerate(program):
             operator, operands = str(instruction.operator), instruction.operands
@@ -210,7 +212,7 @@ class _Reader:
 
 
 class _Path:
-    """The box around a path under construction, its segments, and whether it will clip."""
+    """The box around a path under construction, its segments, and its use for clipping."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
@@ -232,7 +234,7 @@ class _Path:
             self.points = [(box.left, box.bottom), (box.right, box.top)]
 
     def clipped(self, state: _State) -> _State:
-        """The state after the path is painted: cut to it where it is a clipping path."""
+        """Return the state after the path is painted: cut to it if it is a clipping path."""
         return replace(state, clip=state.clip.cut(self.box)) if self._clips and self.points else state
 
     @property
@@ -241,13 +243,13 @@ class _Path:
 
 
 class _TextPlace:
-    """The text matrix: where the next string is shown."""
+    """The text matrix: the place of the next string."""
 
     def __init__(self) -> None:
         self.matrix = IDENTITY
 
     def move(self, operator: str, operands: Any, state: _State) -> _State:
-        """Follow an operator of PLACES; the state after it."""
+        """Follow an operator of PLACES; return the state after it."""
         step = numbers(operands, 2) if operator in ("Td", "TD") else None
         if operator == "BT":
             self.matrix = IDENTITY
@@ -266,7 +268,7 @@ def _matrix(operands: Any) -> Matrix | None:
 
 
 def _resource(resources: Any, kind: str, operands: Any) -> Any:
-    """The resource that the first operand names (an inline dictionary is itself one), or None."""
+    """Return the resource that the first operand names (an inline dictionary is itself one), or None."""
     if len(operands) < 1 or not isinstance(operands[0], pikepdf.Name):
         return operands[0] if len(operands) and is_dictionary(operands[0]) else None
     table = resources.get(kind) if is_dictionary(resources) else None
@@ -274,7 +276,7 @@ def _resource(resources: Any, kind: str, operands: Any) -> Any:
 
 
 def _changed(state: _State, operator: str, operands: Any, resources: Any) -> _State:
-    """The state after an operator that changes nothing else."""
+    """Return the state after an operator that only changes the state."""
     if operator == "cm" and (matrix := _matrix(operands)):
         return replace(state, matrix=product(matrix, state.matrix))
     if operator == "gs":
@@ -313,7 +315,7 @@ def _coloured(paint: Paint, operator: str, operands: Any, resources: Any) -> Pai
 
 
 def _inline(pdf: pikepdf.Pdf, image: pikepdf.PdfInlineImage, resources: Any) -> pikepdf.Object:
-    """An image object with the data of an inline image."""
+    """Return an image object with the data of an inline image."""
     made = pdf.make_stream(image.read_raw_bytes())
     for name, value in image.obj.items():
         made[name] = value

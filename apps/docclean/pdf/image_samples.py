@@ -1,4 +1,4 @@
-"""Samples of PDF image objects: decoded to pixels, and pixels encoded to the kind of stream that they came from."""
+"""Samples of PDF image objects: decodes them to pixels, and encodes pixels to the kind of stream they came from."""
 
 import io
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ ABBREVIATED = {
     "/AHx": "/ASCIIHexDecode",
 }
 GREYS, COLOURS = ("/DeviceGray", "/CalGray", "/G"), ("/DeviceRGB", "/CalRGB", "/RGB")
-OTHER_QUALITY = 85  # of JPEGs in the place of JPEG 2000, or of a background that text is now part of
+OTHER_QUALITY = 85  # of JPEGs that replace JPEG 2000, or a background that now holds text
 DEEP = 16  # bits
 
 
@@ -39,10 +39,10 @@ DEEP = 16  # bits
 class Samples:
     """Decoded samples.
 
-    `pixels` are uint8 or uint16, grey (H, W) or three channels (H, W, 3), in the image's own colour space where
-    `space` is it, else in device grey or RGB. `bits` is that of a sample in the file, `lossy` whether the file keeps
-    them with loss. `ink` is None, or for a palette of one bit the entry of its darker colour, which is black in
-    `pixels` as the other one is white.
+    `pixels` are uint8 or uint16, grey (H, W) or three channels (H, W, 3), in the image's own colour space if `space`
+    holds it, else in device grey or RGB. `bits` is that of a sample in the file; `lossy` is True if the file stores
+    samples with loss. `ink` is None, or for a palette of one bit the entry of its darker colour; that colour is black
+    in `pixels`, the other one white.
     """
 
     pixels: np.ndarray
@@ -53,7 +53,7 @@ class Samples:
 
 
 def image_size(image: pikepdf.Object, name: str) -> tuple[int, int]:
-    """Width and height of an image object. Raises UsageError where they are absent or beyond the limits."""
+    """Return width and height of an image object. Raises UsageError if they are absent or beyond the limits."""
     try:
         width, height = int(image["/Width"]), int(image["/Height"])
     except (KeyError, TypeError, ValueError):
@@ -63,9 +63,9 @@ def image_size(image: pikepdf.Object, name: str) -> tuple[int, int]:
 
 
 def decode(image: pikepdf.Object, name: str) -> Samples:
-    """The samples of an image object without its masks; those of a stencil mask are black where it paints.
+    """Return the samples of an image object without its masks; a stencil mask is black where it paints.
 
-    Raises UsageError for damage, unknown filters and too many pixels; `name` is the file's.
+    Raises UsageError for damage, unknown filters and too many pixels; `name` is that of the file.
     """
     width, height = image_size(image, name)
     filters = filters_of(image)
@@ -104,9 +104,9 @@ def decode(image: pikepdf.Object, name: str) -> Samples:
 
 
 def encode(pixels: np.ndarray, image: pikepdf.Object, samples: Samples, *, alike: bool = True) -> pikepdf.Pdf:
-    """A PDF that holds but an image of the pixels (bool for one bit), encoded as `image` is, in device colours.
+    """Return a PDF that only holds an image of the pixels (bool for one bit), encoded as `image` is, in device colours.
 
-    JPEGs keep their quantisation tables and the sampling of their colours, unless their content is no longer `alike`.
+    JPEGs keep their quantisation tables and chroma subsampling, unless their content is no longer `alike`.
     """
     buffer = io.BytesIO()
     if pixels.dtype == np.bool_:
@@ -121,13 +121,13 @@ def encode(pixels: np.ndarray, image: pikepdf.Object, samples: Samples, *, alike
 
 
 def single_image(pdf: pikepdf.Pdf) -> pikepdf.Object:
-    """The image of a PDF that `encode` made."""
+    """Return the image of a PDF that `encode` made."""
     (image,) = pdf.pages[0].obj.Resources.XObject.values()
     return image
 
 
 def filters_of(image: pikepdf.Object) -> list[str]:
-    """Full names of an image's filters, in the order of decoding."""
+    """Return full names of an image's filters, in the order of decoding."""
     found = image.get("/Filter", image.get("/F"))
     if found is None:
         return []
@@ -136,7 +136,7 @@ def filters_of(image: pikepdf.Object) -> list[str]:
 
 
 def direct(value: Any) -> Any:
-    """A copy of names, numbers, and arrays and dictionaries of them that belongs to no file."""
+    """Return a copy of names, numbers, and arrays and dictionaries of them that belongs to no file."""
     if isinstance(value, pikepdf.Array):
         return pikepdf.Array([direct(each) for each in value])
     if is_dictionary(value):
@@ -145,10 +145,10 @@ def direct(value: Any) -> Any:
 
 
 def _spaces(declared: Any) -> tuple[Any, Any]:
-    """The colour space that samples can be written in again (or None), and the one to read them in.
+    """Return the colour space to write samples in (or None), and the one to read them in.
 
-    Raw samples of calibrated and ICC spaces are read as device colours, so that no conversion touches them; palettes
-    are looked up in that way.
+    Raw samples of calibrated and ICC spaces are read as device colours: no conversion touches them. Palettes are looked
+    up in the same way.
     """
     if is_palette(declared):
         base, read_base = _spaces(declared[1]) if len(declared) == 4 else (None, None)
@@ -164,7 +164,7 @@ def _spaces(declared: Any) -> tuple[Any, Any]:
 
 
 def _colours(image: pikepdf.Object) -> tuple[np.ndarray, np.ndarray]:
-    """The two colours of a palette of one bit, as pdfium shows them, uint8 (1,) or (3,)."""
+    """Return the two colours of a palette of one bit, as pdfium shows them, uint8 (1,) or (3,)."""
     with pikepdf.new() as pdf:
         both = pdf.make_stream(bytes([0b01000000]))
         both.Type, both.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
@@ -175,12 +175,12 @@ def _colours(image: pikepdf.Object) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_palette(space: Any) -> bool:
-    """Whether a colour space is a palette."""
+    """True if a colour space is a palette."""
     return isinstance(space, pikepdf.Array) and len(space) > 0 and str(space[0]) in ("/Indexed", "/I")
 
 
 def _check_palette(palette: Any, name: str) -> None:
-    """Raise UsageError for a palette that is shorter than it says: viewers do not agree on what it shows."""
+    """Raise UsageError for a palette with fewer entries than declared: viewers disagree on its colours."""
     table = palette[3] if len(palette) == 4 else b""
     held = len(_data(table)) if isinstance(table, pikepdf.Stream) else len(bytes(table))
     if held < (int(palette[2]) + 1) * _components(palette[1]):
@@ -188,7 +188,7 @@ def _check_palette(palette: Any, name: str) -> None:
 
 
 def _channels(space: Any) -> int:
-    """1 or 3 for grey and RGB spaces, 0 for others."""
+    """Return 1 or 3 for grey and RGB spaces, 0 for others."""
     named = str(space[0]) if isinstance(space, pikepdf.Array) and len(space) else str(space)
     if named in GREYS:
         return 1
@@ -205,7 +205,7 @@ def _channels(space: Any) -> int:
 def _verify(
     image: pikepdf.Object, filters: list[str], width: int, height: int, bits: int, declared: Any, name: str
 ) -> None:
-    """Raise where the data are damaged or cut short; fax data show that by themselves or not at all."""
+    """Raise UsageError for data that are damaged or cut short; fax data report damage on decoding, or never."""
     try:
         if set(filters) <= set(PLAIN):
             components = 1 if image.get("/ImageMask", False) else _components(declared)
@@ -230,7 +230,7 @@ def _components(space: Any) -> int:
 
 
 def _coded(image: pikepdf.Object, filters: list[str]) -> bytes:
-    """The JPEG or JPEG 2000 file of an image, unwrapped from other filters."""
+    """Return the JPEG or JPEG 2000 file of an image, unwrapped from other filters."""
     if len(filters) == 1:
         return image.read_raw_bytes()
     with pikepdf.new() as pdf:
@@ -243,7 +243,7 @@ def _coded(image: pikepdf.Object, filters: list[str]) -> bytes:
 
 
 def _data(stream: pikepdf.Object) -> bytes:
-    """The bytes of a stream whose filters lose nothing."""
+    """Return the bytes of a stream with lossless filters."""
     return stream.read_bytes(pikepdf.StreamDecodeLevel.specialized)
 
 

@@ -1,4 +1,4 @@
-"""Optional content of a PDF: which layers viewers show by default (ISO 32000-1, 8.11)."""
+"""Optional content of a PDF: the layers that viewers show by default (ISO 32000-1, 8.11)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ class OptionalContent:
         self._on, self._off = _groups(default.get("/ON")), _groups(default.get("/OFF"))
 
     def shows(self, membership: Any) -> bool:
-        """Whether content of a group or membership dictionary (or of None) is shown."""
+        """True if content of a group or membership dictionary (or of None) is shown."""
         if not is_dictionary(membership):
             return True
         if membership.get("/Type") != pikepdf.Name.OCMD:
@@ -42,7 +42,7 @@ class OptionalContent:
         return not states or policy(states)
 
     def _holds(self, expression: Any, depth: int = 0) -> bool:
-        """Whether a visibility expression (ISO 32000-1, table 99) is true; what is none is."""
+        """True if a visibility expression (ISO 32000-1, table 99) is true; other objects count as true."""
         if is_dictionary(expression):
             return self._shows_group(expression)
         if not isinstance(expression, pikepdf.Array) or not len(expression) or depth > DEEPEST:

@@ -1,4 +1,4 @@
-"""What a PDF page paints: images, text and vector drawings with their places; and matrices of PDF."""
+"""The content that a PDF page paints: images, text and vector drawings with their places; and matrices of PDF."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,11 @@ IDENTITY: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 class Draw:
     """An image drawn on a page.
 
-    `image` is the stream of an image object, made of an inline image where `inline`. `matrix` takes the unit square to
-    default user space. `position` is the index of the drawing instruction in the content of `container`, a form or,
-    where None, the page. `order` counts painted things. `opaque`: what lies below cannot be seen; `plain`: painted with
-    full opacity, no blend mode and no soft mask of the graphics state. `paint` is the graphics state that
-    the image is drawn with: its instructions, and the resources that they name.
+    `image` is the stream of an image object, made of an inline image if `inline`. `matrix` maps the unit square to
+    default user space. `position` is the index of the drawing instruction in the content of `container`: a form, or
+    None for the page. `order` counts painted things. `opaque` images hide everything below; `plain` images are painted
+    with full opacity, without blend mode and without a soft mask of the graphics state. `paint` is the graphics state
+    of the drawing: its instructions, and the resources that they name.
     """
 
     image: pikepdf.Object
@@ -52,7 +52,7 @@ class Draw:
 
     @property
     def corners(self) -> np.ndarray:
-        """Default user space, (4, 2)."""
+        """In default user space, (4, 2)."""
         a, b, c, d, e, f = self.matrix
         return np.array([(e, f), (e + a, f + b), (e + a + c, f + b + d), (e + c, f + d)])
 
@@ -76,7 +76,7 @@ class Paint:
 
     @property
     def is_dark(self) -> bool:
-        """Whether the paint is known to be darker than a middle grey."""
+        """True if the paint is known to be darker than a middle grey."""
         shown = _device_colour(self)
         return shown is not None and sum(shown) / 3 < 0.5
 
@@ -104,30 +104,30 @@ class Drawing:
 
 @dataclass
 class Content:
-    """Everything visible that a page paints, besides annotations; what is painted over is still listed."""
+    """Everything visible that a page paints, except annotations; things that are painted over are listed too."""
 
     draws: list[Draw] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
-    forms: list[tuple[int, int]] = field(default_factory=list)  # one entry each time that one is drawn
-    absent: list[str] = field(default_factory=list)  # names of what is drawn and not in the file
+    forms: list[tuple[int, int]] = field(default_factory=list)  # one entry for each time that a form is drawn
+    absent: list[str] = field(default_factory=list)  # names of drawn objects that are not in the file
 
 
 def bounds(points: np.ndarray) -> Box:
-    """The box around points (N, 2)."""
+    """Return the box around points (N, 2)."""
     (left, bottom), (right, top) = points.min(0), points.max(0)
     return Box(float(left), float(bottom), float(right), float(top))
 
 
 def product(first: Matrix, second: Matrix) -> Matrix:
-    """The matrix of `first`, then `second`."""
+    """Return the matrix of `first`, then `second`."""
     a, b, c, d, e, f = first
     p, q, r, s, t, u = second
     return (a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u)
 
 
 def inverse(matrix: Matrix) -> Matrix | None:
-    """The inverse, or None of a matrix that has none."""
+    """Return the inverse; None for a matrix without one."""
     a, b, c, d, e, f = matrix
     area = a * d - b * c
     if abs(area) < 1e-12:
@@ -136,14 +136,14 @@ def inverse(matrix: Matrix) -> Matrix | None:
 
 
 def moved(point: tuple[float, float], matrix: Matrix) -> tuple[float, float]:
-    """The point under the matrix."""
+    """Return the point under the matrix."""
     x, y = point
     a, b, c, d, e, f = matrix
     return a * x + c * y + e, b * x + d * y + f
 
 
 def _device_colour(paint: Paint) -> tuple[float, float, float] | None:
-    """Red, green and blue in [0, 1], or None of a pattern or a colour of more than one ink."""
+    """Return red, green and blue in [0, 1]; None for a pattern or a colour of more than one ink."""
     if not paint.colour:
         return (0.0, 0.0, 0.0)
     operator, operands = paint.colour[-1]

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import pikepdf
 
 DEEPEST = 60  # levels of the tree
-LETTER = (0.0, 0.0, 612.0, 792.0)  # what viewers take where no box is usable
+LETTER = (0.0, 0.0, 612.0, 792.0)  # the box that viewers take if no box is usable
 SMALLEST = 1e-3  # points
 
 
@@ -33,7 +33,7 @@ class Box:
         return not (self.width > SMALLEST and self.height > SMALLEST)
 
     def cut(self, other: "Box") -> "Box":
-        """The common part; it is empty where the boxes do not meet."""
+        """Return the common part, which is empty if the boxes do not meet."""
         return Box(
             max(self.left, other.left),
             max(self.bottom, other.bottom),
@@ -43,7 +43,7 @@ class Box:
 
 
 def page_objects(pdf: pikepdf.Pdf, most: int) -> list[pikepdf.Object | None]:
-    """The pages in order, None where the tree holds something else; the walk ends after `most` + 1."""
+    """Return the pages in order, with None for other objects in the tree; the walk ends after `most` + 1."""
     found: list[pikepdf.Object | None] = []
     root = pdf.Root.get("/Pages")
     if is_dictionary(root):
@@ -70,7 +70,7 @@ def _walk(node: pikepdf.Object, above: tuple[tuple[int, int], ...], depth: int) 
 
 
 def remove_broken_pages(pdf: pikepdf.Pdf) -> None:
-    """Take what is no dictionary out of the page tree, as qpdf does with a warning when it writes a file."""
+    """Remove objects that are no dictionaries from the page tree, as qpdf does with a warning when it writes a file."""
     waiting: list[Any] = [pdf.Root.get("/Pages")]
     seen: set[tuple[int, int]] = set()
     while waiting:
@@ -85,12 +85,12 @@ def remove_broken_pages(pdf: pikepdf.Pdf) -> None:
 
 
 def is_dictionary(value: Any) -> TypeGuard[pikepdf.Object]:
-    """Whether a value is a PDF dictionary and no stream."""
+    """True if a value is a PDF dictionary and no stream."""
     return isinstance(value, pikepdf.Dictionary) and not isinstance(value, pikepdf.Stream)
 
 
 def inherited(page: pikepdf.Object, name: str) -> Any:
-    """An attribute of the page or of the nearest node above it, or None."""
+    """Return an attribute of the page or of the nearest node above it, or None."""
     node: Any = page
     for _ in range(DEEPEST):
         if not is_dictionary(node):
@@ -103,7 +103,7 @@ def inherited(page: pikepdf.Object, name: str) -> Any:
 
 
 def rotation(page: pikepdf.Object) -> int:
-    """Degrees clockwise, 0, 90, 180 or 270; what is no multiple of 90 counts as 0, as in viewers."""
+    """Return degrees clockwise, 0, 90, 180 or 270; other values count as 0, as in viewers."""
     try:
         degrees = int(inherited(page, "/Rotate") or 0)
     except (TypeError, ValueError, OverflowError):
@@ -112,7 +112,7 @@ def rotation(page: pikepdf.Object) -> int:
 
 
 def visible_box(page: pikepdf.Object) -> Box:
-    """What viewers show of a page: its crop box cut to its media box, corners in any order."""
+    """Return the box of a page that viewers show: its crop box cut to its media box, corners in any order."""
     media = _box(inherited(page, "/MediaBox")) or Box(*LETTER)
     crop = _box(inherited(page, "/CropBox"))
     shown = crop.cut(media) if crop else media
@@ -120,7 +120,7 @@ def visible_box(page: pikepdf.Object) -> Box:
 
 
 def numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """The numbers of an array of `count` numbers, or None where it is none."""
+    """Return the numbers of an array of `count` numbers; None for other values."""
     try:
         found = tuple(float(each) for each in value)
     except (TypeError, ValueError, OverflowError):

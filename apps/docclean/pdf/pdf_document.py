@@ -1,4 +1,4 @@
-"""PDF files as documents: pages that are scans, with their pictures, and the others left alone."""
+"""PDF files as documents: scanned pages with their pictures, and other pages, which stay unchanged."""
 
 import struct
 from collections import Counter
@@ -30,7 +30,7 @@ from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 POINTS = 72  # an inch
-MOST_DECODED = 2**30  # bytes of one stream: as many as samples of 16 bits of MOST_PIXELS take
+MOST_DECODED = 2**30  # bytes of one stream: MOST_PIXELS samples of 16 bits
 MIXED_DPI = 300  # of pages that are no plain scan
 FAULTS = (
     *(pikepdf.PdfError, cv2.error, struct.error, ArithmeticError, AttributeError),
@@ -41,7 +41,7 @@ Value = TypeVar("Value")
 
 @contextmanager
 def open_pdf(path: Path) -> Iterator["PdfDocument"]:
-    """Open a PDF. Raises UsageError where it is empty, damaged, encrypted with a password, or too long."""
+    """Open a PDF. Raises UsageError if it is empty, damaged, encrypted with a password, or too long."""
     with _opened(path) as pdf:
         document = PdfDocument(path, pdf)
         if not 0 < document.count <= MOST_PAGES:
@@ -72,7 +72,7 @@ def _opened(path: Path) -> Iterator[pikepdf.Pdf]:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a page shows, and what of it is to be cleaned."""
+    """The content of a page, and the part of it to clean."""
 
     content: Content
     scan: Scan
@@ -85,7 +85,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _GuardedPicture:
-    """A picture whose damage is told as that of its page."""
+    """A picture that reports damage as damage of its page."""
 
     picture: Picture
     guarded: Callable[[Callable[[], Any]], Any]
@@ -121,7 +121,7 @@ class PdfDocument:
 
     @property
     def is_signed(self) -> bool:
-        """Whether a change breaks a signature."""
+        """True if a change breaks a signature."""
         return is_signed(self.pdf)
 
     def untouched(self, index: int) -> str | None:
@@ -138,15 +138,15 @@ class PdfDocument:
         return sum(picture.megapixels for picture in self.pictures(index))
 
     def pictures(self, index: int) -> list[Picture]:
-        """What is to be cleaned on page `index`, but for pictures of earlier pages.
+        """Return the pictures to clean on page `index`, except pictures of earlier pages.
 
-        Raises UsageError where the page is damaged, and UnsupportedPicture where its pictures cannot be put back.
+        Raises UsageError if the page is damaged, UnsupportedPicture if its pictures cannot be put back.
         """
         found = self._guarded(index, lambda: self._pictures(index))
         return [_GuardedPicture(picture, partial(self._guarded, index)) for picture in found]
 
     def earlier(self, index: int) -> list[int]:
-        """Earlier pages that show pictures of this page, and are cleaned with them."""
+        """Return the earlier pages that show pictures of this page and are cleaned with them."""
         shown = self._survey[index]
         if isinstance(shown, FastdiffError):
             return []
@@ -154,7 +154,7 @@ class PdfDocument:
         return sorted(owner for owner in owners if owner is not None and owner != index)
 
     def page(self, index: int) -> Page:
-        """Page `index` as viewers show it."""
+        """Return page `index` as viewers show it."""
         dpi = self._resolution(index)
         width, height = self._size(index, dpi)
         check_size(self.path, width, height)
@@ -168,9 +168,9 @@ class PdfDocument:
         return Page(pixels, (dpi, dpi), bilevel=bilevel and pixels.ndim == 2, lossy=lossy)
 
     def replace_pictures(self, parts: Mapping[int, Path], target: Path) -> None:
-        """Write the file with the changes of `parts` (made by `changes.save_changes`), by page, to `target`.
+        """Write the file to `target`, with the changes of `parts` (made by `changes.save_changes`) by page.
 
-        Streams that did not change keep their bytes, and an encrypted file its encryption and permissions.
+        Unchanged streams keep their bytes, and an encrypted file keeps its encryption and permissions.
         """
         with _opened(self.path) as pdf:
             pages, layers = page_objects(pdf, MOST_PAGES), OptionalContent(pdf)
@@ -181,7 +181,7 @@ class PdfDocument:
                 with read_changes(part) as changes:
                     apply_changes(pdf, page, content, changes)
             remove_broken_pages(pdf)
-            as_they_are = None if pdf.is_encrypted else pikepdf.StreamDecodeLevel.none  # both at once are refused
+            as_they_are = None if pdf.is_encrypted else pikepdf.StreamDecodeLevel.none  # pikepdf refuses both at once
             pdf.save(
                 target,
                 encryption=pdf.is_encrypted,
@@ -222,7 +222,7 @@ class PdfDocument:
 
     @cached_property
     def _uses(self) -> Counter[tuple[int, int]]:
-        """How often each image and form is drawn."""
+        """Numbers of times that each image and form is drawn."""
         pages = [shown for shown in self._survey if not isinstance(shown, FastdiffError)]
         return Counter(
             key for shown in pages for key in [*(draw.key for draw in shown.content.draws), *shown.content.forms]
@@ -230,7 +230,7 @@ class PdfDocument:
 
     @cached_property
     def _owners(self) -> dict[tuple[int, int], int]:
-        """The page that first shows each image which makes a picture by itself wherever it is drawn."""
+        """The first page of each image that makes a picture by itself wherever it is drawn."""
         counted: Counter[tuple[int, int]] = Counter()
         first: dict[tuple[int, int], int] = {}
         for index, shown in enumerate(self._survey):
@@ -241,7 +241,7 @@ class PdfDocument:
         return {key: index for key, index in first.items() if counted[key] == self._uses[key]}
 
     def _in_place(self, shown: _Shown) -> list[tuple[int, Draw]]:
-        """The draws of a page that make a picture by themselves."""
+        """Return the draws of a page that make a picture by themselves."""
         alone = [group[0] for group in shown.scan.groups if len(group) == 1]
         drawn = [(k, shown.content.draws[k]) for k in alone]
         return [(k, draw) for k, draw in drawn if not needs_composing([draw], self.path.name)]
@@ -286,7 +286,7 @@ class PdfDocument:
         return leaf
 
     def _guarded(self, index: int, read: Callable[[], Value]) -> Value:
-        """The value, or UsageError about the page where its objects are not what they ought to be."""
+        """Return the value; raise UsageError about the page if its objects are malformed."""
         try:
             return read()
         except FAULTS as error:
@@ -299,7 +299,9 @@ class PdfDocument:
         return (height, width) if rotation(leaf) in (90, 270) else (width, height)
 
     def _resolution(self, index: int) -> float:
-        """Dots an inch to render at: the scan's own, else MIXED_DPI or what the limit on pixels leaves."""
+        """Return dots per inch to render at: the scan's own, else MIXED_DPI or the most that the limit on pixels
+        allows.
+        """
         leaf, shown = self._leaf(index), self._survey[index]
         box = visible_box(leaf)
         if not isinstance(shown, FastdiffError) and shown.pieces:
@@ -309,14 +311,14 @@ class PdfDocument:
 
 
 def _dpi(draw: Draw, name: str) -> float:
-    """The greater resolution of an image, in pixels an inch of default user space."""
+    """Return the greater resolution of an image, in pixels per inch of default user space."""
     width, height = image_samples.image_size(draw.image, name)
     a, b, c, d, _, _ = draw.matrix
     return max(width / (a * a + b * b) ** 0.5, height / (c * c + d * d) ** 0.5) * POINTS
 
 
 def _unit(page: pikepdf.Object) -> float:
-    """Size of a unit of user space in points."""
+    """Return the size of a unit of user space in points."""
     try:
         unit = float(page.get("/UserUnit", 1))
     except (TypeError, ValueError):

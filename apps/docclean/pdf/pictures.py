@@ -14,7 +14,7 @@ from fastdiff.apps.docclean.pdf.page_content import Draw, Matrix
 from fastdiff.apps.images.page import Page
 
 MUCH_LARGER = 1.5  # than the input's stream: worth a remark
-SMALL = 4096  # bytes that are no matter
+SMALL = 4096  # bytes that do not matter
 QUANTIZED = (2, 4)  # bits of grey whose levels are kept
 
 
@@ -22,10 +22,9 @@ QUANTIZED = (2, 4)  # bits of grey whose levels are kept
 class Change:
     """New samples of the images drawn as `draws` (indices into `Content.draws`), as a PDF of one image.
 
-    Without a colour space in it, the image's own (a palette's base) stays. `mask` is a PDF of a stencil mask that
-    takes the place of a colour-key mask; `opaque` takes all masks away. `private`: the image object is shown elsewhere
-    too, or is an inline image, so that an object of its own is drawn in its place. `before` is the number of bytes
-    that the old samples take.
+    An image without a colour space keeps the old one (of a palette, its base). `mask` is a PDF of a stencil mask that
+    replaces a colour-key mask; `opaque` removes all masks. `private` draws an image object of its own: the old one is
+    shown elsewhere too, or is an inline image. `before` is the size of the old samples in bytes.
     """
 
     draws: tuple[int, ...]
@@ -43,17 +42,17 @@ class Picture(Protocol):
     def megapixels(self) -> float: ...
 
     def page(self) -> Page:
-        """Its upright pixels. Raises UsageError where they are damaged."""
+        """Return its upright pixels. Raises UsageError if they are damaged."""
         ...
 
     def changes(self, cleaned: np.ndarray) -> list[Change]:
-        """What puts cleaned pixels, of the size and kind of those of `page` or bool, back in their place."""
+        """Return the changes that put cleaned pixels, of the size and kind of `page` or bool, back in their place."""
         ...
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A way of turning pixels upright without loss: swap the axes, then reverse rows and columns."""
+    """A lossless turn of pixels to upright: swaps the axes, then reverses rows and columns."""
 
     swap: bool
     rows: bool
@@ -69,7 +68,7 @@ class Turn:
 
 
 def turn_upright(matrix: Matrix, rotation: int) -> Turn:
-    """The turn of an image drawn with `matrix` on a page rotated clockwise, to the nearest right angle."""
+    """Return the turn, to the nearest right angle, of an image drawn with `matrix` on a page rotated clockwise."""
     for _ in range(rotation // 90):
         a, b, c, d, e, f = matrix
         matrix = (b, -a, d, -c, f, -e)
@@ -120,7 +119,10 @@ class SinglePicture:
 def encode_image(
     pixels: np.ndarray, image: pikepdf.Object, samples: image_samples.Samples, *, alike: bool = True
 ) -> pikepdf.Pdf:
-    """A PDF of one image that may take the place of `image`: a stencil for a stencil, its colour space where it can."""
+    """Return a PDF of one image that may replace `image`.
+
+    A stencil stays a stencil; the colour space is that of `image` if possible.
+    """
     if samples.bits in QUANTIZED and pixels.ndim == 2 and pixels.dtype == np.uint8:
         step = 255 // (2**samples.bits - 1)
         pixels = ((pixels.astype(np.uint16) + step // 2) // step * step).astype(np.uint8)
@@ -138,13 +140,13 @@ def encode_image(
 
 
 def stored_bytes(image: pikepdf.Object) -> int:
-    """The bytes that an image and its masks take in the file."""
+    """Return the size of an image with its masks in the file, in bytes."""
     masks = [mask for key in ("/SMask", "/Mask") if isinstance(mask := image.get(key), pikepdf.Stream)]
     return sum(len(each.read_raw_bytes()) for each in (image, *masks))
 
 
 def size_remark(changes: Sequence[Change]) -> str | None:
-    """A remark where the new samples take much more room than the old ones took."""
+    """Return a remark if the new samples take much more room than the old ones."""
     new = sum(len(image_samples.single_image(change.image).read_raw_bytes()) for change in changes)
     old = sum(change.before for change in changes)
     if new <= max(MUCH_LARGER * old, SMALL):
@@ -153,13 +155,13 @@ def size_remark(changes: Sequence[Change]) -> str | None:
 
 
 def _make_stencil(image: pikepdf.Object) -> None:
-    """Let a one-bit image, whose black is sample 0, paint where it is black."""
+    """Make a stencil of a one-bit image: it paints where the image is black (sample 0)."""
     del image.ColorSpace
     image.ImageMask = True
 
 
 def _opacity(image: pikepdf.Object, name: str) -> np.ndarray | None:
-    """The opacity that the masks of an image give its samples, float32 (H, W), or None without masks."""
+    """Return the opacity that the masks of an image give its samples, float32 (H, W), or None without masks."""
     soft, mask = image.get("/SMask"), image.get("/Mask")
     width, height = image_samples.image_size(image, name)
     if int(image.get("/SMaskInData", 0)):
@@ -178,7 +180,7 @@ def _opacity(image: pikepdf.Object, name: str) -> np.ndarray | None:
 
 
 def _keyed(image: pikepdf.Object, ranges: Sequence[int], name: str) -> np.ndarray:
-    """Where all samples lie in the ranges of a colour-key mask: bool (H, W)."""
+    """Return the mask, bool (H, W), of pixels whose samples all lie in the ranges of a colour-key mask."""
     width, height = image_samples.image_size(image, name)
     components = len(ranges) // 2
     if components not in (1, 3):
@@ -196,7 +198,7 @@ def _keyed(image: pikepdf.Object, ranges: Sequence[int], name: str) -> np.ndarra
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
-    """Levels in [0, 1], float32 (H, W)."""
+    """Return levels in [0, 1], float32 (H, W)."""
     levels = pixels if pixels.ndim == 2 else pixels.mean(2)
     return (levels / np.iinfo(pixels.dtype).max).astype(np.float32)
 

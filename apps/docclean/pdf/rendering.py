@@ -1,4 +1,4 @@
-"""PDF pages to pixels, as viewers show them."""
+"""Renders PDF pages to pixels, as viewers show them."""
 
 import io
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ KEPT = ("/Contents", "/Annots", "/Group")
 
 
 def render_page(pdf: pikepdf.Pdf, page: pikepdf.Object, box: Box, width: int, height: int) -> np.ndarray:
-    """The upright page inside `box`, in uint8 grey (H, W) or RGB (H, W, 3) of these sizes, with its annotations.
+    """Render the part of a page inside `box`, upright and with annotations, in uint8 grey (H, W) or RGB (H, W, 3).
 
-    The box is widened by a hundredth of a pixel: an image that ends at its very edge is otherwise rounded to one pixel
-    more, and resampled, by single precision. Raises UsageError where the page is damaged.
+    The box is widened by a hundredth of a pixel: single precision would otherwise round an image that ends at its edge
+    up by one pixel, and resample it. Raises UsageError if the page is damaged.
     """
     across = height if rotation(page) in (90, 270) else width
     margin = MARGIN * box.width / across
@@ -34,7 +34,7 @@ def render_page(pdf: pikepdf.Pdf, page: pikepdf.Object, box: Box, width: int, he
 def render_images(
     pdf: pikepdf.Pdf, content: bytes, resources: pikepdf.Dictionary, width: int, height: int
 ) -> np.ndarray:
-    """Content on white paper, a pixel to a unit of its space, in uint8 grey (H, W) or RGB (H, W, 3)."""
+    """Render content on white paper, a pixel per unit of its space, in uint8 grey (H, W) or RGB (H, W, 3)."""
     entries = {"/Contents": pdf.make_stream(content), "/Resources": resources}
     return _rendered(pdf, entries, [0, 0, width, height], width, height)
 

@@ -1,4 +1,4 @@
-"""Whether a PDF page is a scan, and which of its images are pictures to clean."""
+"""Decides whether a PDF page is a scan, and which of its images are pictures to clean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from fastdiff.apps.docclean.pdf.page_tree import Box
 
 SCAN_COVER = 0.5  # share of the page that images cover on a scan
 SCAN_TEXT = 200  # visible characters that a scan may carry, such as a court's stamp
-STAMP_HEIGHT = 0.02  # of the page's longer side: text that is larger is no stamp
+STAMP_HEIGHT = 0.02  # of the page's longer side: larger text is no stamp
 FEW_LETTERS = 5  # of larger text, which a scan may carry
 SCAN_SEGMENTS = 200  # visible segments of paths that a scan may carry
-FIGURE_SEGMENTS = 20  # the same for a page that images cover less of
+FIGURE_SEGMENTS = 20  # the same for a page with less cover
 SPECK = 0.01  # share of the page below which an image is no picture
 TOUCH = 0.75  # points between images that belong together
-GRID = 48  # points a side that the cover is measured at
-INSET = 0.02  # of an image's side: its edge says nothing about being painted over
+GRID = 48  # points a side at which the cover is measured
+INSET = 0.02  # of an image's side: its edge is not tested for being painted over
 
 TEXT, DRAWINGS, NOTHING = "text", "drawings", "nothing to clean"
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What there is to clean on a page: groups of draws (indices into `Content.draws`) that make one picture each.
+    """The pictures to clean on a page: groups of draws (indices into `Content.draws`), one group per picture.
 
-    `instead` says what the page shows where there is nothing: TEXT, DRAWINGS or NOTHING.
+    `instead` names the content of a page without pictures: TEXT, DRAWINGS or NOTHING.
     """
 
     groups: tuple[tuple[int, ...], ...] = ()
@@ -34,7 +34,7 @@ class Scan:
 
 
 def find_scan(content: Content, box: Box) -> Scan:
-    """Decide by what can be seen on the page, whose visible box is `box`."""
+    """Decide by the visible content of the page, whose visible box is `box`."""
     page = box.width * box.height
     areas = np.array([_area(draw.bounds.cut(box)) for draw in content.draws])
     shown = [k for k, draw in enumerate(content.draws) if areas[k] > 0 and _is_seen(draw, content.draws, box)]
@@ -53,7 +53,7 @@ def find_scan(content: Content, box: Box) -> Scan:
 
 
 def marks_below(content: Content, group: Sequence[int], box: Box) -> bool:
-    """Whether text or drawings that can be seen are painted before the last image of a group, inside its bounds."""
+    """True if the page paints visible text or drawings before the last image of a group, inside its bounds."""
     last = max(content.draws[k].order for k in group)
     around = [content.draws[k].bounds.cut(box) for k in group]
     texts = [text for text in content.texts if text.order < last]
@@ -70,7 +70,7 @@ def marks_below(content: Content, group: Sequence[int], box: Box) -> bool:
 
 
 def _is_set(texts: Sequence[Text], box: Box) -> bool:
-    """Whether the text is larger than that of stamps and page numbers."""
+    """True if the text is larger than that of stamps and page numbers."""
     height = STAMP_HEIGHT * max(box.width, box.height)
     return sum(text.characters for text in texts if text.height > height) >= FEW_LETTERS
 
@@ -102,7 +102,7 @@ def _is_seen(draw: Draw, draws: Sequence[Draw], box: Box) -> bool:
 
 
 def _buried(points: np.ndarray, orders: np.ndarray, draws: Sequence[Draw]) -> np.ndarray:
-    """Which points (N, 2), painted as number `orders`, lie below an opaque image: bool (N,)."""
+    """Return the mask, bool (N,), of points (N, 2), painted as number `orders`, that lie below an opaque image."""
     below = np.zeros(len(points), bool)
     for draw in draws:
         if draw.opaque and (orders < draw.order).any():
@@ -133,7 +133,7 @@ def _cover(draws: Sequence[Draw], box: Box) -> float:
 
 
 def _groups(draws: Sequence[Draw], shown: Sequence[int], areas: np.ndarray, page: float) -> list[tuple[int, ...]]:
-    """The shown draws, those that touch or overlap together; specks that lie inside a larger image are left out."""
+    """Return groups of shown draws that touch or overlap; specks inside a larger image are left out."""
     boxes = np.array([_corners(draws[k].bounds) for k in shown]).reshape(-1, 4)
     large = np.array([areas[k] >= SPECK * page for k in shown], bool)
     inside = (

@@ -1,4 +1,4 @@
-"""What forbids changing a PDF: signatures, which a change breaks."""
+"""Detects the signatures of a PDF, which forbid changing it."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ MOST_FIELDS = 100_000
 
 
 def is_signed(pdf: pikepdf.Pdf) -> bool:
-    """Whether a signature field has a value, a timestamp's included, or usage rights or a certification are granted.
+    """True if a signature field (also of a timestamp) has a value, or the file grants usage rights or a certification.
 
-    Fields count that the form lists, and those that only a page shows.
+    Looks at the fields that the form lists, and at those that only a page shows.
     """
     permissions = pdf.Root.get("/Perms")
     if is_dictionary(permissions) and any(name in permissions for name in ("/DocMDP", "/UR", "/UR3")):

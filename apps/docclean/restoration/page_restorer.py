@@ -1,4 +1,4 @@
-"""From a page's pixels to its clean pixels: choose task and networks, restore luma and repaint, or restore RGB."""
+"""Restores the pixels of a page: chooses task and networks, restores luma and adds colour, or restores RGB."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,41 +22,39 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.validation import check_name
 
-SEEN = 0.5  # share of the strokes as they came in a deblurred page
-GRAIN = 0.06  # of the paper's level: paler marks are not strokes
-STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which they fade into the next
+SEEN = 0.5  # share of the given strokes in a deblurred page
+GRAIN = 0.06  # of the paper's level: paler marks are no strokes
+STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which strips fade
 
 
 @dataclass(frozen=True)
 class RestoredPage:
-    """A cleaned page: pixels as given (for "binarize" bool, True = paper), and how it came to be.
+    """A restored page: its pixels (for "binarize" bool, True for paper), and the choices that led to them.
 
-    `evened` is the page on evenly lit paper, the given page for the tasks "none" and "binarize".
+    `evened` is the page on evenly lit paper; for the tasks "none" and "binarize" it is the given page.
     """
 
     pixels: np.ndarray
-    task: str  # "none" where auto found the page clean already: its pixels are the given ones
+    task: str  # "none" if auto found the page clean: its pixels are the given ones
     task_reason: str
-    calls: int  # of the denoiser
+    calls: int  # network evaluations of the denoiser
     evened: np.ndarray
-    blur: page_analysis.PageAnalysis | None = (
-        None  # measured on the page as it came, where it was deblurred or is blurred
-    )
+    blur: page_analysis.PageAnalysis | None = None  # analysis of the given page, if it was deblurred or is blurred
 
     @property
     def edge_width(self) -> float:
-        """The width of the edges of a blurred page in pixels, 0 of a sharp one."""
+        """The width of the edges of a blurred page in pixels; 0 for a sharp page."""
         return 0.0 if self.blur is None else self.blur.edge_width
 
 
 class PageRestorer:
-    """Cleans pages. The networks of a task are read when a page first needs them.
+    """Restores pages, and loads the networks of a task when a page first needs them.
 
-    Networks of three channels restore the colours of a colour page themselves; around networks of one channel, and to
-    binarize, its luma is restored.
+    Networks of three channels restore the colours of a page themselves. Networks of one channel, and binarization,
+    restore its luma.
 
-    Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for a device that
-    is not there or calls to a denoiser that the weights do not hold.
+    Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for an absent device
+    or for calls to a denoiser that the weights do not hold.
     """
 
     def __init__(
@@ -83,9 +81,9 @@ class PageRestorer:
         self._restorer, self._colours = cache(self._load), cache(self._load_colours)
 
     def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> RestoredPage:
-        """Clean a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
+        """Restore a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
 
-        Raises NotFiniteError where the networks overflow in the given precision, or in all that "auto" tries.
+        Raises NotFiniteError if the networks overflow in the given precision, or in all that "auto" tries.
         """
         grey = colour.luma(pixels)
         page = cv2.convertScaleAbs(grey, alpha=255)
@@ -107,7 +105,7 @@ class PageRestorer:
         elif pixels.ndim == 3 and not in_colour:
             clean = colour.repaint(pixels, restored)
         else:
-            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # a large page is held once
+            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # memory holds a large page once
             clean = np.rint(levels, out=levels).astype(pixels.dtype)
         if task == "clean":
             clean = stroke_shapes.keep_shapes(evened, clean)
@@ -116,7 +114,8 @@ class PageRestorer:
         return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
 
     def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
-        """A page of colour, uint8 or uint16 RGB (H, W, 3), by the predictor alone, with little memory; and the note.
+        """Return a colour page, uint8 or uint16 RGB (H, W, 3), restored by the predictor alone with little memory, and
+        the note.
 
         Strips of STRIP rows fade into each other.
         """
@@ -136,7 +135,7 @@ class PageRestorer:
     def _restored(
         self, restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None
     ) -> tuple[np.ndarray, str]:
-        """The restored page, and what to say about it, in the first precision in which its numbers stay finite."""
+        """Return the restored page in the first precision in which its numbers stay finite, and the note about it."""
         for wider in self._wider:
             try:
                 return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
@@ -168,7 +167,7 @@ class PageRestorer:
         return TiledRestorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
 
     def _load_colours(self) -> TiledRestorer:
-        """The bundled network that keeps the fills behind the strokes of deblurred pages."""
+        """Return the bundled network that keeps the fills behind the strokes of deblurred pages."""
         pair = read_pair(bundled("colour"))
         return TiledRestorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
 
@@ -178,10 +177,10 @@ def _overflow(first: torch.dtype, last: torch.dtype) -> str:
 
 
 def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
-    """The page restored: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
+    """Return the restored page: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
 
-    Networks of three channels are trained on white paper, which the page is given; coloured paper stays coloured. The
-    paper is measured where it is not `found` already.
+    Networks of three channels are trained on white paper: the page is divided by its paper for them, and coloured paper
+    keeps its colour. The paper is measured unless it is `found` already.
     """
     if restorer.pair.channels != 3:
         return restorer(torch.from_numpy(page), key).numpy()
@@ -192,10 +191,10 @@ def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper |
 
 
 def blend_original_strokes(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
-    """The restored page mixed with its strokes as they came, on restored paper: float32 in [0, 1], all of one shape.
+    """Return the restored page mixed with its given strokes on restored paper: float32 in [0, 1], all of one shape.
 
-    Out of letters that blur made ambiguous the network makes one or the other, as black as the rest. With what was
-    seen beside it, people see where it guessed, and OCR reads fewer wrong letters.
+    Where blur made letters ambiguous, the network draws one of them, as black as the rest. With the given strokes mixed
+    in, people see where the network guessed, and OCR reads fewer wrong letters.
     """
     ground = np.maximum(strokes.paper_level(page) * (1 - GRAIN), 0.01)
     seen = np.minimum(page / ground, 1) * strokes.paper_level(restored)

@@ -1,4 +1,4 @@
-"""The restorer of pages: NAF-DPM's predictor, and its residual sampled by any of the solvers."""
+"""The restorer of pages: NAF-DPM's predictor, and its residual sampled by any solver, tile by tile."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,19 +23,19 @@ from fastdiff.solvers.with_teleport import WithTeleport
 
 @dataclass(frozen=True)
 class TiledRestorer:
-    """Degraded page -> clean page. With `calls` = 0 the predictor's answer is final."""
+    """Maps degraded pages to clean pages. With `calls` = 0 the output of the predictor is final."""
 
     pair: Pair
     solver: Callable[..., Solver]
-    calls: int  # of the denoiser a page at most, 0 or more
+    calls: int  # most network evaluations of the denoiser per page, 0 or more
     seed: int = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
-    file: SolverFile | None = None  # takes the place of the solver and its levels
+    file: SolverFile | None = None  # replaces the solver and its levels
 
     @cached_property
     def _plan(self) -> tuple[Solver, Grid]:
-        """The solver, and its levels: by default from the noisiest trained one to the cleanest, then x0."""
+        """The solver and its levels: by default from the noisiest trained level to the cleanest, then x0."""
         schedule = residual_schedule()
         if self.file is None:
             solver = self.solver()
@@ -49,17 +49,17 @@ class TiledRestorer:
 
     @property
     def nfe(self) -> int:
-        """The calls that a page takes: a solver of two calls a step makes do with one in the last, to x0."""
+        """The network evaluations of a page: a solver of two per step needs only one in the last step, to x0."""
         if self.file is not None or not self.calls:
             return self.calls
         solver, levels = self._plan
         return 1 + (len(levels) - 2) * solver.nfe_per_step
 
     def __call__(self, page: Tensor, key: int) -> Tensor:
-        """float32 in [0, 1], grey (H, W) or, for a pair of three channels, RGB (H, W, 3) -> the same.
+        """Restore a page: float32 in [0, 1], grey (H, W) or, for a pair of three channels, RGB (H, W, 3).
 
-        A colour pair is shown a grey page in every channel; its answers are averaged. `key` names the page's noise,
-        whatever else is cleaned with it. Raises NotFiniteError where a network overflows.
+        A colour pair gets a grey page in every channel; its outputs are averaged. `key` names the noise of the page,
+        independent of other pages. Raises NotFiniteError if a network overflows.
         """
         grey = page.dim() == 2
         with torch.inference_mode():
@@ -72,7 +72,7 @@ class TiledRestorer:
             return clean.clamp_(0, 1).cpu()
 
     def _residual(self, restored: Tensor, key: int) -> Tensor:
-        """The sampled residual (1, C, H, W), in [-1, 1]."""
+        """Return the sampled residual (1, C, H, W), in [-1, 1]."""
         assert self.pair.denoiser is not None
         net = self._tiled(self.pair.denoiser)
 
@@ -88,7 +88,7 @@ class TiledRestorer:
         def typed(*inputs: Tensor) -> Tensor:
             with torch.autocast(inputs[0].device.type, self.dtype, enabled=self.dtype != torch.float32):
                 out = net(*inputs).float()
-            check_finite(out, "the cleaning of the page", self.dtype)  # here: residuals are clamped
+            check_finite(out, "the cleaning of the page", self.dtype)  # checked here, since residuals are clamped later
             return out
 
         return TiledNetwork(typed)

@@ -1,4 +1,4 @@
-"""Networks of fixed patch size on pages of any size: overlapping tiles, blended by windows that add up to one."""
+"""Runs networks of fixed patch size on pages of any size: overlapping tiles, blended by windows that sum to one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Span:
-    """Where a tile lies along one axis, and its share of every pixel there."""
+    """The place of a tile along one axis, and its share of every pixel there."""
 
-    source: Tensor  # (tile,) pixels of the page; beyond its edge, the edge is repeated
+    source: Tensor  # (tile,) pixels of the page; beyond the edge of the page, the edge repeats
     share: Tensor  # (tile,) in [0, 1]
-    inside: slice  # of the tile: what lies on the page
-    target: slice  # of the page: where that is
+    inside: slice  # of the tile: its part on the page
+    target: slice  # of the page: the same part
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Tiles over a page of `length` pixels and half an overlap beyond its ends; the shares of a pixel sum to 1.
+    """Return the tiles over a page of `length` pixels and half an overlap beyond its ends; the shares of a pixel sum to
+    1.
 
-    The networks pad what they convolve with black: the margin keeps that off the page.
+    Networks pad their convolutions with black: the margin keeps this off the page.
     """
     margin = overlap // 2
     covered = max(length + 2 * margin, tile)
@@ -44,14 +45,14 @@ def _span(start: int, length: int, share: Tensor) -> Span:
 class TiledNetwork:
     """A network on page-sized tensors, called as the network is.
 
-    Every call cuts its page-sized arguments (1, C, H, W) into tiles, so a solver around it synchronises the tiles at
-    every step (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113). Other arguments, (1,) labels, go to every tile.
+    Every call cuts its page-sized arguments (1, C, H, W) into tiles: a solver around it synchronises the tiles at every
+    step (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113). Other arguments, timesteps (1,), go to every tile.
     """
 
     net: Callable[..., Tensor]
     tile: int = 256  # pixels a side
     overlap: int = 32  # pixels that neighbours share
-    batch: int = 4  # tiles a call: bounds the memory of activations
+    batch: int = 4  # tiles per call: bounds the memory of activations
 
     def __call__(self, page: Tensor, *args: Tensor) -> Tensor:
         rows, columns = (spans(length, self.tile, self.overlap) for length in page.shape[-2:])
@@ -67,7 +68,7 @@ class TiledNetwork:
 
 
 def _cut(argument: Tensor, places: list[tuple[Span, Span]]) -> Tensor:
-    """The tiles of a page (B, C, tile, tile), or a label for each (B,)."""
+    """Return the tiles of a page (B, C, tile, tile), or a timestep for each (B,)."""
     if argument.dim() != 4:
         return argument.expand(len(places))
     return torch.cat([argument[..., row.source[:, None], column.source] for row, column in places])
