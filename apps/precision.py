@@ -1,4 +1,4 @@
-"""The precisions to compute in, and what is done where numbers overflow in one of them."""
+"""The precisions of networks, and the check for overflow in them."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,12 @@ WIDER = {torch.float16: (torch.bfloat16, torch.float32), torch.bfloat16: (torch.
 
 
 class NotFiniteError(UsageError):
-    """A network gave infinite or undefined numbers, of which no picture is made."""
+    """A network gave infinite or undefined numbers, of which no picture can be made."""
 
 
 def precisions(device: str, dtype: str) -> tuple[str, tuple[torch.dtype, ...]]:
-    """The device, and the precisions to try in turn: "auto" goes on to wider ones, a given one is the only one.
+    """Return the device, and the precisions to try in turn: "auto" continues with wider ones, a given one is the only
+    one.
 
     Raises as `resolve_device` does.
     """
@@ -23,7 +24,7 @@ def precisions(device: str, dtype: str) -> tuple[str, tuple[torch.dtype, ...]]:
 
 
 def check_finite(values: Tensor, made: str, dtype: torch.dtype) -> None:
-    """Raise NotFiniteError where `values`, named by `made` and computed in this precision, are not all finite."""
+    """Raise NotFiniteError if `values`, computed in this precision, are not all finite; `made` names them."""
     if values.isfinite().all():
         return
     wider = " or ".join(f"--dtype {dtype_name(each)}" for each in WIDER[dtype])

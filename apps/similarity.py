@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-PERFECT = 100.0  # dB, where two pictures are equal
+PERFECT = 100.0  # dB, for equal pictures
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """In dB of pictures, or pixels of them, in [-1, 1]; at most PERFECT."""
+    """Return the PSNR of pictures, or pixels of them, in [-1, 1], in dB; at most PERFECT."""
     error = ((a - b) / 2).square().mean()
     return float(-10 * error.clamp(min=10 ** (-PERFECT / 10)).log10())
 

@@ -1,4 +1,4 @@
-"""Writing pages to image files of every kind, with their resolution, colour profile and metadata."""
+"""Writes pages to image files of every kind, with their resolution, colour profile and metadata."""
 
 import io
 import struct
@@ -23,19 +23,19 @@ from fastdiff.solvers.errors import MissingError, OutputError
 INCH = 0.0254  # metres
 BYTES, SHORTS, UNDEFINED = 1, 3, 7  # field types of TIFF
 PHOTOMETRIC, PALETTE, COLOUR_MAP = 262, 3, 320  # a tag of TIFF, its value for palettes, and the tag of their colours
-PALETTE_KINDS = ("png", "tiff", "bmp")  # which hold one bit a pixel in any two colours
+PALETTE_KINDS = ("png", "tiff", "bmp")  # kinds with one bit a pixel in any two colours
 BMP_TABLE = slice(54, 62)  # the two colours of a BMP of one bit a pixel by PIL: blue, green, red, 0
-LEAST_JPEG_2000 = 32  # pixels a side of what OpenCV encodes
+LEAST_JPEG_2000 = 32  # pixels a side that OpenCV needs
 MOST_OF_SEGMENT = 65_000  # bytes of image resources in one segment of a JPEG
 
 
 def save(page: Page, path: Path, kind: str) -> None:
-    """Write one page as `kind`, a value of `kinds.IMAGE_SUFFIXES` but "gif".
+    """Write one page as `kind`, a value of `kinds.IMAGE_SUFFIXES` except "gif".
 
-    Bool pages take one bit in PNG, BMP, PBM and TIFF (there CCITT group 4, or deflate with a palette). Two colours
-    stay a palette of one bit in PNG, BMP and TIFF, and become 8 bits a channel elsewhere. 16 bits stay in PNG, TIFF,
-    JPEG 2000, PGM and PPM and become 8 elsewhere. JPEG, HEIC and AVIF are written at quality 95, the rest without loss.
-    Raises OutputError for what the kind cannot hold, MissingError where a library is not installed.
+    Bool pages take one bit in PNG, BMP, PBM and TIFF (there CCITT group 4, or deflate with a palette). Two colours stay
+    a palette of one bit in PNG, BMP and TIFF, and become 8 bits a channel elsewhere. 16 bits stay in PNG, TIFF, JPEG
+    2000, PGM and PPM, and become 8 elsewhere. JPEG, HEIC and AVIF have quality 95; all other kinds are lossless. Raises
+    OutputError for a page that the kind cannot hold, MissingError if a library is not installed.
     """
     page = for_kind(page, kind)
     if kind not in PALETTE_KINDS or page.pixels.dtype != np.bool_:
@@ -57,7 +57,7 @@ def save(page: Page, path: Path, kind: str) -> None:
 
 
 def tiff_page(page: Page, order: tiff.Order = "<") -> bytes:
-    """A TIFF file of one page in byte order `order`."""
+    """Return a TIFF file of one page in byte order `order`."""
     file = io.BytesIO()
     if page.pixels.dtype == np.uint16:
         tifffile.imwrite(
@@ -87,14 +87,14 @@ def tiff_page(page: Page, order: tiff.Order = "<") -> bytes:
 
 
 def to_8_bits(page: Page) -> Page:
-    """The page with at most 8 bits a channel."""
+    """Return the page with at most 8 bits a channel."""
     if page.pixels.dtype != np.uint16:
         return page
     return replace(page, pixels=((page.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def _directory_of(about: Metadata) -> Directory:
-    """The metadata as fields of a TIFF page."""
+    """Return the metadata as fields of a TIFF page."""
     said = exif.read(about.exif) if about.exif else Directory({})
     fields = dict(said.fields)
     if about.xmp:
@@ -105,7 +105,7 @@ def _directory_of(about: Metadata) -> Directory:
 
 
 def _palette_fields(page: Page) -> dict[int, Field]:
-    """The fields that make the bits of a TIFF page indices of its two colours; none for other pages."""
+    """Return the fields that make the bits of a TIFF page indices of its two colours; none for other pages."""
     if page.ink_and_paper is None:
         return {}
     channels = [257 * value for channel in zip(*page.ink_and_paper, strict=True) for value in channel]
@@ -193,7 +193,7 @@ def _save_image(image: Image.Image, page: Page, path: Path, kind: str) -> None:
 
 
 def _segments(resources: bytes | None) -> bytes:
-    """Image resources as APP13 segments of a JPEG."""
+    """Return image resources as APP13 segments of a JPEG."""
     resources = resources or b""
     pieces = (resources[start : start + MOST_OF_SEGMENT] for start in range(0, len(resources), MOST_OF_SEGMENT))
     bodies = (PHOTOSHOP + piece for piece in pieces)
@@ -201,7 +201,7 @@ def _segments(resources: bytes | None) -> bytes:
 
 
 def _about(page: Page, *names: str) -> dict[str, Any]:
-    """The page's metadata of these names as PIL's arguments, without those it lacks."""
+    """Return the page's metadata of these names as arguments of PIL, without absent ones."""
     about = page.metadata or Metadata()
     known = {
         "dpi": ("dpi", page.dpi),

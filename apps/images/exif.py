@@ -1,4 +1,4 @@
-"""EXIF blocks: made upright, made of the tags of a TIFF page, and filled with texts (Exif 2.32)."""
+"""EXIF blocks: makes them upright, makes them of the tags of a TIFF page, and fills them with texts (Exif 2.32)."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ ASCII, SHORT = 2, 3
 PIXEL_SIZE = (40962, 40963)  # width and height in the EXIF directory
 DESCRIPTION, SOFTWARE, ARTIST, COPYRIGHT, DOCUMENT_NAME = 270, 305, 315, 33432, 269
 DESCRIPTIVE = (DOCUMENT_NAME, DESCRIPTION, 271, 272, 285, 297, SOFTWARE, 306, ARTIST, 316, COPYRIGHT)
-# tags of a TIFF page that say something of its picture and nothing of its pixels
+# tags of a TIFF page that describe its picture and not its pixels
 TEXTS = {
     "Title": DOCUMENT_NAME,
     "Description": DESCRIPTION,
@@ -27,16 +27,16 @@ TEXTS = {
 
 
 def read(block: bytes) -> Directory:
-    """The directory of an EXIF block without the thumbnail, which would show the page as it was.
+    """Return the directory of an EXIF block without the thumbnail, which would show the page before cleaning.
 
-    Raises UsageError where it is no EXIF block.
+    Raises UsageError for other data.
     """
     reader = tiff.open_reader(io.BytesIO(block.removeprefix(HEADER)))
     return replace(reader.directory(reader.first), segments=())
 
 
 def pack(directory: Directory) -> bytes | None:
-    """The EXIF block of a directory, or None for an empty one."""
+    """Return the EXIF block of a directory, or None for an empty one."""
     if not directory.fields and not directory.children:
         return None
     file = io.BytesIO()
@@ -45,9 +45,9 @@ def pack(directory: Directory) -> bytes | None:
 
 
 def upright(block: bytes | None, *, turned: bool) -> tuple[bytes | None, bool]:
-    """An EXIF block for the upright picture, and whether a part of `block` was damaged and is left out.
+    """Return an EXIF block for the upright picture, and True if a part of `block` was damaged and is left out.
 
-    Orientation and thumbnail go; width and height change places where the picture was `turned` on its side.
+    Orientation and thumbnail are removed; width and height change places if the picture was `turned` on its side.
     """
     if block is None:
         return None, False
@@ -63,14 +63,14 @@ def upright(block: bytes | None, *, turned: bool) -> tuple[bytes | None, bool]:
 
 
 def of_page(page: Directory) -> bytes | None:
-    """What the directory of a TIFF page says of its picture, as an EXIF block."""
+    """Return the description that a TIFF page has of its picture, as an EXIF block."""
     fields = {tag: page.fields[tag] for tag in DESCRIPTIVE if tag in page.fields}
     children = {tag: below for tag, below in page.children.items() if tag in (tiff.EXIF_IFD, tiff.GPS_IFD)}
     return pack(Directory(fields, children, order=page.order))
 
 
 def with_texts(block: bytes | None, texts: Mapping[str, str]) -> bytes | None:
-    """An EXIF block with those of the texts, by keyword of PNG, that have a tag in TEXTS which is free."""
+    """Return an EXIF block with the texts, by keyword of PNG, whose tag in TEXTS is free."""
     directory = read(block) if block else Directory({})
     fields = dict(directory.fields)
     for keyword, text in texts.items():

@@ -28,7 +28,7 @@ KINDS = {
     "JPEG2000": "jp2",
     "PPM": "ppm",
     "GIF": "gif",
-}  # by PIL's names
+}  # by names of PIL
 NETPBM = {b"P1": "pbm", b"P4": "pbm", b"P2": "pgm", b"P5": "pgm"}  # the others are ppm
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -43,15 +43,18 @@ DECODING_ERRORS = (
     struct.error,
 )  # of the libraries, on damaged files
 OS2_HEADER = 12  # bytes of the second header of a BMP of OS/2
-HEAD = 64  # bytes that tell the kinds
-ALBUMS = ("MPO", "HEIF", None)  # which hold pictures beside the main one
-MOST_PIXELS = 178_956_970  # of one page: where Pillow itself takes an image for a decompression bomb
+HEAD = 64  # bytes that identify the kind
+ALBUMS = ("MPO", "HEIF", None)  # formats with pictures beside the main one
+MOST_PIXELS = 178_956_970  # of one page: Pillow takes larger images for decompression bombs
 MOST_PAGES = 10_000
 
 
 @contextmanager
 def open_images(path: Path) -> Iterator["ImageDocument"]:
-    """Open an image file; every directory of a TIFF is a page but thumbnails and masks. Raises as `open_document`."""
+    """Open an image file.
+
+    Every directory of a TIFF is a page, except thumbnails and masks. Raises as `open_document`.
+    """
     with reading(path), path.open("rb") as file:
         head = file.read(HEAD)
         if not head:
@@ -73,8 +76,8 @@ def open_images(path: Path) -> Iterator["ImageDocument"]:
 class ImageDocument:
     """A `Document` over an open PIL image.
 
-    `frames` are the numbers of the pages among all directories of a TIFF, `reader` and `offsets` give these
-    directories; `left_out` says what else the file holds.
+    `frames` are the numbers of the pages among all directories of a TIFF; `reader` and `offsets` give these
+    directories. `left_out` names other content of the file.
     """
 
     path: Path
@@ -108,7 +111,7 @@ class ImageDocument:
         return replace(page, note="; ".join(filter(None, notes)) or None)
 
     def directory(self, index: int) -> Directory | None:
-        """The directory of page `index` of a TIFF; None for other kinds."""
+        """Return the directory of page `index` of a TIFF; None for other kinds."""
         return self.reader.directory(self.offsets[index]) if self.reader else None
 
     def _seek(self, index: int) -> None:
@@ -116,7 +119,9 @@ class ImageDocument:
             self.image.seek(self.frames[index])
 
     def _decoded(self, index: int) -> np.ndarray | None:
-        """The upright pixels by another reader, where PIL would cut 16-bit colour to 8 bits or garble a TIFF."""
+        """Return the upright pixels by another reader, if PIL would cut 16-bit colour to 8 bits or garble a TIFF; else
+        None.
+        """
         codec, _, offset, arguments = (*getattr(self.image, "tile", ()), ("", None, 0, ""))[0]
         raw, *rest = (arguments,) if isinstance(arguments, str) else arguments
         if codec == "ppm" and raw == "RGB" and rest[0] > 255:
@@ -141,7 +146,7 @@ class ImageDocument:
         return np.ascontiguousarray(pixels)
 
     def _bits(self, directory: Directory | None) -> int:
-        """The bits of a channel, or an index into the palette, in a TIFF, PNG or BMP; 8 for other kinds."""
+        """Return the bits of a channel, or of an index into the palette, in a TIFF, PNG or BMP; 8 for other kinds."""
         if directory is not None:
             return directory.integer(BITS_PER_SAMPLE, 1)
         with self.path.open("rb") as file:
@@ -169,10 +174,10 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn the errors of image and PDF readers inside the block into one sentence about `path`."""
+    """Turn errors of image and PDF readers inside the block into one sentence about `path`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes are checked here; odd metadata is no news to the user
+            warnings.simplefilter("ignore")  # sizes are checked here; odd metadata does not concern the user
             yield
     except (UsageError, MissingError):
         raise
@@ -196,7 +201,7 @@ def _damaged(path: Path, error: BaseException) -> UsageError:
 
 
 def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:
-    """The image, and how many the file holds."""
+    """Return the image, and the number of images in the file."""
     formats = [name for name in KINDS if name != "MPO"]
     if head[4:8] == b"ftyp":
         box = head[8 : int.from_bytes(head[:4], "big")]
@@ -210,7 +215,7 @@ def _open(path: Path, head: bytes) -> tuple[Image.Image, int]:
     with reading(path):
         source = png.without(path, chunks) if chunks and chunks.broken else path
         image = Image.open(source, formats=formats)
-        if image.format == "JPEG2000" and (profile := jp2.read(path).icc):  # which PIL does not read
+        if image.format == "JPEG2000" and (profile := jp2.read(path).icc):  # PIL does not read it
             image.info["icc_profile"] = profile
         return image, 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
 
@@ -241,7 +246,7 @@ def _tiff_document(path: Path, image: Image.Image, file: BinaryIO) -> ImageDocum
         raise UsageError(f"{path.name} has more than {MOST_PAGES} pages")
     frames = [frame for frame, offset in enumerate(offsets) if reader.is_page(offset)]
     others = len(offsets) - len(frames)
-    if not frames:  # a thumbnail by itself
+    if not frames:  # the file holds only a thumbnail
         frames, others = list(range(len(offsets))), 0
     said = f"thumbnails and masks in the file were left out: {others}" if others else None
     pages = tuple(offsets[frame] for frame in frames)
@@ -249,7 +254,7 @@ def _tiff_document(path: Path, image: Image.Image, file: BinaryIO) -> ImageDocum
 
 
 def _left_out(directory: Directory | None) -> str | None:
-    """What a cleaned page loses of its directory beside the picture."""
+    """Return a clause on the content of a directory, beside its picture, that a cleaned page loses."""
     if directory is None:
         return None
     there = {"reduced images": SUB_IFDS in directory.children, "Photoshop layers": LAYERS in directory.fields}

@@ -1,4 +1,4 @@
-"""JP2's boxes beside the pixels: EXIF, XMP, colour profile and resolution (ISO/IEC 15444-1, annex I)."""
+"""The boxes of JP2 beside the pixels: EXIF, XMP, colour profile and resolution (ISO/IEC 15444-1, annex I)."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ INCH_OF_METRE = 254  # ten-thousandths
 
 @dataclass(frozen=True)
 class Blocks:
-    """What a JP2 file holds beside its pixels, as raw blocks."""
+    """The contents of a JP2 file beside its pixels, as raw blocks."""
 
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -25,7 +25,7 @@ class Blocks:
 
 
 def read(path: Path) -> Blocks:
-    """The blocks of a JP2 file; none of a bare codestream."""
+    """Return the blocks of a JP2 file; empty for a bare codestream."""
     found: dict[str, bytes] = {}
     with path.open("rb") as file:
         size, position = file.seek(0, 2), 0
@@ -54,7 +54,7 @@ def read(path: Path) -> Blocks:
 
 
 def depth(path: Path) -> int:
-    """Bits a channel of the first component; 0 where no codestream is found."""
+    """Return the bits a channel of the first component; 0 without a codestream."""
     with path.open("rb") as file:
         head = file.read(1 << 20)
     place = head.find(CODESTREAM)
@@ -63,7 +63,7 @@ def depth(path: Path) -> int:
 
 
 def insert(data: bytes, blocks: Blocks, dpi: tuple[float, float] | None) -> bytes:
-    """The JP2 file `data` with these blocks and a resolution in pixels an inch."""
+    """Return the JP2 file `data` with these blocks and a resolution in pixels per inch."""
     out = []
     for name, body in _boxes(data):
         if name == b"jp2h":
@@ -81,7 +81,7 @@ def insert(data: bytes, blocks: Blocks, dpi: tuple[float, float] | None) -> byte
 
 
 def codestream(data: bytes) -> bytes:
-    """The bare codestream of a JP2 file."""
+    """Return the bare codestream of a JP2 file."""
     return dict(_boxes(data))[b"jp2c"]
 
 
@@ -101,7 +101,7 @@ def _box(name: bytes, body: bytes) -> bytes:
 
 
 def _resolution(across: float, down: float) -> bytes:
-    """Pixels a metre as fractions with a power of ten, vertical first."""
+    """Return pixels per metre as fractions with a power of ten, vertical first."""
     exponent, scale = (2, 100) if max(across, down) < 655 else (4, 1)
     fractions = (round(down * scale), INCH_OF_METRE, round(across * scale), INCH_OF_METRE)
     return struct.pack(">4H2b", *fractions, exponent, exponent)

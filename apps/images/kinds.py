@@ -1,4 +1,4 @@
-"""The kinds of image files: which suffixes belong to which kind, and what is written for kinds that are only read."""
+"""The kinds of image files: their suffixes, and the kinds written in place of kinds that are only read."""
 
 IMAGE_SUFFIXES = {
     ".png": "png",

@@ -1,4 +1,4 @@
-"""What an image file says about its picture, read from every kind: EXIF, XMP, IPTC and texts."""
+"""The metadata of image files of every kind: EXIF, XMP, IPTC and texts."""
 
 import re
 import struct
@@ -11,23 +11,23 @@ from PIL import Image
 from fastdiff.apps.images import exif, jp2, png, pnm
 from fastdiff.apps.images.tiff import Directory
 
-XMP_KEYWORD, EXIF_KEYWORD = "XML:com.adobe.xmp", "Raw profile type exif"  # of texts in PNG
+XMP_KEYWORD, EXIF_KEYWORD = "XML:com.adobe.xmp", "Raw profile type exif"  # keywords of texts in PNG
 COMMENT = "Comment"
 PHOTOSHOP = b"Photoshop 3.0\0"
 IPTC_RESOURCE, THUMBNAIL_RESOURCES = 0x0404, (0x0409, 0x040C)
 XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG = 700, 33723, 34377  # of TIFF
 XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
-OWN_SEGMENTS = ("APP0", "APP1", "APP2", "APP13", "APP14", "COM")  # of JPEG, which are carried over or written anew
+OWN_SEGMENTS = ("APP0", "APP1", "APP2", "APP13", "APP14", "COM")  # of JPEG, carried over or written anew
 UNKNOWN_UNIT = 0
 LARGEST = 1 << 24  # bytes of one block
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is carried from a file to the page that is written.
+    """The metadata carried from a file to the page that is written.
 
     `exif`, `xmp` and `resources` (image resources of Photoshop, which hold IPTC) are raw blocks; `chunks` are texts and
-    colour chunks as PNG keeps them. `unread` names what was damaged, too large or of an unknown kind.
+    colour chunks as PNG keeps them. `unread` names metadata that was damaged, too large or of an unknown kind.
     """
 
     exif: bytes | None = None
@@ -37,7 +37,10 @@ class Metadata:
     unread: tuple[str, ...] = ()
 
     def upright(self, *, turned: bool) -> "Metadata":
-        """The same of the upright picture, which was `turned` on its side: orientations and EXIF's thumbnail go."""
+        """Return the metadata of the upright picture, which was `turned` on its side.
+
+        Orientations and the thumbnail of EXIF are removed.
+        """
         block, damaged = exif.upright(self.exif, turned=turned)
         xmp = XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp) if self.xmp else None
         chunks = tuple(map(_turned, self.chunks)) if turned else self.chunks
@@ -46,7 +49,7 @@ class Metadata:
 
     @property
     def texts(self) -> dict[str, str]:
-        """Texts by keyword of PNG; of several with one keyword the first."""
+        """Texts by keyword of PNG; the first of several with one keyword."""
         found: dict[str, str] = {}
         for keyword, text in filter(None, map(png.text, self.chunks)):
             found.setdefault(keyword, text)
@@ -54,7 +57,7 @@ class Metadata:
 
 
 def read(image: Image.Image, path: Path, page: Directory | None) -> Metadata:
-    """The metadata of an open image as it is in the file; `page` is the directory of a TIFF page."""
+    """Return the metadata of an open image as its file holds it; `page` is the directory of a TIFF page."""
     if image.format == "TIFF" and page is not None:
         found = _of_tiff(page)
     elif image.format == "PNG":
@@ -73,11 +76,11 @@ def read(image: Image.Image, path: Path, page: Directory | None) -> Metadata:
 
 
 def without_thumbnail(resources: bytes) -> bytes:
-    """Image resources of Photoshop without the thumbnail, which would show the page as it was."""
+    """Return image resources of Photoshop without the thumbnail, which would show the page before cleaning."""
     kept, position = [], 0
     while position + 12 <= len(resources):
         (name,) = struct.unpack_from(">H", resources, position + 4)
-        label = resources[position + 6] // 2 * 2 + 2  # bytes of its own name, with its length
+        label = resources[position + 6] // 2 * 2 + 2  # bytes of its name, with the length
         (size,) = struct.unpack(">I", resources[position + 6 + label : position + 10 + label].rjust(4, b"\0"))
         after = position + 10 + label + size + size % 2
         if name not in THUMBNAIL_RESOURCES:
@@ -138,7 +141,7 @@ def _decoded(text: bytes) -> str:
 
 
 def _limited(found: Metadata) -> Metadata:
-    """Without blocks of more than LARGEST bytes, which are named."""
+    """Remove blocks of more than LARGEST bytes, and name them."""
     blocks = {"EXIF": found.exif, "XMP": found.xmp, "IPTC": found.resources}
     large = tuple(name for name, block in blocks.items() if block and len(block) > LARGEST)
     block, xmp, resources = (None if name in large else block for name, block in blocks.items())
@@ -151,7 +154,7 @@ def _turned(chunk: png.Chunk) -> png.Chunk:
 
 
 def _unwrapped(text: str) -> bytes | None:
-    """The block in a raw profile as ImageMagick writes it: a name, a length, hexadecimal digits."""
+    """Return the block of a raw profile as ImageMagick writes it: a name, a length, hexadecimal digits."""
     try:
         return bytes.fromhex("".join(text.split("\n")[3:]))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What of a page's metadata, colour profile and resolution a kind of file holds, and what is left behind."""
+"""Transfers the metadata, colour profile and resolution of a page to a kind of file, and names the losses."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,15 +19,17 @@ HOLDS = {
     "bmp": (RESOLUTION,),
     "pdf": (RESOLUTION, PROFILE),
 }  # the others hold none
-ONE_BIT_KINDS = ("png", "tiff", "bmp", "pbm", "pnm", "pdf")  # which hold one bit a pixel
-DEEP_KINDS = ("png", "tiff", "jp2", "j2k", "pgm", "ppm", "pnm")  # which hold 16 bits a channel
+ONE_BIT_KINDS = ("png", "tiff", "bmp", "pbm", "pnm", "pdf")  # kinds with one bit a pixel
+DEEP_KINDS = ("png", "tiff", "jp2", "j2k", "pgm", "ppm", "pnm")  # kinds with 16 bits a channel
 LARGEST_IN_JPEG = 65_000  # bytes of a segment
 LARGEST_TAG = 8_000  # bytes of a text, so that all of them fit a segment
 
 
 def for_kind(page: Page, kind: str) -> Page:
-    """The page with what a file of `kind` holds of its metadata; texts become EXIF tags where the kind has no other
-    place for them."""
+    """Return the page with the metadata that a file of `kind` can hold.
+
+    Texts become EXIF tags if the kind has no other place for them.
+    """
     about = page.metadata
     if about is None:
         return page
@@ -48,7 +50,7 @@ def for_kind(page: Page, kind: str) -> Page:
 
 
 def lost_metadata(page: Page, kind: str) -> tuple[str, ...]:
-    """Names of what a file of `kind` does not take over from the page."""
+    """Return names of the metadata that a file of `kind` does not take over from the page."""
     about, held = page.metadata or Metadata(), HOLDS.get(kind, ())
     kept = for_kind(page, kind).metadata or Metadata()
     there = {RESOLUTION: page.dpi, PROFILE: page.icc}
@@ -66,7 +68,7 @@ def _fits(block: bytes | None, kind: str) -> bool:
 
 
 def _placed(about: Metadata, kind: str) -> tuple[dict[str, str], str | None]:
-    """The texts that become EXIF tags, since they have one which is free, and the comment where the kind has one."""
+    """Return the texts that become EXIF tags, because their tag is free, and the comment if the kind has one."""
     texts = about.texts
     comment = texts.pop(COMMENT, None) if kind in ("jpg", *pnm.KINDS) else None
     taken = set(exif.read(about.exif).fields) if about.exif else set()
@@ -84,6 +86,6 @@ def _lost_chunks(about: Metadata, kind: str) -> Iterator[str]:
     placed = {*tags, COMMENT} if comment else {*tags}
     yield from (f'text "{keyword}"' for keyword in about.texts if keyword not in placed)
     names = {name for name, _ in about.chunks} - {*png.TEXTS}
-    if b"sRGB" in names:  # what is taken for granted elsewhere
+    if b"sRGB" in names:  # the default colours of other kinds
         names -= {b"sRGB", b"gAMA", b"cHRM"}
     yield from sorted(name.decode("latin-1") for name in names)

@@ -1,4 +1,4 @@
-"""One page as pixels with what is needed to write it back: resolution, colour profile, depth, metadata."""
+"""One page as pixels with the data to write it back: resolution, colour profile, depth, metadata."""
 
 import io
 import struct
@@ -13,9 +13,9 @@ from fastdiff.solvers.errors import UsageError
 
 ON_WHITE = "transparency was put on white paper"
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-MOST_DPI = 65_535  # of what JPEG can say
+MOST_DPI = 65_535  # the most that JPEG can hold
 ICC_SIGNATURE = slice(36, 40)
-PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF that says none
+PILLOWS_DPI = (72, 72)  # of a JPEG with EXIF without a resolution
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # of TIFF
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -27,11 +27,11 @@ Colour = tuple[int, int, int]  # RGB, 0 to 255
 class Page:
     """An upright page.
 
-    `pixels` is uint8 or uint16, grey (H, W) or RGB (H, W, 3), or bool (H, W) with True for paper, which is written
-    with one bit. `dpi` is (horizontal, vertical); `icc` is a raw profile or None; `metadata` is that of the upright
-    page. `bilevel` says that the source has one bit a pixel, `lossy` that it was compressed with loss; `note` is a
-    remark for the report. `ink_and_paper` are the two colours of a page of one bit a pixel that is not black and white:
-    its pixels show black ink on white paper, `in_colour` gives the colours back.
+    `pixels` is uint8 or uint16, grey (H, W) or RGB (H, W, 3), or bool (H, W) with True for paper, written with one bit.
+    `dpi` is (horizontal, vertical); `icc` is a raw profile or None; `metadata` is that of the upright page. `bilevel`
+    is True for a source with one bit a pixel, `lossy` for one compressed with loss. `note` is a remark for the report.
+    `ink_and_paper` are the two colours of a page of one bit a pixel that is not black and white: its pixels show black
+    ink on white paper, and `in_colour` restores the colours.
     """
 
     pixels: np.ndarray
@@ -47,12 +47,12 @@ class Page:
 def from_image(
     image: Image.Image, decoded: np.ndarray | None = None, metadata: Metadata | None = None, bits: int = 8
 ) -> Page:
-    """Decode a PIL image: orientation applied, palettes and CMYK resolved, transparency put on white.
+    """Decode a PIL image: apply orientation, resolve palettes and CMYK, put transparency on white.
 
-    Grey of 1, 8, 12 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one) are known; UsageError for
-    other modes. Of two colours of one bit a pixel, the darker becomes black, the lighter white. `decoded` are the
-    upright pixels (H, W) or (H, W, 3 or 4) where another reader had to find them, `metadata` is that of the file as it
-    is, `bits` the number that an index into its palette has there.
+    Decodes grey of 1, 8, 12 and 16 bits, RGB, palettes and CMYK (by its ICC profile if there is one); raises UsageError
+    for other modes. Of two colours of one bit a pixel, the darker becomes black, the lighter white. `decoded` are the
+    upright pixels (H, W) or (H, W, 3 or 4) if another reader had to decode them; `metadata` is that of the file; `bits`
+    is the number of bits of an index into its palette.
     """
     turn = orientation(image)
     icc, dpi, about = image.info.get("icc_profile"), _resolution(image), metadata
@@ -75,13 +75,13 @@ def from_image(
         pixels = _pixels(image, levels, has_profile=icc is not None)
         if colours and (icc or colours != (BLACK, WHITE)):
             pixels, ink_and_paper = _black_on_white(pixels, colours[1]), colours
-        if not is_tiff:  # whose orientation PIL applies as it loads
+        if not is_tiff:  # PIL applies the orientation of a TIFF as it loads
             pixels = np.ascontiguousarray(upright(pixels, turn))
     return Page(pixels, dpi, icc, about and about.upright(turned=turn >= 5), bilevel, lossy, note, ink_and_paper)
 
 
 def one_bit(page: Page) -> Page:
-    """The page with bool pixels if its source has one bit a pixel."""
+    """Return the page with bool pixels if its source has one bit a pixel."""
     pixels = page.pixels
     if not page.bilevel or pixels.dtype == np.bool_ or pixels.ndim != 2:
         return page
@@ -89,7 +89,7 @@ def one_bit(page: Page) -> Page:
 
 
 def in_colour(page: Page) -> Page:
-    """The page with 8 bits a channel in its two colours, grey if both are; other pages are returned unchanged."""
+    """Return the page with 8 bits a channel in its two colours, grey if both are; other pages stay unchanged."""
     if page.ink_and_paper is None:
         return page
     is_paper = page.pixels if page.pixels.dtype == np.bool_ else page.pixels > np.iinfo(page.pixels.dtype).max // 2
@@ -100,13 +100,13 @@ def in_colour(page: Page) -> Page:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image, 1 to 8; 1 where it says none, or nothing that can be read."""
+    """Return the EXIF orientation of an image, 1 to 8; 1 if it is absent or unreadable."""
     value = _exif_tag(image, ExifTags.Base.Orientation)
     return value if value in range(1, 9) else 1
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation, 1 to 8, to pixels (H, W, ...) (Exif 2.32, tag 274); others leave them as they are."""
+    """Apply an EXIF orientation, 1 to 8, to pixels (H, W, ...) (Exif 2.32, tag 274); other values change nothing."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
     vertical, horizontal = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
@@ -114,7 +114,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _exif_tag(image: Image.Image, tag: int) -> Any:
-    """The value of an EXIF tag, or None where there is none or EXIF is damaged."""
+    """Return the value of an EXIF tag, or None if it is absent or EXIF is damaged."""
     try:
         return image.getexif().get(tag)
     except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error):
@@ -122,9 +122,9 @@ def _exif_tag(image: Image.Image, tag: int) -> Any:
 
 
 def _two_colours(image: Image.Image, bits: int) -> tuple[Colour, Colour] | None:
-    """The colours of an image of one bit a pixel with a palette, as seen on white paper, the darker first.
+    """Return the colours of an image of one bit a pixel with a palette, on white paper, the darker first.
 
-    A GIF, whose table of colours may have more places than it needs, has one bit if it uses two places.
+    A GIF has one bit if it uses two places of its table of colours, however many the table has.
     """
     if image.mode != "P" or (bits != 1 and image.format != "GIF"):
         return None
@@ -139,31 +139,31 @@ def _two_colours(image: Image.Image, bits: int) -> tuple[Colour, Colour] | None:
 
 
 def _black_on_white(pixels: np.ndarray, paper: Colour) -> np.ndarray:
-    """Pixels, grey (H, W) or RGB (H, W, 3), with white for those of the colour `paper` and black for the others."""
+    """Return pixels, grey (H, W) or RGB (H, W, 3), with white for the colour `paper` and black for all others."""
     rgb = pixels if pixels.ndim == 3 else pixels[..., None]
     return np.where((rgb == paper).all(axis=-1), np.uint8(255), np.uint8(0))
 
 
 def _is_bilevel(image: Image.Image) -> bool:
-    """Whether the image has one bit a pixel: black and white by itself or by a palette of the two."""
+    """True if the image has one bit a pixel: black and white, or a palette of two colours."""
     if image.mode == "1":
         return True
     two = image.mode == "P" and len(image.getpalette("RGB") or ()) == 6
-    if not two and image.format != "GIF":  # whose table of colours may have more places than it needs
+    if not two and image.format != "GIF":  # the table of a GIF may have more places than it needs
         return False
     colours = image.convert("RGB").getcolors(2) or []
     return {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
 
 
 def _grey_levels(image: Image.Image) -> tuple[int, bool]:
-    """The bits of a grey value that fill the 16 of PIL's mode, and whether 0 is white, which PIL leaves to us."""
+    """Return the bits of a grey value in PIL's 16-bit mode, and True if 0 is white, which PIL does not resolve."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(BITS_PER_SAMPLE, (16,))
     return bits[0] if isinstance(bits, tuple) else bits, tags.get(PHOTOMETRIC, 1) == MIN_IS_WHITE
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
-    """Pixels an inch, or None where the file holds none or a placeholder."""
+    """Return pixels per inch; None if the file holds none or a placeholder."""
     dpi = image.info.get("dpi", (0, 0))
     if dpi == PILLOWS_DPI and image.info.get("jfif_unit") == 0 and _exif_tag(image, ExifTags.Base.XResolution) is None:
         return None
@@ -172,7 +172,7 @@ def _resolution(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _unrounded(dpi: float) -> float:
-    """Undo PNG's rounding to whole pixels a metre: half of one is 0.0127 an inch."""
+    """Undo the rounding of PNG to whole pixels per metre: half of one is 0.0127 per inch."""
     return round(dpi) if abs(dpi - round(dpi)) <= 0.0127 else dpi
 
 
@@ -228,5 +228,5 @@ def _pixels(image: Image.Image, levels: tuple[int, bool], *, has_profile: bool) 
 
 
 def is_grey(rgb: np.ndarray) -> bool:
-    """Whether the three channels of (H, W, 3) pixels are equal everywhere."""
+    """True if the three channels of (H, W, 3) pixels are equal everywhere."""
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all())

@@ -1,4 +1,4 @@
-"""Pictures as applications read and write them: colour in [-1, 1], with what else the file held put back at the end."""
+"""Pictures of the applications: colour in [-1, 1]; writing restores the other contents of the file."""
 
 import json
 from collections.abc import Mapping
@@ -17,14 +17,16 @@ from fastdiff.apps.images.page import Page, in_colour, orientation, upright
 from fastdiff.solvers.errors import UsageError
 
 SUFFIXES = IMAGE_SUFFIXES
-KEY = "fastdiff"  # of the text in a PNG that says how it was made
+KEY = "fastdiff"  # key of the text in a PNG with the record of how it was made
 LONGEST_RECORD = 100_000  # characters
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright picture: its page (see `images.page`), and where that was not opaque what was laid on white, RGBA
-    (H, W, 4) uint8."""
+    """An upright picture: its page (see `images.page`) and, if it was not opaque, its layer.
+
+    `layer`, RGBA (H, W, 4) uint8, is the content before it was put on white.
+    """
 
     page: Page
     layer: np.ndarray | None
@@ -39,12 +41,12 @@ class Picture:
 
     @property
     def loss(self) -> str | None:
-        """What `save` does not keep, as a clause."""
+        """A clause on the content that `save` does not keep."""
         return "its 16 bits a channel became 8" if self.page.pixels.dtype == np.uint16 else None
 
 
 def read(path: Path) -> Picture:
-    """The picture of an image file. Raises UsageError for what is no picture, too large, or has several pages."""
+    """Read the picture of an image file. Raises UsageError if it is no picture, too large, or has several pages."""
     with open_images(path) as document:
         if document.count > 1:
             raise UsageError(f"{path.name} has {document.count} pages: a picture has one")
@@ -55,24 +57,24 @@ def read(path: Path) -> Picture:
 
 
 def to_uint8(colour: Tensor) -> np.ndarray:
-    """Colours (3, H, W) in [-1, 1] as 8-bit pixels (H, W, 3)."""
+    """Convert colours (3, H, W) in [-1, 1] to 8-bit pixels (H, W, 3)."""
     return ((colour.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def without_alpha(of: Picture) -> Picture:
-    """The same where it lies on white."""
+    """Return the picture without alpha: on white."""
     return replace(of, layer=None)
 
 
 def check_png_output(out: Path | None) -> Path | None:
-    """`out`, which may name a folder or a PNG file. Raises UsageError for another kind of file."""
+    """Return `out`, the name of a folder or a PNG file. Raises UsageError for another kind of file."""
     if out is not None and not out.is_dir() and out.suffix.lower() in SUFFIXES and out.suffix.lower() != ".png":
         raise UsageError(f"{out}: pictures are written as PNG, which remember how they were made")
     return out
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
-    """A picture that is white where an edit may change something, as (1, 1, H, W) in [0, 1] at `size` (H, W)."""
+    """Read a mask, white where an edit may change something, as (1, 1, H, W) in [0, 1] at `size` (H, W)."""
     grey = (read(path).colour.mean(1, keepdim=True) + 1) / 2
     if tuple(grey.shape[-2:]) != size:
         given = f"{grey.shape[-1]} x {grey.shape[-2]}"
@@ -81,8 +83,10 @@ def read_mask(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -> None:
-    """Write colours (3, H, W) in [-1, 1], which lie on white, as a PNG with the alpha, resolution, profile and EXIF of
-    `like`, and the record of how it was made."""
+    """Write colours (3, H, W) in [-1, 1], which lie on white, as a PNG with a record of how it was made.
+
+    The PNG has the alpha, resolution, profile and EXIF of `like`.
+    """
     pixels = to_uint8(edited)
     if like.layer is not None:
         pixels = _off_white(pixels, pixels == to_uint8(like.colour[0]), like.layer)
@@ -96,7 +100,7 @@ def save(edited: Tensor, like: Picture, path: Path, record: Mapping[str, Any]) -
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record that `save` wrote into a PNG. Raises UsageError for a file without one."""
+    """Return the record that `save` wrote into a PNG. Raises UsageError for a file without one."""
     with open_images(path) as document, reading(path):
         document.image.load()
         text = document.image.info.get(KEY, "")
@@ -110,15 +114,15 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _layer(image: Image.Image) -> np.ndarray | None:
-    turn = 1 if image.format == "TIFF" else orientation(image)  # PIL applies that of a TIFF as it loads
+    turn = 1 if image.format == "TIFF" else orientation(image)  # PIL applies the orientation of a TIFF as it loads
     rgba = np.ascontiguousarray(upright(np.asarray(image.convert("RGBA")), turn))
     return None if (rgba[..., 3] == 255).all() else rgba
 
 
 def _off_white(pixels: np.ndarray, same: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """The layer (H, W, 4) with the alpha of `layer` that gives these pixels (H, W, 3) on white.
+    """Return the layer (H, W, 4) with the alpha of `layer` that gives these pixels (H, W, 3) on white.
 
-    Its colours are those of `layer` where it gives the `same` (H, W, 3) already, and where they cannot be seen.
+    Its colours are those of `layer` if they give the `same` (H, W, 3) already, or are invisible.
     """
     colour, alpha = layer[..., :3], layer[..., 3:]
     cover = np.maximum(alpha, 1) / 255

@@ -1,4 +1,6 @@
-"""PNG's chunks beside the pixels: read from one file, put into another as they are (PNG, third edition, section 11)."""
+"""The chunks of PNG beside the pixels: reads them from one file and inserts them into another (PNG, third edition,
+section 11).
+"""
 
 import io
 import struct
@@ -14,21 +16,21 @@ COLOURS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 LENGTHS = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4}
 LARGEST = 1 << 24  # bytes of one chunk beside the pixels
 MOST = 1 << 25  # bytes of all
-LONGEST_TEXT = 1 << 20  # bytes of a compressed text once it is expanded: where Pillow gives up
+LONGEST_TEXT = 1 << 20  # bytes of a compressed text after expansion: the limit of Pillow
 
 Chunk = tuple[bytes, bytes]  # name and body
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """Chunks that are sound, and the places (offset, length in the file) and names of those that are not."""
+    """Sound chunks, and the places (offset, length in the file) and names of broken ones."""
 
     sound: tuple[Chunk, ...]
     broken: tuple[tuple[int, int, str], ...]
 
 
 def read(path: Path) -> Chunks:
-    """The chunks of a PNG that a reader may ignore, but the frames of animations."""
+    """Return the chunks of a PNG that a reader may ignore, except the frames of animations."""
     sound, broken, left = [], [], MOST
     with path.open("rb") as file:
         size, position = file.seek(0, 2), len(SIGNATURE)
@@ -50,7 +52,7 @@ def read(path: Path) -> Chunks:
 
 
 def without(path: Path, chunks: Chunks) -> io.BytesIO:
-    """The file without its broken chunks, in memory."""
+    """Return the file without its broken chunks, in memory."""
     data = path.read_bytes()
     kept, position = [], 0
     for start, length, _ in chunks.broken:
@@ -60,13 +62,13 @@ def without(path: Path, chunks: Chunks) -> io.BytesIO:
 
 
 def insert(data: bytes, chunks: Iterable[Chunk]) -> bytes:
-    """The PNG file `data` with chunks put in behind its header."""
+    """Return the PNG file `data` with chunks inserted behind its header."""
     added = b"".join(struct.pack(">I", len(body)) + name + body + _checksum(name, body) for name, body in chunks)
     return data[:HEADER] + added + data[HEADER:]
 
 
 def text(chunk: Chunk) -> tuple[str, str] | None:
-    """Keyword and text of a chunk that holds one and is sound."""
+    """Return keyword and text of a chunk; None if it holds no text."""
     name, body = chunk
     if name not in TEXTS:
         return None
@@ -82,7 +84,7 @@ def text(chunk: Chunk) -> tuple[str, str] | None:
 
 
 def text_chunk(keyword: str, content: str) -> Chunk:
-    """The chunk of a text of any language."""
+    """Return the chunk of a text of any language."""
     return b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + content.encode()
 
 

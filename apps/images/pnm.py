@@ -1,4 +1,4 @@
-"""Netpbm's images: PBM of one bit, PGM of grey, PPM of colour; PNM is whichever fits."""
+"""The images of Netpbm: PBM of one bit, PGM of grey, PPM of colour; PNM is the one that fits."""
 
 import re
 from pathlib import Path
@@ -13,16 +13,16 @@ LONGEST_COMMENT = 10_000  # bytes
 
 
 def comment(path: Path) -> bytes | None:
-    """The comment behind the first line of a file."""
+    """Return the comment behind the first line of a file."""
     with path.open("rb") as file:
         found = HEAD.match(file.read(LONGEST_COMMENT))
     return b"\n".join(line[1:].strip() for line in found[1].splitlines()) if found else None
 
 
 def encode(pixels: np.ndarray, kind: str, comment: str = "") -> bytes:
-    """The file of pixels: bool (H, W) with True for white, grey (H, W) or RGB (H, W, 3), uint8 or uint16.
+    """Encode pixels: bool (H, W) with True for white, grey (H, W) or RGB (H, W, 3), uint8 or uint16.
 
-    `kind` is "pbm", "pgm", "ppm" or "pnm". Raises OutputError for what it cannot hold without loss.
+    `kind` is "pbm", "pgm", "ppm" or "pnm". Raises OutputError for pixels that it cannot hold without loss.
     """
     if kind == "pnm":
         kind = "pbm" if pixels.dtype == np.bool_ else "pgm" if pixels.ndim == 2 else "ppm"

@@ -1,7 +1,7 @@
 """TIFF directories without decoding: read with all their tags and compressed strips, and written to another file.
 
-Pillow and tifffile decode what they read and encode what they write. A page that nobody changed is copied here strip by
-strip. EXIF blocks have the same structure (TIFF 6.0, section 2; BigTIFF; Exif 2.32, section 4.5).
+Pillow and tifffile decode on reading and encode on writing. This module copies an unchanged page strip by strip. EXIF
+blocks have the same structure (TIFF 6.0, section 2; BigTIFF; Exif 2.32, section 4.5).
 """
 
 import struct
@@ -26,7 +26,7 @@ RANGES_OF_PIXELS = (
     *((338, 347), (512, 521), (529, 532), (559, 559), (34675, 34675), (37724, 37724)),
 )
 OF_PIXELS = frozenset(tag for first, last in RANGES_OF_PIXELS for tag in range(first, last + 1))
-# tags that describe how the pixels are kept, their colours, or other versions of them
+# tags that describe the storage of the pixels, their colours, or other versions of them
 LAYERS = 37724  # of Photoshop
 DEEPEST, MOST_CHILDREN = 4, 64
 MOST_VALUES = 1 << 26  # bytes of one directory's tags
@@ -51,8 +51,8 @@ class Field:
 class Directory:
     """A directory with its fields and child directories by tag.
 
-    `segments` are the (offset, byte count) of its strips or tiles in `file`. `order` is the byte order of that file, in
-    which samples are kept. `damaged` says that a part could not be read and is absent.
+    `segments` are the (offset, byte count) of its strips or tiles in `file`. `order` is the byte order of this file and
+    its samples. `damaged` is True if a part could not be read and is absent.
     """
 
     fields: Mapping[int, Field]
@@ -63,13 +63,13 @@ class Directory:
     damaged: bool = False
 
     def integer(self, tag: int, default: int = 0) -> int:
-        """The first integer of a tag."""
+        """Return the first integer of a tag."""
         values = self.fields[tag].integers if tag in self.fields else ()
         return values[0] if values else default
 
     @property
     def can_be_copied(self) -> bool:
-        """Whether `write` gives the same image: its strips or tiles are all known and hold all that it needs."""
+        """True if `write` gives the same image: its strips or tiles are all known and complete."""
         known = bool(self.segments) and all(count or not offset for offset, count in self.segments)
         return known and self.integer(COMPRESSION) != OLD_JPEG
 
@@ -85,7 +85,9 @@ class Reader:
     size: int
 
     def offsets(self, most: int) -> tuple[int, ...]:
-        """Where the directories are, up to the first that repeats or lies outside, at most `most` and one more."""
+        """Return the offsets of the directories, up to the first that repeats or lies outside; at most `most` and one
+        more.
+        """
         found: dict[int, None] = {}
         offset = self.first
         while 0 < offset < self.size and offset not in found and len(found) <= most:
@@ -97,13 +99,13 @@ class Reader:
         return tuple(found)
 
     def is_page(self, offset: int) -> bool:
-        """Whether the directory at `offset` is neither a reduced-resolution image nor a transparency mask."""
+        """True if the directory at `offset` is neither a reduced-resolution image nor a transparency mask."""
         found = self.directory(offset, tags=(SUBFILE_TYPE, OLD_SUBFILE_TYPE))
         reduced_or_mask = found.integer(SUBFILE_TYPE) & 0b101
         return not reduced_or_mask and found.integer(OLD_SUBFILE_TYPE) != 2
 
     def directory(self, offset: int, depth: int = 0, tags: Container[int] | None = None) -> Directory:
-        """The directory at `offset` with these tags, or all; what cannot be read of it is left out."""
+        """Return the directory at `offset` with these tags, or all; unreadable parts are left out."""
         fields: dict[int, Field] = {}
         children: dict[int, tuple[Directory, ...]] = {}
         damaged, left = False, MOST_VALUES
@@ -149,7 +151,7 @@ class Reader:
         return self._unpack("Q" if self.big else "I", offset)[0]
 
     def _body(self, offset: int) -> tuple[int, int, int]:
-        """Number of entries of the directory, where they begin, and the bytes of one."""
+        """Return the number of entries of the directory, the position of the first, and the bytes of one."""
         (count,) = self._unpack("Q" if self.big else "H", offset)
         return min(count, 1 << 16), offset + (8 if self.big else 2), 20 if self.big else 12
 
@@ -158,7 +160,7 @@ class Reader:
         return self._number(begin + count * each)
 
     def _entries(self, offset: int) -> list[tuple[int, int, int, int]]:
-        """Tag, type, number of values and the position of the value of every entry that the file holds."""
+        """Yield tag, type, number of values and position of the value of every entry that the file holds."""
         count, begin, each = self._body(offset)
         layout = self.order + ("HHQ" if self.big else "HHI")
         data = self._at(begin, count * each)
@@ -175,7 +177,7 @@ class Reader:
 
 
 def open_reader(file: BinaryIO) -> Reader:
-    """A reader of an open TIFF file or EXIF block (without its "Exif" header). Raises UsageError for anything else."""
+    """Open a TIFF file or an EXIF block without its "Exif" header. Raises UsageError for other data."""
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")
@@ -190,9 +192,9 @@ def open_reader(file: BinaryIO) -> Reader:
 
 
 def write(file: BinaryIO, directories: Iterable[Directory], order: Order = "<", *, big: bool = False) -> None:
-    """Write a TIFF file of these directories in byte order `order`; strips and tiles are copied as they are.
+    """Write a TIFF file of these directories in byte order `order`; strips and tiles are copied.
 
-    Raises struct.error where a file that is not `big` grows beyond 4 GiB.
+    Raises struct.error if a file that is not `big` grows beyond 4 GiB.
     """
     file.write(struct.pack(f"{order}2sHHH", b"", 43, 8, 0) if big else struct.pack(f"{order}2sH", b"", 42))
     file.seek(0)
@@ -218,7 +220,7 @@ class _Writer:
         self.file.write(struct.pack(self.order + ("Q" if self.big else "I"), value))
 
     def directory(self, directory: Directory) -> tuple[int, int]:
-        """Write a directory at the end of the file; its offset and that of its link to the next."""
+        """Write a directory at the end of the file; return its offset and that of its link to the next."""
         fields = {tag: value for tag, value in directory.fields.items() if tag not in FREE_SPACE}
         for tag, children in directory.children.items():
             if children:
@@ -274,7 +276,7 @@ def _segment_tags(fields: Mapping[int, Field]) -> tuple[int, int]:
 
 
 def _swapped(data: bytes, kind: int) -> bytes:
-    """The values of a type in the other byte order; rationals are two numbers of four bytes."""
+    """Return the values of a type in the other byte order; rationals are two numbers of four bytes."""
     width = 4 if kind in (5, 10) else SIZES[kind]
     out = bytearray(len(data))
     for place in range(width):

@@ -1,1 +1,1 @@
-"""Carries a run out: plans inputs and outputs, claims and locks files, loops over items, resumes, keeps manifests."""
+"""Carries out a run: plans inputs and outputs, claims and locks files, loops over items, resumes, keeps manifests."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place under a hidden name, then renamed onto it."""
+"""Writes files that are either whole or absent: under a hidden name beside their place, then renamed."""
 
 import hashlib
 import os
@@ -12,11 +12,11 @@ from fastdiff.solvers.errors import OutputError
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """Yield an unused hidden path in the folder of `target`, to be written and then given to `publish`.
+    """Yield an unused hidden path in the folder of `target`, for a file that `publish` moves into place.
 
-    The path's name is short, whatever the length of the target's. What is left at that path after the block is removed;
-    so are the drafts of `target` that a killed run left. Raises OutputError where the folder cannot be made or written,
-    or the disk is full.
+    The name of the path is short, whatever the length of the target's name. A file left at the path after the block is
+    removed, as are drafts of `target` that a killed run left. Raises OutputError if the folder cannot be made or
+    written, or the disk is full.
     """
     mark = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     with writing(target):
@@ -32,16 +32,16 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def publish(path: Path, target: Path) -> None:
-    """Move the finished file `path` onto `target` of the same file system: a crash leaves the one or the other."""
+    """Move the finished file `path` onto `target` on the same file system: a crash leaves the old or the new file."""
     with writing(target):
         _sync(path)
         os.replace(path, target)
-        if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is already durable
+        if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is durable
             _sync(target.parent)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` in UTF-8, whole or not at all; OutputError where that fails."""
+    """Write `text` to `target` in UTF-8, whole or not at all. Raises OutputError if that fails."""
     with draft(target) as path:
         path.write_text(text, encoding="utf-8")
         publish(path, target)
@@ -49,7 +49,7 @@ def write_text(target: Path, text: str) -> None:
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn the operating system's errors inside the block into one sentence about `target`."""
+    """Turn errors of the operating system inside the block into one sentence about `target`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The loop over inputs that the applications share: errors stay with their item, and several processes may work."""
+"""The loop over inputs that applications share: errors stay with their item, and several processes may work."""
 
 import functools
 import multiprocessing
@@ -25,7 +25,7 @@ Setup = Callable[[Any], Work]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one item: the worker's value, or one sentence why there is none."""
+    """The outcome of one item: the value of the worker, or one sentence on its failure."""
 
     item: Item
     value: Any = None
@@ -36,8 +36,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of the loop: `done` items of `total` (in fractions), after `seconds`. `finished` is set at the end
-    of an item."""
+    """The progress of the loop: `done` items of `total` (in fractions), after `seconds`.
+
+    `finished` is set at the end of an item.
+    """
 
     done: float
     total: int
@@ -47,12 +49,12 @@ class Progress:
 
     @property
     def per_minute(self) -> float:
-        """Items a minute so far."""
+        """Mean items per minute."""
         return 60 * self.done / max(self.seconds, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated from the mean so far; None before anything is done."""
+        """Estimate from the mean; None before anything is done."""
         return self.seconds * (self.total - self.done) / self.done if self.done else None
 
 
@@ -64,9 +66,9 @@ def run(
 ) -> list[Outcome]:
     """Give every item to a worker and return the outcomes in the order of the items.
 
-    `setup(options)` loads what the work needs and returns the worker, once in each of the `jobs` processes; where it
-    raises, so does this function. An item that fails, in whatever way, leaves the others alone. KeyboardInterrupt
-    passes through; workers write atomically, so what they were writing is not there.
+    `setup(options)` loads the tools of the work and returns the worker, once in each of the `jobs` processes; this
+    function raises its errors. An item that fails, in whatever way, leaves the others alone. KeyboardInterrupt passes
+    through; workers write atomically and leave no partial output.
     """
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: at least 1")
@@ -98,7 +100,7 @@ def run(
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 where all went well, 4 where some failed, and the first failure's own code where all did."""
+    """Return 0 if all items succeeded, 4 if some failed, and the code of the first failure if all failed."""
     codes = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
     if len(codes) == len(outcomes) and codes:
         return codes[0]
@@ -139,9 +141,9 @@ def _in_processes(items: Sequence[Item], setup: Setup, options: Hashable, jobs: 
 
 
 def _begin(threads: int) -> None:
-    """Start a worker process: Ctrl-C ends it at once, and the libraries loaded later share the processor.
+    """Set up a worker process: Ctrl-C ends it at once, and libraries loaded later share the processor.
 
-    It ends with the process that started it, whose locks are free from then on.
+    The worker ends with the process that started it, whose locks are free from then on.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -161,5 +163,5 @@ def _attempt_there(setup: Setup, options: Hashable, item: Item) -> Outcome:
 
 @functools.cache
 def _worker(setup: Setup, options: Hashable) -> Work:
-    """The worker of this process, made when the first item arrives."""
+    """Return the worker of this process, made when the first item arrives."""
     return setup(options)

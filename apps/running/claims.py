@@ -1,4 +1,4 @@
-"""The files that a run will write, chosen before it starts so that no two meet and nothing of others is replaced."""
+"""Chooses the files of a run before it starts: no two outputs meet, and files of others stay."""
 
 import functools
 import os
@@ -16,10 +16,10 @@ MOST_NUMBERS = 100_000  # of one name
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """An output that a run wants: the item with the output it would like, and the digest of the request.
+    """A request for an output: the item with its preferred output, and the digest of the request.
 
-    `files` are all files that are written for an output of a given path. `named` says that a person named this very
-    file: no other is taken.
+    `files` returns all files of an output at a given path. `named` is True if a person named this very file: no other
+    is taken.
     """
 
     item: Item
@@ -29,11 +29,11 @@ class OutputRequest:
 
 
 class Claims:
-    """Gives each wanted output files of its own.
+    """Claims files for every output of a run.
 
-    A file is free where there is none, where it is the run's own earlier result (made for the same request, unchanged
-    since), or with `force`; never where it is one of `reads`, the files that the run reads, by whatever name, link or
-    spelling, or is claimed already.
+    A file is free if it does not exist, if it is the run's own earlier result (made for the same request, unchanged
+    since), or with `force`. A file is never free if it is claimed already or is one of `reads`, the files that the run
+    reads, by whatever name, link or spelling.
     """
 
     def __init__(self, reads: Iterable[Path], *, force: bool) -> None:
@@ -45,17 +45,18 @@ class Claims:
         self._manifest = functools.cache(Manifest.read)
 
     def claim_all(self, wanted: Sequence[OutputRequest]) -> tuple[Item, ...]:
-        """The items in order, with their outputs; those with earlier results choose first."""
+        """Return the items in order, with their outputs; items with earlier results choose first."""
         claimed: dict[int, Item] = {}
         for number, each in sorted(enumerate(wanted), key=lambda pair: not self._earlier(pair[1])):
             claimed[number] = each.item if each.item.problem else self.claim(each)
         return tuple(claimed[number] for number in range(len(wanted)))
 
     def claim(self, wanted: OutputRequest) -> Item:
-        """The item with an output of its own: its earlier result, the path it would like, or that with a number.
+        """Return the item with an output of its own: its earlier result, its preferred path, or this path with a
+        number.
 
-        An item whose output would have too long a name has that as its problem. Raises UsageError for a named file that
-        the run reads or writes otherwise, OutputError for a named file that may not be replaced.
+        The item has a problem if the name of its output would be too long. Raises UsageError for a named file that the
+        run reads or writes otherwise, OutputError for a named file that may not be replaced.
         """
         for path in self._candidates(wanted):
             files = tuple(wanted.files(path))
@@ -69,7 +70,7 @@ class Claims:
         raise OutputError(f"{wanted.item.output} and {MOST_NUMBERS} numbers of it are taken: name another output")
 
     def _earlier(self, wanted: OutputRequest) -> list[Path]:
-        """Outputs that earlier runs made for the same request."""
+        """Return outputs that earlier runs made for the same request."""
         folder = wanted.item.output.parent
         return [folder / name for name in self._manifest(folder).made_for(wanted.request)]
 
@@ -115,11 +116,11 @@ def _too_long(files: Iterable[Path]) -> str | None:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Of a file, by whatever name or link."""
+    """Return the identity of a file, the same for all its names and links."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 def _folded(path: Path) -> str:
-    """One spelling for paths that some file systems hold to be the same."""
+    """Return one spelling for paths that some file systems treat as the same."""
     return os.path.join(os.path.realpath(path.parent), path.name).casefold()

@@ -1,4 +1,4 @@
-"""Locks on the folders that a run writes into, so that two runs never write into one place at a time."""
+"""Locks the folders that a run writes into: two runs never write into one place at a time."""
 
 import os
 import sys
@@ -19,8 +19,8 @@ ATTEMPTS = 20  # while other runs end and remove their empty folders
 class FolderLocks:
     """A context manager that holds the locks of folders until the end of its block.
 
-    The operating system releases a lock when its process ends, however it ends. At the end of the block the lock files
-    are removed, and so are the folders that were made for them where nothing was written into them.
+    The operating system releases a lock when its process ends. The end of the block removes the lock files, and folders
+    that were made for them and are empty.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class FolderLocks:
         self._stack.close()
 
     def add(self, folders: Iterable[Path]) -> bool:
-        """Lock the folders that are not held yet, and remove drafts there that a killed run left; False if all are.
+        """Lock folders that are not held yet, and remove drafts that a killed run left there; False if all are held.
 
-        Raises OutputError where another run holds one, and where a folder cannot be written or locked.
+        Raises OutputError if another run holds one, or one cannot be written or locked.
         """
         new = sorted({folder.resolve() for folder in folders} - self._held)
         for folder in new:
@@ -70,14 +70,14 @@ class FolderLocks:
 
 
 def _release(lock: FileLock, path: Path) -> None:
-    """Remove the lock file while it is held: who waits for the removed file sees that it has no name any more."""
-    if sys.platform != "win32":  # where an open file cannot be removed
+    """Remove the lock file while it is held: a waiting process sees that its file has no name any more."""
+    if sys.platform != "win32":  # there an open file cannot be removed
         path.unlink(missing_ok=True)
     lock.release()
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, from the innermost outwards, as far as they are empty."""
+    """Remove empty folders, from the innermost outwards, up to the first that is not empty."""
     with suppress(OSError):
         for folder in folders:
             os.rmdir(folder)

@@ -1,4 +1,4 @@
-"""The manifest of one folder: which of its files are results of earlier runs, and of which request."""
+"""The manifest of one folder: its files that are results of earlier runs, with their requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,13 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """The manifest of a folder; entries that are damaged are empty."""
+        """Read the manifest of a folder; damaged entries are empty."""
         return cls(tuple(map(read_entry, sorted((folder / FOLDER).glob("*.json")))))
 
     def holds(self, path: Path) -> bool:
         """True if a file of this folder is an unchanged result of an earlier run.
 
-        A file is known by its name and content together: one that was changed, or only has a name like a result's, is
-        none.
+        Name and content identify a result: a changed file, or one that only has the name of a result, is none.
         """
         entries = self._by_name.get(path.name)
         if not entries:
@@ -36,7 +35,7 @@ class Manifest:
         return any(entry.knows(path.name, made) for entry in entries)
 
     def made_for(self, request: str) -> tuple[str, ...]:
-        """The names of outputs that were made for a request, the shortest first."""
+        """Return the names of outputs made for a request, the shortest first."""
         return self._by_request.get(request, ())
 
     @cached_property

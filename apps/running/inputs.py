@@ -1,4 +1,4 @@
-"""From the names a person gives (files, folders, patterns) to the list of inputs, each with its wished output."""
+"""Finds the inputs of a run by the names that a person gives (files, folders, patterns), and names their outputs."""
 
 import functools
 import glob
@@ -27,10 +27,10 @@ OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE, S
 
 @dataclass(frozen=True)
 class Item:
-    """One input file and the file that its result is written to.
+    """One input file and the file for its result.
 
-    `problem` is one sentence where it is known before opening that the input cannot be used. Items that a run has
-    claimed files for (see `running.claims`) have all `outputs`, and the digest of the `request`.
+    `problem` is one sentence if the input is known to be unusable before it is opened. Items with claimed files (see
+    `running.claims`) have all `outputs`, and the digest of the `request`.
     """
 
     source: Path
@@ -50,10 +50,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """The items of one run in a fixed order, with the outputs they would like; two may like the same.
+    """The items of one run in a fixed order, with their preferred outputs, of which two may be the same.
 
-    `named` says that a person named the very file of the output. `folder` is where the report goes, None for beside the
-    first output.
+    `named` is True if a person named the very file of the output. `folder` is that of the report; None puts the report
+    beside the first output.
     """
 
     items: tuple[Item, ...]
@@ -75,14 +75,15 @@ def plan(
     """Find the inputs and name their outputs.
 
     An input is a file, a folder (with `recursive` also its sub-folders) or a glob pattern. Outputs go to `INPUT-verb`
-    beside the input, or to `out`: a file for a single input file where `out` ends in a known suffix, else a folder.
-    Folders keep their tree, and `suffix` (such as ".pdf") replaces suffixes of another kind; without it `replaced`
-    gives the suffixes to write in the place of those that are only read. `suffixes` maps the known lower-case suffixes
-    to kinds. Hidden files, files of other suffixes and unchanged results of earlier runs found in folders or patterns
-    are left out, with the reason; of several files given by name, those results are too.
+    beside the input, or to `out`: a file if the only input is a file and `out` ends in a known suffix, else a folder.
+    Folders keep their tree. `suffix` (such as ".pdf") replaces suffixes of another kind; without it, `replaced` maps
+    suffixes of kinds that are only read to those to write. `suffixes` maps the known lower-case suffixes to kinds.
 
-    Raises UsageError for a name that does not exist, an `out` that does not fit or that is an input's own place, or
-    where nothing is left to do.
+    Hidden files, files of other suffixes and unchanged results of earlier runs are left out of folders and patterns,
+    with the reason; such results are left out of several files given by name, too.
+
+    Raises UsageError for a name that does not exist, for an `out` that does not fit or is the place of an input, or if
+    no input is left.
     """
     if not all(inputs):
         raise UsageError("an empty name: give a file, a folder or a pattern")
@@ -108,10 +109,9 @@ def plan(
 def listed(
     files: Sequence[Path], *, verb: str, suffixes: Mapping[str, str], out: Path | None = None, suffix: str | None = None
 ) -> Plan:
-    """The same for files that are named one by one: none is left out, and a name that cannot be used is the problem of
-    its item alone.
+    """Plan files that are named one by one: all are items, and an unusable name is the problem of its item alone.
 
-    Raises UsageError for an `out` that does not fit or that is an input's own place.
+    Raises UsageError for an `out` that does not fit or is the place of an input.
     """
     one_file = _names_file(out, suffixes)
     if one_file and len({path.resolve() for path in files}) > 1:
@@ -122,7 +122,7 @@ def listed(
 
 
 def default_output(source: Path, verb: str) -> Path:
-    """`page.png` -> `page-verb.png`, `folder` -> `folder-verb`, beside the input."""
+    """Return `page-verb.png` for `page.png` and `folder-verb` for `folder`, beside the input."""
     if not source.is_dir():
         return source.with_name(f"{source.stem}-{verb}{source.suffix}")
     named = source if source.name not in ("", "..") else source.resolve()
@@ -130,7 +130,7 @@ def default_output(source: Path, verb: str) -> Path:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """`page.png` -> `page` + `ending`, such as "-report.json", with the stem cut where the name would be too long."""
+    """Return `page` + `ending`, such as "-report.json", for `page.png`; cut the stem if the name would be too long."""
     stem = os.fsencode(path.stem)
     while len(stem) + len(os.fsencode(ending)) > LONGEST_NAME:
         stem = os.fsencode(os.fsdecode(stem)[:-1])
@@ -138,7 +138,7 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def summary(left_out: Iterable[LeftOut]) -> str:
-    """Such as `left out: 2 files of other kinds (.docx, .txt), 3 earlier results`; empty where nothing is."""
+    """Return text such as `left out: 2 files of other kinds (.docx, .txt), 3 earlier results`; empty without any."""
     nouns = {
         OTHER_KIND: ("file of another kind", "files of other kinds"),
         HIDDEN: ("hidden file or folder", "hidden files or folders"),
@@ -169,7 +169,7 @@ class _Search:
     manifest: Callable[[Path], Manifest]
 
     def expand(self, text: str, *, alone: bool) -> Iterator[Item | LeftOut]:
-        """Yield the inputs that one given name stands for, each with the output it would like."""
+        """Yield the inputs that one given name stands for, each with its preferred output."""
         path = Path(text)
         if os.path.isdir(path):
             root = self.out or default_output(path, self.verb)
@@ -187,7 +187,7 @@ class _Search:
             raise UsageError(f"{text} does not exist: give a file, a folder or a pattern")
 
     def named(self, path: Path) -> Item:
-        """The input that is this very file, with the output it would like."""
+        """Return the input for this very file, with its preferred output."""
         problem = None
         if os.path.isdir(path) or not os.path.exists(path):
             problem = f"{path} {'is a folder' if os.path.isdir(path) else 'does not exist'}: give a file"
@@ -221,7 +221,7 @@ class _Search:
         return LINKED_FOLDER if path.is_symlink() else None
 
     def _unwanted(self, path: Path) -> str | None:
-        """Why a file that was found is no input; None where it is one."""
+        """Return the reason why a found file is no input; None for an input."""
         if not path.is_file():
             return NO_FILE
         if path.name.startswith("."):
@@ -238,7 +238,7 @@ class _Search:
 
 
 def _other_names(found: Iterable[Item]) -> tuple[LeftOut, ...]:
-    """Links to files that are inputs under another name already."""
+    """Return links to files that are inputs under another name already."""
     first: dict[Path, Path] = {}
     names = [(item.source.resolve(), item.source.absolute()) for item in found]
     return tuple(LeftOut(str(name), SAME_FILE) for file, name in names if first.setdefault(file, name) != name)
@@ -251,7 +251,7 @@ def _placed(
     suffix: str | None,
     replaced: Mapping[str, str],
 ) -> tuple[Item, ...]:
-    """What was found, each source once, with its output of the kind that is written."""
+    """Return the found items, each source once, with outputs of the kind that is written."""
     one_file = _names_file(out, suffixes)
     if out is not None and os.path.exists(out) and not out.is_dir() and not one_file:
         raise UsageError(f"{out} is neither a folder nor a file of {', '.join(sorted(suffixes))}")

@@ -1,15 +1,15 @@
-"""The manifest entry of one output: what made it, the digests of its files, and its finished parts.
+"""The manifest entry of one output: its request and key, the digests of its files, and its finished parts.
 
-For an output `OUT/NAME` the folder `OUT/.fastdiff` holds `HASH.json`, the entry of the output, and, while the output is
-being made, the folder `HASH.parts` of its finished parts (the pages of a document) and drafts of its files. HASH is of
-NAME, so that names of any length fit. Every file is written atomically, the entry before the files it describes, so
-that the two disagree only for outputs to be redone.
+For an output `OUT/NAME` the folder `OUT/.fastdiff` holds `HASH.json`, the entry of the output. While the output is
+being made, it also holds the folder `HASH.parts` of its finished parts (the pages of a document) and drafts of its
+files. HASH is the digest of NAME, so that names of any length fit. Every file is written atomically, the entry before
+the files it describes: the two disagree only for outputs to be redone.
 
-An entry holds two digests. The request is of what a person asked for: command, options, place of the input. The key is
-of everything that the result depends on: also the input's content, the weights and the version. A run replaces files
-without force only where the entry was made for the same request and the file still has the digest that is noted there.
-Entries of versions that noted no request count as those of other requests: their files are known to be results, and
-never replaced without force.
+An entry holds two digests. The request covers the person's command: options and place of the input. The key covers
+everything that the result depends on, also the content of the input, the weights and the version. Without force, a run
+replaces a file only if its entry was made for the same request and the file still has the recorded digest. Entries of
+versions that recorded no request count as those of other requests: their files are known to be results, and are never
+replaced without force.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ from fastdiff.apps.running import atomic
 from fastdiff.solvers.errors import OutputError, UsageError
 
 FOLDER = ".fastdiff"
-DRAFT = "draft-"  # begins the names of drafts in FOLDER
+DRAFT = "draft-"  # prefix of the names of drafts in FOLDER
 
 
 def digest(*parts: object) -> str:
-    """SHA-256, in hexadecimal, of the given values in order."""
+    """Return the SHA-256, in hexadecimal, of the given values in order."""
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256, in hexadecimal, of a file's bytes; UsageError where it cannot be read."""
+    """Return the SHA-256, in hexadecimal, of a file's bytes. Raises UsageError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -48,9 +48,8 @@ def file_digest(path: Path) -> str:
 class Entry:
     """The manifest entry of one output; names are relative to its folder.
 
-    `key` is None where the output has to be made again. `outputs` maps the names of its files to their digests,
-    `replaces` to the digests of the files that were there before, and `surplus` maps earlier files of the output that
-    it no longer has.
+    `key` is None if the output has to be made again. `outputs` maps the names of its files to their digests, `replaces`
+    to the digests of former files in their places. `surplus` maps earlier files of the output that it no longer has.
     """
 
     output: str = ""
@@ -68,7 +67,7 @@ class Entry:
 
 
 def read_entry(path: Path) -> Entry:
-    """The entry in a file; an empty one where the file is absent, damaged or of an unknown form."""
+    """Read the entry in a file; an absent, damaged or unknown file gives an empty entry."""
     value = _read(path)
     tables = [value.get(name, {}) for name in ("outputs", "replaces", "surplus")]
     records = value.get("records", [])
@@ -79,9 +78,9 @@ def read_entry(path: Path) -> Entry:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove from a manifest what killed runs left: drafts, and the parts of outputs that are finished.
+    """Remove drafts, and parts of finished outputs, that killed runs left in a manifest.
 
-    Only for a manifest that no other run writes into meanwhile.
+    No other run may write into the manifest meanwhile.
     """
     with suppress(OSError):
         for pattern in (f"{DRAFT}*", ".*.part"):
@@ -98,7 +97,7 @@ class OutputManifest:
     """The state of one output.
 
     `key` and `request` are the digests that the module describes: an entry or part made under another key counts as
-    absent, files made for another request are not replaced unless `force`. `source` is the input.
+    absent, and files made for another request are replaced only with `force`. `source` is the input.
     """
 
     output: Path
@@ -108,7 +107,7 @@ class OutputManifest:
     force: bool = False
 
     def finished(self) -> list[dict[str, Any]] | None:
-        """The records of the finished output, or None where it has to be made (again)."""
+        """Return the records of the finished output; None if it has to be made (again)."""
         entry = self._entry()
         if entry.key != self.key or entry.request != self.request:
             return None
@@ -129,9 +128,9 @@ class OutputManifest:
                 raise OutputError(f"{path} exists and is no earlier result of the same command: give --force")
 
     def open(self, outputs: Sequence[Path]) -> None:
-        """Make room for parts; parts of another key are removed, and with `force` all are.
+        """Make room for parts; remove parts of another key, and with `force` all.
 
-        Raises OutputError as `check` does, and where the folder cannot be written.
+        Raises OutputError as `check` does, and if the folder cannot be written.
         """
         self.check(outputs)
         key = self._parts / "key"
@@ -142,22 +141,22 @@ class OutputManifest:
         atomic.write_text(key, self.key)
 
     def part(self, index: int) -> Path:
-        """Return the path of the file of part `index`, kept until the output is assembled; it may be absent."""
+        """Return the path of part `index`, which is kept until the output is assembled and may be absent."""
         return self._parts / f"{index:05d}"
 
     def record(self, index: int) -> dict[str, Any] | None:
-        """The record of part `index` if it is finished."""
+        """Return the record of part `index` if it is finished."""
         return _read(self._parts / f"{index:05d}.json") or None
 
     def keep(self, index: int, record: Mapping[str, Any]) -> None:
-        """Note that part `index`, whose file is already in place, is finished."""
+        """Record that part `index`, whose file is in place, is finished."""
         atomic.write_text(self._parts / f"{index:05d}.json", json.dumps(record))
 
     @contextmanager
     def drafts(self, outputs: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-        """Yield a draft for each output, to be written and then given to `publish`; those left over are removed.
+        """Yield a draft for each output, for `publish` to move into place; remove drafts that are left over.
 
-        Raises OutputError for what the operating system cannot write inside the block.
+        Raises OutputError for files that the operating system cannot write inside the block.
         """
         folder = self._file(FOLDER)
         drafts = {target: folder / f"{DRAFT}{secrets.token_hex(16)}" for target in outputs}
@@ -172,7 +171,7 @@ class OutputManifest:
     def publish(self, drafts: Mapping[Path, Path], records: Sequence[Mapping[str, Any]], *, final: bool) -> None:
         """Move drafts (output -> draft) into place, and remove files of the output that it no longer has.
 
-        The parts go too if `final`; otherwise the next run redoes some. Raises OutputError as `check` does.
+        Also removes the parts if `final`; otherwise the next run redoes some. Raises OutputError as `check` does.
         """
         self.check(drafts)
         before = self._entry()
@@ -203,7 +202,7 @@ class OutputManifest:
         return read_entry(self._entry_path)
 
     def _surplus(self, entry: Entry) -> list[Path]:
-        """Files that the output no longer has and that are still there, unchanged."""
+        """Return unchanged files that the output no longer has."""
         return [path for name, made in entry.surplus.items() if _digest_if_file(path := self._file(name)) == made]
 
     @property
@@ -226,7 +225,7 @@ class OutputManifest:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one for a file that is absent or was damaged."""
+    """Return the JSON object in a file; an empty one if the file is absent or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

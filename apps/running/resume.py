@@ -1,4 +1,4 @@
-"""Going on where an earlier run stopped: finished outputs are taken over, the others are made."""
+"""Resumes an earlier run: takes over finished outputs, and makes the others."""
 
 import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -19,14 +19,14 @@ def finished(
     force: bool,
     still_valid: Callable[[Item, list[dict[str, Any]]], bool] | None = None,
 ) -> dict[Item, list[dict[str, Any]]]:
-    """The items whose outputs an earlier run finished, with their records; none are where the work is forced.
+    """Return the items whose outputs an earlier run finished, with their records; none if the work is forced.
 
-    `manifest_of` is given an item and the digest of its input. `still_valid` says of an item and its records whether
-    they still hold; where they do not, the item counts as not finished.
+    `manifest_of` gets an item and the digest of its input. `still_valid` gets an item and its records; if it returns
+    False, the item counts as not finished.
     """
     found = {}
     for item in items if not force else ():
-        with contextlib.suppress(FastdiffError):  # reported when the item's turn comes
+        with contextlib.suppress(FastdiffError):  # the loop over the items reports it
             records = manifest_of(item, output_manifest.file_digest(item.source)).finished()
             if records and (still_valid is None or still_valid(item, records)):
                 found[item] = records
@@ -45,7 +45,7 @@ def run(
 ) -> tuple[dict[Item, Value], int]:
     """Return the value of every item, and the exit code; items that are not done go through `batch.run`.
 
-    `failed` makes a value of an outcome without one. `setup` is not called where nothing is left to do.
+    `failed` makes a value of a failed outcome. `setup` is called only if work is left.
     """
     waiting = [item for item in items if item not in done]
     outcomes = batch.run(waiting, setup, options, jobs=jobs, watch=watch) if waiting else []

@@ -1,4 +1,4 @@
-"""One run of an application: its folders locked, its files claimed, its report written."""
+"""One run of an application: locks its folders, claims its files, writes its report."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +23,9 @@ STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in
 class Job:
     """The request of an application for a run.
 
-    `request` is the digest of the whole command, without versions and contents. `search` finds the inputs, `want` says
-    which outputs an input has. `reads` are the files that the run reads besides them. `report` is where a person wants
-    report.json, `folders` are more folders that the run writes into.
+    `request` is the digest of the whole command, without versions and contents. `search` finds the inputs, `want`
+    returns the requested outputs of an input. `reads` are the files that the run reads besides inputs. `report` is the
+    path that a person wants for report.json; `folders` are more folders that the run writes into.
     """
 
     request: str
@@ -41,7 +41,7 @@ class Job:
 class PreparedRun:
     """The items of a run with the files claimed for them, and the place of its report.
 
-    `found` are the items as they were searched: each may have several of `items`, in the same order.
+    `found` are the items of the search: each may have several of `items`, in the same order.
     """
 
     job: Job
@@ -52,15 +52,15 @@ class PreparedRun:
     claims: Claims
 
     def claim(self, path: Path, files: Callable[[Path], Sequence[Path]] | None = None, *, named: bool = False) -> Item:
-        """One more output of the run as a whole, such as its contact sheet. Raises as `Claims.claim` does."""
+        """Claim one more output of the run as a whole, such as its contact sheet. Raises as `Claims.claim` does."""
         return _claimed(self.claims, self.job.request, path, files or (lambda path: (path,)), named=named)
 
     def manifest(self, item: Item) -> OutputManifest:
-        """The manifest entry of an output of the run as a whole."""
+        """Return the manifest entry of an output of the run as a whole."""
         return OutputManifest(item.output, item.source, "", item.request, self.job.force)
 
     def write_report(self, text: str) -> None:
-        """Write report.json, whole or not at all; OutputError where that fails."""
+        """Write report.json, whole or not at all. Raises OutputError if that fails."""
         manifest = self.manifest(self.report)
         with manifest.drafts([manifest.output]) as drafts:
             drafts[manifest.output].write_text(text, encoding="utf-8")
@@ -69,14 +69,14 @@ class PreparedRun:
 
 @contextmanager
 def locked_run(job: Job) -> Iterator[PreparedRun]:
-    """Lock the folders that the job writes into for the time of the block, and yield what it does.
+    """Lock the folders that the job writes into during the block, and yield the prepared run.
 
-    Raises OutputError where another run writes into one of them or where one cannot be written, and as `plan_run` does.
+    Raises OutputError if another run writes into one of them or one cannot be written, and as `plan_run` does.
     """
     with FolderLocks() as locks:
         plan = job.search()
         while locks.add(_folders(job, plan)):
-            plan = job.search()  # again, as another run may have written until it was locked
+            plan = job.search()  # again, since another run may have written before the lock
         yield _prepared(job, plan)
 
 
@@ -89,7 +89,7 @@ def plan_run(job: Job) -> PreparedRun:
 
 
 def request_digest(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
-    """The digest of what a person asked for: the command and a dataclass of its options, paths made absolute.
+    """Return the digest of a person's request: the command and a dataclass of its options, with absolute paths.
 
     Passes over the options in WITHOUT_EFFECT and `without`. Counts an option by its STORED_NAME if its field has one:
     manifests of earlier versions stay valid. `more` are further parts.
@@ -100,7 +100,7 @@ def request_digest(command: str, options: Any, *more: object, without: Iterable[
 
 
 def item_request_digest(request: str, item: Item, *more: object) -> str:
-    """The digest of what a person asked for of one input, with the name that its output would like."""
+    """Return the digest of a person's request for one input, with the name of its preferred output."""
     return digest(request, item.source.resolve(), item.output.name, *more)
 
 

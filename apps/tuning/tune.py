@@ -304,7 +304,7 @@ def _mean(distances: Callable[[], Tensor]) -> float:
 
 
 def _record(result: Result) -> dict[str, Any]:
-    """The form in which results are kept beside the output."""
+    """Return the form in which results are kept beside the output."""
     return {"calls": result.nfe, "recipe": asdict(result.config), "base": result.base, "tuned": result.tuned}
 
 
