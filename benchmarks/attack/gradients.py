@@ -1,4 +1,4 @@
-"""The four gradients side by side: success, cosine to the true gradient, seconds."""
+"""Compares the four gradients: success, cosine to the true gradient, seconds."""
 
 import time
 from dataclasses import replace
@@ -21,7 +21,7 @@ from fastdiff.models.registry import load_model
 from fastdiff.solvers.noise import Noise
 
 PICTURES = 6
-AWAY = 0.05  # deviation of the perturbation where gradients are compared
+AWAY = 0.05  # standard deviation of the perturbation at which gradients are compared
 
 
 def run(setting: Setting) -> Section:
@@ -30,7 +30,7 @@ def run(setting: Setting) -> Section:
     for number, case in enumerate(cases(setting, PICTURES)):
         true: Tensor | None = None
         for name in ("backprop", *(name for name in GRADIENTS if name != "backprop")):
-            preset = replace(PRESETS["natural"], gradient=name, last=1)  # of the two steps from x_k on
+            preset = replace(PRESETS["natural"], gradient=name, last=1)  # the last of the two steps from x_k on
             with torch.no_grad():
                 began = time.perf_counter()
                 space, goal = _prepared(case, number, prior, preset)
@@ -57,7 +57,7 @@ def _prepared(case: Case, number: int, prior: DiffusionModel, preset: Preset) ->
 
 
 def _gradient(space: Latents, classifier: ClassifierTarget, goal: Goal) -> Tensor:
-    """Of the score, a little way from where the picture was."""
+    """Return the gradient of the score, a little away from the unperturbed picture."""
     made, pull = space.sampled(AWAY * Noise(1, (0,))(space.unperturbed))
     made = made.detach().requires_grad_()
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Ways to attack, side by side: success after the PNG round trip, naturalness, seconds, transfer, defences."""
+"""Compares attack methods: success after the PNG round trip, naturalness, seconds, transfer, defences."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from benchmarks.result import Section, Table
 from fastdiff.apps.attack.report import Report
 
 OTHERS = ("efficientnet-lite1", "efficientnet-lite2")
-SLOW = 40  # pictures, of methods with a hundred calls
+SLOW = 40  # pictures, of methods with a hundred network evaluations
 METHODS: dict[str, dict[str, Any]] = {
     "natural": {},
     "natural, targeted": {"target": "csv"},

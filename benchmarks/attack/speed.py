@@ -1,4 +1,4 @@
-"""Time for a success: the default against DiffAttack's setting on the same prior, classifier and stopping rule."""
+"""Time per success: the default against DiffAttack's setting on the same prior, classifier and stopping rule."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from fastdiff.models.registry import load_model
 
 PICTURES = 20
 REPEATS = 5
-CONFIDENCE = 0.02  # logits ahead, of both
+CONFIDENCE = 0.02  # margin in logits that both must reach
 
 
 def run(setting: Setting) -> Section:
@@ -42,7 +42,7 @@ def run(setting: Setting) -> Section:
 
 
 def _parts(setting: Setting) -> Table:
-    """Seconds of what an iteration consists of."""
+    """Measure the seconds of the parts of an iteration."""
     classifier, prior = load_classifier("efficientnet-lite0"), load_model(setting.model)
     (case,) = cases(setting, 1)
     canvas = fit_canvas(case.colour, max(prior.resolution, 224), prior.size_multiple)

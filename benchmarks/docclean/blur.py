@@ -1,4 +1,4 @@
-"""Blurred text: what OCR engines read before and after, beside controls that clean nothing."""
+"""Blurred text: OCR errors before and after cleaning, against controls that clean nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,13 +41,15 @@ def run(setup: Setup) -> Section:
 
 
 def hard_enough(page: Blurred, engine: str) -> bool:
-    """Whether the engine's own error on the blurred page lies within KEPT_ERRORS."""
+    """True if the engine's own error on the blurred page lies within KEPT_ERRORS."""
     low, high = KEPT_ERRORS
     return low <= page.sharp.error(cached_engine(engine).read(page.pixels).text) <= high
 
 
 def _measured(page: Blurred, engine: str, cleaned: Mapping[str, CleanedPage]) -> dict[str, Any]:
-    """Errors of one engine on one page: of a task by the networks alone, and, ending in "gated", of what is written."""
+    """Return the errors of one engine on one page: for each task those of the networks alone, and, ending in "gated",
+    those of the written page.
+    """
     versions = {"sharp": page.sharp.pixels, "blurred": page.pixels}
     versions |= {name: control(page.pixels) for name, control in CONTROLS.items()}
     for task, each in cleaned.items():
@@ -97,7 +99,7 @@ def _gains(rows: list[dict[str, Any]]) -> Table:
 
 
 def _groups(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
-    """Engine, group and its pages, for every engine its groups and then all of them."""
+    """Return engine, group and pages, for every engine its groups and then all of them."""
     found = []
     for engine in ENGINES:
         mine = [row for row in rows if row["engine"] == engine]

@@ -1,4 +1,4 @@
-"""Pages with small letters put out of focus or shaken, with the noise of a sensor."""
+"""Pages with small letters, defocused or shaken, with sensor noise."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Blurred:
 
 
 def make(setup: Setup) -> list[Blurred]:
-    """Every rendered column and every document, once under each kind of blur."""
+    """Return every rendered column and every document, once under each kind of blur."""
     columns = pages.rendered(setup.count(RENDERED), HEIGHTS, SEED)
     documents = pages.documents(setup.data, setup.limit)
     shrunk = [_shrunk(np.random.default_rng([SEED, index]), page) for index, page in enumerate(documents)]
@@ -47,7 +47,7 @@ def make(setup: Setup) -> list[Blurred]:
 
 
 def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
-    """The page in grey, at a glyph height drawn from HEIGHTS."""
+    """Return the page in grey, at a glyph height drawn from HEIGHTS."""
     grey = pages.grey(page.pixels)
     scale = rng.uniform(*HEIGHTS) / page_analysis.analyze(grey).glyph_height
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -41,7 +41,7 @@ def run(setup: Setup) -> Section:
 
 
 def _measured(page: ColourPage, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Root mean square errors, white = 1: of all that is printed, of its chroma alone, and of the paper."""
+    """Return root mean square errors, white = 1: of print, of its chroma alone, and of the paper."""
     truth, paper = _shares(page.pixels), page.paper / np.float32(255)
     content = np.abs(truth - paper).max(axis=-1) > CONTENT
     values = {}

@@ -1,7 +1,7 @@
-"""The inputs of DATA/failing/docclean, one row each: what became of them, and how much of their content is left.
+"""The inputs of DATA/failing/docclean, one row each: their status, and the share of their content that remains.
 
-Pictures are measured against themselves under even light, found here without the application: a smooth surface fitted
-to the paper is divided out.
+Pictures are compared with themselves under even light, found without the application: a smooth surface fitted to the
+paper is divided out.
 """
 
 import re
@@ -60,7 +60,7 @@ def run(setup: Setup) -> Section:
 
 
 def even_light(pixels: np.ndarray) -> np.ndarray:
-    """Divides each channel of a page on near-white paper by a smooth surface fitted to its paper: uint8, as given."""
+    """Divide each channel of a page on near-white paper by a smooth surface fitted to its paper: uint8, as given."""
     height, width = pixels.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     terms = [x**i * y**j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
@@ -78,11 +78,11 @@ def even_light(pixels: np.ndarray) -> np.ndarray:
     return out
 
 
-Measured = tuple[float, str]  # a share of 1, and what it says
+Measured = tuple[float, str]  # a share of 1, and a clause that describes it
 
 
 def _digits(before: np.ndarray, after: np.ndarray) -> Measured:
-    """Tokens with digits that both engines read as before, the worse engine counting."""
+    """Return the share of tokens with digits that both engines read as before; the worse engine counts."""
     same = []
     for name in ENGINES:
         tokens = _tokens_with_digits(cached_engine(name).read(before))
@@ -92,7 +92,7 @@ def _digits(before: np.ndarray, after: np.ndarray) -> Measured:
 
 
 def _tokens_with_digits(reading: Reading) -> list[Word]:
-    """What was read between blanks, each at its share of the fragment's width."""
+    """Return the read tokens with digits, each placed by its share of the fragment's width."""
     tokens = []
     for fragment in (each for line in reading.lines for each in line):
         left, top, right, bottom = fragment.box
@@ -130,7 +130,7 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], Measured]] = {
 
 
 def _others(path: Path) -> list[dict[str, Any]]:
-    """Status and reason of every page of a file that is cleaned as by the command."""
+    """Return status and reason of every page of a file, cleaned as by the command."""
     about = {"file": path.name}
     if path.suffix.lower() not in SUFFIXES:
         return [about | {"page": None, "status": "not an input", "reason": f"{path.suffix} is not read"}]

@@ -1,4 +1,4 @@
-"""What the guard takes for content and for dirt on rendered pages of held-out fonts and photographs, by threshold."""
+"""Content and dirt that the guard puts back on rendered pages of held-out fonts and photographs, by threshold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 def run(setup: Setup) -> Section:
-    """Marks weigh by their pixels. The shares are those that go back where a restorer bleached the whole page."""
+    """Measure the marks that go back if a restorer bleached the whole page; marks weigh by their pixels."""
     rows = [row for example in render_examples(SEED, setup.count(PAGES), held_out=True) for row in _judged(example)]
     tables = [_curve(layer, [row for row in rows if row["layer"] == layer]) for layer in CHOSEN]
     tables += [_by(rows, key) for key in ("kind", "profile")]
@@ -43,7 +43,7 @@ def _judged(example: Example) -> list[Row]:
 
 
 def _counted(layer: str, marks: Marks, truth: np.ndarray) -> Row:
-    """Pixels of content and of dirt on a page, and of each those in marks above every threshold."""
+    """Return the pixels of content and of dirt on a page, and those in marks above every threshold."""
     content = marks.share_of(truth) > 0.5
     probability = load_classifier(layer)(marks.features)
     row: Row = {"layer": layer}
@@ -89,7 +89,7 @@ def _by(rows: list[Row], key: str) -> Table:
 
 
 def _drawn(rows: list[Row]) -> np.ndarray:
-    """The curves of both layers, RGB uint8 (H, W, 3)."""
+    """Return the curves of both layers, RGB uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

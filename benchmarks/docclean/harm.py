@@ -1,4 +1,4 @@
-"""Pages that need no cleaning: what cleaning takes from them."""
+"""Pages that need no cleaning: the text that cleaning loses on them."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,7 @@
-"""How near a page is to its truth: measures of binarisation (DIBCO) and of grey restoration.
+"""Distances of a page from its truth: measures of binarisation (DIBCO) and of grey restoration.
 
-Ink masks are bool (H, W), True where there is ink. Grey pages are floats (H, W) in [0, 1], 1 being white. The mean of a
-measure over pages is the mean of its values per page.
+Ink masks are bool (H, W), True for ink. Grey pages are floats (H, W) in [0, 1], 1 being white. The mean of a measure
+over pages is the mean of its values per page.
 """
 
 import numpy as np
@@ -10,17 +10,17 @@ from skimage.morphology import skeletonize
 
 from fastdiff.solvers.errors import UsageError
 
-PSNR_CEILING = 100.0  # dB given to identical pages, so that means stay finite
+PSNR_CEILING = 100.0  # dB for identical pages, so that means stay finite
 
 
 def f_measure(truth: np.ndarray, result: np.ndarray) -> float:
-    """Harmonic mean of ink precision and recall, in percent; 100 where neither mask has ink."""
+    """Return the harmonic mean of ink precision and recall, in percent; 100 for two masks without ink."""
     _check_ink(truth, result)
     return 100 * _harmonic(_share(truth & result, result), _share(truth & result, truth))
 
 
 def pseudo_f_measure_skeleton(truth: np.ndarray, result: np.ndarray) -> float:
-    """F-measure whose recall is counted on the skeleton of the truth, in percent.
+    """Return the F-measure with recall counted on the skeleton of the truth, in percent.
 
     The version of the H-DIBCO 2010 to DIBCO 2012 contests (Pratikakis, Gatos, Ntirogiannis); not to be confused with
     the weighted pseudo F-measure of 2013 and later.
@@ -31,11 +31,11 @@ def pseudo_f_measure_skeleton(truth: np.ndarray, result: np.ndarray) -> float:
 
 
 def drd(truth: np.ndarray, result: np.ndarray) -> float:
-    """Distance reciprocal distortion; 0 is perfect.
+    """Return the distance reciprocal distortion; 0 is perfect.
 
-    Each wrong pixel costs the weighted share of its 5x5 neighbourhood in the truth that differs from it; the sum is
-    divided by the number of whole 8x8 blocks of the truth that hold both ink and paper. Infinite where there are
-    errors and no such block. Lu, Kot, Shi, IEEE Signal Processing Letters 11(2), 2004, as the DIBCO tool computes it.
+    Each wrong pixel costs the weighted share of its 5x5 neighbourhood in the truth that differs from it. The sum is
+    divided by the number of whole 8x8 blocks of the truth that hold both ink and paper; it is infinite for errors
+    without such a block. Lu, Kot, Shi, IEEE Signal Processing Letters 11(2), 2004, as the DIBCO tool computes it.
     """
     _check_ink(truth, result)
     ink = ndimage.convolve(truth.astype(float), _RECIPROCAL, mode="constant")
@@ -48,26 +48,28 @@ def drd(truth: np.ndarray, result: np.ndarray) -> float:
 
 
 def rmse(truth: np.ndarray, result: np.ndarray) -> float:
-    """Root mean square error of two grey pages or, as shares of 1, of two masks."""
+    """Return the root mean square error of two grey pages or, as shares of 1, of two masks."""
     _check_shapes(truth, result)
     return float(np.sqrt(np.mean(np.square(truth.astype(float) - result))))
 
 
 def psnr(truth: np.ndarray, result: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB with peak 1, at most `PSNR_CEILING`; for masks the DIBCO one."""
+    """Return the peak signal-to-noise ratio in dB with peak 1, at most `PSNR_CEILING`; for masks the DIBCO one."""
     error = rmse(truth, result)
     return min(PSNR_CEILING, -20 * np.log10(error)) if error else PSNR_CEILING
 
 
 def ink_psnr(truth: np.ndarray, result: np.ndarray) -> float:
-    """PSNR over the ink of the grey truth (darker than 0.5) grown by two pixels; white paper does not dilute it."""
+    """Return the PSNR over the ink of the grey truth (darker than 0.5) grown by two pixels; white paper does not dilute
+    it.
+    """
     _check_shapes(truth, result)
     ink = ndimage.binary_dilation(truth < 0.5, np.ones((5, 5)))
     return psnr(truth[ink], result[ink]) if ink.any() else PSNR_CEILING
 
 
 def edge_sharpness(truth: np.ndarray, result: np.ndarray) -> float:
-    """Ink-edge sharpness relative to the truth: mean |grad result| / mean |grad truth| over the ink contour.
+    """Return the ink-edge sharpness relative to the truth: mean |grad result| / mean |grad truth| over the ink contour.
 
     Gradients are central differences; the contour is the pixels on both sides of the border of the truth's ink (darker
     than 0.5). 1 is as sharp as the truth and below 1 is blurred: an edge blurred by a Gaussian of s pixels gives
@@ -83,7 +85,7 @@ def edge_sharpness(truth: np.ndarray, result: np.ndarray) -> float:
 
 
 def _reciprocal_distances() -> np.ndarray:
-    """1 / distance from the centre of a 5x5 window, 0 at the centre, sum 1."""
+    """Return 1 / distance from the centre of a 5x5 window, 0 at the centre, with sum 1."""
     distance = np.hypot(*np.mgrid[-2:3, -2:3])
     weights = np.divide(1.0, distance, out=np.zeros_like(distance), where=distance > 0)
     return weights / weights.sum()
@@ -99,7 +101,7 @@ def _mixed_blocks(ink: np.ndarray) -> int:
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:
-    """Size of a part of a mask; all of it where the whole is empty, so that two empty masks agree."""
+    """Return the share of a part in a mask; 1 for an empty mask, so that two empty masks agree."""
     total = np.count_nonzero(whole)
     return np.count_nonzero(part) / total if total else 1.0
 
@@ -114,7 +116,7 @@ def _check_shapes(truth: np.ndarray, result: np.ndarray) -> None:
 
 
 def _check_ink(truth: np.ndarray, result: np.ndarray) -> None:
-    """A truth that is mostly ink is one whose black and white were swapped."""
+    """Reject a truth that is mostly ink: its black and white were swapped."""
     _check_shapes(truth, result)
     if truth.mean() >= 0.5:
         raise UsageError(f"{truth.mean():.0%} of the truth is ink: below 50 % is expected, True being ink")

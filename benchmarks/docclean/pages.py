@@ -1,4 +1,4 @@
-"""The pages that are measured: DATA's folders noisyoffice, dibco and pages, and rendered ones in held-out fonts."""
+"""The measured pages: DATA's folders noisyoffice, dibco and pages, and rendered pages in held-out fonts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class TextPage:
-    """A page whose text is known; `column` tells whether its reading order is, too."""
+    """A page with known text; `column` is True if its reading order is known, too."""
 
     name: str
     pixels: np.ndarray
@@ -35,7 +35,7 @@ class TextPage:
     column: bool
 
     def error(self, read: str) -> float:
-        """Character error rate on a single column, 1 - order-free word F elsewhere."""
+        """Return the character error rate on a single column, 1 - order-free word F elsewhere."""
         return text_metrics.cer(self.text, read) if self.column else 1 - text_metrics.word_score(self.text, read).f
 
 
@@ -45,7 +45,7 @@ def noisyoffice(data: Path, limit: int | None) -> list[Pair]:
 
 
 def clean_noisyoffice(data: Path, limit: int | None) -> list[Pair]:
-    """The distinct clean pages, each its own truth."""
+    """Return the distinct clean pages, each its own truth."""
     distinct: dict[bytes, Pair] = {}
     for file in _files(data / "noisyoffice" / "clean", "*.png"):
         pixels = opened(file)
@@ -59,7 +59,7 @@ def dibco(data: Path, year: str, limit: int | None) -> list[Pair]:
 
 
 def documents(data: Path, limit: int | None) -> list[TextPage]:
-    """English pages with the words of their hOCR files."""
+    """Return English pages with the words of their hOCR files."""
     pages = []
     for file in some(_files(data / "pages", "*.png"), limit):
         truth = text_metrics.true_text(file.parent, file.stem, 0)
@@ -70,7 +70,7 @@ def documents(data: Path, limit: int | None) -> list[TextPage]:
 
 
 def rendered(count: int, heights: tuple[float, float], seed: int) -> list[TextPage]:
-    """Single columns in held-out fonts, the families in turn, glyph heights drawn from a range in pixels."""
+    """Render single columns in held-out fonts, the families in turn, with glyph heights from a range in pixels."""
     families = held_out_faces()
     pages = []
     for index in range(count):
@@ -83,23 +83,23 @@ def rendered(count: int, heights: tuple[float, float], seed: int) -> list[TextPa
 
 
 def opened(path: Path) -> np.ndarray:
-    """Pixels of the first page of a file, as the application reads them."""
+    """Read the pixels of the first page of a file, as the application does."""
     with open_document(path) as document:
         return document.page(0).pixels
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) or RGB (H, W, 3) -> (H, W)."""
+    """Convert uint8 (H, W) or RGB (H, W, 3) to grey (H, W)."""
     return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
 
 
 def share_of_white(pixels: np.ndarray) -> np.ndarray:
-    """uint8, or bool with True for paper, grey or RGB -> float (H, W) in [0, 1]."""
+    """Convert uint8, or bool with True for paper, grey or RGB, to float (H, W) in [0, 1]."""
     return pixels.astype(float) if pixels.dtype == np.bool_ else grey(pixels) / 255
 
 
 def some(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` items, spread evenly."""
+    """Return at most `limit` items, spread evenly."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[index * len(items) // limit] for index in range(limit)]

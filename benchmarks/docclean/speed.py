@@ -1,4 +1,4 @@
-"""Time, memory and use of the processor on whole pages."""
+"""Time, memory and processor use on whole pages."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def run(setup: Setup) -> Section:
 
 
 def sheet(shape: tuple[int, int]) -> np.ndarray:
-    """A scan of a page of text in eleven points: grey paper, a sensor's noise; grey uint8 of this shape."""
+    """Return a scan of a page of text in eleven points, with grey paper and sensor noise: grey uint8 of this shape."""
     height, width = shape
     page = render_column(np.random.default_rng(0), held_out_faces()[0][1], height / 146, count=42, width=72).pixels
     top, left = (height - page.shape[0]) // 2, (width - page.shape[1]) // 2
@@ -85,7 +85,7 @@ def _use(setup: Setup, a4: np.ndarray) -> Table:
 
 
 def _ratio(setup: Setup, a4: np.ndarray) -> Table:
-    """Ours as it ships against the published size and number of calls, random weights, on a piece of the page."""
+    """Compare the bundled networks with the published size and calls (random weights) on a piece of the page."""
     piece = a4[400 : 400 + PART, 400 : 400 + PART]
     ours = setup.page_restorer("auto")
     ours(piece, 0)
@@ -98,7 +98,7 @@ def _ratio(setup: Setup, a4: np.ndarray) -> Table:
 
 
 def _memory(setup: Setup, a4: np.ndarray) -> Table:
-    """Peak memory of `fastdiff docclean` with default scoring on one large page."""
+    """Measure the peak memory of `fastdiff docclean` with default scoring on one large page."""
     height, width = A3_600
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "a3.png")

@@ -1,4 +1,4 @@
-"""The diffusion stage: what the denoiser adds to the predictor, by solver and number of calls."""
+"""The diffusion stage: the gain of the denoiser over the predictor, by solver and number of calls."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Score = Callable[[np.ndarray], dict[str, float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample the residual."""
+    """One setting for sampling the residual."""
 
     name: str
     solver: str
@@ -47,7 +47,7 @@ SETTINGS = (
 
 
 class TimesTen(nn.Module):
-    """A denoiser that is told ten times the training step."""
+    """A denoiser that gets ten times the training timestep."""
 
     def __init__(self, denoiser: nn.Module) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class TimesTen(nn.Module):
 
 
 def run(setup: Setup) -> Section:
-    """Raises MissingError where the weights hold no denoiser."""
+    """Compare all settings on each task. Raises MissingError if the weights hold no denoiser."""
     tables, rows = [], []
     for task, make in (("deblur", _deblur), ("binarize", _binarize), ("clean", _clean)):
         mine = [row for key, case in enumerate(make(setup)) for row in _measured(setup, task, *case, key)]
@@ -97,7 +97,7 @@ def _deblur(setup: Setup) -> list[tuple[np.ndarray, Score]]:
 
 
 def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
-    """The smallest pages of every year."""
+    """Return the smallest pages of every year."""
     pairs = []
     for year in YEARS:
         by_size = sorted(pages.dibco(setup.data, year, None), key=lambda pair: pair.truth.size)

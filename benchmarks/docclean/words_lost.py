@@ -1,4 +1,4 @@
-"""Blurred real documents: words read right before and no longer after, those with digits apart, read by RapidOCR."""
+"""Words of blurred real documents that RapidOCR reads right before cleaning and no longer after it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Method:
-    """A task, the engine that reads before and after, and whether the result is written whatever it finds."""
+    """A task, the engine of the gate, and True for --force-clean, which writes the result without a gate."""
 
     task: str
     engine: str
@@ -39,7 +39,7 @@ METHODS = (
 
 
 def measure(setup: Setup, documents: Sequence[Blurred]) -> list[Row]:
-    """A row for every document and method of cleaning it; errors are 1 - order-free word F."""
+    """Return a row for every document and method; errors are 1 - order-free word F."""
     tasks = {method.task for method in METHODS}
     page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in tasks}
     cleaners = {
@@ -92,7 +92,7 @@ def _measured(page: Blurred, pixels: np.ndarray) -> Row:
 
 
 def _right(truth: str, read: str) -> Counter[str]:
-    """The words of the truth that were read, wherever they stand."""
+    """Return the words of the truth that were read, wherever they stand."""
     wanted, found = (Counter(text_metrics.standard(each).split()) for each in (truth, read))
     return wanted & found
 

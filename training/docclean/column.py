@@ -1,4 +1,4 @@
-"""Pages of one column of known text in faces that never train: for samples, tests and benchmarks."""
+"""Pages of one column of known text, in faces that never train: for samples, tests and benchmarks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ class Column:
 def render_column(
     rng: np.random.Generator, face: Face, glyph_height: float, count: int = 20, width: int = 56
 ) -> Column:
-    """A page of `count` lines of at most `width` characters.
+    """Render a page of `count` lines of at most `width` characters.
 
-    `glyph_height` is the median height of its printed characters in pixels; margins are about three of it.
+    `glyph_height` is the median height of its printed characters in pixels; margins are about three times as wide.
     """
     lines = prose.lines(rng, count, width)
     size = OVERSAMPLE * glyph_height * 100 / _median_height(face, lines)
@@ -47,7 +47,7 @@ def render_column(
 
 
 def held_out_faces(folders: tuple[Path, ...] = FOLDERS) -> list[list[Face]]:
-    """The faces for running text, by held-out family. Raises MissingError if a family is not installed."""
+    """Return the faces for running text, by held-out family. Raises MissingError if a family is not installed."""
     found = installed_faces(folders)
     absent = [name for name in HELD_OUT if name not in found]
     if absent:
@@ -61,7 +61,7 @@ def _extreme(face: Face) -> bool:
 
 
 def _median_height(face: Face, lines: tuple[str, ...]) -> float:
-    """Median height of the printed characters at 100 pixels a font size."""
+    """Return the median height of the printed characters at 100 pixels a font size."""
     font = face.at(100)
     boxes = [font.getbbox(character) for character in "".join(lines) if character != " "]
     return float(np.median([bottom - top for _, top, _, bottom in boxes]))

@@ -1,6 +1,7 @@
-"""From a clean patch to what a scanner or camera makes of it: paper, ink, light, optics, sensor, codec, in this order.
+"""Degrades clean patches as scanners and cameras do, in this order: paper, ink, light, optics, sensor, codec.
 
-Every step takes and gives float32 (side, side) in [0, 1], 1 = white. Ranges follow measured archives and phones, wider.
+Every step maps float32 (side, side) in [0, 1], 1 = white, to the same. Ranges are wider than those measured on archives
+and phones.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ Rng = np.random.Generator
 
 
 def degrade(rng: Rng, clean: np.ndarray, other: np.ndarray, x_height: float, bank: Bank, profile: str) -> np.ndarray:
-    """A degraded version of `clean`; `other` is a page that may shine through. Both float32 (side, side).
+    """Return a degraded version of `clean`; `other` is a page that may shine through. Both are float32 (side, side).
 
-    Profiles: "stain" (paper, stains, light), "archive" (old ink on old paper), "blur" (optics on a fair page),
-    "scan" (a little of everything), "clean" (almost nothing).
+    Profiles: "stain" (paper, stains, light), "archive" (old ink on old paper), "blur" (optics on a fair page), "scan"
+    (a little of everything), "clean" (almost nothing).
     """
     image = clean
     for step in PROFILES[profile]:
@@ -27,7 +28,7 @@ def degrade(rng: Rng, clean: np.ndarray, other: np.ndarray, x_height: float, ban
 
 
 def vary_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Ink is not black and paper is not white; the pen ran dry here and there."""
+    """Make ink paler than black, and dry in places."""
     strength = np.array(rng.uniform(0.7, 1.0))
     if rng.random() < 0.4:
         strength = strength * np.clip(0.75 + 0.25 * crop(rng, bank.grain, image.shape[0]), 0.35, 1)
@@ -35,7 +36,7 @@ def vary_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, ba
 
 
 def age_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Faded, uneven and grainy ink, and a mirrored back page that shines through."""
+    """Fade ink unevenly and in grains, and let a mirrored back page shine through."""
     side = image.shape[0]
     strength = np.array(rng.uniform(0.3, 1.0))
     unevenness = rng.uniform(0, 0.35) * crop(rng, bank.grain, side, (0.3, 1.5))
@@ -56,7 +57,7 @@ def show_through(rng: Rng, other: np.ndarray, x_height: float, bank: Bank) -> np
 
 
 def add_speckle(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """A dirty copy: dense dark grains where a shadow or a worn drum lay, none elsewhere."""
+    """Add the dense dark grains of a dirty copy, below a shadow or a worn drum."""
     if rng.random() > 0.12:
         return image
     side = image.shape[0]
@@ -100,7 +101,7 @@ def crumple(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, ban
 
 
 def fold_shading(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """A crease: one side darker, falling off, and a bright or dark thin line."""
+    """Add a crease: one side darker, falling off, and a bright or dark thin line."""
     side = image.shape[0]
     angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2) if rng.random() < 0.6 else rng.uniform(0, np.pi)
     y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -112,7 +113,7 @@ def fold_shading(rng: Rng, image: np.ndarray) -> np.ndarray:
 
 def apply_light(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     side = image.shape[0]
-    if rng.random() < 0.6:  # slowly varying illumination; a patch sees a piece of it
+    if rng.random() < 0.6:  # slowly varying illumination, of which a patch sees a piece
         image = image * np.clip(1 + rng.uniform(0, 0.25) * cloud(rng, side, 1), 0.4, 1.1)
     if rng.random() < 0.25:  # the edge of a shadow, or of a page
         y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -123,12 +124,12 @@ def apply_light(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float,
 
 
 def soften(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """The small blur of any scanner."""
+    """Apply the small blur of any scanner."""
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0)) if rng.random() < 0.6 else image
 
 
 def apply_optics(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Defocus, motion or both, up to where a reader gives up; measured in glyph heights (1.4 x-heights)."""
+    """Apply defocus, motion or both, up to the limit of legibility; measured in glyph heights (1.4 x-heights)."""
     glyph = 1.4 * x_height
     kind = rng.choice(["defocus", "motion", "both"], p=[0.45, 0.42, 0.13])
     if kind != "motion":
@@ -152,7 +153,7 @@ def lower_resolution(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: f
 
 
 def defocus_kernel(radius: float) -> np.ndarray:
-    """A defocus kernel: a disc of this radius in pixels, its edge anti-aliased."""
+    """Return a defocus kernel: a disc of this radius in pixels, its edge anti-aliased."""
     half = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
@@ -160,7 +161,7 @@ def defocus_kernel(radius: float) -> np.ndarray:
 
 
 def motion_kernel(rng: Rng, length: float) -> np.ndarray:
-    """A camera-shake kernel: a straight or wandering path of this length in pixels."""
+    """Return a camera-shake kernel: a straight or wandering path of this length in pixels."""
     half = int(np.ceil(length / 2)) + 1
     turn = rng.normal(0, 1, 64) * (0.25 if rng.random() < 0.5 else 0.0)
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(turn)
@@ -193,7 +194,7 @@ def add_sensor_noise(rng: Rng, image: np.ndarray, strong: bool, weak: bool) -> n
 
 
 def compress(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """JPEG or not, and always whole grey levels."""
+    """Quantise to whole grey levels, some patches after JPEG."""
     grey = np.round(image * 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(25, 96))])

@@ -1,4 +1,4 @@
-"""Degraded pages with their truth, on which the guard is fitted and measured."""
+"""Degraded pages with their truth, for fitting and measuring the guard."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,9 +39,9 @@ class Example:
 
 
 def render_examples(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Example]:
-    """Yields `count` pages, every kind under every profile in turn; `held_out` chooses fonts and photographs.
+    """Yield `count` pages, every kind under every profile in turn; `held_out` chooses fonts and photographs.
 
-    Raises MissingError where fonts or photographs are not installed.
+    Raises MissingError if fonts or photographs are not installed.
     """
     faces = [face for family in held_out_faces() for face in family] if held_out else []
     styles = {style: [faces] for style in STYLES} if held_out else faces_by_style()
@@ -67,7 +67,7 @@ def render_examples(seed: int, count: int, held_out: bool, side: int = SIDE) -> 
 
 
 def add_dirt(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np.ndarray:
-    """Crumples a page hard, or stains it deeply with sharp rings and blots, grey or brown."""
+    """Crumple a page hard, or stain it deeply with sharp rings and blots, grey or brown."""
     side = image.shape[0]
     if rng.random() < 0.5:
         shade = 1 + rng.uniform(0.08, 0.3) * textures.crop(rng, bank.crumple, side, (0.3, 1.5))

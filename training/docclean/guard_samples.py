@@ -1,4 +1,4 @@
-"""Marks of degraded pages with the answer to what the guard asks: is it content?"""
+"""Marks of degraded pages, labelled as content or dirt."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fastdiff.training.docclean.guard_pages import Example
 
 @dataclass(frozen=True)
 class Samples:
-    """Marks of one layer: features (N, F), whether each is content (N,), its size in pixels (N,)."""
+    """Marks of one layer: features (N, F), True for content (N,), sizes in pixels (N,)."""
 
     features: np.ndarray
     content: np.ndarray
@@ -22,7 +22,7 @@ class Samples:
 
 
 def collect(examples: Iterable[Example]) -> tuple[Samples, Samples]:
-    """The strokes and the areas of the pages, evened out."""
+    """Return the strokes and the areas of the evened-out pages."""
     strokes, areas = [], []
     for example in examples:
         page = working_copy(even_out(example.degraded))
@@ -33,19 +33,19 @@ def collect(examples: Iterable[Example]) -> tuple[Samples, Samples]:
 
 
 def join(parts: Iterable[Samples]) -> Samples:
-    """All marks of the parts."""
+    """Join the marks of all parts."""
     parts = list(parts)
     names = ("features", "content", "sizes")
     return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def true_strokes(example: Example) -> np.ndarray:
-    """Where a mark of the evened-out page is content, bool (H, W): on or beside what is printed."""
+    """Return the mask of strokes that are content, bool (H, W): printed pixels and those beside them."""
     return cv2.dilate(example.content.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def true_areas(example: Example) -> np.ndarray:
-    """Where the ground of the true page is content, bool at half size."""
+    """Return the mask of ground that is content, bool at half size."""
     clean = working_copy(example.clean)
     return split(clean, example.paper).depth > PALEST
 

@@ -1,4 +1,4 @@
-"""The pool of clean pages that training cuts its patches from, and the record of where they come from."""
+"""The pool of clean pages for cutting patches, and the record of their origin."""
 
 import hashlib
 import json
@@ -19,22 +19,22 @@ SIDE = 768  # pixels of a page
 
 @dataclass(frozen=True)
 class Origin:
-    """What a pool was made from."""
+    """The origin of a pool."""
 
     pages: int  # in all
-    own: int  # squares of someone's own pages, the first of the pool; the others are rendered
+    own: int  # squares of the user's pages, the first of the pool; the others are rendered
     seed: int
-    fonts: dict[str, str]  # family -> licence, of those that rendered pages are set in
+    fonts: dict[str, str]  # family -> licence, of the rendered pages
     sha256: str  # of the pixels
 
 
 def fill(folder: Path, pages: int, seed: int, own: Path | None = None) -> Origin:
-    """Makes the pool unless there is one: `pages.npy` (pages, SIDE, SIDE) uint8, `x_heights.npy`, `origin.json`.
+    """Make the pool unless there is one: `pages.npy` (pages, SIDE, SIDE) uint8, `x_heights.npy`, `origin.json`.
 
     Pages in the folder `own` come first, rendered ones fill the rest. A pool without a record counts as rendered.
 
-    Raises UsageError for `own` pages that cannot be read or that a pool made earlier does not hold, and MissingError
-    where fonts are needed and not installed.
+    Raises UsageError for `own` pages that cannot be read or that an earlier pool does not hold, and MissingError if
+    fonts are needed and not installed.
     """
     finished, record = folder / "pages.npy", folder / "origin.json"
     if not finished.exists():

@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     pages = iter(range(10))
 
     def page(family: int, glyph_height: float, profile: str) -> tuple[Column, np.ndarray]:
-        """A page and its degraded pixels, float (H, W)."""
+        """Return a page and its degraded pixels, float (H, W)."""
         rng = np.random.default_rng([2026, next(pages)])
         text = render_column(rng, held_out_faces()[family][0], glyph_height, count=18, width=46)
         height, width = text.pixels.shape

@@ -1,4 +1,4 @@
-"""Clean pages of one's own for the pool."""
+"""The user's clean pages for the pool."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.training.docclean.page import Page
 
 GLYPH_TO_X = 1 / 1.4  # median height of letters -> x-height
-TYPICAL = 14.0  # x-height in pixels where there are no letters to measure
-INK = 128  # a square with nothing darker teaches nothing
+TYPICAL = 14.0  # x-height in pixels of a page without measurable letters
+INK = 128  # squares without a darker pixel are left out
 
 
 def page_squares(folder: Path, side: int) -> Iterator[Page]:
-    """The images and PDFs below a folder, cut into squares of `side` pixels, those without ink left out.
+    """Yield squares of `side` pixels of the images and PDFs below a folder, except those without ink.
 
-    Raises UsageError where the folder holds no page, or one that cannot be read.
+    Raises UsageError if the folder holds no page, or one that cannot be read.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
@@ -31,7 +31,7 @@ def page_squares(folder: Path, side: int) -> Iterator[Page]:
 
 
 def _cut(page: np.ndarray, side: int) -> Iterator[Page]:
-    """Squares side by side over the page, on white where it is smaller than one."""
+    """Yield squares side by side over the page, on white if the page is smaller than one."""
     x_height = page_analysis.analyze(page).glyph_height * GLYPH_TO_X or TYPICAL
     for top in range(0, max(page.shape[0] - side // 2, 1), side):
         for left in range(0, max(page.shape[1] - side // 2, 1), side):

@@ -1,4 +1,4 @@
-"""A sheet to draw pages of known content on: it records where every word, fine line, pencil stroke and picture lies."""
+"""A sheet for pages of known content: it records the place of every word, fine line, pencil stroke and picture."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class Word:
 
 @dataclass(frozen=True)
 class KnownPage:
-    """A clean page, RGB uint8 (H, W, 3), and what is on it.
+    """A clean page, RGB uint8 (H, W, 3), and its content.
 
     `paper` is its colour, uint8 (3,). `hair_lines` and `pencil` are polylines (n, 2) of x and y, `pictures` boxes of
     photographs and portraits, `glyph_height` the height of its capitals in pixels.
@@ -44,9 +44,9 @@ class KnownPage:
 
 @dataclass
 class Sheet:
-    """A white sheet of HEIGHT x WIDTH pixels, drawn on in units of pixels.
+    """A white sheet of HEIGHT x WIDTH pixels, with coordinates in pixels.
 
-    Print is drawn first; marks (stamps, pens, pencil, highlighter) are multiplied over it by `finish`.
+    Print comes first; `finish` multiplies marks (stamps, pens, pencil, highlighter) over it.
     """
 
     words: list[Word] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Sheet:
     def write(
         self, x: float, y: float, text: str, font: ImageFont.FreeTypeFont, colour: Colour = BLACK, align: str = "left"
     ) -> float:
-        """Set a line of text whose top left (or right) corner is at x, y; returns its width.
+        """Set a line of text with its top left (or right) corner at x, y; return its width.
 
         `font` is sized for the oversampled sheet.
         """
@@ -95,7 +95,7 @@ class Sheet:
     def rule(
         self, start: tuple[float, float], end: tuple[float, float], colour: Colour, dash: float = 0, gap: float = 0
     ) -> None:
-        """Draw a level or upright line of one pixel, dotted or dashed where `dash` is given, and record it."""
+        """Draw a level or upright line of one pixel, dotted or dashed for a positive `dash`, and record it."""
         (x, y), (right, bottom) = start, end
         level = bottom == y
         length = right - x if level else bottom - y
@@ -123,7 +123,7 @@ class Sheet:
         self.pencil.append(points.astype(np.float32))
 
     def finish(self, kind: str, glyph_height: float, bottom: float, paper: np.ndarray | None = None) -> KnownPage:
-        """Returns the page, cut off at `bottom`, on paper of a colour, float (3,) in [0, 1], or white."""
+        """Return the page, cut off at `bottom`, on paper of a colour, float (3,) in [0, 1], or white."""
         pixels = np.array(self.image.reduce(OVERSAMPLE))
         for coverage, colour in self.marks:
             marks.multiply(pixels, coverage.astype(np.float32), colour.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Dirt and blur of known strength on a page of known content, and the same page without the dirt.
+"""Puts dirt and blur of known strength on a page of known content, and keeps the page without the dirt.
 
 Dirt is stains, rings, folds, show-through, speckle, shadows and uneven light. Optics, ink and noise stay on the evened
 page: an ideal guard could put back no more.
@@ -19,10 +19,10 @@ GREY = ("numbers", "codes", "pencil", "hair lines")  # kinds of which every othe
 
 @dataclass(frozen=True)
 class Strength:
-    """How dirty and blurred a page is; ranges are drawn from evenly.
+    """The strength of dirt and blur on a page; values are drawn uniformly from ranges.
 
-    Depths are shares of the light that is lost; `blur` and `hard_blur` are radii of defocus in glyph heights, the
-    latter for pages of kinds in HARD_TO_READ; `noise` is a standard deviation, white = 1.
+    Depths are shares of lost light. `blur` and `hard_blur` are radii of defocus in glyph heights, the latter for kinds
+    in HARD_TO_READ. `noise` is a standard deviation, white = 1.
     """
 
     name: str
@@ -52,10 +52,10 @@ STRENGTHS = (
 
 @dataclass(frozen=True)
 class DirtyPage:
-    """A page as a scanner sees it and what it is, uint8, all grey (H, W) or all RGB (H, W, 3).
+    """A scanned page and its truth, uint8, all grey (H, W) or all RGB (H, W, 3).
 
-    `evened` is the page without dirt on evenly lit paper, white where the clean page is, or as light as most of the
-    coloured paper is seen; `relit` still has the dirt, and its light is undone exactly.
+    `evened` is the page without dirt on evenly lit paper: white paper is white, coloured paper as light as most of it
+    appears. `relit` still has the dirt, with its light undone exactly.
     """
 
     known: KnownPage
@@ -72,7 +72,7 @@ class DirtyPage:
 def make_dirty_page(
     rng: Rng, known: KnownPage, back: KnownPage, bank: Bank, strength: Strength, grey: bool
 ) -> DirtyPage:
-    """Makes the page dirty; `back` is the page printed on its other side."""
+    """Make the page dirty; `back` is the page printed on its other side."""
     shape = known.pixels.shape[:2]
     side = max(shape)
     fields = Fields(rng, bank, side)
@@ -102,7 +102,7 @@ class Fields:
     side: int
 
     def stains(self, strength: Strength) -> np.ndarray:
-        """Blots and rings, brown or grey: (side, side, 3)."""
+        """Return blots and rings, brown or grey: (side, side, 3)."""
         blot = crop(self.rng, self.bank.stain, self.side, (1.6, 3)) * self.rng.uniform(*strength.stains)
         ring = crop(self.rng, self.bank.ring, self.side, (1.2, 2.2)) * self.rng.uniform(*strength.stains)
         brown = np.array([self.rng.uniform(0.25, 0.6), self.rng.uniform(0.5, 0.8), self.rng.uniform(0.8, 1)])
@@ -126,7 +126,7 @@ class Fields:
         return np.clip(1 + strength.light * cloud(self.rng, self.side, 1), 0.6, 1.1)
 
     def shadow(self, strength: Strength) -> np.ndarray:
-        """A soft shadow across a part of the page, as of a hand or the binding."""
+        """Return a soft shadow across a part of the page, as of a hand or the binding."""
         y, x = np.mgrid[: self.side, : self.side].astype(np.float32)
         angle = self.rng.uniform(0, 2 * np.pi)
         across = (x - self.side * self.rng.uniform(0.1, 0.9)) * np.cos(angle)
@@ -136,14 +136,14 @@ class Fields:
 
 
 def _inked(rng: Rng, known: KnownPage) -> np.ndarray:
-    """Clean colours in [0, 1], black lifted and ink a little paler, as print is."""
+    """Return clean colours in [0, 1] as printed: black lifted and ink a little paler."""
     paper = known.paper / np.float32(255)
     strength, black = rng.uniform(0.88, 1), rng.uniform(0, 0.08)
     return black * paper + (1 - black) * (paper - (paper - _shares(known.pixels)) * strength)
 
 
 def _through(rng: Rng, back: np.ndarray, shape: tuple[int, int], strength: Strength) -> np.ndarray:
-    """What the mirrored back page leaves of the light, (H, W, 3)."""
+    """Return the share of light that the mirrored back page leaves, (H, W, 3)."""
     fitted = np.ones((*shape, 3), np.float32)
     rows = min(shape[0], len(back))
     fitted[:rows] = back[:rows, ::-1] / back.max(axis=(0, 1))
@@ -151,7 +151,7 @@ def _through(rng: Rng, back: np.ndarray, shape: tuple[int, int], strength: Stren
 
 
 def _white(rng: Rng, known: KnownPage, strength: Strength) -> np.ndarray:
-    """The colour in which white appears: aged paper for white paper, almost white for coloured paper."""
+    """Return the colour in which white appears: aged paper for white paper, almost white for coloured paper."""
     drift = np.clip(rng.normal(0, 0.012, 3), -0.025, 0.025)
     if known.paper.min() < 255:
         return rng.uniform(0.94, 1) * (1 + drift)

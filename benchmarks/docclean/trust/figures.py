@@ -1,4 +1,4 @@
-"""Photographs, charts and cards on a sheet whose words, hair lines and pictures are known."""
+"""Draws photographs, charts and cards on a sheet, which records their words, hair lines and pictures."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -26,7 +26,7 @@ def _photographs() -> Sequence[np.ndarray]:
 
 
 def photographs(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float) -> float:
-    """Set one wide photograph, or two beside each other, with captions; returns the y below them."""
+    """Set one wide photograph, or two beside each other, with captions; return the y below them."""
     y = round(y)
     count = int(rng.integers(1, 3))
     width = (RIGHT - LEFT - 20 * (count - 1)) // count
@@ -39,7 +39,7 @@ def photographs(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float) 
 
 
 def bars(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float, height: int = 250) -> float:
-    """Set a chart of pale bars on hair lines, with labels; returns the y below it."""
+    """Set a chart of pale bars on hair lines, with labels; return the y below it."""
     left, floor = LEFT + 44, round(y) + height
     _axes(sheet, font, left, round(y), floor, top_value=int(rng.integers(3, 9)) * 100)
     fills = [_pale(rng) for _ in range(2)]
@@ -58,7 +58,7 @@ def bars(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float, height:
 
 
 def lines(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float, height: int = 200) -> float:
-    """Set a chart of coloured curves with discs as markers and a legend; returns the y below it."""
+    """Set a chart of coloured curves with discs as markers and a legend; return the y below it."""
     left, floor, right = LEFT + 44, round(y) + height, RIGHT - 110
     _axes(sheet, font, left, round(y), floor, top_value=int(rng.integers(3, 9)) * 10, right=right)
     hue = rng.uniform(0, 360)
@@ -77,7 +77,7 @@ def lines(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, y: float, height
 
 
 def card(rng: Rng, sheet: Sheet, bold: Face, font: ImageFont.FreeTypeFont, y: float) -> float:
-    """Set an identity card: patterned tinted ground, a coloured head, a portrait, data; returns the y below it."""
+    """Set an identity card: patterned tinted ground, a coloured head, a portrait, data; return the y below it."""
     left, top, width, height = LEFT + int(rng.integers(0, 60)), round(y), 520, 318
     hue = rng.uniform(0, 360)
     sheet.fill((left - 1, top - 1, left + width + 1, top + height + 1), (110, 110, 115), radius=14)

@@ -1,4 +1,4 @@
-"""Stamps, signatures, notes, highlighter and pencil on a sheet."""
+"""Draws stamps, signatures, notes, highlighter and pencil on a sheet."""
 
 import cv2
 import numpy as np
@@ -106,7 +106,7 @@ def _ink(rng: Rng, hue: float) -> np.ndarray:
 
 
 def _dense(corners: np.ndarray) -> np.ndarray:
-    """Points of a polyline (n, 2) about five pixels apart."""
+    """Return points of a polyline (n, 2) about five pixels apart."""
     lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(corners, axis=0).T))])
     at = np.linspace(0, lengths[-1], max(int(lengths[-1] / 5), 2))
     return np.stack([np.interp(at, lengths, corners[:, axis]) for axis in (0, 1)], axis=1)

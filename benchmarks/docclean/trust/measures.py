@@ -1,4 +1,4 @@
-"""How much of a page's known content is still there: words, colours, pictures, fine strokes; and how much dirt.
+"""Measures the known content of a page that remains: words, colours, pictures, fine strokes; and the dirt.
 
 Pages are uint8, grey (H, W) or RGB (H, W, 3). The truth of every measure is the evened page of `DirtyPage`.
 """
@@ -14,23 +14,23 @@ from benchmarks.docclean.trust.canvas import Box, KnownPage, Word
 from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 
-SMOOTH = 2.0  # pixels; over which colours are averaged, so that noise does not count
+SMOOTH = 2.0  # pixels over which colours are averaged against noise
 CHROMA = 8.0  # CIELAB chroma from which a pixel is coloured
 TOLERANCE = 10.0  # CIEDE2000 within which a colour is the same
 ALONG = 9  # pixels along a stroke over which its contrast is averaged
 ACROSS = 5  # pixels beside a stroke at which its ground is measured
 FAINTEST = 6 / 255  # contrast below which a stroke cannot be measured
-HALF = 0.5  # share of its true contrast at which a stroke is still there
+HALF = 0.5  # share of its true contrast from which a stroke counts as kept
 CONTENT = 0.015  # difference from the paper, of any channel, from which a pixel is content
 REACH = 6  # pixels by which content is widened: as far as blur carries it
-BESIDE = 1.5  # letters by which a fragment reaches beyond a word where there is more text
+BESIDE = 1.5  # letters by which a fragment must reach beyond a word to hold more text
 SIMILARITY_WINDOW = 7  # pixels, the default of SSIM
-SHORTEST = 3  # letters of a word without digits that is judged
-SIGNS = "-+/%.,"  # that numbers are compared with
+SHORTEST = 3  # letters of a word without digits that counts
+SIGNS = "-+/%.,"  # signs that count when numbers are compared
 
 
 def content(known: KnownPage) -> np.ndarray:
-    """True (H, W) where content is or reaches to: all that differs from the paper, and pictures, widened."""
+    """Return the mask (H, W) of content and its blur: pixels that differ from the paper, and pictures, widened."""
     apart = np.abs(known.pixels.astype(np.float32) - known.paper).max(axis=-1) > 255 * CONTENT
     for left, top, right, bottom in known.pictures:
         apart[top:bottom, left:right] = True
@@ -39,13 +39,13 @@ def content(known: KnownPage) -> np.ndarray:
 
 
 def squared_error(pixels: np.ndarray, evened: np.ndarray, outside: np.ndarray) -> float:
-    """Sum of the squared errors, white = 1, where `outside` (H, W) is True."""
+    """Return the sum of the squared errors, white = 1, in the mask `outside` (H, W)."""
     error = (_rgb(pixels)[outside].astype(np.float32) - _rgb(evened)[outside]) / 255
     return float(np.sum(error.astype(float) ** 2))
 
 
 def colours_kept(pixels: np.ndarray, evened: np.ndarray) -> tuple[int, int]:
-    """Number of coloured pixels of the evened page within TOLERANCE of their colour, and number of them all."""
+    """Return the number of coloured pixels of the evened page within TOLERANCE of their colour, and that of all."""
     truth, result = (rgb2lab(cv2.GaussianBlur(_rgb(each), (0, 0), SMOOTH)) for each in (evened, pixels))
     coloured = np.hypot(truth[..., 1], truth[..., 2]) > CHROMA
     difference = deltaE_ciede2000(truth[coloured], result[coloured])
@@ -53,16 +53,16 @@ def colours_kept(pixels: np.ndarray, evened: np.ndarray) -> tuple[int, int]:
 
 
 def similarity(pixels: np.ndarray, evened: np.ndarray, box: tuple[int, int, int, int]) -> float:
-    """SSIM of a picture in grey, in the part of its box that is on the page."""
+    """Return the SSIM of a picture in grey, in the part of its box that is on the page."""
     left, top, right, bottom = box
     shown, true = (_grey(each)[top:bottom, left:right] for each in (pixels, evened))
     return float(structural_similarity(shown, true, win_size=SIMILARITY_WINDOW, data_range=255))
 
 
 def strokes_kept(pixels: np.ndarray, evened: np.ndarray, strokes: Sequence[np.ndarray]) -> tuple[int, int]:
-    """Pixels along strokes, polylines (n, 2), with HALF of their true contrast or more, and all that have any.
+    """Return the pixels along strokes, polylines (n, 2), with HALF of their true contrast or more, and all with any.
 
-    Contrast is the colour of the stroke less that of its ground to both sides, along the true difference.
+    Contrast is the colour of the stroke minus that of its ground to both sides, along the true difference.
     """
     kept = measured = 0
     for points in strokes:
@@ -76,7 +76,7 @@ def strokes_kept(pixels: np.ndarray, evened: np.ndarray, strokes: Sequence[np.nd
 
 
 def _contrast(page: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colour of a stroke less that of its ground, (n, 3) with white = 1, at every pixel of its length."""
+    """Return the colour of a stroke minus that of its ground, (n, 3) with white = 1, at every pixel of its length."""
     places, normal = _walk(points)
     smooth = cv2.blur(page.astype(np.float32) / 255, (3, 3))
     stroke = _sampled(smooth, places)
@@ -88,7 +88,7 @@ def _contrast(page: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _walk(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (n, 2) a pixel apart along a polyline, and the direction across it at each."""
+    """Return places (n, 2) a pixel apart along a polyline, and the direction across it at each."""
     steps = np.diff(points, axis=0)
     lengths = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
     at = np.arange(0, max(lengths[-1], 1))
@@ -104,16 +104,16 @@ def _sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def read_right(words: Sequence[Word], reading: Reading) -> np.ndarray:
-    """Whether each word is read at its place, bool (n,); case and blanks apart."""
+    """Return the mask, bool (n,), of words that are read at their place, ignoring case and blanks."""
     fragments = [fragment for line in reading.lines for fragment in line]
     return np.array([stands(word.text, word.box, fragments) for word in words], bool)
 
 
 def stands(wanted: str, box: Box, fragments: Sequence[Fragment]) -> bool:
-    """Whether a word of this box is in what was read there.
+    """True if a word of this box is part of the text read there.
 
-    Fragments of a line are joined. More text may stand to a side on which they reach beyond the box, and the word has
-    to be about where its box is.
+    Fragments of a line are joined. More text may stand on a side where fragments reach beyond the box; the word has to
+    be about where its box is.
     """
     here = sorted((each for each in fragments if _meets(box, each.box)), key=lambda each: each.box[0])
     if not here:
@@ -132,14 +132,14 @@ def stands(wanted: str, box: Box, fragments: Sequence[Fragment]) -> bool:
 
 
 def is_true(read: str, box: Box, words: Sequence[Word]) -> bool:
-    """Whether what was read in a box is what is printed there."""
+    """True if the text read in a box is printed there."""
     here = sorted((word for word in words if _meets(box, word.box)), key=lambda word: word.box[0])
     signs = SIGNS if _has_digit(read) else ""
     return _compared(read, signs) in _compared("".join(word.text for word in here), signs)
 
 
 def _meets(box: Box, other: Box) -> bool:
-    """Whether two boxes are in one line and share a third of the width of the narrower."""
+    """True if two boxes are in one line and share a third of the width of the narrower."""
     across = min(box[2], other[2]) - max(box[0], other[0])
     down = min(box[3], other[3]) - max(box[1], other[1])
     narrower, lower = min(box[2] - box[0], other[2] - other[0]), min(box[3] - box[1], other[3] - other[1])
@@ -147,7 +147,7 @@ def _meets(box: Box, other: Box) -> bool:
 
 
 def judged(word: Word) -> bool:
-    """Whether a word is long enough to be told from what engines make of specks."""
+    """True if a word is long enough to differ from specks read as letters."""
     return len(word.text) >= SHORTEST or _has_digit(word.text)
 
 
@@ -156,7 +156,7 @@ def _has_digit(word: str) -> bool:
 
 
 def _compared(read: str, signs: str) -> str:
-    """Letters, digits and `signs` without case; a stop or comma at the end belongs to the sentence."""
+    """Return letters, digits and `signs` without case; a stop or comma at the end belongs to the sentence."""
     kept = (letter for letter in text_metrics.standard(read).casefold() if letter.isalnum() or letter in signs)
     return "".join(kept).rstrip(".,")
 

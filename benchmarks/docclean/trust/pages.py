@@ -17,7 +17,7 @@ LEAST_HEIGHT = 540  # pixels
 
 @dataclass
 class Writer:
-    """A sheet, the fonts of its text and headings, and where its next line goes."""
+    """A sheet, the fonts of its text and headings, and the place of its next line."""
 
     rng: Rng
     sheet: Sheet
@@ -34,7 +34,7 @@ class Writer:
         self.y += self.size * scale * 1.7
 
     def paragraph(self, count: int, left: float = MARGIN, right: float = WIDTH - MARGIN) -> list[tuple[float, float]]:
-        """Set `count` lines of prose; returns the y of each line and its width."""
+        """Set `count` lines of prose; return the y of each line and its width."""
         font = self.font()
         sample = "the harbour office returned a list of questions"
         characters = int((right - left) * OVERSAMPLE / (font.getlength(sample) / len(sample)) * 0.94)
@@ -100,7 +100,7 @@ def _pencil(on: Writer) -> None:
 
 
 def _marked(on: Writer, title: str, mark: Callable[..., None], gap: int) -> None:
-    """Three paragraphs with marks on their lines."""
+    """Set three paragraphs with marks on their lines."""
     on.heading(title)
     for _ in range(3):
         lines = on.paragraph(2)
@@ -143,7 +143,7 @@ KINDS: dict[str, Callable[[Writer], None]] = {
 
 
 def render(rng: Rng, kind: str, faces: list[Face]) -> KnownPage:
-    """Draws a page of a kind of KINDS in one of the faces of a family."""
+    """Draw a page of a kind of KINDS in one of the faces of a family."""
     upright = [face for face in faces if "Italic" not in face.path.stem]
     regular = [face for face in upright if "Bold" not in face.path.stem and "bold" not in face.path.stem]
     bold = next((face for face in upright if face.path.stem.endswith("Bold")), upright[0])

@@ -1,4 +1,4 @@
-"""Tables of the section "trust": what stays of content and goes of dirt, by kind, by strength and in all."""
+"""Tables of the section "trust": remaining content and removed dirt, by kind, by strength and in total."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.result import Cell, Table
 
-RELIT = "light undone, dirt left"  # the page as it came under even light: what no cleaning would keep
+RELIT = "light undone, dirt left"  # the given page under even light: the reference that needs no cleaning
 FORCED = "--force-clean"
 GATES = ("gate easyocr", "gate rapidocr")
 SHARES = ("colours", "hair lines", "pencil")
@@ -26,24 +26,24 @@ def tables(rows: list[Row]) -> list[Table]:
 
 
 def allowed(row: Row) -> int:
-    """Words that a page may lose: one in every whole ONE_IN, on smaller pages one."""
+    """Return the words that a page may lose: one in every whole ONE_IN, but at least one."""
     return max(1, row["words"] // ONE_IN)
 
 
 def removed(rows: Sequence[Row]) -> float | None:
-    """Share of the dirt outside content that is gone: 1 - RMSE after / RMSE before, over all pages together."""
+    """Return the removed share of the dirt outside content: 1 - RMSE after / RMSE before, over all pages together."""
     before, after = (sum(row[name] for row in rows) for name in ("dirt before", "dirt"))
     return 1 - float(np.sqrt(after / before)) if before else None
 
 
 def share(rows: Sequence[Row], name: str) -> float | None:
-    """Share of what is there of all that was, over all pages together; None where there is none."""
+    """Return the kept share of a kind of content, over all pages together; None without any."""
     kept, whole = (sum(row[name][index] for row in rows) for index in (0, 1))
     return kept / whole if whole else None
 
 
 def score(row: Row) -> float:
-    """The lowest of a page's measures, each as a share of what it has to reach; lower is worse."""
+    """Return the lowest of a page's measures, each relative to its target; lower is worse."""
     values = [1 - row["lost"] / (4 * allowed(row))]
     values += [kept / whole / LEAST[name] for name in SHARES for kept, whole in [row[name]] if whole]
     values += [similarity / LEAST_SIMILARITY for similarity in row["pictures"]]
@@ -123,7 +123,7 @@ def _similarities(rows: list[Row]) -> list[float]:
 
 
 def _similar(rows: list[Row], fair: list[bool]) -> float | None:
-    """Share of the fair pictures with LEAST_SIMILARITY or more."""
+    """Return the share of the fair pictures with LEAST_SIMILARITY or more."""
     values = [value for value, counts in zip(_similarities(rows), fair, strict=True) if counts]
     return float(np.mean(np.array(values) >= LEAST_SIMILARITY)) if values else None
 

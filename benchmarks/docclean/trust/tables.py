@@ -1,4 +1,4 @@
-"""Tables of numbers and codes, forms and grids on a sheet whose words and rules are known."""
+"""Draws tables of numbers and codes, forms and grids on a sheet, which records their words and rules."""
 
 import numpy as np
 from PIL import ImageFont
@@ -16,7 +16,7 @@ Span = tuple[float, float, float]  # left, top, right
 
 
 def numbers(rng: Rng, sheet: Sheet, face: Face, size: float, span: Span, rows: int) -> float:
-    """Set a table of amounts, counts and shares, six to a row, some rows ruled; returns the y below it."""
+    """Set a table of amounts, counts and shares, six to a row, some rows ruled; return the y below it."""
     left, y, right = span
     font, step = face.at(size * OVERSAMPLE), (right - left) / 7
     heads = ("Item", "Opening", "Income", "Costs", "Change", "Share", "Total")
@@ -37,7 +37,7 @@ def numbers(rng: Rng, sheet: Sheet, face: Face, size: float, span: Span, rows: i
 
 
 def codes(rng: Rng, sheet: Sheet, face: Face, size: float, span: Span, rows: int) -> float:
-    """Set rows of a part number, a serial number, an account and a quantity; returns the y below them."""
+    """Set rows of a part number, a serial number, an account and a quantity; return the y below them."""
     left, y, right = span
     font = face.at(size * 0.9 * OVERSAMPLE)
     edges = (left, left + 128, left + 262, right)
@@ -55,7 +55,7 @@ def codes(rng: Rng, sheet: Sheet, face: Face, size: float, span: Span, rows: int
 
 
 def form(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, size: float, span: Span, rows: int = 9) -> float:
-    """Set labelled fields on solid, dotted or dashed rules of one pixel; returns the y below them."""
+    """Set labelled fields on solid, dotted or dashed rules of one pixel; return the y below them."""
     left, y, right = span
     middle = left + 150
     for label in LABELS[:rows]:
@@ -70,7 +70,7 @@ def form(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, size: float, span
 
 
 def grid(rng: Rng, sheet: Sheet, font: ImageFont.FreeTypeFont, size: float, span: Span, rows: int) -> float:
-    """Set numbers in a grid of hair lines, upright ones among them; returns the y below it."""
+    """Set numbers in a grid of hair lines, upright ones among them; return the y below it."""
     left, top, right = (round(value) for value in span)
     height, columns = round(size * 1.9), 5
     step = (right - left) // columns

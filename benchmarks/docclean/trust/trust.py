@@ -1,8 +1,8 @@
-"""Whether all but noise stays: rendered pages whose words, colours, pictures, lines and paper are known.
+"""Tests that only noise goes: rendered pages whose words, colours, pictures, lines and paper are known.
 
-Pages are cleaned with default options, one engine being the gate's and the other one judging, and with --force-clean. A
-word is lost that the judge reads right on the page as it came and no longer on the result. Engines waver: the control
-counts the words that the judge loses where it reads the evened truth, on which nothing is missing but the dirt.
+Pages are cleaned with default options, one engine serving the gate and the other judging, and with --force-clean. A
+word is lost if the judge reads it right on the given page and no longer on the result. Engines vary from run to run:
+the control counts the words that the judge loses on the evened truth, on which only the dirt is missing.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -27,7 +27,7 @@ PAGES = 12  # of each kind, the strengths in turn
 SEED = 172_024
 METHODS = ("gate easyocr", "gate rapidocr", FORCED)
 ENGINE = {"gate easyocr": "easyocr", "gate rapidocr": "rapidocr", FORCED: "rapidocr"}
-JUDGE = {"gate easyocr": "rapidocr", "gate rapidocr": "easyocr", FORCED: "rapidocr"}  # nothing is gated where forced
+JUDGE = {"gate easyocr": "rapidocr", "gate rapidocr": "easyocr", FORCED: "rapidocr"}  # no gate if forced
 WORKERS = 2  # processes of one thread, each with the models of both engines
 SHOWN = "gate easyocr"  # the default, on the sheet
 
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 def run(setup: Setup) -> Section:
-    """Measures every page, WORKERS at a time; the sheet shows the worst of each kind and strength."""
+    """Measure every page, WORKERS at a time; the sheet shows the worst of each kind and strength."""
     rows: list[Row] = []
     worst: dict[tuple[str, str], Strip] = {}
     pages = range(len(KINDS) * setup.count(PAGES))
@@ -62,7 +62,7 @@ def make_cleaners(setup: Setup) -> dict[str, PageCleaner]:
 
 
 def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tuple[list[Row], Strip]:
-    """A row for the page under even light and for every method of cleaning, and a strip of the method SHOWN."""
+    """Return a row for the page under even light and for every method, and a strip of the method SHOWN."""
     rows = [_row(page, RELIT) | _looks(page, page.relit, page.relit)]
     for method, clean in cleaners.items():
         cleaned = clean(page.pixels, index)
@@ -77,7 +77,7 @@ def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tu
 
 
 def make(index: int) -> DirtyPage:
-    """Page `index` of the section: kinds in turn, then strengths, then families of fonts."""
+    """Make page `index` of the section: kinds in turn, then strengths, then families of fonts."""
     rng, families = np.random.default_rng([SEED, index]), held_out_faces()
     kinds = list(KINDS)
     kind, turn = kinds[index % len(kinds)], index // len(kinds)
@@ -94,9 +94,9 @@ def _row(page: DirtyPage, method: str) -> Row:
 
 
 def _looks(page: DirtyPage, shown: np.ndarray, pixels: np.ndarray) -> Row:
-    """What `shown` has left of colours, pictures, fine lines and pencil, as counts or SSIM, and `pixels` of the dirt.
+    """Measure colours, pictures, fine lines and pencil of `shown`, as counts or SSIM, and the dirt of `pixels`.
 
-    They differ where a page was kept: its content is untouched, so that its light alone is undone.
+    They differ for a page that was kept: its content is untouched, and `shown` has its light undone.
     """
     outside = ~measures.content(page.known)
     kept = {
@@ -112,7 +112,7 @@ def _looks(page: DirtyPage, shown: np.ndarray, pixels: np.ndarray) -> Row:
 
 
 def _words(page: DirtyPage, cleaned: CleanedPage, judge: Any) -> Row:
-    """Counts of words that the judge reads right before, loses and gains, and of recovered and wrong ones."""
+    """Return how many words the judge reads right before, loses and gains, and how many are recovered, or wrongly."""
     words = [word for word in page.known.words if measures.judged(word)]
     versions = page.pixels, cleaned.pixels, page.evened
     before, after, truth = (measures.read_right(words, judge.read(pixels)) for pixels in versions)
@@ -132,7 +132,7 @@ def _words(page: DirtyPage, cleaned: CleanedPage, judge: Any) -> Row:
 
 
 def _told(row: Row) -> str:
-    """Shares of a page that are shown above it."""
+    """Return the shares of a page that are printed above it."""
     parts = [f"{row['lost']} of {row['read']} words lost"]
     parts += [f"{name} {kept / all_:.0%}" for name in report.SHARES for kept, all_ in [row[name]] if all_]
     parts += [f"SSIM {min(row['pictures']):.2f}"] if row["pictures"] else []
