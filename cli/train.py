@@ -94,8 +94,8 @@ def docclean(
 ) -> None:
     """Train the networks of docclean, on the processor, for hours.
 
-    The same command resumes a stopped run from its last checkpoint. In the end the folder holds docclean.safetensors
-    and docclean.json, which describes how it was made.
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
+    docclean.safetensors, and docclean.json, which says how it was made.
 
     \b
     Examples:
@@ -157,14 +157,14 @@ def edit(
 ) -> None:
     """Train the backbone of edit on rendered scenes, on the processor, for hours.
 
-    The same command resumes a stopped run from its last checkpoint. In the end the folder `scenes` in it holds the
-    backbone in the layout of diffusers and card.json, which describes how it was made.
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder `scenes` in it holds the
+    backbone in the layout of diffusers, and card.json, which says how it was made.
 
     \b
     Examples:
       fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
-      fastdiff train edit --dtype bfloat16     if the processor is fast at it
-      fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    continue from a finished one
+      fastdiff train edit --dtype bfloat16     where the processor is fast at it
+      fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    go on from a finished one
     """
     from fastdiff.training.edit.card import pack
     from fastdiff.training.edit.render import FONT
@@ -211,12 +211,12 @@ def edit(
 def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: str, dtype: str, debug: bool) -> None:
     """Train the network that captions scenes, on rendered ones, on the processor, for minutes.
 
-    The same command resumes a stopped run from its last checkpoint. In the end the folder holds recogniser.safetensors
-    and recogniser.json, which gives its accuracy.
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder holds
+    recogniser.safetensors, and recogniser.json, which says how often it is right.
 
     \b
     Examples:
-      fastdiff train recogniser --dtype bfloat16                               the settings of the bundled one
+      fastdiff train recogniser --dtype bfloat16                               the recipe of the bundled one
       fastdiff train recogniser --dtype bfloat16 --seed 1 --width 32 --folder runs/judge
     """
     from fastdiff.training.edit.recogniser import TrainOptions, run
@@ -253,12 +253,12 @@ def prior(
 ) -> None:
     """Train the natural-image prior of attack on photographs, on the processor, for hours.
 
-    The same command resumes a stopped run from its last checkpoint. In the end the folder `photos` in it holds the
-    prior in the layout of diffusers and card.json, which names the photographers.
+    A stopped run goes on from its last checkpoint by the same command. In the end the folder `photos` in it holds the
+    prior in the layout of diffusers, and card.json, which says whose photographs made it.
 
     \b
     Examples:
-      fastdiff train prior --steps 4000 --dtype bfloat16     the settings of the bundled prior
+      fastdiff train prior --steps 4000 --dtype bfloat16     the recipe of the bundled prior
       fastdiff train prior --photos holiday/    your own photographs
     """
     from fastdiff.training.prior.card import pack
