@@ -122,7 +122,7 @@ def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*file/x: "):
         atomic.write_text(tmp_path / "file" / "x", "text")
     full_disk = (
-        "import resource, sys; from pathlib import Path; from fastdiff.apps import atomic;"
+        "import resource, sys; from pathlib import Path; from fastdiff.apps.running import atomic;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); atomic.write_text(Path(sys.argv[1]), 'x' * 5000)"
     )
     done = subprocess.run([sys.executable, "-c", full_disk, tmp_path / "big"], capture_output=True, text=True)

@@ -72,7 +72,7 @@ def test_an_empty_page_reads_as_nothing_with_confidence_zero(engine, shape):
 
 def test_rapidocr_leaves_no_trace_at_home(tmp_path):
     """onnxruntime's telemetry would keep an identifier and a queue of events there."""
-    program = "from fastdiff.apps.docclean import ocr; engines.load_engine('rapidocr', 'cpu')"
+    program = "from fastdiff.apps.docclean.ocr import engines; engines.load_engine('rapidocr', 'cpu')"
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", program], env={**environment, "HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.rglob("*")) == []
