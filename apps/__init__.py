@@ -1,7 +1,7 @@
 """The applications: name -> its line in `fastdiff --help`.
 
-An application NAME is the package `fastdiff.apps.NAME`, whose `Options` and `run` do the work, and the command of
-the module `fastdiff.cli.NAME`. Nothing is imported until it is asked for.
+An application NAME is the package `fastdiff.apps.NAME`, whose `Options` and `run` do the work, and the command of the
+module `fastdiff.cli.NAME`. Both are imported on use.
 """
 
 APPS = {

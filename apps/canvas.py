@@ -1,8 +1,8 @@
-"""A picture of any size on the size that a model works at, and the way back without loss of what the model cannot see.
+"""Fits pictures of any size to the size of a model, and restores the details that the model loses.
 
-A model's round trip loses what its codec cannot represent, and a large picture loses detail when it is made smaller.
-Both are the residual: the picture minus its round trip. Where nothing was edited it is put back, so that an edit that
-changes nothing returns the very same pixels.
+The codec of a model loses details, and shrinking a large picture loses more. Both losses are the residual: the picture
+minus its round trip. The residual is added where nothing was edited: an edit that changes nothing returns the very same
+pixels.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from fastdiff.solvers.errors import UsageError
 
-NEAR = 1.15  # a picture whose side is off by less is worked on at its own size
+NEAR = 1.15  # a picture whose sides are off by less keeps its own size
 LEAST_SIDE = 16  # pixels
 MOST_ASPECT = 4.0  # of the longer to the shorter side
 
-# Root mean square change of a latent (about unit variance): below the first it counts as untouched, above the second
-# as edited. Measured on the benchmark of edits: rounding stays below 1e-3, edits are above 0.5.
+# Root mean square change of a latent (about unit variance): below the first it counts as untouched, above the second as
+# edited. Measured on the benchmark of edits: rounding stays below 1e-3, edits are above 0.5.
 UNTOUCHED, EDITED = 0.1, 0.4
 
 
@@ -28,41 +28,48 @@ class Canvas:
 
     original: Tensor  # (B, 3, H, W) in [-1, 1]
     scaled: tuple[int, int]  # height and width, pixels
-    size_multiple: int  # of which the sides of the canvas are multiples
+    size_multiple: int  # the sides of the canvas are multiples of it
 
     @property
     def picture(self) -> Tensor:
         """The model's input, (B, 3, h, w) in [-1, 1]."""
-        return self.shrink(self.original).clamp(-1, 1)
+        return self.to_canvas(self.original).clamp(-1, 1)
 
-    def shrink(self, picture: Tensor) -> Tensor:
-        """From the picture's size (B, C, H, W) to the canvas (B, C, h, w)."""
+    def to_canvas(self, picture: Tensor) -> Tensor:
+        """Scale from the picture's size (B, C, H, W) to the canvas (B, C, h, w)."""
         down, right = (-side % self.size_multiple for side in self.scaled)
         return F.pad(_resized(picture, self.scaled), (0, right, 0, down), mode="replicate")
 
-    def lift(self, picture: Tensor) -> Tensor:
-        """From the canvas (B, C, h, w) back to the picture's size (B, C, H, W)."""
+    def to_picture(self, picture: Tensor) -> Tensor:
+        """Scale from the canvas (B, C, h, w) to the picture's size (B, C, H, W)."""
         height, width = self.scaled
         return _resized(picture[..., :height, :width], tuple(self.original.shape[-2:]))
 
-    def wide(self, share: Tensor) -> Tensor:
-        """A share of every latent (B, 1, h', w') at the picture's size (B, 1, H, W), 0 and 1 where all around are."""
+    def upsample(self, share: Tensor) -> Tensor:
+        """Upsample a share per latent (B, 1, h', w') to the picture's size (B, 1, H, W).
+
+        The result is 0 and 1 where all neighbours are.
+        """
         height, width = (side + -side % self.size_multiple for side in self.scaled)
         spread = F.interpolate(share, (height, width), mode="bilinear", align_corners=False)
         return F.interpolate(spread[..., : self.scaled[0], : self.scaled[1]], self.original.shape[-2:], mode="bilinear")
 
-    def finish(self, edited: Tensor, reconstruction: Tensor, share: Tensor) -> Tensor:
-        """The edited pictures (B, 3, H, W) in [-1, 1] with the residual where `share` of an edit is 0.
+    def add_residual(self, edited: Tensor, reconstruction: Tensor, share: Tensor) -> Tensor:
+        """Return edited pictures (B, 3, H, W) in [-1, 1] with the residual added where `share` is 0.
 
-        `edited` and `reconstruction` are decoded on the canvas: the edits (B, 3, h, w) and the unedited picture
-        (1, 3, h, w). `share` (B, 1, h', w') is how much of every latent is edited, from 0 to 1.
+        `edited` and `reconstruction` are decoded on the canvas: the edits (B, 3, h, w) and the unedited picture (1, 3,
+        h, w). `share` (B, 1, h', w') is the edited share of every latent, in [0, 1].
         """
-        kept, edited, reconstruction = 1 - self.wide(share), self.lift(edited), self.lift(reconstruction)
+        kept, edited, reconstruction = (
+            1 - self.upsample(share),
+            self.to_picture(edited),
+            self.to_picture(reconstruction),
+        )
         return (edited + kept * (self.original - reconstruction)).clamp(-1, 1)
 
 
-def lay(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
-    """The canvas of pictures (B, 3, H, W) for a model of pictures with about resolution^2 pixels.
+def fit_canvas(original: Tensor, resolution: int, size_multiple: int) -> Canvas:
+    """Fit pictures (B, 3, H, W) to a model of pictures with about resolution^2 pixels.
 
     Raises UsageError for slivers and pictures that are too small.
     """

@@ -1,4 +1,4 @@
-"""CSV files of strangers: limited in size, with one sentence for whatever is wrong with them."""
+"""Reads CSV files, limited in size; every error is one sentence."""
 
 import csv
 from pathlib import Path
@@ -9,9 +9,10 @@ LARGEST = 10_000_000  # bytes
 
 
 def read_rows(path: Path) -> tuple[frozenset[str], list[dict[str, str | None]]]:
-    """The names of the columns, and the rows; cells that a row lacks are None, those it has too many stand under None.
+    """Return the names of the columns, and the rows.
 
-    Raises UsageError for a file that is too large, or no CSV in UTF-8.
+    Cells that a row lacks are None; surplus cells stand under the key None. Raises UsageError for a file that is too
+    large, or no CSV in UTF-8.
     """
     try:
         size = path.stat().st_size

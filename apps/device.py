@@ -8,12 +8,12 @@ from fastdiff.solvers.validation import check_name
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def place(device: str, dtype: str) -> tuple[str, torch.dtype]:
-    """The device and the precision of these names; "auto" takes the fastest device that is there, and half precision
-    where it is made for that.
+def resolve_device(device: str, dtype: str) -> tuple[str, torch.dtype]:
+    """Return the device and the precision of these names.
 
-    Raises UsageError for other names than auto, cpu, cuda, mps (with a number, such as cuda:1) and those of DTYPES,
-    MissingError for a device that is not there.
+    "auto" takes the fastest device present, and half precision on devices made for it. Raises UsageError for other
+    names than auto, cpu, cuda, mps (with a number, such as cuda:1) and those of DTYPES, MissingError for an absent
+    device.
     """
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":

@@ -1,4 +1,4 @@
-"""Means over measures of which some were not taken."""
+"""Means of measures, of which some may be missing."""
 
 from collections.abc import Sequence
 from statistics import fmean

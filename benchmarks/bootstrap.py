@@ -1,4 +1,4 @@
-"""Paired bootstrap over pages: how sure the mean difference between two methods is."""
+"""Paired bootstrap over pages: the confidence interval of the mean difference between two methods."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Interval(NamedTuple):
 
 
 def paired_difference(before: np.ndarray, after: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Mean of `after - before` over pages (N,), with the interval of resampled means.
+    """Return the mean of `after - before` over pages (N,), with the interval of resampled means.
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """

@@ -1,4 +1,4 @@
-"""Baselines without a network: each takes a grey page, uint8 (H, W), and gives uint8 grey or bool, True for paper."""
+"""Baselines without a network: each maps a grey page, uint8 (H, W), to uint8 grey or to bool, True for paper."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,19 @@ def nothing(grey: np.ndarray) -> np.ndarray:
 
 
 def background_division(grey: np.ndarray) -> np.ndarray:
-    """Division by the paper (7x7 dilation, then 21x21 median); what comes above 0.9 of the paper is white."""
+    """Divide by the paper (7x7 dilation, then 21x21 median); values above 0.9 of the paper become white."""
     paper = cv2.medianBlur(cv2.dilate(grey, np.ones((7, 7), np.uint8)), 21)
     flat = np.clip(grey / np.maximum(paper, 1.0), 0, 1)
     return np.where(flat > 0.9, 255, np.rint(255 * flat)).astype(np.uint8)
 
 
 def gaussian_control(grey: np.ndarray) -> np.ndarray:
-    """Blur of sigma 1: an OCR gain that this gives too is not a gain of cleaning."""
+    """Blur with sigma 1: a control, whose OCR gain is no gain of cleaning."""
     return cv2.GaussianBlur(grey, (0, 0), 1.0)
 
 
 def resize_control(grey: np.ndarray) -> np.ndarray:
-    """Half the size and back: the other control."""
+    """Shrink to half the size and back: the other control."""
     height, width = grey.shape
     half = cv2.resize(grey, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
     return cv2.resize(half, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,15 +1,15 @@
-"""Whether runs keep the files of others: random pairs of commands, killed runs, and two runs at a time in one folder.
+"""Tests that runs keep the files of others: random pairs of commands, killed runs, two runs at a time in one folder.
 
 Usage: python -m benchmarks.crash_test [--pairs N] [--kills N] [--races N] [--seed N] [--jobs N]. Prints a table, and
-exits with 1 where any check was violated.
+exits with 1 if a check was violated.
 
 - pairs: two random commands over shared folders, then the first again. No input and no file of others may change, no
-  result may change but a report by its own command, every reported output must exist, the first command must find its
-  results again.
+  result may change except a report by its own command, every reported output must exist, and the first command must
+  find its results again.
 - kills: a command is killed (SIGKILL) at random moments and started again until it is through. Its outputs must be
-  those of a run that nobody kills, whole at any time, and no draft or lock may be left.
-- races: two commands into one folder at the same time. Both succeed, or one says that another is writing; every output
-  must be that of its own command.
+  those of an undisturbed run, whole at any time, and no draft or lock may be left.
+- races: two commands into one folder at the same time. Both succeed, or one reports that another is writing; every
+  output must be that of its own command.
 """
 
 import argparse
@@ -43,9 +43,9 @@ from fastdiff.models.nafdpm import Predictor, Size
 
 LOADED = (
     "fastdiff.cli.main",
-    "fastdiff.apps.docclean.clean",
-    "fastdiff.apps.docclean.enhance",
-    "fastdiff.apps.docclean.scoring",
+    "fastdiff.apps.docclean.document_cleaner",
+    "fastdiff.apps.docclean.restoration.page_restorer",
+    "fastdiff.apps.docclean.ocr.scoring",
     "fastdiff.apps.edit.editor",
     "fastdiff.apps.attack.app",
 )
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def make_tools(folder: Path) -> Path:
-    """A folder with weights that lighten pages, and a classifier of three colours."""
+    """Make a folder with weights that lighten pages, and a classifier of three colours."""
     tools = folder / "tools"
     tools.mkdir()
     net = Predictor(Size(channels=1, width=4, levels=2))
@@ -98,7 +98,7 @@ def make_tools(folder: Path) -> Path:
 
 
 def picture(seed: int, size: int = 120) -> Image.Image:
-    """A face of one colour on another: a page to docclean, an emoji to edit, a picture to attack."""
+    """Draw a face of one colour on another: a page for docclean, an emoji for edit, a picture for attack."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", (size, size), ("yellow", "gold", "khaki")[seed % 3])
     pen = ImageDraw.Draw(image)
@@ -110,7 +110,7 @@ def picture(seed: int, size: int = 120) -> Image.Image:
 
 
 def command(app: str, tools: Path, *arguments: object) -> list[str]:
-    """A fast command line of an application."""
+    """Return a fast command line of an application."""
     fast = {
         "docclean": ("--ocr", "none", "--weights", tools / "w.safetensors"),
         "edit": ("--source", "cat on a white background", "--steps", 2, "--attempts", 1),
@@ -123,7 +123,7 @@ def command(app: str, tools: Path, *arguments: object) -> list[str]:
 
 
 def check_pairs(tools: Path, folder: Path, count: int, seed: int, jobs: int) -> tuple[str, list[str]]:
-    """Run the pairs in processes that have loaded everything; how many runs there were, and the faults."""
+    """Run the pairs in processes that have loaded everything; return the number of runs, and the faults."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), os.chdir, (tools,)) as pool:
         done = list(pool.map(partial(check_pair, tools, folder), range(seed, seed + count)))
     codes = [code for codes, _ in done for code in codes]
@@ -132,12 +132,12 @@ def check_pairs(tools: Path, folder: Path, count: int, seed: int, jobs: int) -> 
 
 
 def check_pair(tools: Path, folder: Path, seed: int) -> tuple[list[int], list[str]]:
-    """Two random commands, the first again: the exit codes, and what was violated."""
+    """Run two random commands, and the first again; return the exit codes, and the violations."""
     torch.set_num_threads(1)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     place = folder / f"{seed:04d}"
-    lay_out(place, chance)
-    pair = [random_command(tools, place, chance) for _ in range(2)]
+    write_random_files(place, rng)
+    pair = [random_command(tools, place, rng) for _ in range(2)]
     makers: dict[str, list[str]] = {}  # of files that runs made
     codes, faults = [], []
     for run in (*pair, pair[0]):
@@ -155,54 +155,54 @@ def check_pair(tools: Path, folder: Path, seed: int) -> tuple[list[int], list[st
     return codes, faults
 
 
-def lay_out(place: Path, chance: random.Random) -> None:
-    """Random inputs in `in`, and files of others in `out`."""
+def write_random_files(place: Path, rng: random.Random) -> None:
+    """Write random inputs to `in`, and files of others to `out`."""
     for name in ("in/sub", "out"):
         (place / name).mkdir(parents=True)
     for number, name in enumerate(NAMES):
-        if chance.random() < 0.6 or name == "a.png":
+        if rng.random() < 0.6 or name == "a.png":
             path = place / "in" / name
             if name.endswith(".txt"):
                 path.write_text("notes")
             else:
                 more = {"save_all": True, "append_images": [picture(50)]} if name.endswith(".tif") else {}
                 picture(number).save(path, **more)
-    for name in chance.sample(OTHERS, chance.randint(0, 3)):
+    for name in rng.sample(OTHERS, rng.randint(0, 3)):
         (place / "out" / name).write_text(f"somebody's {name}")
     (place / "edits.csv").write_text("input,prompt\nin/a.png,dog\nin/a.png,owl\n")
 
 
-def random_command(tools: Path, place: Path, chance: random.Random) -> list[str]:
-    """A command line over the folder, never with --force."""
-    app = chance.choice(["docclean"] * 6 + ["edit", "attack"])
-    many = [place / "in" / chance.choice(("", "*.png", "a*"))]
+def random_command(tools: Path, place: Path, rng: random.Random) -> list[str]:
+    """Return a command line over the folder, never with --force."""
+    app = rng.choice(["docclean"] * 6 + ["edit", "attack"])
+    many = [place / "in" / rng.choice(("", "*.png", "a*"))]
     single = [place / "in" / "a.png"]
     more: list[object] = []
     if app == "docclean":
-        more += chance.choice(((), ("--format", "png"), ("--format", "pdf"), ("--task", "binarize")))
-        more += chance.choice(((), (), ("--seed", 1)))
+        more += rng.choice(((), ("--format", "png"), ("--format", "pdf"), ("--task", "binarize")))
+        more += rng.choice(((), (), ("--seed", 1)))
     elif app == "edit":
-        more += ("--n", 2) if chance.random() < 0.3 else ()
+        more += ("--n", 2) if rng.random() < 0.3 else ()
     else:
-        more += chance.choice(((), ("--seed", 1), ("--export-training-pairs", place / "pairs"), ("--epsilon", 0.5)))
-    inputs = chance.choice((single, many))
+        more += rng.choice(((), ("--seed", 1), ("--export-training-pairs", place / "pairs"), ("--epsilon", 0.5)))
+    inputs = rng.choice((single, many))
     if app == "edit":
-        inputs = single if chance.random() < 0.8 else many
-        if chance.random() < 0.3:
+        inputs = single if rng.random() < 0.8 else many
+        if rng.random() < 0.3:
             inputs, more = [], ["--csv", place / "edits.csv"]
         else:
-            more += ("--prompt", chance.choice(("dog on a red background", "owl")))
+            more += ("--prompt", rng.choice(("dog on a red background", "owl")))
     outs = [(), ("-o", place / "out"), ("-o", place / "out"), ("-o", place / "in" / "sub")]
     outs += [("-o", place / "out" / "a.png"), ("-o", place / "in" / "b.png")] if inputs is single else []
     reports = [(), (), (), (), ("--report", place / "out" / "report.json"), ("--report", place / "in" / "a.png")]
-    recursive = ("-r",) if chance.random() < 0.3 else ()
-    return command(app, tools, *inputs, *more, *chance.choice(outs), *chance.choice(reports), *recursive)
+    recursive = ("-r",) if rng.random() < 0.3 else ()
+    return command(app, tools, *inputs, *more, *rng.choice(outs), *rng.choice(reports), *recursive)
 
 
 def checked(
     run: list[str], code: int, out: str, before: Files, after: Files, makers: dict[str, list[str]], place: Path
 ) -> list[str]:
-    """What a run violated."""
+    """Return the violations of a run."""
     faults = [f"exit code {code}"] if code not in (0, 2, 4, 5) else []
     for name, data in before.items():
         own_report = makers.get(name) == run and name.endswith((".json", "-sheet.png", "pairs.csv"))
@@ -217,7 +217,7 @@ def checked(
         faults += [f"{name} is reported and not there" for name in names if name not in after]
         faults += [f"{name} is reported and somebody's" for name in names if name in before and name not in makers]
         faults += [f"{name} is reported twice" for name in set(names) if names.count(name) > 1]
-    return faults + litter(place)
+    return faults + leftovers(place)
 
 
 # Kills
@@ -225,7 +225,7 @@ def checked(
 
 @dataclass(frozen=True)
 class Reference:
-    """A command, by its output folder, with the files of a run that nobody disturbs and its seconds of work."""
+    """A command, by its output folder, with the files of an undisturbed run and its seconds of work."""
 
     line: Callable[[Path], list[str]]
     files: Files
@@ -233,8 +233,8 @@ class Reference:
 
 
 def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, list[str]]:
-    """Kill runs of all three applications at random moments; how often they got through, and the faults."""
-    chance = random.Random(seed)
+    """Kill runs of all three applications at random moments; return the number of finished runs, and the faults."""
+    rng = random.Random(seed)
     scans = many_inputs(folder / "in")
     lines = [
         lambda out: command("docclean", tools, scans, "-o", out),
@@ -252,7 +252,7 @@ def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
         while True:
             process = start(each.line(out), tools, out.with_suffix(".err"))
             last = kills >= count
-            worked, killed = kill_within(process, out, None if last else chance.uniform(0, seconds[which]))
+            worked, killed = kill_within(process, out, None if last else rng.uniform(0, seconds[which]))
             kills += killed
             now = without_reports(contents(out))
             faults += [f"{name} is lost, {out.name}" for name in done.keys() - now.keys()]
@@ -264,12 +264,12 @@ def check_kills(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
         through += 1
         code = process.exitcode
         faults += [f"exit code {code}, {out.name}"] if code not in (0, 4) else []
-        faults += [f"{name} is missing, {out.name}" for name in each.files.keys() - done.keys()] + litter(out)
+        faults += [f"{name} is missing, {out.name}" for name in each.files.keys() - done.keys()] + leftovers(out)
     return f"{through} times through", faults
 
 
 def many_inputs(folder: Path) -> Path:
-    """Six pictures and a PDF of four pages."""
+    """Write six pictures and a PDF of four pages."""
     folder.mkdir(parents=True)
     for number in range(6):
         picture(number, 128).save(folder / f"{number}.png")
@@ -288,7 +288,7 @@ def reference(line: Callable[[Path], list[str]], out: Path, tools: Path) -> Refe
 
 
 def kill_within(process: BaseProcess, out: Path, seconds: float | None) -> tuple[float, bool]:
-    """Kill a run that many seconds after it locks its folder; how long it worked, and whether it was killed."""
+    """Kill a run some seconds after it locks its folder; return its seconds of work, and True if it was killed."""
     while not (out / ".fastdiff" / "lock").exists() and process.is_alive():
         time.sleep(0.005)
     began = time.monotonic()
@@ -299,7 +299,7 @@ def kill_within(process: BaseProcess, out: Path, seconds: float | None) -> tuple
 
 
 def same(name: str, data: bytes, each: Reference) -> bool:
-    """Whether a file is that of the undisturbed run; of a PDF, which notes its time, whether it is a whole one."""
+    """True if a file equals that of the undisturbed run; a PDF, which notes its time, only has to be whole."""
     return data.rstrip().endswith(b"%%EOF") if name.endswith(".pdf") else each.files.get(name) == data
 
 
@@ -307,8 +307,8 @@ def same(name: str, data: bytes, each: Reference) -> bool:
 
 
 def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, list[str]]:
-    """Two commands at a time into one folder; how many of them were refused, and the faults."""
-    chance = random.Random(seed)
+    """Run two commands at a time into one folder; return the number of refusals, and the faults."""
+    rng = random.Random(seed)
     scans = many_inputs(folder / "in")
     lines = [
         lambda out: command("docclean", tools, scans, "-o", out, "--task", "clean"),
@@ -319,7 +319,7 @@ def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
     references = [reference(line, folder / f"reference-{number}", tools) for number, line in enumerate(lines)]
     refused, faults = 0, []
     for number in range(count):
-        out, two = folder / f"race-{number}", chance.sample(references, 2)
+        out, two = folder / f"race-{number}", rng.sample(references, 2)
         errors = [folder / f"race-{number}-{index}.err" for index in (0, 1)]
         processes = [start(each.line(out), tools, error) for each, error in zip(two, errors, strict=True)]
         for process in processes:
@@ -336,7 +336,7 @@ def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
             data for each in winners for name, data in each.files.items() if not name.endswith(".pdf")
         ):
             faults.append(f"race {number}: the outputs are not those of the commands, {sorted(made)}")
-        faults += [f"race {number}: {fault}" for fault in litter(out)]
+        faults += [f"race {number}: {fault}" for fault in leftovers(out)]
     return f"{refused} of {2 * count} runs refused", faults
 
 
@@ -344,7 +344,7 @@ def check_races(tools: Path, folder: Path, count: int, seed: int) -> tuple[str, 
 
 
 def start(line: Sequence[str], tools: Path, errors: Path) -> BaseProcess:
-    """A process of its own that runs the command, forked from one that has loaded everything."""
+    """Start a process that runs the command, forked from one that has loaded everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(LOADED))
     process = context.Process(target=run, args=(list(line), tools, errors))
@@ -353,7 +353,7 @@ def start(line: Sequence[str], tools: Path, errors: Path) -> BaseProcess:
 
 
 def run(line: list[str], tools: Path, errors: Path) -> None:
-    """Run the command in this process, with what it says on standard error in a file."""
+    """Run the command in this process, with its standard error in a file."""
     os.chdir(tools)
     torch.set_num_threads(1)
     with open(os.devnull, "w") as nowhere, errors.open("w") as error:
@@ -363,18 +363,18 @@ def run(line: list[str], tools: Path, errors: Path) -> None:
 
 
 def contents(folder: Path) -> Files:
-    """All files but those of the manifest, by their paths."""
+    """Return all files except those of the manifest, by their paths."""
     files = (path for path in folder.rglob("*") if path.is_file() and ".fastdiff" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def without_reports(files: Files) -> Files:
-    """Without what tells times or paths."""
+    """Return the files without those that hold times or paths."""
     return {name: data for name, data in files.items() if not name.endswith((".json", "-sheet.png"))}
 
 
-def litter(folder: Path) -> list[str]:
-    """Drafts, locks and parts that a run left."""
+def leftovers(folder: Path) -> list[str]:
+    """Return drafts, locks and parts that a run left."""
     paths = (path for manifest in folder.rglob(".fastdiff") for path in manifest.iterdir())
     left = [path for path in paths if path.suffix != ".json" or path.name.startswith(".")]
     return [f"{path.relative_to(folder)} is left" for path in (*left, *folder.rglob("*.part"))]

@@ -1,4 +1,4 @@
-"""The picture at the top of README: the sample pages above what docclean made of them.
+"""The picture at the top of README: the sample pages above their cleaned versions.
 
 python -m benchmarks.picture OUTPUTS PICTURE, after `fastdiff docclean data/samples --out OUTPUTS`.
 """
@@ -10,7 +10,7 @@ from PIL import Image
 
 SAMPLES = Path("data/samples")
 PAGES = ("letter.png", "memo.png", "notice.jpg")
-CROP = (560, 330)  # pixels of each page that are shown
+CROP = (560, 330)  # pixels of each page in the picture
 FROM = (30, 30)
 GAP = 8
 

@@ -1,4 +1,4 @@
-"""Before, after and truth side by side: the best, the median and the worst page of a section, or a sheet of many."""
+"""Pictures of before, after and truth side by side: best, median and worst page of a section, or a sheet of many."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ QUALITY = 88  # of its JPEG
 
 
 def save(folder: Path, section: str, strips: list[Strip]) -> None:
-    """Write SECTION-best.png, SECTION-median.png and SECTION-worst.png, the page's name in the top line."""
+    """Write SECTION-best.png, SECTION-median.png and SECTION-worst.png, with the page's name in the top line."""
     ranked = _ranked(strips)
     if not ranked:
         return
@@ -26,7 +26,7 @@ def save(folder: Path, section: str, strips: list[Strip]) -> None:
 
 
 def save_sheet(folder: Path, section: str, strips: list[Strip]) -> None:
-    """Write SECTION.png: strips of one size under each other, the best first, evenly drawn from all."""
+    """Write SECTION.png: strips of one size below each other, the best first, drawn evenly from all."""
     ranked = _ranked(strips)
     if not ranked:
         return

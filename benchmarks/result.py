@@ -1,4 +1,4 @@
-"""What a section of the benchmark hands back: tables to print, pages behind them, pictures to look at."""
+"""The outcome of a section of a benchmark: tables to print, pages behind them, pictures to look at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns, the first of which names the row; `note` says how to read it."""
+    """Rows under columns, the first of which names the row; `note` explains the table."""
 
     title: str
     columns: tuple[str, ...]
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Strip:
-    """A page before and after cleaning and as it should be, uint8 or bool; `score` is higher where it went better."""
+    """A page before and after cleaning with its truth, uint8 or bool; a higher `score` is better."""
 
     name: str
     score: float
@@ -44,18 +44,18 @@ class Section:
     """The outcome of one section."""
 
     tables: list[Table]
-    pages: list[dict[str, Any]] = field(default_factory=list)  # what was measured on every page
+    pages: list[dict[str, Any]] = field(default_factory=list)  # the measures of every page
     strips: list[Strip] = field(default_factory=list)
-    sheet: list[Strip] = field(default_factory=list)  # to be shown on one sheet, in this order
+    sheet: list[Strip] = field(default_factory=list)  # shown on one sheet, in this order
 
 
 def mean(pages: list[dict[str, Any]], measure: str) -> float | None:
-    """Mean of a measure over pages, None where there are none."""
+    """Return the mean of a measure over pages, None without any."""
     return fmean(float(page[measure]) for page in pages) if pages else None
 
 
 def means(pages: list[dict[str, Any]], key: str, measures: Sequence[str]) -> list[tuple[Cell, ...]]:
-    """A row for every value of `key`, as they come: the value, the mean of each measure, the number of pages."""
+    """Return a row for every value of `key`, in order: the value, the mean of each measure, the number of pages."""
     rows = []
     for value in dict.fromkeys(page[key] for page in pages):
         mine = [page for page in pages if page[key] == value]

@@ -1,4 +1,4 @@
-"""The run of a benchmark: section by section, each told and kept as soon as it is measured."""
+"""The run of a benchmark, section by section: prints and stores each as soon as it is measured."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ def run(
 ) -> None:
     """Print the tables of every section and, after each, write all numbers so far to the JSON file `target`.
 
-    `also` is given every section, to save its pictures.
+    `also` gets every section, to save its pictures.
     """
     numbers: dict[str, Any] = {}
     for name in names:

@@ -116,7 +116,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
     from fastdiff.apps.attack import app
-    from fastdiff.apps.inputs import summary
+    from fastdiff.apps.running.inputs import summary
     from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)

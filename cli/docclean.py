@@ -153,10 +153,10 @@ def _is_failed_page(page: "PageReport") -> bool:
 
 def _forecast(forecast: "Forecast") -> str:
     """A line for every input, one for all, and one for what is left out."""
-    from fastdiff.apps.inputs import summary
+    from fastdiff.apps.running.inputs import summary
 
     lines = [
-        f"{item.source} -> {item.output} ({'cannot be open_problem' if count is None else counted(count, 'page')})"
+        f"{item.source} -> {item.output} ({'cannot be opened' if count is None else counted(count, 'page')})"
         for item, count in forecast.items
     ]
     time = timedelta(seconds=round(forecast.seconds))

@@ -143,7 +143,7 @@ def _summary(report: "Report") -> str:
 
 def _forecast(forecast: "Forecast") -> str:
     """Format a line for every edit, one for all, and one for inputs left out."""
-    from fastdiff.apps.inputs import summary
+    from fastdiff.apps.running.inputs import summary
 
     lines = [f"{item.source} -> {item.output}: {request.prompt}" for item, request in forecast.items]
     time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"

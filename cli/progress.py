@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fastdiff.apps import batch
-from fastdiff.apps.inputs import LeftOut, summary
+from fastdiff.apps.running import batch
+from fastdiff.apps.running.inputs import LeftOut, summary
 from fastdiff.cli.formatting import counted
 
 LINE_EVERY = 30.0  # seconds, where there is no terminal

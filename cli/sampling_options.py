@@ -87,11 +87,11 @@ def open_problem(
     dtype: str,
 ) -> "SamplingProblem":
     """Load the sampling problem. Raises UsageError for a file without prompts, and as `load_sampling_problem` does."""
-    from fastdiff.apps.device import place
+    from fastdiff.apps.device import resolve_device
     from fastdiff.models.sampling_problem import load_sampling_problem
 
     texts = _lines(prompts) if prompts else ()
-    where, precision = place(device, dtype)
+    where, precision = resolve_device(device, dtype)
     return load_sampling_problem(
         model, guidance=guidance, size=size, prompts=texts, pages=pages, device=where, dtype=precision
     )

@@ -132,12 +132,12 @@ def _problem(model: str) -> "Problem":
     """A run of a few steps of the model's network, over its own schedule."""
     import torch
 
-    from fastdiff.apps.device import place
+    from fastdiff.apps.device import resolve_device
     from fastdiff.models.sampling_problem import load_sampling_problem
     from fastdiff.solvers.certificates import Problem
     from fastdiff.solvers.grids import grid, time_uniform
 
-    problem = load_sampling_problem(model, device=place("auto", "float32")[0])
+    problem = load_sampling_problem(model, device=resolve_device("auto", "float32")[0])
     with torch.inference_mode():
         f, x = problem.batch(range(ITEMS))
         items = tuple(problem.batch((item,))[0] for item in range(ITEMS))

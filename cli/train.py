@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastdiff.apps.atomic import writing
+from fastdiff.apps.running.atomic import writing
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, Function, option
 from fastdiff.solvers.errors import UsageError

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import workers
 
-from fastdiff.apps import atomic, batch, resume
-from fastdiff.apps.claims import Claims, Wanted
-from fastdiff.apps.inputs import Item, plan, summary
-from fastdiff.apps.manifest import Manifest
-from fastdiff.apps.output_manifest import OutputManifest, digest, file_digest
+from fastdiff.apps.running import atomic, batch, resume
+from fastdiff.apps.running.claims import Claims, OutputRequest
+from fastdiff.apps.running.folder_manifest import Manifest
+from fastdiff.apps.running.inputs import Item, plan, summary
+from fastdiff.apps.running.output_manifest import OutputManifest, digest, file_digest
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".pdf": "pdf"}
@@ -31,7 +31,7 @@ def touch(folder: Path, *names: str) -> None:
 def planned(folder: Path, *inputs: str, **settings) -> dict[str, str]:
     """Source -> claimed output, relative to `folder`."""
     found = plan([str(folder / name) for name in inputs], verb="clean", suffixes=SUFFIXES, **settings)
-    wanted = [Wanted(item, digest(item.source), named=found.named) for item in found.items]
+    wanted = [OutputRequest(item, digest(item.source), named=found.named) for item in found.items]
     items = Claims([item.source for item in found.items], force=False).claim_all(wanted)
     return {str(item.source.relative_to(folder)): str(item.output.relative_to(folder)) for item in items}
 
@@ -122,7 +122,7 @@ def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*file/x: "):
         atomic.write_text(tmp_path / "file" / "x", "text")
     full_disk = (
-        "import resource, sys; from pathlib import Path; from fastdiff.apps import atomic;"
+        "import resource, sys; from pathlib import Path; from fastdiff.apps.running import atomic;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); atomic.write_text(Path(sys.argv[1]), 'x' * 5000)"
     )
     done = subprocess.run([sys.executable, "-c", full_disk, tmp_path / "big"], capture_output=True, text=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastdiff.apps.canvas import EDITED, UNTOUCHED, edited_share, lay
+from fastdiff.apps.canvas import EDITED, UNTOUCHED, edited_share, fit_canvas
 from fastdiff.solvers.errors import UsageError
 
 SIZES = [(128, 128), (120, 90), (301, 97), (1000, 640), (17, 33)]
@@ -15,15 +15,15 @@ def random(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_not_edited_returns_however_bad_the_codec(size: tuple[int, int]) -> None:
-    canvas = lay(random(1, 3, *size), resolution=128, size_multiple=16)
+    canvas = fit_canvas(random(1, 3, *size), resolution=128, size_multiple=16)
     reconstruction = torch.zeros_like(canvas.picture)
     share = torch.zeros(1, 1, *(side // 8 for side in reconstruction.shape[-2:]))
-    assert torch.allclose(canvas.finish(reconstruction, reconstruction, share), canvas.original, atol=1e-6)
+    assert torch.allclose(canvas.add_residual(reconstruction, reconstruction, share), canvas.original, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_canvas_has_the_models_area_and_multiples(size: tuple[int, int]) -> None:
-    canvas = lay(random(1, 3, *size), resolution=128, size_multiple=16)
+    canvas = fit_canvas(random(1, 3, *size), resolution=128, size_multiple=16)
     height, width = canvas.picture.shape[-2:]
     assert height % 16 == width % 16 == 0
     assert canvas.scaled[0] * canvas.scaled[1] == pytest.approx(128**2, rel=0.35)
@@ -31,11 +31,11 @@ def test_the_canvas_has_the_models_area_and_multiples(size: tuple[int, int]) -> 
 
 
 def test_only_the_edited_half_is_taken_from_the_model() -> None:
-    canvas = lay(random(1, 3, 128, 128), resolution=128, size_multiple=16)
+    canvas = fit_canvas(random(1, 3, 128, 128), resolution=128, size_multiple=16)
     share = torch.zeros(1, 1, 16, 16)
     share[..., 8:] = 1
     edited, reconstruction = torch.full((1, 3, 128, 128), 0.5), torch.zeros(1, 3, 128, 128)
-    done = canvas.finish(edited, reconstruction, share)
+    done = canvas.add_residual(edited, reconstruction, share)
     assert torch.equal(done[..., 70:], edited[..., 70:])
     assert torch.allclose(done[..., :58], (canvas.original + 0.5).clamp(-1, 1)[..., :58])
 
@@ -53,4 +53,4 @@ def test_a_latent_is_edited_as_far_as_its_most_edited_neighbour() -> None:
 @pytest.mark.parametrize("size", [(15, 100), (30, 121)])
 def test_slivers_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="sides from 16"):
-        lay(random(1, 3, *size), resolution=128, size_multiple=16)
+        fit_canvas(random(1, 3, *size), resolution=128, size_multiple=16)

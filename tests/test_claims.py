@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdiff.apps.claims import Claims, Wanted
-from fastdiff.apps.inputs import Item, beside, plan, summary
-from fastdiff.apps.lock import FolderLocks
-from fastdiff.apps.output_manifest import FOLDER, OutputManifest
+from fastdiff.apps.running.claims import Claims, OutputRequest
+from fastdiff.apps.running.folder_locks import FolderLocks
+from fastdiff.apps.running.inputs import Item, beside, plan, summary
+from fastdiff.apps.running.output_manifest import FOLDER, OutputManifest
 from fastdiff.solvers.errors import OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".tif": "tiff", ".pdf": "pdf"}
@@ -32,14 +32,14 @@ def result(output: Path, request: str, *names: str) -> None:
         manifest.publish(drafts, [{}], final=True)
 
 
-def wanted(output: Path, request: str, *, named: bool = False, pages: int = 1) -> Wanted:
+def wanted(output: Path, request: str, *, named: bool = False, pages: int = 1) -> OutputRequest:
     def files(path: Path) -> Sequence[Path]:
         return [path] if pages == 1 else [path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(1, pages + 1)]
 
-    return Wanted(Item(output.with_name("source"), output), request, files, named)
+    return OutputRequest(Item(output.with_name("source"), output), request, files, named)
 
 
-def claimed(*all_wanted: Wanted, reads: Sequence[Path] = (), force: bool = False) -> list[str]:
+def claimed(*all_wanted: OutputRequest, reads: Sequence[Path] = (), force: bool = False) -> list[str]:
     return [item.output.name for item in Claims(reads, force=force).claim_all(all_wanted)]
 
 
@@ -153,7 +153,7 @@ def test_everything_that_is_left_out_is_told_with_its_reason(tmp_path: Path) -> 
 def hold(*folders: Path) -> subprocess.Popen[str]:
     """A process that holds the locks of folders until its input ends."""
     code = (
-        "import sys; from pathlib import Path; from fastdiff.apps.lock import FolderLocks\n"
+        "import sys; from pathlib import Path; from fastdiff.apps.running.folder_locks import FolderLocks\n"
         "with FolderLocks() as locks: locks.add(map(Path, sys.argv[1:])); print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

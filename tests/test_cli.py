@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fastdiff.apps.batch import Progress
+from fastdiff.apps.running.batch import Progress
 from fastdiff.cli import main as cli
 from fastdiff.cli.progress import pace, shown
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from fastdiff.apps.docclean import tiff_writer
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.encode import save
-from fastdiff.apps.page import ON_WHITE, Page, upright
+from fastdiff.apps.images.encoding import save
+from fastdiff.apps.images.page import ON_WHITE, Page, upright
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(1)

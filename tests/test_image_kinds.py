@@ -12,11 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fastdiff.apps import picture
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.encode import save
-from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page
+from fastdiff.apps.images import picture
+from fastdiff.apps.images.encoding import save
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import OutputError, UsageError
 
 RNG = np.random.default_rng(3)

@@ -22,6 +22,15 @@ MAY_IMPORT = {  # besides itself
     "apps": {"data", "inversion", "models", "solvers"},
     "cli": set(SHIPPED),
 }
+MAY_IMPORT_WITHIN = {  # package below apps -> modules and packages of its parent that it may import besides itself
+    "images": set(),
+    "running": set(),
+    "docclean/imaging": set(),
+    "docclean/guard": {"imaging"},
+    "docclean/ocr": {"imaging"},
+    "docclean/pdf": set(),
+    "docclean/restoration": {"imaging", "ocr", "options"},
+}
 
 
 def modules():
@@ -60,6 +69,24 @@ def test_imports_are_absolute_and_point_downwards(path):
             assert top not in SHIPPED, f"line {node.lineno}: {name} without fastdiff."
             if top == "fastdiff":
                 assert rest and rest[0] in MAY_IMPORT[package] | {package}, f"line {node.lineno}: {name} from {package}"
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT_WITHIN)
+def test_packages_of_apps_import_only_what_lies_below(package):
+    folder = ROOT / "apps" / package
+    parent = ".".join(("fastdiff", *folder.parent.relative_to(ROOT).parts))
+    allowed = {f"{parent}.{name}" for name in (folder.name, *MAY_IMPORT_WITHIN[package])}
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{parent}."):
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported = {".".join(name.split(".")[: parent.count(".") + 2]) for name in names}
+                assert imported <= allowed, f"{path.name}: {node.module}"
+
+
+def test_docclean_has_no_package_without_a_rule():
+    found = {path.parent.relative_to(ROOT / "apps").as_posix() for path in (ROOT / "apps/docclean").rglob("*.py")}
+    assert found - {"docclean"} <= set(MAY_IMPORT_WITHIN)
 
 
 def test_both_builds_of_opencv_are_one_version_and_load():

@@ -13,12 +13,12 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from fastdiff.apps import picture
-from fastdiff.apps.carried import left_behind
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.encode import save
-from fastdiff.apps.kinds import IMAGE_SUFFIXES
-from fastdiff.apps.page import Page
+from fastdiff.apps.images import picture
+from fastdiff.apps.images.encoding import save
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.images.metadata_transfer import lost_metadata
+from fastdiff.apps.images.page import Page
 
 COLOUR = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (40, 60, 3), np.uint8), (0, 0), 6)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -88,7 +88,7 @@ def test_a_photograph_takes_along_what_the_kind_holds(tmp_path: Path, suffix: st
     xmp = image.info["xmp"] if suffix != ".png" else image.info["XML:com.adobe.xmp"].encode()
     assert xmp == UPRIGHT_XMP
     assert image.info["icc_profile"] == SRGB
-    lost = set(left_behind(page, IMAGE_SUFFIXES[suffix])) - {"APP11"}
+    lost = set(lost_metadata(page, IMAGE_SUFFIXES[suffix])) - {"APP11"}
     if suffix == ".jpg":
         assert image.info["comment"] == b"two words" and not lost
         assert image.info["photoshop"] == {0x0404: IPTC}  # no thumbnail
@@ -100,7 +100,7 @@ def test_a_photograph_takes_along_what_the_kind_holds(tmp_path: Path, suffix: st
         assert image.info["Comment"] == "two words" and lost == {"IPTC"}
     else:
         assert lost == {"resolution", "IPTC", 'text "Comment"'}
-    assert "APP11" in left_behind(page, IMAGE_SUFFIXES[suffix])
+    assert "APP11" in lost_metadata(page, IMAGE_SUFFIXES[suffix])
 
 
 @pytest.mark.parametrize("writer", [".webp", ".heic", ".avif", ".png", ".tif", ".jp2"])
@@ -166,12 +166,12 @@ def test_png_chunks_come_through_as_they_are(tmp_path: Path) -> None:
     assert (after.info["Title"], after.info["Description"], after.info["Author"]) == ("Deed", "Straße", "Šimon")
     assert after.info["Author"].lang == "cs"
     assert after.info["gamma"] == 0.45455 and after.info["aspect"] == (3, 2) and "dpi" not in after.info
-    assert left_behind(page, "png") == ()
+    assert lost_metadata(page, "png") == ()
     written(page, tmp_path, ".tif")
     with tifffile.TiffFile(tmp_path / "written.tif") as file:
         assert [file.pages[0].tags[tag].value for tag in (269, 270, 315)] == ["Deed", "Straße", "Šimon"]
-    assert left_behind(page, "tiff") == ("cHRM", "gAMA", "pHYs")
-    assert left_behind(page, "bmp")[:3] == ('text "Title"', 'text "Description"', 'text "Author"')
+    assert lost_metadata(page, "tiff") == ("cHRM", "gAMA", "pHYs")
+    assert lost_metadata(page, "bmp")[:3] == ('text "Title"', 'text "Description"', 'text "Author"')
 
 
 def test_turned_pixel_aspects_and_resolutions_change_places(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_broken_metadata_fails_no_page(tmp_path: Path) -> None:
         path.write_bytes(data)
         page = page_of(path)
         assert np.abs(page.pixels.astype(int) - COLOUR).mean() < 20, name
-        assert lost in " ".join(left_behind(page, IMAGE_SUFFIXES[path.suffix])), name
+        assert lost in " ".join(lost_metadata(page, IMAGE_SUFFIXES[path.suffix])), name
         assert picture.read(path).colour.shape == (1, 3, 40, 60)
 
 
@@ -242,10 +242,10 @@ def test_blocks_too_large_for_a_jpeg_are_named(tmp_path: Path) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "page.png", pnginfo=text, exif=block)
     page = page_of(tmp_path / "page.png")
     written(page, tmp_path, ".jpg")
-    assert set(left_behind(page, "jpg")) == {"EXIF", "XMP", 'text "Comment"'}
-    assert left_behind(page, "png") == ()
+    assert set(lost_metadata(page, "jpg")) == {"EXIF", "XMP", 'text "Comment"'}
+    assert lost_metadata(page, "png") == ()
 
 
 def test_pages_of_a_pdf_say_what_they_lose(tmp_path: Path) -> None:
     page = page_of(photo(tmp_path / "photo.jpg"))
-    assert {"EXIF", "XMP", "IPTC", 'text "Comment"'} < set(left_behind(page, "pdf"))
+    assert {"EXIF", "XMP", "IPTC", 'text "Comment"'} < set(lost_metadata(page, "pdf"))

@@ -5,7 +5,7 @@ import torch
 from problems import MIXTURE
 from sampling_problems import oracle
 
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
 from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
@@ -95,7 +95,7 @@ def test_the_command_ranks_the_bundled_denoiser_and_docclean_takes_the_winners(t
     winner = read_solver_file(out).configs[2]
     assert lines[2].endswith(str(winner)) and winner.grid == "log-snr+clean"
     page = torch.full((32, 48), 200, dtype=torch.uint8).numpy()
-    assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).calls == 2
+    assert PageRestorer(task="clean", device="cpu", solver_file=out)(page, 0).calls == 2
 
 
 def test_a_file_that_is_no_solver_file_is_not_replaced(tmp_path):

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sampling_problems import oracle
 
-from fastdiff.apps.docclean.enhance import Enhancer
 from fastdiff.apps.docclean.options import Options
-from fastdiff.apps.docclean.teleport import TiledTeleport
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
+from fastdiff.apps.docclean.restoration.tiled_teleport import TiledTeleport
 from fastdiff.apps.tuning import fits, measure
 from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main
@@ -218,13 +218,13 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
 
     page = np.full((64, 80), 220, np.uint8)
     page[20:30, 10:60] = 40
-    plain, cleaned = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
+    plain, cleaned = (PageRestorer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
     assert (plain.calls, cleaned.calls) == (0, 3) and not np.array_equal(plain.pixels, cleaned.pixels)
-    assert Enhancer(task="clean", device="cpu", solver_file=out, calls=4)(page, 0).calls == 4
+    assert PageRestorer(task="clean", device="cpu", solver_file=out, calls=4)(page, 0).calls == 4
     with pytest.raises(UsageError, match="made for docclean"):
-        Enhancer(task="deblur", device="cpu", solver_file=out)(page, 0)
+        PageRestorer(task="deblur", device="cpu", solver_file=out)(page, 0)
     with pytest.raises(UsageError, match="5 calls: the solver file has 3, 4"):
-        Enhancer(task="clean", device="cpu", solver_file=out, calls=5)(page, 0)
+        PageRestorer(task="clean", device="cpu", solver_file=out, calls=5)(page, 0)
     for options in ({"task": "auto"}, {"task": "clean", "solver": "ddim"}):
         with pytest.raises(UsageError, match="for the network of one task"):
             Options(("page.png",), solver_file=out, **options)
@@ -235,7 +235,7 @@ def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):
     run(Tuning(load_sampling_problem("docclean", size=16), "v3", (4,), out, "log-snr+clean", samples=4))
     assert out.stat().st_size < 10_000
     page = np.full((50, 70), 200, np.uint8)
-    assert Enhancer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
+    assert PageRestorer(task="clean", device="cpu", solver_file=out)(page, 0).pixels.shape == page.shape
 
 
 @pytest.mark.parametrize("solver", ["teleport", "teleport-iia"])
@@ -244,7 +244,7 @@ def test_the_gaussian_of_crops_carries_pages_of_any_size(tmp_path, solver):
     run(Tuning(load_sampling_problem("docclean", size=16), solver, (4,), out, "log-snr+clean", samples=4))
     page = np.full((50, 70), 200, np.uint8)
     page[20:30, 10:60] = 40
-    predicted, sampled = (Enhancer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
+    predicted, sampled = (PageRestorer(task="clean", device="cpu", solver_file=file)(page, 0) for file in (None, out))
     assert sampled.calls == 4 and sampled.pixels.shape == page.shape
     assert np.abs(sampled.pixels.astype(int) - predicted.pixels).mean() < 16  # there is no residual but the run's error
 

@@ -2,8 +2,8 @@
 
 import os
 
-from fastdiff.apps.batch import Tick, Work
-from fastdiff.apps.inputs import Item
+from fastdiff.apps.running.batch import Tick, Work
+from fastdiff.apps.running.inputs import Item
 from fastdiff.solvers.errors import MissingError, OutputError, UsageError
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from fastdiff.apps import batch, inputs, picture, resume
 from fastdiff.apps.attack import labels, pairs, photo, reuse, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
@@ -18,10 +17,12 @@ from fastdiff.apps.attack.outputs import files_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
-from fastdiff.apps.claims import Wanted
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import batch, inputs, resume
+from fastdiff.apps.running.claims import OutputRequest
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
@@ -47,7 +48,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     here, OutputError where the report cannot be written, another run writes into the same place, or pairs would replace
     files of another origin.
     """
-    with locked(_job(options)) as prepared:
+    with locked_run(_job(options)) as prepared:
         if watch:  # models are gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
         work, classifiers = _work(options, prepared)
@@ -74,27 +75,27 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 def forecast(options: Options) -> Forecast:
     """Plan `run(options)`; write nothing."""
-    prepared = foreseen(_job(options))
+    prepared = plan_run(_job(options))
     work, classifiers = _work(options, prepared)
     finished = _finished(work, classifiers)
     return Forecast(tuple((item, label) for item, label in work.tasks if item not in finished), prepared.left_out)
 
 
 def _job(options: Options) -> Job:
-    request = request_of(VERB, options, without=NOT_OF_ITEMS)
+    request = request_digest(VERB, options, without=NOT_OF_ITEMS)
     pairs_folder = options.export_training_pairs
     return Job(
-        request_of(VERB, options, options.recursive, *map(os.path.abspath, options.inputs), without=("batch",)),
+        request_digest(VERB, options, options.recursive, *map(os.path.abspath, options.inputs), without=("batch",)),
         partial(
             inputs.plan,
             options.inputs,
             verb=VERB,
             suffixes=picture.SUFFIXES,
-            out=picture.png_place(options.out),
+            out=picture.check_png_output(options.out),
             suffix=".png",
             recursive=options.recursive,
         ),
-        lambda item, named: [Wanted(item, item_request(request, item), files_of, named)],
+        lambda item, named: [OutputRequest(item, item_request_digest(request, item), files_of, named)],
         options.reads,
         options.force,
         options.report,
@@ -102,7 +103,7 @@ def _job(options: Options) -> Job:
     )
 
 
-def _work(options: Options, prepared: Prepared) -> tuple[Work, Classifiers]:
+def _work(options: Options, prepared: PreparedRun) -> tuple[Work, Classifiers]:
     """Return the work of a run, and its classifiers."""
     classifiers = load_classifiers(options)
     classifier = classifiers.attacked
@@ -117,7 +118,7 @@ def _work(options: Options, prepared: Prepared) -> tuple[Work, Classifiers]:
     return Work(options, made_with, tuple(tasks)), classifiers
 
 
-def _claimed_pairs(options: Options, prepared: Prepared) -> Item | None:
+def _claimed_pairs(options: Options, prepared: PreparedRun) -> Item | None:
     """The table of the pairs to export, with all files that it may come to list."""
     if options.export_training_pairs is None:
         return None
@@ -181,5 +182,5 @@ def _row(image: AttackReport) -> sheet.Row:
         f"{image.before_name} {image.confidence_before:.0%} > {image.after_name} {image.confidence_after:.0%}"
         f"{'' if image.success_after_png else ' (failed)'}, difference x {sheet.AMPLIFIED}"
     )
-    before, after = (picture.as_bytes(picture.read(Path(path)).colour[0]) for path in (image.input, image.output))
+    before, after = (picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output))
     return sheet.Row(before, after, text)

@@ -18,9 +18,9 @@ from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.search import search
 from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.attack.space import Pixels, Space
-from fastdiff.apps.batch import Tick
-from fastdiff.apps.canvas import Canvas, lay
-from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.apps.canvas import Canvas, fit_canvas
+from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
+from fastdiff.apps.running.batch import Tick
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.diffusion_model import DiffusionModel
 from fastdiff.models.registry import load_model
@@ -166,8 +166,8 @@ class Attacker:
         canvas = self._canvas(colour)
         notes = []
         if self._overflows:
-            gone = " and ".join(map(name_of, self._overflows))
-            notes.append(f"computed in {name_of(self._precisions[0])}: this prior overflows in {gone}")
+            gone = " and ".join(map(dtype_name, self._overflows))
+            notes.append(f"computed in {dtype_name(self._precisions[0])}: this prior overflows in {gone}")
         if canvas.scaled != tuple(colour.shape[-2:]):
             notes.append(f"the change was made at {canvas.scaled[1]} x {canvas.scaled[0]} pixels")
         captions: list[str | None] = list(nothing)
@@ -188,7 +188,7 @@ class Attacker:
         preprocessing = self._classifier.preprocessing
         own = min(LARGEST_SIDE, round(sqrt(colour.shape[-2] * colour.shape[-1])))
         side = (preprocessing.scaled or preprocessing.side) if preprocessing.side else own
-        return lay(colour, max(self._prior.resolution, side), self._prior.size_multiple)
+        return fit_canvas(colour, max(self._prior.resolution, side), self._prior.size_multiple)
 
     @contextmanager
     def _recording(self, colour: Tensor) -> Iterator[AttentionRecorder | None]:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import chain
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.device import place
+from fastdiff.apps.device import resolve_device
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget
@@ -41,7 +41,7 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
             (
                 version("fastdiff-toolkit"),
                 *(options.transfer, options.method, options.preset, options.caption, options.target, options.seed),
-                place(options.device, options.dtype)[1],
+                resolve_device(options.device, options.dtype)[1],
                 files,
                 prior,
                 [of_classifier(classifier) for classifier in classifiers],

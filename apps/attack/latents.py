@@ -93,7 +93,7 @@ class Latents:
                 return backprop(self.sample, delta, self.preset.last, self.attention_losses)
 
     def decode(self, made: Tensor) -> Tensor:
-        change = self.canvas.lift(self.prior.decode(made) - self.reconstruction)
+        change = self.canvas.to_picture(self.prior.decode(made) - self.reconstruction)
         return eight_bits((self.canvas.original + change + 1) / 2)
 
 

@@ -18,7 +18,7 @@ from fastdiff.apps.attack.presets import (
     Preset,
 )
 from fastdiff.apps.attack.settings import AttackSettings
-from fastdiff.apps.run import STORED_NAME
+from fastdiff.apps.running.run import STORED_NAME
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastdiff.apps.inputs import beside
+from fastdiff.apps.running.inputs import beside
 
 
 def difference_of(output: Path) -> Path:

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack.report import AttackReport
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.images import picture
+from fastdiff.apps.running.output_manifest import OutputManifest
 
 COLUMNS = ("clean", "adversarial", "true_label", "true_name", "seen_as")
 CLEAN, ADVERSARIAL, TABLE = "clean", "adversarial", "pairs.csv"
@@ -41,7 +41,7 @@ def export(images: Sequence[AttackReport], manifest: OutputManifest) -> None:
             assert image.output is not None
             clean, adversarial = (drafts[manifest.output.parent / name] for name in _pair(number))
             original = picture.read(Path(image.input))
-            picture.save(original.colour[0], picture.opaque(original), clean, {"input": Path(image.input).name})
+            picture.save(original.colour[0], picture.without_alpha(original), clean, {"input": Path(image.input).name})
             shutil.copyfile(image.output, adversarial)
         manifest.publish(drafts, [], final=True)
 

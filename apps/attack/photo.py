@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastdiff.apps import picture
+from fastdiff.apps.images import picture
 from fastdiff.solvers.errors import UsageError
 
 MOST_PIXELS = 25_000_000  # of which an attack takes about ten gigabytes

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack import logits
-from fastdiff.apps.inputs import Item
+from fastdiff.apps.images import picture
+from fastdiff.apps.running.inputs import Item
 from fastdiff.models.classifier import ClassifierTarget
 
 VICTIM = "victim"  # among the names of classifiers, which all hold a colon or a digit
@@ -56,4 +56,4 @@ def checker(
 
 def pixels_of(path: Path) -> np.ndarray:
     """The colours of a picture file, uint8 (H, W, 3). Raises UsageError as `picture.read` does."""
-    return picture.as_bytes(picture.read(path).colour[0])
+    return picture.to_uint8(picture.read(path).colour[0])

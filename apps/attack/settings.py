@@ -12,7 +12,7 @@ class AttackSettings:
 
     `method` is the preset's name, for reports. `model` names the diffusion prior. Captions come from `caption` for all
     pictures, from `caption_file` by file name, or from the model `captioner`; else they are a sentence with the class.
-    `device` and `dtype` are as in `fastdiff.apps.device.place`.
+    `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
     """
 
     method: str

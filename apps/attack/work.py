@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fastdiff.apps import inputs, output_manifest
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.device import place
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.device import resolve_device
+from fastdiff.apps.running import inputs, output_manifest
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifier_loading import load_classifier, read_names
 from fastdiff.solvers.errors import UsageError
@@ -49,7 +49,7 @@ def load_classifiers(options: Options) -> Classifiers:
 
     Raises as `load_classifier` does, and UsageError for a classifier whose classes differ from the attacked one's.
     """
-    device = place(options.device, options.dtype)[0]
+    device = resolve_device(options.device, options.dtype)[0]
     names = read_names(options.classes) if options.classes else None
     attacked = load_classifier(options.classifier, device, names)
     others = {spec: load_classifier(spec, device) for spec in options.transfer}

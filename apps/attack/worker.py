@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastdiff.apps import batch, inputs, output_manifest, picture
 from fastdiff.apps.attack import logits, photo, reuse, sheet
 from fastdiff.apps.attack.attacker import Attacker, AttackTarget, Attempt
 from fastdiff.apps.attack.defences import DEFENCES
@@ -20,7 +19,9 @@ from fastdiff.apps.attack.options import FROM_TABLE
 from fastdiff.apps.attack.outputs import difference_of
 from fastdiff.apps.attack.report import AttackReport, Trial
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import batch, inputs, output_manifest
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
@@ -96,8 +97,8 @@ class Worker:
         beside = difference_of(item.output)
         with manifest.drafts(item.outputs) as drafts:
             draft, shown = drafts[item.output], drafts[beside]
-            picture.save(attempt.colour * 2 - 1, picture.opaque(original), draft, record)
-            before, after = picture.as_bytes(original.colour[0]), picture.as_bytes(picture.read(draft).colour[0])
+            picture.save(attempt.colour * 2 - 1, picture.without_alpha(original), draft, record)
+            before, after = picture.to_uint8(original.colour[0]), picture.to_uint8(picture.read(draft).colour[0])
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
             outputs = reuse.measured(self._classifier, self._others, self._device, before, after)
             report = replace(

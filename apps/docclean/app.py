@@ -1,30 +1,32 @@
-"""docclean: degraded page images in, readable pages and a report with OCR scores out."""
+"""The application docclean: plans a run, cleans its documents, and writes the outputs and report.json."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fastdiff.apps import batch, inputs, resume
-from fastdiff.apps.claims import Wanted
-from fastdiff.apps.docclean.clean import Cleaner, holds_pages, ledger_of, output_names
 from fastdiff.apps.docclean.document import SUFFIXES, open_document
+from fastdiff.apps.docclean.document_cleaner import DocumentCleaner, holds_pages, manifest_of, output_names
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.options import FORMATS, Options
-from fastdiff.apps.docclean.report import PageReport, Report, page_report
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.kinds import REPLACED
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.docclean.report import PageReport, Report, read_page_report
+from fastdiff.apps.images.kinds import REPLACED
+from fastdiff.apps.running import batch, inputs, resume
+from fastdiff.apps.running.claims import OutputRequest
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
 from fastdiff.solvers.errors import FastdiffError
 
 VERB = "clean"
-CLEANING = 1.5  # seconds a megapixel on two cores without a denoiser call, for estimates
-SCORING = 12.0  # seconds a page with OCR before and after
+CLEANING = 1.5  # seconds per megapixel on two cores without a denoiser call, for estimates
+SCORING = 12.0  # seconds per page with OCR before and after
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What `run` would do: every input with its output and number of pages (None where it cannot be opened)."""
+    """The forecast of a run: every input with its output and number of pages. The number is None if the input cannot be
+    opened.
+    """
 
     items: tuple[tuple[Item, int | None], ...]
     seconds: float
@@ -34,14 +36,17 @@ class Forecast:
 def run(options: Options, watch: batch.Watch | None = None) -> Report:
     """Clean all inputs, write the outputs and report.json, and return the report.
 
-    Inputs that fail are reported and leave the others alone; pages that an earlier run finished from the same input
-    with the same options and version are not done again. Raises UsageError for options or inputs that do not fit,
-    MissingError for an absent engine or weights, OutputError where the report cannot be written or another run writes
-    into the same place.
+    An input that fails is reported and leaves the others alone. Pages that an earlier run finished from the same input,
+    with the same options and version, are taken over.
+
+    Raises UsageError for options or inputs that do not fit, MissingError for an absent engine or absent weights,
+    OutputError if the report cannot be written or another run writes into the same place.
     """
-    with locked(_job(options)) as prepared:
+    with locked_run(_job(options)) as prepared:
         finished = _finished(prepared, options)
-        done, code = resume.run(prepared.items, finished, Cleaner, options, _failed, jobs=options.jobs, watch=watch)
+        done, code = resume.run(
+            prepared.items, finished, DocumentCleaner, options, _failed, jobs=options.jobs, watch=watch
+        )
         pages = tuple(page for item in prepared.items for page in done[item])
         if not code and any(page.status == "failed" for page in pages):
             code = batch.SOME_FAILED
@@ -51,10 +56,10 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 
 def forecast(options: Options) -> Forecast:
-    """What `run(options)` would do, and a rough estimate of its time; nothing is written."""
+    """Return what `run(options)` would do, with a rough estimate of its time. Writes nothing."""
     items: list[tuple[Item, int | None]] = []
     seconds = 0.0
-    prepared = foreseen(_job(options))
+    prepared = plan_run(_job(options))
     finished = _finished(prepared, options)
     for item in prepared.items:
         if item in finished:
@@ -71,9 +76,9 @@ def forecast(options: Options) -> Forecast:
 
 
 def _job(options: Options) -> Job:
-    request = request_of(VERB, options)
+    request = request_digest(VERB, options)
     return Job(
-        request_of(VERB, options, options.recursive, *map(os.path.abspath, options.inputs)),
+        request_digest(VERB, options, options.recursive, *map(os.path.abspath, options.inputs)),
         partial(
             inputs.plan,
             options.inputs,
@@ -91,28 +96,28 @@ def _job(options: Options) -> Job:
     )
 
 
-def _wanted(item: Item, named: bool, request: str) -> Sequence[Wanted]:
-    """One output, of as many files as its kind needs for the pages of the input."""
+def _wanted(item: Item, named: bool, request: str) -> Sequence[OutputRequest]:
+    """Return the request for one output, of as many files as its kind needs for the pages of the input."""
     count = 1
     if item.problem is None and not holds_pages(item.output):
         try:
             with open_document(item.source) as document:
                 count = document.count
         except FastdiffError:
-            pass  # reported when the item's turn comes
-    return [Wanted(item, item_request(request, item), lambda output: output_names(output, count), named)]
+            pass  # the loop over the items reports it
+    return [OutputRequest(item, item_request_digest(request, item), lambda output: output_names(output, count), named)]
 
 
-def _finished(prepared: Prepared, options: Options) -> dict[Item, list[PageReport]]:
-    """The items that an earlier run finished, with their pages; none are where the work is forced."""
+def _finished(prepared: PreparedRun, options: Options) -> dict[Item, list[PageReport]]:
+    """Return the items that an earlier run finished, with their pages; none if `force` is set."""
     made_with = fingerprint(options)
     found = resume.finished(
         prepared.items,
-        lambda item, content: ledger_of(item, content, made_with, options),
+        lambda item, content: manifest_of(item, content, made_with, options),
         force=options.force,
     )
     return {
-        item: [replace(page_report(record), input=str(item.source)) for record in records]
+        item: [replace(read_page_report(record), input=str(item.source)) for record in records]
         for item, records in found.items()
     }
 

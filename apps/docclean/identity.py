@@ -1,26 +1,26 @@
-"""Digests of what a cleaned page depends on besides its document: by content, never by name.
+"""Digests of everything that a cleaned page depends on besides its document, by content and never by name.
 
-An option counts where it changes the page or its scores by more than rounding does: a precision does, a device and the
-number of processes do not.
+An option counts if it changes the page or its scores by more than rounding: a precision counts, a device or the number
+of processes does not.
 """
 
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import output_manifest
-from fastdiff.apps.device import place
-from fastdiff.apps.docclean import guard_judge
-from fastdiff.apps.docclean.engine_version import engine_version
+from fastdiff.apps.device import resolve_device
+from fastdiff.apps.docclean.guard import mark_classifier
+from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.restorers import BUNDLED, bundled
 
 
 def fingerprint(options: Options) -> str:
-    """The digest of everything but the document and its true text that a page depends on, versions included.
+    """Return the digest of everything that a page depends on, versions included, except its document and true text.
 
-    Raises UsageError for a file that cannot be read, MissingError for lost weights or a device that is not here.
+    Raises UsageError for a file that cannot be read, MissingError for absent weights or an absent device.
     """
     file = options.solver_file
     return output_manifest.digest(
@@ -30,11 +30,11 @@ def fingerprint(options: Options) -> str:
                 version("wordfreq"),  # its words decide whether a page is kept
                 engine_version(options.ocr),
                 [(path.name, digest.of_file(path)) for path in _weights(options.weights)],
-                digest.of_file(Path(str(files("fastdiff.data") / guard_judge.FILE))),
+                digest.of_file(Path(str(files("fastdiff.data") / mark_classifier.FILE))),
                 None if file is None else digest.of_file(file),
                 *(options.task, options.trust_digits, options.ocr, options.force_clean, options.break_signatures),
                 *(options.solver, options.calls, options.seed),
-                place(options.device, options.dtype)[1],
+                resolve_device(options.device, options.dtype)[1],
             )
         )
     )

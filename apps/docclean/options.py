@@ -1,4 +1,4 @@
-"""What docclean can be asked for; light to import, for the command line and for worker processes."""
+"""Options of docclean; light to import, for the command line and for worker processes."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -9,24 +9,25 @@ from fastdiff.solvers.validation import check_name
 
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
-SOLVER, CALLS = "ddim", 0  # no number of calls measures better than none for all tasks (benchmarks, section "stage")
+SOLVER, CALLS = "ddim", 0  # on average over all tasks no number of calls beats 0 (benchmarks, section "stage")
 FORMATS = {"png": ".png", "tiff": ".tiff", "jpg": ".jpg", "pdf": ".pdf"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to clean, and how.
+    """The inputs of a run and how to clean them.
 
-    `inputs` are files, folders (with `recursive` their sub-folders) and patterns; `out` and the default names of
-    outputs are those of `fastdiff.apps.inputs.plan`, with the verb "clean". `task` is one of TASKS: auto chooses clean
-    or deblur for each page. `trust_digits` lets deblurring rewrite words with digits. `ocr` is one of ENGINES; `truth`
-    is a folder of true texts. `force_clean` writes pages as the networks made them, even where they lost something.
-    `break_signatures` cleans signed PDFs too, although that makes their signatures invalid. `format` is one of FORMATS
-    or None for the input's kind.
-    `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to those that come
-    along. `solver_file` takes the place of `solver`: it was tuned to the network of one task, and its fewest calls are
-    the default. `force` does finished pages again and replaces files of others, but never an input. `report` is where
-    report.json goes.
+    `inputs` are files, folders (with `recursive` their sub-folders) and patterns. `out` and the default names of
+    outputs are those of `running.inputs.plan` with the verb "clean". `task` is one of TASKS; auto chooses clean or
+    deblur for each page. `trust_digits` lets deblurring rewrite words with digits. `ocr` is one of ENGINES; `truth` is
+    a folder of true texts. `force_clean` writes the output of the networks, even if content was lost.
+    `break_signatures` also cleans signed PDFs, whose signatures become invalid. `format` is one of FORMATS, or None for
+    the kind of the input.
+
+    `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to the bundled ones.
+    `solver_file` replaces `solver`: it was tuned to the network of one task, and its fewest calls are the default.
+    `force` cleans finished pages again and replaces files of others, but never an input. `report` is the path of
+    report.json.
     """
 
     inputs: tuple[str, ...]
@@ -68,7 +69,7 @@ class Options:
 
     @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: weights, the solver file, true texts."""
+        """The files that a run reads besides its inputs: weights, solver file, true texts."""
         named = [path for path in (self.weights, self.solver_file) if path is not None]
         weights = self.weights.glob("*.safetensors") if self.weights is not None else ()
         truth = [self.truth.glob(pattern) for pattern in ("*.txt", "*.hocr")] if self.truth is not None else ()

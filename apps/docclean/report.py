@@ -1,4 +1,4 @@
-"""What docclean did to every page, as data for people and programs (`report.json`)."""
+"""The report of docclean on every page, for people and programs (`report.json`)."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from fastdiff.apps.docclean.regions import Recovered, Region
-from fastdiff.apps.inputs import LeftOut
+from fastdiff.apps.docclean.imaging.regions import RecoveredWord, Region
 from fastdiff.apps.measures import mean
+from fastdiff.apps.running.inputs import LeftOut
 
 Status = Literal["cleaned", "partly cleaned", "kept", "failed"]
 WRITTEN: tuple[Status, ...] = ("cleaned", "partly cleaned")  # statuses of pages whose pixels changed
@@ -18,14 +18,14 @@ WRITTEN: tuple[Status, ...] = ("cleaned", "partly cleaned")  # statuses of pages
 
 @dataclass(frozen=True)
 class PageReport:
-    """One page; None where something was not measured.
+    """The report of one page; a measure that was not taken is None.
 
-    `page` counts from 1 and is None where the document could not be opened. Error rates (`cer`, `wer`), word F and
-    confidence are fractions, characters and dictionary words counts, each before and after cleaning. `calls` is the
-    number of network calls, `seconds` the time for reading, cleaning and scoring. `untouched` says what a page that
-    passed through shows instead of a scan ("text", "drawings", "nothing to clean"). `regions` are the parts whose
-    content cleaning changed, `recovered` the words that can be read only on the cleaned page; boxes are in pixels of
-    the page's picture. A page is "partly cleaned" where some regions were put back.
+    `page` counts from 1 and is None if the document could not be opened. Error rates (`cer`, `wer`), word F and
+    confidence are fractions; characters and dictionary words are counts; each is given before and after cleaning.
+    `calls` is the number of network evaluations, `seconds` the time for reading, cleaning and scoring. `untouched`
+    names the content of a page that passed through ("text", "drawings", "nothing to clean"). `regions` are the parts
+    whose content cleaning changed, `recovered` the words that an engine reads only on the cleaned page; boxes are in
+    pixels of the page's picture. A page is "partly cleaned" if some regions were put back.
     """
 
     input: str
@@ -52,13 +52,13 @@ class PageReport:
     calls: int = 0
     seconds: float = 0.0
     regions: tuple[Region, ...] = ()
-    recovered: tuple[Recovered, ...] = ()
+    recovered: tuple[RecoveredWord, ...] = ()
 
 
-def page_report(record: Mapping[str, Any]) -> PageReport:
-    """The report of a page from its record, which `dataclasses.asdict` made and a JSON file held."""
+def read_page_report(record: Mapping[str, Any]) -> PageReport:
+    """Return the report of a page from its record: the dictionary of `dataclasses.asdict`, as a JSON file holds it."""
     regions = tuple(Region(**{**each, "box": tuple(each["box"])}) for each in record["regions"])
-    recovered = tuple(Recovered(**{**each, "box": tuple(each["box"])}) for each in record["recovered"])
+    recovered = tuple(RecoveredWord(**{**each, "box": tuple(each["box"])}) for each in record["recovered"])
     return PageReport(**{**record, "regions": regions, "recovered": recovered})
 
 
@@ -73,11 +73,12 @@ ERRORS = tuple(name for name in MEASURES if name.startswith(("cer", "wer", "word
 COUNTS = tuple(name for name in MEASURES if name.startswith(("chars", "dictionary")))
 
 
-def joined(pictures: Sequence[PageReport]) -> PageReport:
-    """The report of a page of several pictures: cleaned where one was; `reason` names the others' verdicts.
+def join_reports(pictures: Sequence[PageReport]) -> PageReport:
+    """Return the report of a page of several pictures: cleaned if one of them was.
 
-    The page is partly cleaned where one of the cleaned pictures is. Counts are summed and confidences averaged, regions
-    and recovered words are those of all pictures. Error rates, which are about the whole page's text, are None.
+    The page is partly cleaned if one of the cleaned pictures is. `reason` names the verdicts on the pictures. Counts
+    are summed, confidences averaged, regions and recovered words collected. Error rates are None: they are about the
+    text of the whole page.
     """
     if len(pictures) == 1:
         return pictures[0]
@@ -105,8 +106,11 @@ def joined(pictures: Sequence[PageReport]) -> PageReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All pages of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is,
-    `left_out` what was found and is no input."""
+    """All pages of a run.
+
+    `earlier` is the number of inputs that an earlier run finished, `path` is that of report.json, and `left_out` are
+    files that are no inputs.
+    """
 
     pages: tuple[PageReport, ...]
     exit_code: int
@@ -116,9 +120,9 @@ class Report:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts, totals, and the mean of each measure over the pages where it was measured.
+        """Counts, totals, and the mean of each measure over the pages that have it.
 
-        A page that was kept counts after as before.
+        For a page that was kept, the measures after cleaning are those before.
         """
         seconds = sum(page.seconds for page in self.pages)
         done = len(self.pages) - self._count("failed")
@@ -135,7 +139,7 @@ class Report:
         } | {name: mean([_written(page, name) for page in self.pages]) for name in MEASURES}
 
     def to_json(self) -> str:
-        """The text of `report.json`."""
+        """Return the text of `report.json`."""
         content = {
             "pages": [asdict(page) for page in self.pages],
             "left_out": [asdict(each) for each in self.left_out],
@@ -148,7 +152,7 @@ class Report:
 
 
 def _written(page: PageReport, name: str) -> float | None:
-    """A measure of the page as it was written."""
+    """Return a measure of the page as it was written."""
     value: float | None = getattr(page, name.replace("_after", "_before") if page.status == "kept" else name)
     return value
 

@@ -1,4 +1,4 @@
-"""Writing TIFFs: cleaned pages take the place of the source's, the others are copied without being decoded."""
+"""Writes TIFFs: cleaned pages replace pages of the source, the others are copied without decoding."""
 
 import io
 import struct
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fastdiff.apps import tiff
-from fastdiff.apps.encode import tiff_page
-from fastdiff.apps.images import ImageDocument, open_images
-from fastdiff.apps.metadata import PHOTOSHOP_TAG, XMP_TAG
-from fastdiff.apps.page import one_bit
-from fastdiff.apps.tiff import Directory
+from fastdiff.apps.images import tiff
+from fastdiff.apps.images.encoding import tiff_page
+from fastdiff.apps.images.image_document import ImageDocument, open_images
+from fastdiff.apps.images.metadata import PHOTOSHOP_TAG, XMP_TAG
+from fastdiff.apps.images.page import one_bit
+from fastdiff.apps.images.tiff import Directory
 from fastdiff.solvers.errors import OutputError
 
 BITS_PER_SAMPLE, ORIENTATION = 258, 274
@@ -19,15 +19,15 @@ RESOLUTION = (282, 283, 296)  # horizontal, vertical, unit
 
 
 def from_parts(parts: Mapping[int, Path], target: Path) -> None:
-    """Make a TIFF of parts, TIFF files of one page, in the order of their indices."""
+    """Write a TIFF of parts, TIFF files of one page, in the order of their indices."""
     pages = (_part(parts[index], "<") for index in sorted(parts))
     _write(target, pages, "<", big=_size(parts) > tiff.CLASSIC_LIMIT)
 
 
 def replace_pages(document: ImageDocument, parts: Mapping[int, Path], target: Path) -> None:
-    """Copy the pages of a TIFF with `parts`, TIFF files of one page, in the place of those of these indices.
+    """Write a copy of a TIFF in which `parts`, TIFF files of one page, replace the pages of their indices.
 
-    Copied pages keep their compressed strips and all tags; parts take over what the tags of their page say of it.
+    Copied pages keep their compressed strips and all tags. A part takes over the descriptive tags of its page.
     """
     assert document.reader is not None
     order = document.reader.order
@@ -60,7 +60,7 @@ def _size(parts: Mapping[int, Path]) -> int:
 
 
 def _part(path: Path, order: tiff.Order) -> Directory:
-    """The page of a part; its 16-bit samples are encoded again where they have the other byte order."""
+    """Return the page of a part; its 16-bit samples are encoded again if they have the other byte order."""
     page = _encoded(path.read_bytes())
     if order == "<" or page.integer(BITS_PER_SAMPLE) <= 8:
         return page
@@ -75,7 +75,7 @@ def _encoded(data: bytes) -> Directory:
 
 
 def _described(page: Directory, source: Directory) -> Directory:
-    """The page with the tags of its source but those of the pixels, which it has itself, and its orientation."""
+    """Return the page with all tags of its source, except those of its own pixels and its orientation."""
     carried = {tag: value for tag, value in source.fields.items() if tag not in tiff.OF_PIXELS and tag != XMP_TAG}
     own = {tag: value for tag, value in page.fields.items() if tag != PHOTOSHOP_TAG or tag in source.fields}
     if RESOLUTION[0] in source.fields and source.integer(ORIENTATION, 1) < 5:  # else the axes have changed places

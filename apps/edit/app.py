@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from fastdiff.apps import batch, inputs, output_manifest, picture, resume
-from fastdiff.apps.claims import Wanted
 from fastdiff.apps.edit import identity, provenance, table
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import Job, Prepared, foreseen, item_request, locked, request_of
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import batch, inputs, output_manifest, resume
+from fastdiff.apps.running.claims import OutputRequest
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
@@ -78,7 +79,7 @@ def run(options: Options, watch: batch.Watch | None = None, remade: Remade | Non
     the same place.
     """
     plan = _Plan(options, remade)
-    with locked(plan.job()) as prepared:
+    with locked_run(plan.job()) as prepared:
         work = plan.work(prepared)
         if watch:  # gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking the model's files"))
@@ -99,7 +100,7 @@ def forecast(options: Options) -> Forecast:
     from fastdiff.apps.edit.settings import settings_of
 
     plan = _Plan(options, None)
-    prepared = foreseen(plan.job())
+    prepared = plan_run(plan.job())
     work = plan.work(prepared)
     finished = _finished(prepared, work)
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
@@ -153,9 +154,9 @@ class _Plan:
         if options.mask is not None:
             picture.read(options.mask)  # here, where what is wrong with it stops all
         self._options, self._remade = options, remade
-        self._out = picture.png_place(options.out)
+        self._out = picture.check_png_output(options.out)
         self._verb = remade.verb if remade else PREVIEW_VERB if options.preview else VERB
-        self._request = request_of(self._verb, options, without=(*OF_RUNS, *OF_ITEMS))
+        self._request = request_digest(self._verb, options, without=(*OF_RUNS, *OF_ITEMS))
         self._rows = table.read(options.csv) if options.csv is not None else None
         self._requests: dict[Path, list[EditRequest]] = {}
         for path, request in self._rows or ():
@@ -164,7 +165,9 @@ class _Plan:
     def job(self) -> Job:
         options = self._options
         return Job(
-            request_of(self._verb, options, options.recursive, *map(os.path.abspath, options.inputs), without=OF_RUNS),
+            request_digest(
+                self._verb, options, options.recursive, *map(os.path.abspath, options.inputs), without=OF_RUNS
+            ),
             self._search,
             self._wanted,
             (*options.reads, *([self._remade.png] if self._remade else ())),
@@ -172,7 +175,7 @@ class _Plan:
             options.report,
         )
 
-    def work(self, prepared: Prepared) -> Work:
+    def work(self, prepared: PreparedRun) -> Work:
         """The requests of the claimed outputs."""
         requested = [each for item in prepared.found for each in self._of(item)]
         outputs = [item.output for item in prepared.items]
@@ -190,13 +193,15 @@ class _Plan:
             plan = replace(plan, items=tuple(replace(item, output=preferred) for item in plan.items))
         return plan
 
-    def _wanted(self, item: Item, named: bool) -> Sequence[Wanted]:
+    def _wanted(self, item: Item, named: bool) -> Sequence[OutputRequest]:
         edits = self._of(item)
         outputs = [item.output]
         if len(edits) > 1:
             outputs = [_numbered(item.output, number) for number in range(1, len(edits) + 1)]
         return [
-            Wanted(replace(item, output=output), item_request(self._request, item, *request, seed), named=named)
+            OutputRequest(
+                replace(item, output=output), item_request_digest(self._request, item, *request, seed), named=named
+            )
             for output, (request, seed) in zip(outputs, edits, strict=True)
         ]
 
@@ -211,7 +216,7 @@ def _numbered(output: Path, number: int) -> Path:
     return output.with_name(f"{output.stem}-{number}{output.suffix}")
 
 
-def _finished(prepared: Prepared, work: Work) -> dict[Item, EditReport]:
+def _finished(prepared: PreparedRun, work: Work) -> dict[Item, EditReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
     found = resume.finished(prepared.items, work.manifest, force=work.options.force)
     return {item: replace(EditReport(**records[0]), input=str(item.source)) for item, records in found.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastdiff.apps.likeness import psnr
+from fastdiff.apps.similarity import psnr
 from fastdiff.models.recogniser import SIDE, Reading, Recogniser
 
 # Set on 1,000 scenes, of which they leave out 0.4 % and 0.9 %; benchmarks/edit/domain.py measures them on 1,000 others,

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastdiff.apps.batch import Tick
-from fastdiff.apps.canvas import Canvas, edited_share, lay
+from fastdiff.apps.canvas import Canvas, edited_share, fit_canvas
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine, named, seen
 from fastdiff.apps.edit.edit_request import EditRequest
@@ -21,8 +20,9 @@ from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.soundness import Sound, check_colours
-from fastdiff.apps.likeness import distance, psnr
-from fastdiff.apps.precision import NotFiniteError, name_of, precisions
+from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
+from fastdiff.apps.running.batch import Tick
+from fastdiff.apps.similarity import distance, psnr
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.catalogue import BUNDLED
@@ -135,13 +135,13 @@ class Editor:
 
     def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
         """Encode the picture and both prompts. Raises as a call of the editor."""
-        canvas, notes = lay(original, self._backbone.resolution, self._backbone.size_multiple), []
+        canvas, notes = fit_canvas(original, self._backbone.resolution, self._backbone.size_multiple), []
         if canvas.scaled != tuple(canvas.original.shape[-2:]):
             height, width = canvas.scaled
             notes.append(f"worked on at {width} x {height} pixels, the size that {self._settings.model} knows")
         if self._overflows:
-            gone = " and ".join(map(name_of, self._overflows))
-            notes.append(f"computed in {name_of(self._precisions[0])}: this model overflows in {gone}")
+            gone = " and ".join(map(dtype_name, self._overflows))
+            notes.append(f"computed in {dtype_name(self._precisions[0])}: this model overflows in {gone}")
         latents = self._sound.encoded(self._backbone.encode(canvas.picture))
         reconstruction = self.decode(latents)
         source, remarks = self._source(canvas, reconstruction, request)
@@ -159,7 +159,7 @@ class Editor:
             target_prompt,
             seed,
             blend=tuple((self._settings.blend or "").split()),
-            mask=None if mask is None else F.interpolate(canvas.shrink(mask), latents.shape[-2:], mode="area"),
+            mask=None if mask is None else F.interpolate(canvas.to_canvas(mask), latents.shape[-2:], mode="area"),
             emphasize=self._settings.emphasize,
             release=self._settings.release,
             preview=self._settings.preview,
@@ -188,12 +188,12 @@ class Editor:
         share = edited_share(before, sampled.latents)
         after, share = torch.lerp(before, sampled.latents, share), share.cpu()
         if self._settings.residual:
-            colour = canvas.finish(self.decode(after), prepared.reconstruction, share)
+            colour = canvas.add_residual(self.decode(after), prepared.reconstruction, share)
         else:
-            colour = canvas.lift(self.decode(sampled.latents)).clamp(-1, 1)
+            colour = canvas.to_picture(self.decode(sampled.latents)).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
             colour = torch.lerp(original, colour, mask)
-        kept = (canvas.wide(share) < 0.5).expand_as(original)
+        kept = (canvas.upsample(share) < 0.5).expand_as(original)
         names = ("emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",

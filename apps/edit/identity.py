@@ -8,10 +8,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from fastdiff.apps import output_manifest
-from fastdiff.apps.device import place
+from fastdiff.apps.device import resolve_device
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import default
+from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import BUNDLED, find
 from fastdiff.models.recogniser import WEIGHTS
@@ -34,7 +34,7 @@ def fingerprint(options: Options) -> str:
                 options.preset or default(options.model),
                 *(options.solver, options.steps, options.guidance, options.strength, options.focus, options.merge),
                 *(options.attempts, options.blend, options.emphasize, options.release),
-                *(options.residual, options.preview, place(options.device, options.dtype)[1]),
+                *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),
             )
         )
     )

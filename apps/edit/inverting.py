@@ -7,18 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastdiff.apps import output_manifest, picture
-from fastdiff.apps.claims import Claims, Wanted
 from fastdiff.apps.edit import identity
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.settings import settings_of
-from fastdiff.apps.inputs import Item
-from fastdiff.apps.likeness import distance, psnr
-from fastdiff.apps.lock import FolderLocks
-from fastdiff.apps.output_manifest import OutputManifest
-from fastdiff.apps.run import item_request, request_of
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import output_manifest
+from fastdiff.apps.running.claims import Claims, OutputRequest
+from fastdiff.apps.running.folder_locks import FolderLocks
+from fastdiff.apps.running.inputs import Item
+from fastdiff.apps.running.output_manifest import OutputManifest
+from fastdiff.apps.running.run import item_request_digest, request_digest
+from fastdiff.apps.similarity import distance, psnr
 from fastdiff.inversion import inversion_file
 from fastdiff.inversion.inversion_file import InversionSettings
 from fastdiff.solvers.errors import OutputError, UsageError
@@ -77,10 +78,12 @@ def run(options: Options) -> Inverted:
 
 
 def _claimed(options: Options, source: Path, preferred: Path) -> Item:
-    request = request_of(VERB, options)
+    request = request_digest(VERB, options)
     item = Item(source, preferred)
     claims = Claims((source, *options.reads), force=options.force)
-    item = claims.claim(Wanted(item, item_request(request, item, options.seed), named=options.out is not None))
+    item = claims.claim(
+        OutputRequest(item, item_request_digest(request, item, options.seed), named=options.out is not None)
+    )
     if item.problem:
         raise OutputError(item.problem)
     return item

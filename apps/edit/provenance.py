@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps import output_manifest, picture
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport
+from fastdiff.apps.images import picture
+from fastdiff.apps.running import output_manifest
 from fastdiff.solvers.errors import UsageError
 
 PATHS = ("mask", "solver_file")

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps.inputs import LeftOut
 from fastdiff.apps.measures import mean
+from fastdiff.apps.running.inputs import LeftOut
 
 
 @dataclass(frozen=True)

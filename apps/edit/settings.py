@@ -20,7 +20,7 @@ class EditSettings:
 
     `name` is the preset's name, for reports. `solver_file` replaces the preset's inversion and levels. `blend`,
     `emphasize`, `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also
-    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.place`.
+    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
     """
 
     model: str

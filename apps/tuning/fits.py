@@ -1,4 +1,4 @@
-"""How each tuned solver is fitted, and the approximate cost of its fit in network evaluations per sample."""
+"""Fits of all tuned solvers, and the approximate cost of each fit in network evaluations per sample."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from fastdiff.solvers.unipc import UniPC
 
 TEACHER = 100  # calls at least
 TRIALS = 20  # of a ratio in the search of DC-Solver, about
-SAMPLING = 20  # calls for a sample whose statistics are taken
+SAMPLING = 20  # evaluations for a sample whose statistics are taken
 NODES = 120  # of the statistics of v3
-FORWARD_MODE = 2  # how many calls a forward-mode product is worth
+FORWARD_MODE = 2  # evaluations that a forward-mode product costs
 Options = Mapping[str, Any]
-SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number of calls
+SWITCHES = [  # of DPM-Solver-v3; the authors choose them by model and number of evaluations
     {"order": order, "p_pseudo": pseudo, "corrector": corrector, "c_pseudo": c_pseudo}
     for order, pseudo, (corrector, c_pseudo) in product(
         (1, 2, 3), (False, True), ((False, False), (True, False), (True, True))
@@ -35,7 +35,7 @@ SWITCHES = [  # of DPM-Solver-v3, which the authors choose by model and number o
 
 @dataclass(frozen=True)
 class Fit:
-    """How to fit one tuned solver.
+    """The fit of one tuned solver.
 
     `variants` returns the option sets to try for a number of evaluations, from the options of the base; the best one
     wins. `once` makes tensors for all numbers of evaluations, from samples of its own: a Gaussian leads the samples
@@ -91,7 +91,7 @@ def _iia(batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors
 def _teleported_iia(
     batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher
 ) -> Tensors:
-    """Of the steps that are left, to a run of which nothing was teleported."""
+    """Fit the steps after teleportation to a run without teleportation."""
     teleport, skip = gaussian(once), options["skip"]
     carried = [(f, teleport.carry(x, levels[0], levels[skip])) for f, x in batches]
     whole = {id(y): x for (_, y), (_, x) in zip(carried, batches, strict=True)}

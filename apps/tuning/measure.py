@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fastdiff.apps import batch
+from fastdiff.apps.running import batch
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
@@ -19,7 +19,7 @@ REFERENCE = 200  # network evaluations
 
 
 def reference_config(schedule: Schedule) -> SamplerConfig:
-    """UniPC of order 3 in equal strides of lam, or of time if the schedule starts without signal."""
+    """Return UniPC of order 3 in equal strides of lam, or of time if the schedule starts without signal."""
     spacing = "log-snr" if schedule.level(schedule.start).alpha > 0 else "time-uniform"
     return SamplerConfig("unipc", spacing + CLEAN_SUFFIX, {"order": 3})
 

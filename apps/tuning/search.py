@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastdiff.apps import atomic, batch
+from fastdiff.apps.running import atomic, batch
 from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_config, seconds_a_row
 from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers import solver_file

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fastdiff.apps import atomic, batch, output_manifest
-from fastdiff.apps.output_manifest import OutputManifest
+from fastdiff.apps.running import atomic, batch, output_manifest
+from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.tuning.fits import FITS, finest, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,
@@ -304,7 +304,7 @@ def _mean(distances: Callable[[], Tensor]) -> float:
 
 
 def _record(result: Result) -> dict[str, Any]:
-    """The form in which results are kept beside the output."""
+    """Return the form in which results are kept beside the output."""
     return {"calls": result.nfe, "recipe": asdict(result.config), "base": result.base, "tuned": result.tuned}
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the benchmark, and the application run over them."""
+"""The pictures of the benchmark, and runs of the application over them."""
 
 import csv
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdiff.apps import picture
 from fastdiff.apps.attack.app import run
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.report import Report
+from fastdiff.apps.images import picture
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where pictures, labels and results are, which prior, and how many pictures at most."""
+    """The source of pictures and labels, the prior, the most pictures, and the folder of results."""
 
     source: Path
     model: str
@@ -28,7 +28,7 @@ class Setting:
         return self.source / "labels.csv"
 
     def rows(self, most: int | None = None) -> list[dict[str, str]]:
-        """Of the table, at most `most` and `limit`."""
+        """Return the rows of the table, at most `most` and `limit`."""
         with self.labels.open(newline="") as file:
             rows = list(csv.DictReader(file))
         return rows[: min(each for each in (most, self.limit, len(rows)) if each is not None)]
@@ -37,7 +37,7 @@ class Setting:
         return tuple(str(self.source / "images" / row["image"]) for row in self.rows(most))
 
     def attack(self, name: str, most: int | None = None, **chosen: Any) -> Report:
-        """The application over the pictures; what it writes is in the folder `name`."""
+        """Run the application over the pictures, with outputs in the folder `name`."""
         out = self.folder / name
         out.mkdir(parents=True, exist_ok=True)
         return run(Options(self.inputs(most), labels=self.labels, model=self.model, out=out, force=True, **chosen))
@@ -60,5 +60,5 @@ def cases(setting: Setting, most: int) -> list[Case]:
 
 
 def pictures(some: list[Case]) -> Tensor:
-    """(B, 3, H, W) in [0, 1]."""
+    """Return the pictures of cases, (B, 3, H, W) in [0, 1]."""
     return (torch.cat([case.colour for case in some]) + 1) / 2

@@ -1,4 +1,4 @@
-"""The four gradients side by side: success, cosine to the true gradient, seconds."""
+"""Compares the four gradients: success, cosine to the true gradient, seconds."""
 
 import time
 from dataclasses import replace
@@ -13,7 +13,7 @@ from fastdiff.apps.attack.latents import Latents, prepare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import GRADIENTS, PRESETS, Preset
 from fastdiff.apps.attack.search import search
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.models.diffusion_model import DiffusionModel
@@ -21,7 +21,7 @@ from fastdiff.models.registry import load_model
 from fastdiff.solvers.noise import Noise
 
 PICTURES = 6
-AWAY = 0.05  # deviation of the perturbation where gradients are compared
+AWAY = 0.05  # standard deviation of the perturbation at which gradients are compared
 
 
 def run(setting: Setting) -> Section:
@@ -30,7 +30,7 @@ def run(setting: Setting) -> Section:
     for number, case in enumerate(cases(setting, PICTURES)):
         true: Tensor | None = None
         for name in ("backprop", *(name for name in GRADIENTS if name != "backprop")):
-            preset = replace(PRESETS["natural"], gradient=name, last=1)  # of the two steps from x_k on
+            preset = replace(PRESETS["natural"], gradient=name, last=1)  # the last of the two steps from x_k on
             with torch.no_grad():
                 began = time.perf_counter()
                 space, goal = _prepared(case, number, prior, preset)
@@ -51,13 +51,13 @@ def run(setting: Setting) -> Section:
 
 
 def _prepared(case: Case, number: int, prior: DiffusionModel, preset: Preset) -> tuple[Latents, Goal]:
-    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
+    canvas = fit_canvas(case.colour, max(prior.resolution, 224), prior.size_multiple)
     space, _ = prepare(prior, preset, canvas, [""], Noise(0, (number,)))
     return space, Goal(torch.tensor([case.target]), targeted=True)
 
 
 def _gradient(space: Latents, classifier: ClassifierTarget, goal: Goal) -> Tensor:
-    """Of the score, a little way from where the picture was."""
+    """Return the gradient of the score, a little away from the unperturbed picture."""
     made, pull = space.sampled(AWAY * Noise(1, (0,))(space.unperturbed))
     made = made.detach().requires_grad_()
     with torch.enable_grad():

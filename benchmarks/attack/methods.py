@@ -1,4 +1,4 @@
-"""Ways to attack, side by side: success after the PNG round trip, naturalness, seconds, transfer, defences."""
+"""Compares attack methods: success after the PNG round trip, naturalness, seconds, transfer, defences."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,8 +9,8 @@ from benchmarks.result import Section, Table
 from fastdiff.apps.attack.report import Report
 
 OTHERS = ("efficientnet-lite1", "efficientnet-lite2")
-SLOW = 40  # pictures, of ways with a hundred calls
-WAYS: dict[str, dict[str, Any]] = {
+SLOW = 40  # pictures, of methods with a hundred network evaluations
+METHODS: dict[str, dict[str, Any]] = {
     "natural": {},
     "natural, targeted": {"target": "csv"},
     "sca-strong": {"method": "sca-strong", "most": SLOW},
@@ -22,7 +22,7 @@ SHOWN = ("ssim", "ssim_p10", "noise_change", "ciede2000", "psnr", "linf", "round
 
 
 def run(setting: Setting) -> Section:
-    reports = {name: setting.attack(_folder(name), transfer=OTHERS, **chosen) for name, chosen in WAYS.items()}
+    reports = {name: setting.attack(_folder(name), transfer=OTHERS, **chosen) for name, chosen in METHODS.items()}
     pages = [{"way": name, **asdict(image)} for name, report in reports.items() for image in report.images]
     return Section([_rates(reports), _naturalness(reports), _others(reports)], pages)
 
@@ -52,11 +52,11 @@ def _naturalness(reports: Mapping[str, Report]) -> Table:
 def _others(reports: Mapping[str, Report]) -> Table:
     names = [*OTHERS, "jpeg-75", "bit-depth-4", "resize-pad"]
     rows = []
-    for way, report in reports.items():
+    for method, report in reports.items():
         told = report.summary["transfer"] | report.summary["defences"]
         cells = [f"{told[name]['attack_success_rate']:.3f} ({_of(told[name])})" if name in told else None
                  for name in names]  # fmt: skip
-        rows.append((way, *cells))
+        rows.append((method, *cells))
     note = "Of attacked pictures that the other one, or the defended one, knows when clean."
     return Table("What attacks on efficientnet-lite0 do to others, and behind defences", ("way", *names), rows, note)
 

@@ -1,4 +1,4 @@
-"""Our PGD and MI-FGSM against those of torchattacks, on the same classifier and pictures."""
+"""Compares PGD and MI-FGSM with those of torchattacks, on the same classifier and pictures."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ BOUND, STEP, STEPS = 8 / 255, 2 / 255, 10
 
 
 class Unrounded(Pixels):
-    """Pixels that are not rounded to 8 bits on the way, as torchattacks has them."""
+    """Pixels without rounding to 8 bits in between, as in torchattacks."""
 
     def take(self, rows: torch.Tensor) -> "Unrounded":
         return Unrounded(self.pictures[rows])
@@ -28,8 +28,8 @@ class Unrounded(Pixels):
         return self.pictures + made
 
 
-class Whole(torch.nn.Module):
-    """The classifier with its normalisation, as torchattacks wants it."""
+class NormalisedClassifier(torch.nn.Module):
+    """The classifier with its normalisation, in the form that torchattacks takes."""
 
     def __init__(self, classifier: ClassifierTarget) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ def run(setting: Setting) -> Section:
     import torchattacks
 
     classifier, some = load_classifier("efficientnet-lite0"), cases(setting, PICTURES)
-    net = Whole(classifier).eval()  # torchattacks puts a network back into the mode that it came in
-    theirs: dict[str, Any] = {
+    net = NormalisedClassifier(classifier).eval()  # torchattacks restores the mode of a network
+    attacks: dict[str, Any] = {
         "pgd": torchattacks.PGD(net, eps=BOUND, alpha=STEP, steps=STEPS, random_start=False),
         "mifgsm": torchattacks.MIFGSM(net, eps=BOUND, alpha=STEP, steps=STEPS, decay=1.0),
     }
     rows = []
-    for name, attack in theirs.items():
+    for name, attack in attacks.items():
         same, won, took = [], [0, 0], [0.0, 0.0]
         for case in some:
             clean, goal = pictures([case]), Goal(torch.tensor([case.true]), targeted=False)

@@ -1,4 +1,4 @@
-"""Time for a success: the default against DiffAttack's setting on the same prior, classifier and stopping rule."""
+"""Time per success: the default against DiffAttack's setting on the same prior, classifier and stopping rule."""
 
 import time
 from collections.abc import Callable
@@ -8,19 +8,21 @@ import torch
 
 from benchmarks.attack.cases import Setting, cases, pictures
 from benchmarks.result import Section, Table
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_model
 
 PICTURES = 20
 REPEATS = 5
-CONFIDENCE = 0.02  # logits ahead, of both
+CONFIDENCE = 0.02  # margin in logits that both must reach
 
 
 def run(setting: Setting) -> Section:
-    ways = ("natural", "diffattack")
-    reports = {way: setting.attack(f"speed-{way}", PICTURES, method=way, confidence=CONFIDENCE) for way in ways}
+    methods = ("natural", "diffattack")
+    reports = {
+        method: setting.attack(f"speed-{method}", PICTURES, method=method, confidence=CONFIDENCE) for method in methods
+    }
     rows = []
     for name, report in reports.items():
         told = report.summary
@@ -40,10 +42,10 @@ def run(setting: Setting) -> Section:
 
 
 def _parts(setting: Setting) -> Table:
-    """Seconds of what an iteration consists of."""
+    """Measure the seconds of the parts of an iteration."""
     classifier, prior = load_classifier("efficientnet-lite0"), load_model(setting.model)
     (case,) = cases(setting, 1)
-    canvas = lay(case.colour, max(prior.resolution, 224), prior.size_multiple)
+    canvas = fit_canvas(case.colour, max(prior.resolution, 224), prior.size_multiple)
     with torch.no_grad():
         latents = prior.encode(canvas.picture)
     f, level = (

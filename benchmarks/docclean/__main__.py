@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage, trust
+from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage
 from benchmarks.docclean.application import Setup
+from benchmarks.docclean.trust import trust
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 

@@ -1,4 +1,4 @@
-"""What every section is given, and what sections share: the application's restorer, its engines and its gate."""
+"""The setup of every section, and caches that sections share: of restored pages and of readings."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,43 +7,44 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhanced, Enhancer
-from fastdiff.apps.docclean.ocr import Engine, Reading
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.engines import Engine, Reading
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
 
 ENGINES = ("easyocr", "rapidocr")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The data folder, the most pages a group (None for all), and the weights (None for the bundled ones)."""
+    """The data folder, the most pages per group (None for all), and the weights (None for the bundled ones)."""
 
     data: Path
     limit: int | None
     weights: Path | None
 
     def count(self, pages: int) -> int:
-        """`pages`, or fewer where there is a limit."""
+        """Return `pages`, or the limit if it is lower."""
         return pages if self.limit is None else min(pages, self.limit)
 
-    def enhancer(self, task: str, calls: int | None = None) -> Enhancer:
-        return Enhancer(task=task, calls=calls, weights=self.weights)
+    def page_restorer(self, task: str, calls: int | None = None) -> PageRestorer:
+        """Make a restorer with the weights of this setup."""
+        return PageRestorer(task=task, calls=calls, weights=self.weights)
 
 
-class EnhancerOfOnePage(Enhancer):
-    """An enhancer that does the same page, read in the same way, only once in a row."""
+class CachingPageRestorer(PageRestorer):
+    """A restorer that keeps its last result: the same page with the same reading is restored once in a row."""
 
-    _last: tuple[tuple[int, int, int], np.ndarray, Enhanced] | None = None
+    _last: tuple[tuple[int, int, int], np.ndarray, RestoredPage] | None = None
 
-    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> Enhanced:
-        asked = key, id(pixels), id(reading)
-        if self._last is None or self._last[0] != asked:
-            self._last = asked, pixels, super().__call__(pixels, key, reading)
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> RestoredPage:
+        request = key, id(pixels), id(reading)
+        if self._last is None or self._last[0] != request:
+            self._last = request, pixels, super().__call__(pixels, key, reading)
         return self._last[2]
 
 
-class Remembering:
-    """An engine that reads the same pixels only once."""
+class CachingEngine:
+    """An OCR engine that reads the same pixels only once."""
 
     def __init__(self, engine: Engine) -> None:
         self.name, self.note = engine.name, engine.note
@@ -58,8 +59,8 @@ class Remembering:
 
 
 @cache
-def reader(name: str) -> Remembering:
-    """The engine of that name, one for all sections."""
-    engine = ocr.engine(name)
+def cached_engine(name: str) -> CachingEngine:
+    """Return the engine of this name; all sections share it."""
+    engine = engines.load_engine(name)
     assert engine is not None
-    return Remembering(engine)
+    return CachingEngine(engine)

@@ -1,4 +1,4 @@
-"""Blurred text: what OCR engines read before and after, beside controls that clean nothing."""
+"""Blurred text: OCR errors before and after cleaning, against controls that clean nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.bootstrap import paired_difference
 from benchmarks.classical import CONTROLS
 from benchmarks.docclean import blurred, words_lost
-from benchmarks.docclean.application import ENGINES, EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Section, Strip, Table, mean
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
@@ -19,8 +19,10 @@ GROUPS = {"columns": True, "documents": False}
 
 
 def run(setup: Setup) -> Section:
-    enhancers = {task: EnhancerOfOnePage(task=task, weights=setup.weights) for task in TASKS}
-    cleaners = {(task, engine): PageCleaner(enhancers[task], reader(engine)) for task in TASKS for engine in ENGINES}
+    page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in TASKS}
+    cleaners = {
+        (task, engine): PageCleaner(page_restorers[task], cached_engine(engine)) for task in TASKS for engine in ENGINES
+    }
     rows: list[dict[str, Any]] = []
     strips = []
     made = blurred.make(setup)
@@ -30,9 +32,7 @@ def run(setup: Setup) -> Section:
         engines = [engine for engine in ENGINES if hard_enough(page, engine)]
         if engines:
             cleaned = {which: clean(page.pixels, key) for which, clean in cleaners.items() if which[1] in engines}
-            measured = [
-                _measured(page, engine, {task: cleaned[task, engine] for task in TASKS}) for engine in engines
-            ]
+            measured = [_measured(page, engine, {task: cleaned[task, engine] for task in TASKS}) for engine in engines]
             rows += measured
             gain = np.mean([row["blurred"] - row["auto gated"] for row in measured])
             shown = cleaned["auto", engines[0]].pixels
@@ -41,18 +41,20 @@ def run(setup: Setup) -> Section:
 
 
 def hard_enough(page: Blurred, engine: str) -> bool:
-    """Whether the engine's own error on the blurred page lies within KEPT_ERRORS."""
+    """True if the engine's own error on the blurred page lies within KEPT_ERRORS."""
     low, high = KEPT_ERRORS
-    return low <= page.sharp.error(reader(engine).read(page.pixels).text) <= high
+    return low <= page.sharp.error(cached_engine(engine).read(page.pixels).text) <= high
 
 
 def _measured(page: Blurred, engine: str, cleaned: Mapping[str, CleanedPage]) -> dict[str, Any]:
-    """Errors of one engine on one page: of a task by the networks alone, and, ending in "gated", of what is written."""
+    """Return the errors of one engine on one page: for each task those of the networks alone, and, ending in "gated",
+    those of the written page.
+    """
     versions = {"sharp": page.sharp.pixels, "blurred": page.pixels}
     versions |= {name: control(page.pixels) for name, control in CONTROLS.items()}
     for task, each in cleaned.items():
         versions |= {task: page.pixels if each.restored is None else each.restored, f"{task} gated": each.pixels}
-    errors = {name: page.sharp.error(reader(engine).read(pixels).text) for name, pixels in versions.items()}
+    errors = {name: page.sharp.error(cached_engine(engine).read(pixels).text) for name, pixels in versions.items()}
     about = {"page": page.name, "engine": engine, "column": page.sharp.column, "kind": page.kind}
     kept = {f"{task} kept": each.status == "kept" for task, each in cleaned.items()}
     return about | errors | kept | {"chosen": cleaned["auto"].task}
@@ -97,7 +99,7 @@ def _gains(rows: list[dict[str, Any]]) -> Table:
 
 
 def _groups(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
-    """Engine, group and its pages, for every engine its groups and then all of them."""
+    """Return engine, group and pages, for every engine its groups and then all of them."""
     found = []
     for engine in ENGINES:
         mine = [row for row in rows if row["engine"] == engine]

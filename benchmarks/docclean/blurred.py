@@ -1,4 +1,4 @@
-"""Pages with small letters put out of focus or shaken, with the noise of a sensor."""
+"""Pages with small letters, defocused or shaken, with sensor noise."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.docclean import pages
 from benchmarks.docclean.application import Setup
 from benchmarks.docclean.pages import TextPage
-from fastdiff.apps.docclean import cues
-from fastdiff.training.docclean.degrade import disc, motion
+from fastdiff.apps.docclean.imaging import page_analysis
+from fastdiff.training.docclean.degrade import defocus_kernel, motion_kernel
 
 HEIGHTS = (9.0, 13.0)  # median glyph height in pixels
 DEFOCUS = (0.2, 0.5)  # radius in glyph heights
@@ -35,7 +35,7 @@ class Blurred:
 
 
 def make(setup: Setup) -> list[Blurred]:
-    """Every rendered column and every document, once under each kind of blur."""
+    """Return every rendered column and every document, once under each kind of blur."""
     columns = pages.rendered(setup.count(RENDERED), HEIGHTS, SEED)
     documents = pages.documents(setup.data, setup.limit)
     shrunk = [_shrunk(np.random.default_rng([SEED, index]), page) for index, page in enumerate(documents)]
@@ -47,17 +47,17 @@ def make(setup: Setup) -> list[Blurred]:
 
 
 def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
-    """The page in grey, at a glyph height drawn from HEIGHTS."""
+    """Return the page in grey, at a glyph height drawn from HEIGHTS."""
     grey = pages.grey(page.pixels)
-    scale = rng.uniform(*HEIGHTS) / cues.measure(grey).glyph_height
+    scale = rng.uniform(*HEIGHTS) / page_analysis.analyze(grey).glyph_height
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return TextPage(page.name, small, page.text, page.column)
 
 
 def _blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
-    height = cues.measure(page.pixels).glyph_height
+    height = page_analysis.analyze(page.pixels).glyph_height
     severity = rng.uniform(*(DEFOCUS if kind == "defocus" else MOTION))
-    kernel = disc(severity * height) if kind == "defocus" else motion(rng, severity * height)
+    kernel = defocus_kernel(severity * height) if kind == "defocus" else motion_kernel(rng, severity * height)
     soft = cv2.filter2D(page.pixels.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     noisy = soft + rng.normal(0, NOISE, soft.shape)
     return Blurred(page, kind, severity, np.clip(np.round(noisy), 0, 255).astype(np.uint8))

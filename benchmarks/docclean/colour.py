@@ -10,7 +10,7 @@ from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import CONTENT, KINDS, ColourPage, ColourRenderer
 from fastdiff.training.docclean.colour_pool import load_photographs
-from fastdiff.training.docclean.column import held_out
+from fastdiff.training.docclean.column import held_out_faces
 
 PAGES = 35  # every kind under every profile
 SIDE = 512  # pixels of a page
@@ -20,10 +20,10 @@ MEASURES = ("content before", "content", "chroma before", "chroma", "dirt before
 
 
 def run(setup: Setup) -> Section:
-    enhance = setup.enhancer("clean")
-    faces = [face for family in held_out() for face in family]
+    restore = setup.page_restorer("clean")
+    faces = [face for family in held_out_faces() for face in family]
     renderer = ColourRenderer({style: [faces] for style in STYLES}, load_photographs(held_out=True), SIDE)
-    bank = textures.make(np.random.default_rng(SEED), count=8)
+    bank = textures.make_bank(np.random.default_rng(SEED), count=8)
     rows: list[dict[str, Any]] = []
     strips = []
     for index in range(setup.count(PAGES)):
@@ -33,7 +33,7 @@ def run(setup: Setup) -> Section:
         back = _shares(renderer.page(rng).pixels)
         scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         before = np.round(255 * degrade_colour(rng, _shares(page.pixels), scene, profile)).astype(np.uint8)
-        after = enhance(before, index).pixels
+        after = restore(before, index).pixels
         rows.append({"kind": page.kind, "profile": profile} | _measured(page, before, after))
         error = float(np.sqrt(np.mean((_shares(after) - _shares(page.pixels)) ** 2)))
         strips.append(Strip(f"{index:02d} {page.kind}, {profile}", -error, (before, page.pixels, after)))
@@ -41,7 +41,7 @@ def run(setup: Setup) -> Section:
 
 
 def _measured(page: ColourPage, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Root mean square errors, white = 1: of all that is printed, of its chroma alone, and of the paper."""
+    """Return root mean square errors, white = 1: of print, of its chroma alone, and of the paper."""
     truth, paper = _shares(page.pixels), page.paper / np.float32(255)
     content = np.abs(truth - paper).max(axis=-1) > CONTENT
     values = {}

@@ -1,7 +1,7 @@
-"""The inputs of DATA/failing/docclean, one row each: what became of them, and how much of their content is left.
+"""The inputs of DATA/failing/docclean, one row each: their status, and the share of their content that remains.
 
-Pictures are measured against themselves under even light, found here without the application: a smooth surface fitted
-to the paper is divided out.
+Pictures are compared with themselves under even light, found without the application: a smooth surface fitted to the
+paper is divided out.
 """
 
 import re
@@ -13,13 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.docclean import pages, trust_measures as measures
-from benchmarks.docclean.application import ENGINES, Setup, reader
-from benchmarks.docclean.trust_canvas import Word
+from benchmarks.docclean import pages
+from benchmarks.docclean.application import ENGINES, Setup, cached_engine
+from benchmarks.docclean.trust import measures
+from benchmarks.docclean.trust.canvas import Word
 from benchmarks.result import Cell, Section, Strip, Table
 from fastdiff.apps.docclean import app
 from fastdiff.apps.docclean.document import SUFFIXES
-from fastdiff.apps.docclean.ocr import Reading
+from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 from fastdiff.solvers.errors import FastdiffError, UsageError
@@ -43,7 +44,7 @@ def run(setup: Setup) -> Section:
         for engine in ENGINES:
             for forced in (False, True):
                 pixels = pages.opened(path)
-                clean = PageCleaner(setup.enhancer("auto"), reader(engine), force_clean=forced)
+                clean = PageCleaner(setup.page_restorer("auto"), cached_engine(engine), force_clean=forced)
                 cleaned = clean(pixels, key)
                 value, shown = MEASURES[path.stem](pixels, cleaned.pixels)
                 causes = ", ".join(dict.fromkeys(each.cause for each in cleaned.regions if each.decision == "put back"))
@@ -59,7 +60,7 @@ def run(setup: Setup) -> Section:
 
 
 def even_light(pixels: np.ndarray) -> np.ndarray:
-    """Divides each channel of a page on near-white paper by a smooth surface fitted to its paper: uint8, as given."""
+    """Divide each channel of a page on near-white paper by a smooth surface fitted to its paper: uint8, as given."""
     height, width = pixels.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     terms = [x**i * y**j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
@@ -77,21 +78,21 @@ def even_light(pixels: np.ndarray) -> np.ndarray:
     return out
 
 
-Measured = tuple[float, str]  # a share of 1, and what it says
+Measured = tuple[float, str]  # a share of 1, and a clause that describes it
 
 
 def _digits(before: np.ndarray, after: np.ndarray) -> Measured:
-    """Tokens with digits that both engines read as before, the worse engine counting."""
+    """Return the share of tokens with digits that both engines read as before; the worse engine counts."""
     same = []
     for name in ENGINES:
-        tokens = _tokens_with_digits(reader(name).read(before))
-        same.append((int(measures.read_right(tokens, reader(name).read(after)).sum()), len(tokens)))
+        tokens = _tokens_with_digits(cached_engine(name).read(before))
+        same.append((int(measures.read_right(tokens, cached_engine(name).read(after)).sum()), len(tokens)))
     shown = ", ".join(f"{name} {kept}/{count}" for name, (kept, count) in zip(ENGINES, same, strict=True))
     return min(kept / max(count, 1) for kept, count in same), f"tokens with digits read as before: {shown}"
 
 
 def _tokens_with_digits(reading: Reading) -> list[Word]:
-    """What was read between blanks, each at its share of the fragment's width."""
+    """Return the read tokens with digits, each placed by its share of the fragment's width."""
     tokens = []
     for fragment in (each for line in reading.lines for each in line):
         left, top, right, bottom = fragment.box
@@ -129,7 +130,7 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], Measured]] = {
 
 
 def _others(path: Path) -> list[dict[str, Any]]:
-    """Status and reason of every page of a file that is cleaned as by the command."""
+    """Return status and reason of every page of a file, cleaned as by the command."""
     about = {"file": path.name}
     if path.suffix.lower() not in SUFFIXES:
         return [about | {"page": None, "status": "not an input", "reason": f"{path.suffix} is not read"}]

@@ -1,4 +1,4 @@
-"""What the guard takes for content and for dirt on rendered pages of held-out fonts and photographs, by threshold."""
+"""Content and dirt that the guard puts back on rendered pages of held-out fonts and photographs, by threshold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Cell, Section, Strip, Table
-from fastdiff.apps.docclean import guard, guard_layers, guard_marks
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard_judge import judge
-from fastdiff.apps.docclean.guard_marks import Marks
+from fastdiff.apps.docclean.guard import guard
+from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
+from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.training.docclean import guard_samples
-from fastdiff.training.docclean.guard_pages import Example, make
+from fastdiff.training.docclean.guard_pages import Example, render_examples
 
 PAGES = 105
 SEED = 7_717
@@ -23,8 +24,8 @@ Row = dict[str, Any]
 
 
 def run(setup: Setup) -> Section:
-    """Marks weigh by their pixels. The shares are those that go back where a restorer bleached the whole page."""
-    rows = [row for example in make(SEED, setup.count(PAGES), held_out=True) for row in _judged(example)]
+    """Measure the marks that go back if a restorer bleached the whole page; marks weigh by their pixels."""
+    rows = [row for example in render_examples(SEED, setup.count(PAGES), held_out=True) for row in _judged(example)]
     tables = [_curve(layer, [row for row in rows if row["layer"] == layer]) for layer in CHOSEN]
     tables += [_by(rows, key) for key in ("kind", "profile")]
     strips = [Strip("share of content (up) and of dirt (right) put back", 0.0, (_drawn(rows),))] if rows else []
@@ -32,9 +33,9 @@ def run(setup: Setup) -> Section:
 
 
 def _judged(example: Example) -> list[Row]:
-    layers = guard_layers.split(guard_layers.working_copy(even_out(example.degraded)))
+    layers = split(working_copy(even_out(example.degraded)))
     page = {"kind": example.kind, "profile": example.profile}
-    strokes, areas = guard_marks.find_strokes(layers), guard_marks.find_areas(layers)
+    strokes, areas = find_strokes(layers), find_areas(layers)
     return [
         page | _counted("strokes", strokes, guard_samples.true_strokes(example)),
         page | _counted("areas", areas, guard_samples.true_areas(example)),
@@ -42,9 +43,9 @@ def _judged(example: Example) -> list[Row]:
 
 
 def _counted(layer: str, marks: Marks, truth: np.ndarray) -> Row:
-    """Pixels of content and of dirt on a page, and of each those in marks above every threshold."""
+    """Return the pixels of content and of dirt on a page, and those in marks above every threshold."""
     content = marks.share_of(truth) > 0.5
-    probability = judge(layer)(marks.features)
+    probability = load_classifier(layer)(marks.features)
     row: Row = {"layer": layer}
     for name, chosen in (("content", content), ("dirt", ~content)):
         sizes = np.where(chosen, marks.sizes, 0)
@@ -88,7 +89,7 @@ def _by(rows: list[Row], key: str) -> Table:
 
 
 def _drawn(rows: list[Row]) -> np.ndarray:
-    """The curves of both layers, RGB uint8 (H, W, 3)."""
+    """Return the curves of both layers, RGB uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,13 +1,13 @@
-"""Pages that need no cleaning: what cleaning takes from them."""
+"""Pages that need no cleaning: the text that cleaning loses on them."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.docclean import pages
-from benchmarks.docclean.application import ENGINES, EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import ENGINES, CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.pages import TextPage
 from benchmarks.result import Cell, Section, Strip, Table, mean
-from fastdiff.apps.docclean import text
+from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 RENDERED = 30
@@ -18,8 +18,8 @@ GROUPS = ("documents", "clean noisyoffice", "rendered")
 
 
 def run(setup: Setup) -> Section:
-    enhance = EnhancerOfOnePage(task="auto", weights=setup.weights)
-    cleaners = {engine: PageCleaner(enhance, reader(engine)) for engine in ENGINES}
+    restore = CachingPageRestorer(task="auto", weights=setup.weights)
+    cleaners = {engine: PageCleaner(restore, cached_engine(engine)) for engine in ENGINES}
     rows: list[dict[str, Any]] = []
     strips = []
     for key, (group, page) in enumerate(_pages(setup)):
@@ -27,9 +27,9 @@ def run(setup: Setup) -> Section:
             cleaned = clean(page.pixels, key)
             forced = page.pixels if cleaned.restored is None else cleaned.restored
             versions = {"before": page.pixels, "after": forced, "gated": cleaned.pixels}
-            read = {name: reader(engine).read(pixels).text for name, pixels in versions.items()}
+            read = {name: cached_engine(engine).read(pixels).text for name, pixels in versions.items()}
             truth = page.text or read["before"]
-            f = {name: text.words(truth, each).f for name, each in read.items()}
+            f = {name: text_metrics.word_score(truth, each).f for name, each in read.items()}
             lost = {"loss": f["before"] - f["after"], "loss gated": f["before"] - f["gated"]}
             about = {"page": page.name, "group": group, "engine": engine, "task": cleaned.task}
             rows.append(about | {"kept": cleaned.status == "kept"} | f | lost)

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.classical import CLEANERS
-from benchmarks.docclean import pages
-from benchmarks.docclean.application import Setup, reader
+from benchmarks.docclean import metrics, pages
+from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.result import Section, Strip, Table, mean
-from fastdiff.apps.docclean import metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 OURS, GATED = "ours, --force-clean", "ours"
@@ -16,8 +15,8 @@ METHODS = (*CLEANERS, "ours, --task clean", OURS, GATED)
 
 
 def run(setup: Setup) -> Section:
-    clean = setup.enhancer("clean")
-    gated = PageCleaner(setup.enhancer("auto"), reader("easyocr"))
+    clean = setup.page_restorer("clean")
+    gated = PageCleaner(setup.page_restorer("auto"), cached_engine("easyocr"))
     rows: list[dict[str, Any]] = []
     strips = []
     for key, pair in enumerate(pages.noisyoffice(setup.data, setup.limit)):

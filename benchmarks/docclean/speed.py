@@ -1,4 +1,4 @@
-"""Time, memory and use of the processor on whole pages."""
+"""Time, memory and processor use on whole pages."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.docclean.application import Setup
 from benchmarks.result import Cell, Section, Table
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.restorer import Restorer
-from fastdiff.apps.docclean.scoring import Scorer
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.scoring import Scorer
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.restorers import Pair
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.training.docclean.column import column, held_out
+from fastdiff.training.docclean.column import held_out_faces, render_column
 
 A4_150 = (1754, 1240)  # pixels: height, width at 150 dpi
 A3_600 = (9921, 7016)
@@ -47,9 +47,9 @@ def run(setup: Setup) -> Section:
 
 
 def sheet(shape: tuple[int, int]) -> np.ndarray:
-    """A scan of a page of text in eleven points: grey paper, a sensor's noise; grey uint8 of this shape."""
+    """Return a scan of a page of text in eleven points, with grey paper and sensor noise: grey uint8 of this shape."""
     height, width = shape
-    page = column(np.random.default_rng(0), held_out()[0][1], height / 146, count=42, width=72).pixels
+    page = render_column(np.random.default_rng(0), held_out_faces()[0][1], height / 146, count=42, width=72).pixels
     top, left = (height - page.shape[0]) // 2, (width - page.shape[1]) // 2
     bottom, right = height - page.shape[0] - top, width - page.shape[1] - left
     drawn = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=255)
@@ -60,22 +60,22 @@ def sheet(shape: tuple[int, int]) -> np.ndarray:
 def _times(setup: Setup, a4: np.ndarray) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for calls, allowed in ((0, 8.0), (1, 8.0), (5, 20.0)):
-        enhance = setup.enhancer("auto", calls)
-        enhance(a4[:PART, :PART], 0)
-        rows.append((f"{calls} denoiser calls", _seconds(enhance, a4, 0), allowed))
-    enhance, scorer = setup.enhancer("auto"), Scorer(ocr.engine("easyocr"))
-    enhance(a4[:PART, :PART], 0)
-    whole = _seconds(lambda: scorer.compare(a4, enhance(a4, 0).pixels, "", 0))
+        restore = setup.page_restorer("auto", calls)
+        restore(a4[:PART, :PART], 0)
+        rows.append((f"{calls} denoiser calls", _seconds(restore, a4, 0), allowed))
+    restore, scorer = setup.page_restorer("auto"), Scorer(engines.load_engine("easyocr"))
+    restore(a4[:PART, :PART], 0)
+    whole = _seconds(lambda: scorer.compare(a4, restore(a4, 0).pixels, "", 0))
     rows.append(("default, with scoring", whole, None))
     note = f"networks loaded before; {torch.get_num_threads()} threads of {torch.backends.cpu.get_cpu_capability()}"
     return Table("Speed: an A4 page at 150 dpi", ("setting", "seconds", "at most"), rows, note)
 
 
 def _use(setup: Setup, a4: np.ndarray) -> Table:
-    enhance = setup.enhancer("clean", 0)
+    restore = setup.page_restorer("clean", 0)
     with FlopCounterMode(display=False) as counter:
-        enhance(a4, 0)
-    network = counter.get_total_flops() / _seconds(enhance, a4, 0)
+        restore(a4, 0)
+    network = counter.get_total_flops() / _seconds(restore, a4, 0)
     rows: list[tuple[Cell, ...]] = [("predictor, whole page", network / 1e9, None)]
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.rand(MATRIX, MATRIX).to(dtype)
@@ -85,12 +85,12 @@ def _use(setup: Setup, a4: np.ndarray) -> Table:
 
 
 def _ratio(setup: Setup, a4: np.ndarray) -> Table:
-    """Ours as it ships against the published size and number of calls, random weights, on a piece of the page."""
+    """Compare the bundled networks with the published size and calls (random weights) on a piece of the page."""
     piece = a4[400 : 400 + PART, 400 : 400 + PART]
-    ours = setup.enhancer("auto")
+    ours = setup.page_restorer("auto")
     ours(piece, 0)
     full = Pair(Predictor(Size()).eval(), ResidualDenoiser(Size()).eval(), channels=1)
-    official = Restorer(full, SOLVERS["ddim"], OFFICIAL_CALLS)
+    official = TiledRestorer(full, SOLVERS["ddim"], OFFICIAL_CALLS)
     page = torch.from_numpy(piece.astype(np.float32) / 255)
     seconds = _seconds(ours, piece, 0), _seconds(official, page, 0)
     rows = [("ours, default", seconds[0], 1.0), ("9.4 M, 20 calls", seconds[1], seconds[1] / seconds[0])]
@@ -98,7 +98,7 @@ def _ratio(setup: Setup, a4: np.ndarray) -> Table:
 
 
 def _memory(setup: Setup, a4: np.ndarray) -> Table:
-    """Peak memory of `fastdiff docclean` with default scoring on one large page."""
+    """Measure the peak memory of `fastdiff docclean` with default scoring on one large page."""
     height, width = A3_600
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "a3.png")

@@ -1,4 +1,4 @@
-"""The diffusion stage: what the denoiser adds to the predictor, by solver and number of calls."""
+"""The diffusion stage: the gain of the denoiser over the predictor, by solver and number of calls."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.docclean import blurred, pages
-from benchmarks.docclean.application import Setup, reader
+from benchmarks.docclean import blurred, metrics, pages
+from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.result import Cell, Section, Table, mean
-from fastdiff.apps.docclean import metrics
-from fastdiff.apps.docclean.binarize import paper
-from fastdiff.apps.docclean.restorer import Restorer
+from fastdiff.apps.docclean.imaging.binarization import paper_mask
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError
 from fastdiff.solvers.registry import SOLVERS
@@ -31,7 +30,7 @@ Score = Callable[[np.ndarray], dict[str, float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample the residual."""
+    """One setting for sampling the residual."""
 
     name: str
     solver: str
@@ -48,7 +47,7 @@ SETTINGS = (
 
 
 class TimesTen(nn.Module):
-    """A denoiser that is told ten times the training step."""
+    """A denoiser that gets ten times the training timestep."""
 
     def __init__(self, denoiser: nn.Module) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class TimesTen(nn.Module):
 
 
 def run(setup: Setup) -> Section:
-    """Raises MissingError where the weights hold no denoiser."""
+    """Compare all settings on each task. Raises MissingError if the weights hold no denoiser."""
     tables, rows = [], []
     for task, make in (("deblur", _deblur), ("binarize", _binarize), ("clean", _clean)):
         mine = [row for key, case in enumerate(make(setup)) for row in _measured(setup, task, *case, key)]
@@ -68,10 +67,10 @@ def run(setup: Setup) -> Section:
     return Section(tables, rows)
 
 
-def restorer(pair: Pair, setting: Setting) -> Restorer:
+def restorer(pair: Pair, setting: Setting) -> TiledRestorer:
     if setting.times_ten and pair.denoiser is not None:
         pair = replace(pair, denoiser=TimesTen(pair.denoiser))
-    return Restorer(pair, SOLVERS[setting.solver], setting.calls)
+    return TiledRestorer(pair, SOLVERS[setting.solver], setting.calls)
 
 
 def _measured(setup: Setup, task: str, grey: np.ndarray, score: Score, key: int) -> list[dict[str, Any]]:
@@ -92,20 +91,20 @@ def _deblur(setup: Setup) -> list[tuple[np.ndarray, Score]]:
     columns = [page for page in blurred.make(setup) if page.sharp.column and hard_enough(page, ENGINE)]
 
     def score(sharp: pages.TextPage) -> Score:
-        return lambda restored: {"CER": sharp.error(reader(ENGINE).read(_eight_bit(restored)).text)}
+        return lambda restored: {"CER": sharp.error(cached_engine(ENGINE).read(_eight_bit(restored)).text)}
 
     return [(page.pixels, score(page.sharp)) for page in pages.some(columns, setup.count(PAGES))]
 
 
 def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
-    """The smallest pages of every year."""
+    """Return the smallest pages of every year."""
     pairs = []
     for year in YEARS:
         by_size = sorted(pages.dibco(setup.data, year, None), key=lambda pair: pair.truth.size)
         pairs += by_size[: setup.count(PAGES // len(YEARS))]
 
     def score(ink: np.ndarray, page: np.ndarray) -> Score:
-        return lambda restored: {"F": metrics.f_measure(ink, ~paper(restored, page))}
+        return lambda restored: {"F": metrics.f_measure(ink, ~paper_mask(restored, page))}
 
     return [(page := pages.grey(pair.pixels), score(pair.truth, page)) for pair in pairs]
 

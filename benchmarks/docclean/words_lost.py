@@ -1,4 +1,4 @@
-"""Blurred real documents: words read right before and no longer after, those with digits apart, read by RapidOCR."""
+"""Words of blurred real documents that RapidOCR reads right before cleaning and no longer after it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.docclean.application import EnhancerOfOnePage, Setup, reader
+from benchmarks.docclean.application import CachingPageRestorer, Setup, cached_engine
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.result import Cell, Table
-from fastdiff.apps.docclean import text
+from fastdiff.apps.docclean.ocr import text_metrics
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
 
 JUDGE = "rapidocr"
@@ -19,8 +19,8 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Way:
-    """A task, the engine that reads before and after, and whether the result is written whatever it finds."""
+class Method:
+    """A task, the engine of the gate, and True for --force-clean, which writes the result without a gate."""
 
     task: str
     engine: str
@@ -30,38 +30,41 @@ class Way:
         return f"{self.task}, {'--force-clean' if self.forced else f'gate {self.engine}'}"
 
 
-WAYS = (
-    Way("deblur", "rapidocr", forced=True),
-    Way("deblur", "rapidocr"),
-    Way("auto", "rapidocr"),
-    Way("auto", "easyocr"),
+METHODS = (
+    Method("deblur", "rapidocr", forced=True),
+    Method("deblur", "rapidocr"),
+    Method("auto", "rapidocr"),
+    Method("auto", "easyocr"),
 )
 
 
 def measure(setup: Setup, documents: Sequence[Blurred]) -> list[Row]:
-    """A row for every document and way of cleaning it; errors are 1 - order-free word F."""
-    tasks = {way.task for way in WAYS}
-    enhancers = {task: EnhancerOfOnePage(task=task, weights=setup.weights) for task in tasks}
-    cleaners = {way: PageCleaner(enhancers[way.task], reader(way.engine), force_clean=way.forced) for way in WAYS}
+    """Return a row for every document and method; errors are 1 - order-free word F."""
+    tasks = {method.task for method in METHODS}
+    page_restorers = {task: CachingPageRestorer(task=task, weights=setup.weights) for task in tasks}
+    cleaners = {
+        method: PageCleaner(page_restorers[method.task], cached_engine(method.engine), force_clean=method.forced)
+        for method in METHODS
+    }
     rows = []
     for key, page in enumerate(documents):
-        for way, clean in cleaners.items():
+        for method, clean in cleaners.items():
             cleaned = clean(page.pixels, key)
-            about = {"page": page.name, "way": str(way), "status": cleaned.status, "task": cleaned.task}
+            about = {"page": page.name, "way": str(method), "status": cleaned.status, "task": cleaned.task}
             rows.append(about | _measured(page, cleaned.pixels))
     return rows
 
 
 def table(rows: list[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = []
-    for way in dict.fromkeys(row["way"] for row in rows):
-        mine = [row for row in rows if row["way"] == way]
+    for method in dict.fromkeys(row["way"] for row in rows):
+        mine = [row for row in rows if row["way"] == method]
         before, after = (float(np.mean([row[name] for row in mine])) for name in ("blurred", "after"))
         kept = sum(row["status"] == "kept" for row in mine)
         right, lost, gained, digits, worse = (
             sum(row[name] for row in mine) for name in ("right", "lost", "gained", "digits", "digits lost")
         )
-        lines.append((way, len(mine), before, after, after / before, lost / max(right, 1), gained / max(right, 1),
+        lines.append((method, len(mine), before, after, after / before, lost / max(right, 1), gained / max(right, 1),
                       f"{worse}/{digits}", kept))  # fmt: skip
     return Table(
         "Blur: real documents, read by RapidOCR",
@@ -73,7 +76,7 @@ def table(rows: list[Row]) -> Table:
 
 
 def _measured(page: Blurred, pixels: np.ndarray) -> Row:
-    readings = [reader(JUDGE).read(each).text for each in (page.pixels, pixels)]
+    readings = [cached_engine(JUDGE).read(each).text for each in (page.pixels, pixels)]
     before, after = (_right(page.sharp.text, read) for read in readings)
     lost, digits = before - after, _with_digits(before)
     return {
@@ -89,8 +92,8 @@ def _measured(page: Blurred, pixels: np.ndarray) -> Row:
 
 
 def _right(truth: str, read: str) -> Counter[str]:
-    """The words of the truth that were read, wherever they stand."""
-    wanted, found = (Counter(text.standard(each).split()) for each in (truth, read))
+    """Return the words of the truth that were read, wherever they stand."""
+    wanted, found = (Counter(text_metrics.standard(each).split()) for each in (truth, read))
     return wanted & found
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.apps import likeness, picture
+from fastdiff.apps import similarity
+from fastdiff.apps.images import picture
 from fastdiff.models import recogniser
 from fastdiff.models.recogniser import Recogniser
 from fastdiff.training.edit.dataset import as_tensor
@@ -73,7 +74,7 @@ def judge() -> Recogniser:
 def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> float:
     """In dB of pictures in [-1, 1], at most 60."""
     compared = (a, b) if where is None else (a[where.expand_as(a)], b[where.expand_as(b)])
-    return min(likeness.psnr(*compared), 60.0)
+    return min(similarity.psnr(*compared), 60.0)
 
 
 def against_truth(edited: Tensor, case: Case) -> dict[str, float]:
@@ -83,4 +84,4 @@ def against_truth(edited: Tensor, case: Case) -> dict[str, float]:
 
 def as_picture(colour: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [-1, 1] to (H, W, 3) uint8."""
-    return picture.as_bytes(colour[0])
+    return picture.to_uint8(colour[0])

@@ -1,9 +1,9 @@
-"""Measures what solvers buy and what they cost: error against calls of a network, and time around them.
+"""Measures solvers: error by number of network evaluations, and host time per evaluation.
 
     python -m benchmarks.solvers [--only NAMES] [--calls N,N] [--limit N] [--json PATH] [--pictures DIR]
 
-Errors are relative distances to the exact flow of problems in closed form, and to 200 calls on networks, on seeds that
-no grid was chosen on and no solver was tuned on.
+Errors are distances, relative, to the exact flow of problems in closed form, and to reference runs of 200 evaluations
+on networks. They are measured on held-out seeds: grids are chosen and solvers tuned on others.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import sections
 from benchmarks.result import Section
 from benchmarks.solvers import host, mixtures, networks, plots, statistics
-from benchmarks.solvers.race import CALLS
+from benchmarks.solvers.comparison import CALLS
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {

@@ -1,6 +1,6 @@
-"""Host time: what a solver spends around a call of the network, beside diffusers and inside one of its pipelines.
+"""Host time of a solver per network evaluation, against diffusers, and as a scheduler in one of its pipelines.
 
-The network is a stored tensor, the state 1 x 4 x 64 x 64 in float32, one thread.
+The network returns a stored tensor; the state is 1 x 4 x 64 x 64 in float32; one thread runs.
 """
 
 import time
@@ -13,7 +13,7 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from benchmarks.result import Section, Table
-from benchmarks.solvers.opponents import OPPONENTS, fitted
+from benchmarks.solvers.diffusers_classes import DIFFUSERS_CLASSES, tuned_solvers
 from fastdiff.models.diffusers_scheduler import fastdiff_scheduler
 from fastdiff.solvers.denoiser import CountingDenoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
@@ -29,7 +29,7 @@ ROUNDS = 40
 
 @dataclass(frozen=True)
 class Stored(SingleLevelDenoiser):
-    """A network that costs nothing."""
+    """A network that returns a stored output."""
 
     output: Tensor
     schedule: Schedule
@@ -44,11 +44,11 @@ class Stored(SingleLevelDenoiser):
 
 @dataclass(frozen=True)
 class Run:
-    """Something to time, and how many calls of the network it stands for."""
+    """A run to time, with its number of network evaluations."""
 
-    go: Callable[[], object]
-    calls: int
-    before: Callable[[], object] = lambda: None  # not timed
+    start: Callable[[], object]
+    nfe: int
+    prepare: Callable[[], object] = lambda: None  # not timed
 
 
 def run(calls: Sequence[int], limit: int | None) -> Section:
@@ -56,21 +56,21 @@ def run(calls: Sequence[int], limit: int | None) -> Section:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            return Section([_beside(), _fitted()])
+            return Section([_against_diffusers(), _tuned()])
     finally:
         torch.set_num_threads(threads)
 
 
-def _beside() -> Table:
-    """Every solver of the registry, and the class of diffusers with the same method where there is one."""
+def _against_diffusers() -> Table:
+    """Time every solver of the registry, and the class of diffusers with the same method if there is one."""
     x, output = states()
     rows = []
-    for name, scheduler in opponents():
+    for name, scheduler in pairs():
         f, levels = same_run(scheduler, output)
-        runs = {"ours": ours(f, SOLVERS[name](), x, levels), **adapted(name, x, output)}
+        runs = {"ours": fastdiff_run(f, SOLVERS[name](), x, levels), **drop_in_run(name, x, output)}
         if scheduler is not None:
-            runs["theirs"] = theirs(scheduler, x, output)
-        timed = race(runs)
+            runs["theirs"] = diffusers_run(scheduler, x, output)
+        timed = microseconds(runs)
         mine, other = timed["ours"], timed.get("theirs")
         ratio = mine / other if other else None
         rows.append((name, mine, other, ratio, timed.get("drop-in"), type(scheduler).__name__ if scheduler else "none"))
@@ -82,12 +82,14 @@ def _beside() -> Table:
     )
 
 
-def _fitted() -> Table:
+def _tuned() -> Table:
+    """Time tuned solvers, with arbitrary coefficients, against their plain solvers."""
     x, output = states()
     f, levels = plain_run(output)
     rows = []
-    for name, solver, plain in fitted(levels, x):
-        timed = race({"tuned": ours(f, solver, x, levels), "plain": ours(f, SOLVERS[plain](), x, levels)})
+    for name, solver, plain in tuned_solvers(levels, x):
+        runs = {"tuned": fastdiff_run(f, solver, x, levels), "plain": fastdiff_run(f, SOLVERS[plain](), x, levels)}
+        timed = microseconds(runs)
         rows.append((name, timed["tuned"], timed["plain"], timed["tuned"] - timed["plain"], plain))
     return Table(
         "Host microseconds a call of tuned solvers, with made-up numbers",
@@ -97,52 +99,54 @@ def _fitted() -> Table:
 
 
 def states() -> tuple[Tensor, Tensor]:
-    """A start, and what the network says."""
+    """Return an initial state and the stored output of the network."""
     x, output = torch.randn(2, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     return x, output
 
 
-def opponents() -> list[tuple[str, SchedulerMixin | None]]:
-    """Every solver of the registry, once for each class of the same method, None where there is none."""
+def pairs() -> list[tuple[str, SchedulerMixin | None]]:
+    """Return every solver of the registry with each class of the same method, or with None."""
     rows: list[tuple[str, SchedulerMixin | None]] = []
     for name in SOLVERS:
-        twins = [make(**options) for mine, make, options in OPPONENTS if mine == name]
+        twins = [make(**options) for mine, make, options in DIFFUSERS_CLASSES if mine == name]
         rows += [(name, twin) for twin in twins or [None]]
     return rows
 
 
-def race(runs: Mapping[str, Run]) -> dict[str, float]:
-    """Microseconds a call of each. They take turns, so that a busy machine slows all alike."""
+def microseconds(runs: Mapping[str, Run]) -> dict[str, float]:
+    """Return the microseconds per evaluation of every run. Runs take turns, so that a busy machine slows all alike."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, each in runs.items():
-            each.before()
+            each.prepare()
             began = time.perf_counter()
-            each.go()
+            each.start()
             taken[name].append(time.perf_counter() - began)
-    return {name: min(taken[name]) / each.calls * 1e6 for name, each in runs.items()}
+    return {name: min(taken[name]) / each.nfe * 1e6 for name, each in runs.items()}
 
 
-def ours(f: Stored, solver: Solver, x: Tensor, levels: Grid) -> Run:
+def fastdiff_run(f: Stored, solver: Solver, x: Tensor, levels: Grid) -> Run:
     counted = CountingDenoiser(f)
     integrate(counted, solver, x, levels)
     return Run(lambda: integrate(f, solver, x, levels), counted.tally.nfe)
 
 
-def theirs(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> Run:
+def diffusers_run(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> Run:
     scheduler.set_timesteps(STEPS)
-    return Run(lambda: through(scheduler, x, output), len(scheduler.timesteps), lambda: scheduler.set_timesteps(STEPS))
+    return Run(
+        lambda: run_scheduler(scheduler, x, output), len(scheduler.timesteps), lambda: scheduler.set_timesteps(STEPS)
+    )
 
 
-def adapted(name: str, x: Tensor, output: Tensor) -> dict[str, Run]:
-    """Our solver as a scheduler, where it fits a pipeline."""
+def drop_in_run(name: str, x: Tensor, output: Tensor) -> dict[str, Run]:
+    """Return the run of a solver of fastdiff as a scheduler, if it fits a pipeline of diffusers."""
     try:
-        return {"drop-in": theirs(fastdiff_scheduler(name), x, output)}
+        return {"drop-in": diffusers_run(fastdiff_scheduler(name), x, output)}
     except UsageError:
         return {}
 
 
-def through(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> None:
+def run_scheduler(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> None:
     for t in scheduler.timesteps:
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(x, t)
@@ -150,14 +154,14 @@ def through(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> None:
 
 
 def plain_run(output: Tensor) -> tuple[Stored, Grid]:
-    """The stored network, and levels of ours."""
+    """Return the stored network, and a grid of fastdiff."""
     table = DiscreteVP(tuple(diffusers.DDIMScheduler().alphas_cumprod.double().tolist()))
     return Stored(output, table, "eps"), grid(log_snr, table, STEPS)
 
 
 def same_run(scheduler: SchedulerMixin | None, output: Tensor) -> tuple[Stored, Grid]:
-    """The stored network, and the levels that the scheduler visits."""
-    if scheduler is None or isinstance(scheduler, diffusers.IPNDMScheduler):  # whose own levels take as long
+    """Return the stored network, and the levels that the scheduler visits."""
+    if scheduler is None or isinstance(scheduler, diffusers.IPNDMScheduler):  # its own levels take as long
         return plain_run(output)
     scheduler.set_timesteps(STEPS)
     if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler) or scheduler.config.get("use_flow_sigmas"):

@@ -1,4 +1,4 @@
-"""Errors against calls as a picture, on logarithmic axes."""
+"""Plots of errors by number of network evaluations, on logarithmic axes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,22 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.result import Section
-from benchmarks.solvers.field import BASELINES
+from benchmarks.solvers.participants import BASELINES
 from benchmarks.solvers.tuned import NAMES
 
 LARGEST = 2.0  # error that is shown
 
 
 def save(folder: Path, section: Section) -> None:
-    """Write a picture for every race of the section, named after it; sections without races have none."""
-    races = dict.fromkeys(page["race"] for page in section.pages if "race" in page)
-    for title in races:
+    """Write a plot for every comparison of the section, named after its title; other sections have none."""
+    titles = dict.fromkeys(page["race"] for page in section.pages if "race" in page)
+    for title in titles:
         folder.mkdir(parents=True, exist_ok=True)
         _draw(folder / f"{'-'.join(title.replace(',', '').split())}.png", title, section)
 
 
 def _draw(path: Path, title: str, section: Section) -> None:
-    """Tuned solvers in colours, DPM-Solver++(2M) and UniPC in black, dashed those of diffusers, others pale."""
+    """Draw tuned solvers in colours, DPM-Solver++(2M) and UniPC in black (of diffusers dashed), the others pale."""
     figure, axes = pyplot.subplots(figsize=(11, 7), layout="constrained")
     rows = [page for page in section.pages if page.get("race") == title]
     names = dict.fromkeys(row["solver"] for row in rows)
@@ -44,7 +44,7 @@ def _draw(path: Path, title: str, section: Section) -> None:
 
 
 def _look(name: str) -> dict[str, Any]:
-    """Of the line of a solver."""
+    """Return the style of the line of a solver."""
     if name in NAMES:
         return {"label": name, "color": f"C{NAMES.index(name)}", "linewidth": 2.5}
     if name in BASELINES:

@@ -1,4 +1,4 @@
-"""The statistics of DPM-Solver-v3 on the bundled backbone: seconds, and memory beyond that of the loaded model."""
+"""Costs of the statistics of DPM-Solver-v3 on the bundled model: seconds, and memory beyond that of the model."""
 
 import multiprocessing
 import time
@@ -17,7 +17,7 @@ ROWS = 4
 
 
 def run(calls: Sequence[int], limit: int | None) -> Section:
-    """In a process of its own: what a process took at most, it never gives back."""
+    """Measure in a process of its own: a process never lowers its high-water mark of memory."""
     samples = SAMPLES if limit is None else min(limit, SAMPLES)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         seconds, increase = pool.apply(measured, (samples,))
@@ -26,18 +26,18 @@ def run(calls: Sequence[int], limit: int | None) -> Section:
 
 
 def measured(samples: int) -> tuple[float, float]:
-    """Seconds, and GiB resident at most beyond those of the model at work, one call made."""
+    """Return seconds, and peak resident GiB beyond those of the model after one evaluation."""
     batches = list(load_sampling_problem("scenes", guidance=GUIDANCES[-1]).batches(samples, rows=ROWS))
     f, x = batches[0]
     with torch.no_grad():
         f(x, f.schedule.level(f.schedule.start))
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before, began = resident("VmRSS"), time.perf_counter()
     FITS["v3"].once(batches)
     return time.perf_counter() - began, resident("VmHWM") - before
 
 
 def resident(line: str) -> float:
-    """GiB, as the kernel counts them."""
-    told = Path("/proc/self/status").read_text()
-    return int(told.partition(f"{line}:")[2].split()[0]) / 2**20
+    """Return a line of the kernel's memory status, in GiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{line}:")[2].split()[0]) / 2**20

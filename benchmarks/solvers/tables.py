@@ -1,22 +1,23 @@
-"""Tables of a race: errors against calls, the ways that were chosen, and what the tuned solvers are worth."""
+"""Tables of a comparison: errors by number of evaluations, the chosen grids, and the gain of tuned solvers."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from benchmarks.result import Cell, Table
-from benchmarks.solvers.field import BASELINES
-from benchmarks.solvers.race import Row
+from benchmarks.solvers.comparison import Row
+from benchmarks.solvers.participants import BASELINES
 from benchmarks.solvers.tuned import NAMES
 
-EVEN = 2.0  # standard errors of a difference, paired by seed, within which it may be none
-TOLD = (5, 8)  # calls of the summary
+INSIGNIFICANT = 2.0  # standard errors: a mean difference, paired by seed, up to here may be chance
+SUMMARISED = (5, 8)  # network evaluations of the summary
 STANDARD = ("dpmpp-2m", "diffusers DPMSolverMultistep 2")
 TELEPORTED = ("teleport", "teleport-iia")
 NOTE = "Mean relative distance to the exact end; ~ where it is that of fewer seeds, for solvers that were far behind."
 
 
 def errors(title: str, rows: Sequence[Row]) -> Table:
+    """Return the mean error of every solver at every number of evaluations."""
     most = max(len(row["errors"]) for row in rows)
 
     def cell(row: Row) -> Cell:
@@ -25,8 +26,9 @@ def errors(title: str, rows: Sequence[Row]) -> Table:
     return _crossed(title, rows, cell, f"{NOTE} {most} seeds.")
 
 
-def ways(title: str, rows: Sequence[Row]) -> Table:
-    shown = [row for row in rows if row["calls"] in TOLD]
+def samplers(title: str, rows: Sequence[Row]) -> Table:
+    """Return the grid and options that every solver runs with."""
+    shown = [row for row in rows if row["calls"] in SUMMARISED]
     note = (
         "Chosen on samples for fitting, from all grids for DPM-Solver++(2M) and UniPC, from their best ones for others."
     )
@@ -34,14 +36,15 @@ def ways(title: str, rows: Sequence[Row]) -> Table:
 
 
 def summary(title: str, rows: Sequence[Row]) -> list[Table]:
+    """Return the tables on tuned solvers, five evaluations, and evaluations that teleportation saves."""
     return [_verdicts(title, rows), _reach(title, rows), _skipped(title, rows)]
 
 
 def _verdicts(title: str, rows: Sequence[Row]) -> Table:
-    """Error relative to the best baseline, and whether every baseline is beaten."""
-    columns, lines = ("solver", *(f"{told} calls" for told in TOLD)), []
+    """Return the error of tuned solvers relative to the best baseline, and the sign of the difference."""
+    columns, lines = ("solver", *(f"{calls} calls" for calls in SUMMARISED)), []
     for name in NAMES:
-        lines.append((name, *(_verdict(_at(rows, name, calls), _baselines(rows, calls)) for calls in TOLD)))
+        lines.append((name, *(_verdict(_at(rows, name, calls), _baselines(rows, calls)) for calls in SUMMARISED)))
     note = f"Error over that of the best of {', '.join(BASELINES)}, and how it compares with that one, paired by seed."
     return Table(f"{title}: tuned solvers against DPM-Solver++(2M) and UniPC", columns, lines, note)
 
@@ -54,9 +57,9 @@ def _verdict(tuned: Row | None, baselines: Sequence[Row]) -> Cell:
 
 
 def _reach(title: str, rows: Sequence[Row]) -> Table:
-    """At how many calls DPM-Solver++(2M) has an error as small as each solver of ours at five."""
+    """Return how many evaluations DPM-Solver++(2M) needs for the error of each solver of fastdiff at five."""
     standard = _standard(rows)
-    fives = [row for row in rows if row["calls"] == TOLD[0] and not row["solver"].startswith("diffusers")]
+    fives = [row for row in rows if row["calls"] == SUMMARISED[0] and not row["solver"].startswith("diffusers")]
     lines = []
     for row in sorted(fives, key=lambda row: row["mean"]):
         equalled = [calls for calls, other in standard.items() if compared(row, other) != "worse"]
@@ -67,7 +70,7 @@ def _reach(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _skipped(title: str, rows: Sequence[Row]) -> Table:
-    """How many calls teleportation saves at the error of DPM-Solver++(2M)."""
+    """Return how many evaluations teleportation saves at the error of DPM-Solver++(2M)."""
     known = sorted({row["calls"] for row in rows})
     lines: list[tuple[Cell, ...]] = []
     for calls, plain in _standard(rows).items():
@@ -83,7 +86,7 @@ def _skipped(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _standard(rows: Sequence[Row]) -> dict[int, Row]:
-    """DPM-Solver++(2M) by number of calls, ours or theirs, whichever has less error."""
+    """Return DPM-Solver++(2M) by number of evaluations: of fastdiff or diffusers, whichever has less error."""
     found: dict[int, Row] = {}
     for row in sorted(rows, key=lambda row: (row["calls"], row["mean"])):
         if row["solver"] in STANDARD:
@@ -92,10 +95,10 @@ def _standard(rows: Sequence[Row]) -> dict[int, Row]:
 
 
 def compared(a: Row, b: Row) -> str:
-    """Whether a is better or worse than b on the seeds of both, or even."""
+    """Return "better" or "worse" for `a` against `b` on their common seeds, or "even" for no significant difference."""
     count = min(len(a["errors"]), len(b["errors"]))
     gap = torch.tensor(a["errors"][:count], dtype=torch.float64) - torch.tensor(b["errors"][:count])
-    if count < 2 or gap.mean().abs() <= EVEN * gap.std() / count**0.5:
+    if count < 2 or gap.mean().abs() <= INSIGNIFICANT * gap.std() / count**0.5:
         return "even"
     return "better" if gap.mean() < 0 else "worse"
 
@@ -109,7 +112,7 @@ def _at(rows: Iterable[Row], name: str, calls: int) -> Row | None:
 
 
 def _crossed(title: str, rows: Sequence[Row], cell: Callable[[Row], Cell], note: str) -> Table:
-    """A line for every solver, a column for every number of calls."""
+    """Return a table with a line for every solver and a column for every number of evaluations."""
     calls = sorted({row["calls"] for row in rows})
     lines = []
     for name in dict.fromkeys(row["solver"] for row in rows):

@@ -1,4 +1,4 @@
-"""The tuned solvers: fitted as `fastdiff tune` fits them, on the grids where untuned solvers do best."""
+"""Tuned solvers, fitted as `fastdiff tune` fits them, on the grids where untuned solvers do best."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.solvers.course import Course
-from benchmarks.solvers.field import Entrant, mean
-from benchmarks.solvers.ways import Fitted
+from benchmarks.solvers.participants import Participant, mean_error
+from benchmarks.solvers.problem import Problem
+from benchmarks.solvers.samplers import TunedSampler
 from fastdiff.apps.tuning.fits import FITS, finest, scouted
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.apps.tuning.search import grids
@@ -22,51 +22,56 @@ from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import TUNED
 from fastdiff.solvers.tuning.teacher import Teacher
 
-Teachers = Callable[[Grid], Teacher]  # the fits on one grid share the runs of its teacher
+Teachers = Callable[[Grid], Teacher]  # fits on one grid share the runs of its teacher
 NAMES = ("v3", "dc", "dode", "iia", "teleport", "teleport-iia")
 
 
 @dataclass(frozen=True)
 class Tuner:
-    """`shared` holds the tensors of each solver that serve all numbers of calls."""
+    """Fits tuned solvers to a problem.
 
-    few: Course
+    `shared` holds, by solver, the tensors that serve all numbers of network evaluations.
+    """
+
+    fitting: Problem
     shared: Mapping[str, Mapping[str, Tensor]]
 
-    def entrants(self, calls: int, placed: Sequence[str]) -> list[Entrant]:
-        """Each with the grid and the options that did best on all samples for fitting; `placed` are grids to try."""
-        teachers = cache(lambda levels: remembered(finest(levels)))
-        scout = [SamplerConfig("teleport", *self._scouted(calls))]
-        entrants = []
+    def participants(self, nfe: int, grids: Sequence[str]) -> list[Participant]:
+        """Return every tuned solver with the grid, out of `grids`, and the options that have the least fit error."""
+        teachers = cache(lambda levels: cached(finest(levels)))
+        teleport = [SamplerConfig("teleport", *self._scouted(nfe))]
+        chosen = []
         for name in NAMES:
-            options = FITS[name].variants(calls, TUNED[name].options)
-            recipes = scout if FITS[name].scouted else [SamplerConfig(name, *each) for each in product(placed, options)]
-            tried = self._tried(name, calls, recipes, teachers)
-            entrants += sorted(tried, key=lambda entrant: entrant.fitted)[:1]
-        return entrants
+            options = FITS[name].variants(nfe, TUNED[name].options)
+            crossed = [SamplerConfig(name, *each) for each in product(grids, options)]
+            tried = self._fitted(name, nfe, teleport if FITS[name].scouted else crossed, teachers)
+            chosen += sorted(tried, key=lambda each: each.fit_error)[:1]
+        return chosen
 
-    def _tried(self, name: str, calls: int, recipes: Sequence[SamplerConfig], teachers: Teachers) -> Iterator[Entrant]:
-        """Fits whose grid and number of calls go together, with their errors."""
-        once, schedule = self.shared[name], self.few.batches[0][0].schedule
-        for recipe in recipes:
+    def _fitted(
+        self, name: str, nfe: int, configs: Sequence[SamplerConfig], teachers: Teachers
+    ) -> Iterator[Participant]:
+        """Yield the fits of configurations whose grid has runs of `nfe` evaluations."""
+        once, schedule = self.shared[name], self.fitting.batches[0][0].schedule
+        for config in configs:
             try:
-                levels = recipe.levels(schedule, calls)
-                fitted = FITS[name].each(self.few.batches, levels, recipe.options, once, teachers(levels))
+                levels = config.levels(schedule, nfe)
+                fitted = FITS[name].each(self.fitting.batches, levels, config.options, once, teachers(levels))
             except UsageError:
                 continue
-            way = Fitted(SamplerConfig(name, recipe.grid, recipe.options), {**once, **fitted})
-            if (errors := self.few.errors(way, calls)) is not None:
-                yield Entrant(name, way, errors.mean().item())
+            sampler = TunedSampler(SamplerConfig(name, config.grid, config.options), {**once, **fitted})
+            if (errors := self.fitting.errors(sampler, nfe)) is not None:
+                yield Participant(name, sampler, errors.mean().item())
 
-    def _scouted(self, calls: int) -> tuple[str, Mapping[str, Any]]:
-        def error(recipe: SamplerConfig) -> float:
-            return mean(self.few, Fitted(recipe, self.shared["teleport"]), calls)
+    def _scouted(self, nfe: int) -> tuple[str, Mapping[str, Any]]:
+        def error(config: SamplerConfig) -> float:
+            return mean_error(self.fitting, TunedSampler(config, self.shared["teleport"]), nfe)
 
-        return scouted(grids(self.few.batches[0][0].schedule), calls, TUNED["teleport"].options, error)
+        return scouted(grids(self.fitting.batches[0][0].schedule), nfe, TUNED["teleport"].options, error)
 
 
-def remembered(teacher: Teacher) -> Teacher:
-    """`teacher`, asked once about each start."""
+def cached(teacher: Teacher) -> Teacher:
+    """Return a teacher that runs `teacher` once for each initial state."""
     known: list[tuple[Tensor, Sequence[Tensor]]] = []
 
     def states(f: Denoiser, x: Tensor) -> Sequence[Tensor]:
@@ -80,7 +85,7 @@ def remembered(teacher: Teacher) -> Teacher:
 
 
 @torch.no_grad()
-def tuner(few: Course, others: Sequence[Batch]) -> Tuner:
-    """`few` are fitted to; `others` give the statistics of the network, which some solvers share."""
+def make_tuner(fitting: Problem, others: Sequence[Batch]) -> Tuner:
+    """Make a tuner that fits to `fitting`. Statistics of the network, which some solvers share, come from `others`."""
     taken = {once: dict(once(others)) for once in {FITS[name].once for name in NAMES}}
-    return Tuner(few, {name: taken[FITS[name].once] for name in NAMES})
+    return Tuner(fitting, {name: taken[FITS[name].once] for name in NAMES})

@@ -31,10 +31,10 @@ from transformers import (
 from fastdiff.apps.attack.attention import AttentionLosses, RecordedAttention, recording_attention
 from fastdiff.apps.attack.latents import channel_weights, prepare
 from fastdiff.apps.attack.presets import PRESETS
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.apps.edit.presets import PRESETS as EDITS
 from fastdiff.apps.edit.sampling import Edit
-from fastdiff.apps.picture import as_bytes
+from fastdiff.apps.images.picture import to_uint8
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import LONGEST, REQUEST, load_captioner
 from fastdiff.models.guided_denoiser import guided_denoiser
@@ -186,7 +186,7 @@ def test_the_schedule_is_that_of_the_size_of_the_picture(method: str, prior: Pat
             return replace(ours.trained, schedule=LinearVP())
 
     model = Shifted(**{each.name: getattr(ours, each.name) for each in fields(ours)})
-    canvas = lay(pictures(2, 96), 64, ours.size_multiple)
+    canvas = fit_canvas(pictures(2, 96), 64, ours.size_multiple)
     with torch.no_grad():
         space, _ = prepare(model, PRESETS[method], canvas, ["", ""], Noise(0, (0, 1)))
     assert set(sizes) == {canvas.scaled}
@@ -253,7 +253,7 @@ def test_a_captioning_model_that_is_talked_to(tmp_path: Path) -> None:
     LlavaProcessor(eyes, words, 16, "default", template, num_additional_image_tokens=1).save_pretrained(tmp_path)
     captioner = load_captioner(str(tmp_path))
     said = captioner(pictures())
-    image = Image.fromarray(as_bytes(pictures()[0]))
+    image = Image.fromarray(to_uint8(pictures()[0]))
     given = captioner.processor(images=image, text=asked.replace("USER", "USER <image>"), return_tensors="pt")
     with torch.no_grad():
         whole = captioner.model.generate(**given, max_new_tokens=LONGEST, do_sample=False)
@@ -314,7 +314,7 @@ def test_losses_on_attention() -> None:
 def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> None:
     ours = load_model(str(stable_diffusion))
     preset = replace(PRESETS["diffattack"], steps=2, distraction=1.0, structure=1.0)
-    canvas = lay(pictures(2), 64, ours.size_multiple)
+    canvas = fit_canvas(pictures(2), 64, ours.size_multiple)
     with torch.no_grad(), recording_attention(ours.network, 64) as recorder:
         space, _ = prepare(ours, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), recorder)
         assert isinstance(space.attention_losses, AttentionLosses)
@@ -339,7 +339,7 @@ def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> 
 def test_a_recorded_inversion_costs_as_many_calls_as_in_an_edit(inversion: Literal["ledits"], tmp_path: Path) -> None:
     ours = load_transformer(str(tiny_pixart.write(tmp_path / "tiny")))
     steps, watched = 10, []
-    canvas = lay(pictures(1), 64, ours.size_multiple)
+    canvas = fit_canvas(pictures(1), 64, ours.size_multiple)
     attack = replace(PRESETS["sca-strong"], inversion=inversion, steps=steps, landing=False, guidance=1.0)
     edit = replace(EDITS["ledits"], inversion=inversion, steps=steps, strength=attack.strength)
     prompts = ours.encode_prompts(["a fox"])

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fastdiff.apps.attack import logits
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.run import request_of
+from fastdiff.apps.running.run import request_digest
 from fastdiff.cli.main import main
 
 PGD = ("--method", "pgd", "--iterations", "2")
@@ -87,7 +87,7 @@ def test_a_request_counts_options_by_the_names_of_earlier_versions() -> None:
     options = Options(("a.png",), epsilon=0.2)
     values = {"ball" if each.name == "epsilon" else each.name: getattr(options, each.name) for each in fields(options)}
     earlier = make_dataclass("Earlier", values)(**values)
-    assert request_of("attack", options) == request_of("attack", earlier)
+    assert request_digest("attack", options) == request_digest("attack", earlier)
 
 
 def test_a_classifier_is_loaded_once(attack: Attack) -> None:

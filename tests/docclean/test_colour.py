@@ -9,8 +9,8 @@ import torch
 from pages import text_page
 from safetensors.torch import save_file
 
-from fastdiff.apps.docclean import colour
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.imaging import colour
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.models.nafdpm import Predictor, Size
 
 PAPER = np.array([235, 220, 190])  # yellowed
@@ -92,29 +92,29 @@ def test_bands_of_rows_leave_no_seam() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_grey_page_that_needs_nothing_keeps_every_bit(unchanging: Path, dtype: type) -> None:
     page = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 280), endpoint=True).astype(dtype)
-    enhanced = Enhancer(task="clean", device="cpu", weights=unchanging, calls=0)(page, key=0)
-    assert np.array_equal(enhanced.pixels, page)
-    assert (enhanced.task, enhanced.calls) == ("clean", 0)
+    restored_page = PageRestorer(task="clean", device="cpu", weights=unchanging, calls=0)(page, key=0)
+    assert np.array_equal(restored_page.pixels, page)
+    assert (restored_page.task, restored_page.calls) == ("clean", 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 700, 3), (700, 2, 3), (5, 4)])
 def test_pages_of_a_few_pixels_are_pages_too(unchanging: Path, shape: tuple[int, ...]) -> None:
     page = np.full(shape, 255, np.uint8)
-    assert np.array_equal(Enhancer(device="cpu", weights=unchanging, calls=0)(page, key=0).pixels, page)
+    assert np.array_equal(PageRestorer(device="cpu", weights=unchanging, calls=0)(page, key=0).pixels, page)
 
 
 def test_auto_never_binarizes_and_says_why(unchanging: Path) -> None:
-    enhancer = Enhancer(device="cpu", weights=unchanging, calls=0)
-    enhanced = enhancer(text_page(24, paper=220), key=0)
-    assert enhanced.task == "clean" and "sharp" in enhanced.task_reason
-    assert enhanced.pixels.dtype == np.uint8
+    page_restorer = PageRestorer(device="cpu", weights=unchanging, calls=0)
+    restored_page = page_restorer(text_page(24, paper=220), key=0)
+    assert restored_page.task == "clean" and "sharp" in restored_page.task_reason
+    assert restored_page.pixels.dtype == np.uint8
 
 
 def test_binarize_keeps_pale_strokes_and_drops_what_has_no_core(unchanging: Path) -> None:
     page = np.full((200, 200), 255, np.uint8)
     page[50:150, 50:53], page[150:180, 50:53] = 20, 160  # a stroke that runs dry
     page[50:150, 120:123] = 160  # what shines through
-    enhanced = Enhancer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, key=0)
+    restored_page = PageRestorer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, key=0)
     expected = np.ones((200, 200), bool)
     expected[50:180, 50:53] = False
-    assert np.array_equal(enhanced.pixels, expected)
+    assert np.array_equal(restored_page.pixels, expected)

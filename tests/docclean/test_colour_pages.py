@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from fastdiff.apps.docclean.paper import Paper
+from fastdiff.apps.docclean.imaging.paper import Paper
 from fastdiff.training.docclean import losses, marks, palette, pictures, textures
 from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches, is_undecidable
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
@@ -32,7 +32,7 @@ def renderer() -> ColourRenderer:
 
 @pytest.fixture(scope="module")
 def bank() -> textures.Bank:
-    return textures.make(np.random.default_rng(2), count=2, side=256)
+    return textures.make_bank(np.random.default_rng(2), count=2, side=256)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,6 +171,6 @@ def test_lost_content_costs_more_than_dirt_that_is_left() -> None:
     bleached, dirty = torch.ones_like(clean), torch.full_like(clean, 0.7)  # wrong in one half each, by the same
     edges = 0.1 * losses.edge_distance(bleached, clean)
     assert edges == pytest.approx(0.1 * losses.edge_distance(dirty, clean).item(), rel=1e-4)
-    lost, left = (losses.weighted_restoration(x, clean) - edges for x in (bleached, dirty))
+    lost, left = (losses.weighted_restoration_loss(x, clean) - edges for x in (bleached, dirty))
     assert lost / left == pytest.approx(losses.LOSS, rel=1e-3)
-    assert losses.weighted_restoration(clean, clean) == 0
+    assert losses.weighted_restoration_loss(clean, clean) == 0

@@ -11,7 +11,7 @@ from pages import text_page
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fastdiff.apps.docclean.enhance import Enhancer
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, in_colour, load
 from fastdiff.training.docclean.colour_page import ColourPage
@@ -60,7 +60,7 @@ def unchanging(tmp_path: Path) -> Path:
 def test_a_colour_network_restores_every_channel(shifting: Path, page: np.ndarray, dtype: type) -> None:
     white = np.iinfo(dtype).max
     pixels = page.astype(dtype) * (white // 255)
-    clean = Enhancer(task="clean", device="cpu", weights=shifting, calls=0)(pixels, key=0).pixels
+    clean = PageRestorer(task="clean", device="cpu", weights=shifting, calls=0)(pixels, key=0).pixels
     assert clean.dtype == dtype and clean.shape == pixels.shape and clean.flags.c_contiguous
     expected = np.clip(pixels + np.array(SHIFT) * white, 0, white)
     assert np.abs(clean - expected)[AWAY].max() <= 0.5 + 1e-4 * white
@@ -68,7 +68,7 @@ def test_a_colour_network_restores_every_channel(shifting: Path, page: np.ndarra
 
 def test_a_colour_network_answers_a_grey_page_with_its_mean(shifting: Path, page: np.ndarray) -> None:
     grey = page[..., 0]
-    clean = Enhancer(task="clean", device="cpu", weights=shifting, calls=0)(grey, key=0).pixels
+    clean = PageRestorer(task="clean", device="cpu", weights=shifting, calls=0)(grey, key=0).pixels
     assert clean.shape == grey.shape
     assert np.abs(clean - (grey + 255 * np.mean(SHIFT)))[AWAY].max() <= 0.51
 
@@ -82,7 +82,7 @@ def test_aged_paper_turns_white_before_the_network_and_coloured_paper_stays(
     unchanging: Path, page: np.ndarray, paper: tuple[int, ...], shown: tuple[int, ...]
 ) -> None:
     scanned = np.round(page * (np.array(paper) / 255)).astype(np.uint8)
-    clean = Enhancer(task="clean", device="cpu", weights=unchanging, calls=0)(scanned, key=0).pixels
+    clean = PageRestorer(task="clean", device="cpu", weights=unchanging, calls=0)(scanned, key=0).pixels
     assert np.abs(clean - page * (np.array(shown) / 255)).max() <= 1.5
 
 
@@ -90,8 +90,10 @@ def test_a_colour_network_binarizes_and_deblurs_colour_pages_too(unchanging: Pat
     page = np.full((120, 200, 3), 255, np.uint8)
     page[40:60, 30:160] = (150, 0, 30)
     ink = page[..., 1] == 0
-    assert np.array_equal(Enhancer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, 0).pixels, ~ink)
-    deblurred = Enhancer(task="deblur", device="cpu", weights=unchanging, calls=0)(page, 0).pixels
+    assert np.array_equal(
+        PageRestorer(task="binarize", device="cpu", weights=unchanging, calls=0)(page, 0).pixels, ~ink
+    )
+    deblurred = PageRestorer(task="deblur", device="cpu", weights=unchanging, calls=0)(page, 0).pixels
     assert np.abs(deblurred[~ink].astype(int) - 255).max() <= 1
     assert np.abs(deblurred[ink].astype(int) - (150, 0, 30)).max() <= 8
 

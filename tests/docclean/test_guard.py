@@ -8,10 +8,10 @@ import pytest
 from pages import text_page
 from PIL import Image
 
-from fastdiff.apps.docclean.enhance import Enhancer
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard import Guarded, guard
-from fastdiff.apps.docclean.guard_judge import Judge
+from fastdiff.apps.docclean.guard.guard import GuardResult, guard
+from fastdiff.apps.docclean.guard.mark_classifier import MarkClassifier
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.training.docclean.guard_fit import fit
 from fastdiff.training.docclean.guard_samples import Samples
 
@@ -55,7 +55,7 @@ def stained(page: np.ndarray) -> np.ndarray:
     return np.clip(page * (1 - depth) + np.random.default_rng(2).normal(0, 2, page.shape), 0, 255).astype(np.uint8)
 
 
-def put_back(guarded: Guarded, evened: np.ndarray, part: tuple[slice, slice]) -> float:
+def put_back(guarded: GuardResult, evened: np.ndarray, part: tuple[slice, slice]) -> float:
     """The share of a part of the page that is as on the evened-out page."""
     difference = np.abs(guarded.pixels[part].astype(float) - evened[part])
     return float(np.mean(difference.reshape(*difference.shape[:2], -1).max(-1) < 10))
@@ -67,7 +67,7 @@ def test_what_was_bleached_goes_back_and_the_stain_does_not(figures, text, scale
     dtype = np.uint8 if scale == 1 else np.uint16
     guarded = guard(evened.astype(dtype) * dtype(scale), text.astype(dtype) * dtype(scale))
     assert guarded.pixels.dtype == dtype
-    shown = Guarded((guarded.pixels // scale).astype(np.uint8), guarded.regions, guarded.share, guarded.cover)
+    shown = GuardResult((guarded.pixels // scale).astype(np.uint8), guarded.regions, guarded.share, guarded.cover)
     for part in (PHOTO, BOX, BARS, PENCIL, HAIR, STAMP):
         assert put_back(shown, evened, part) > 0.95
     assert shown.pixels[STAIN].mean() > 252 > evened[STAIN].mean()
@@ -127,7 +127,7 @@ def test_a_gap_in_a_long_stroke_goes_back(figures) -> None:
 def test_faint_rules_in_noise_go_back_and_a_faint_fold_does_not(text, dotted: bool) -> None:
     """They are seven grey levels dark, in noise of four."""
     page = text.copy()
-    page[700, 60:740 : 2 if dotted else 1] -= 14 if dotted else 7
+    page[700, 60 : 740 : 2 if dotted else 1] -= 14 if dotted else 7
     page[440:690, 600] -= 7
     cv2.line(page, (60, 450), (560, 600), (248,) * 3, 1)
     noise = np.random.default_rng(3).normal(0, 4, (SIDE, SIDE, 1))
@@ -158,11 +158,11 @@ def test_a_fitted_judge_tells_apart_what_it_was_shown_and_repeats_itself() -> No
     samples = Samples(features, content, rng.uniform(3, 90, 800))
     first, second = (fit(samples, seed=3, hidden=8, steps=400) for _ in range(2))
     assert first == second
-    judge = Judge(**{name: np.array(value, np.float32) for name, value in first.items()})
+    judge = MarkClassifier(**{name: np.array(value, np.float32) for name, value in first.items()})
     assert np.mean((judge(features) > 0.5) == content) > 0.95
 
 
 def test_the_core_of_a_shadow_does_not_go_back() -> None:
     letter = np.asarray(Image.open(SAMPLES / "letter.png"))
-    restored = Enhancer(task="clean")(letter, 0).pixels
+    restored = PageRestorer(task="clean")(letter, 0).pixels
     assert not [region for region in guard(even_out(letter), restored).regions if region.cause == "area changed"]

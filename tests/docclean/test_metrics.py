@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm
 
-from fastdiff.apps.docclean import metrics
+from benchmarks.docclean import metrics
 from fastdiff.solvers.errors import UsageError
 
 MEASURES = [metrics.f_measure, metrics.pseudo_f_measure_skeleton, metrics.drd]

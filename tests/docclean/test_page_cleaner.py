@@ -10,14 +10,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scans import docclean, judged, lightening, striped
 
-from fastdiff.apps.docclean import ocr
-from fastdiff.apps.docclean.enhance import Enhancer
-from fastdiff.apps.docclean.gate import reads_well
-from fastdiff.apps.docclean.ocr import Engine, Fragment, Reading
+from fastdiff.apps.docclean.imaging.regions import RecoveredWord, Region
+from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.engines import Engine, Fragment, Reading
+from fastdiff.apps.docclean.ocr.page_verdict import is_well_read
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.page_cleaner import PageCleaner
-from fastdiff.apps.docclean.regions import Recovered, Region
-from fastdiff.apps.docclean.report import PageReport, Report, joined, page_report
+from fastdiff.apps.docclean.report import PageReport, Report, join_reports, read_page_report
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.cli.main import main
 from fastdiff.models.restorers import bundled
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -29,7 +29,7 @@ TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    found = ocr.engine("rapidocr", "cpu")
+    found = engines.load_engine("rapidocr", "cpu")
     assert found is not None
     return found
 
@@ -50,15 +50,15 @@ def page() -> np.ndarray:
 
 def test_shapes_of_strokes_stay_and_nothing_has_to_go_back(engine: Engine, weights: Path, page: np.ndarray) -> None:
     """The network makes all ink paler; what is written is about as dark as it was."""
-    cleaned = PageCleaner(Enhancer(task="clean", device="cpu", weights=weights), engine)(page, 0)
+    cleaned = PageCleaner(PageRestorer(task="clean", device="cpu", weights=weights), engine)(page, 0)
     assert cleaned.status == "cleaned" and cleaned.engine == "rapidocr" and cleaned.reason is None
     changed = np.abs(cleaned.pixels.astype(int) - page)
     assert not cleaned.regions and changed.max() <= LIGHTER * 255 and np.quantile(changed, 0.99) <= 8
 
 
 def test_digits_that_deblurring_rewrites_go_back(engine: Engine, weights: Path, page: np.ndarray) -> None:
-    enhance = Enhancer(task="deblur", device="cpu", weights=weights)
-    cleaned = PageCleaner(enhance, engine)(page, 0)
+    restore = PageRestorer(task="deblur", device="cpu", weights=weights)
+    cleaned = PageCleaner(restore, engine)(page, 0)
     assert cleaned.status == "partly cleaned" and cleaned.restored is not None
     (region,) = [region for region in cleaned.regions if region.cause == "digits"]
     assert (region.decision, region.text) == ("put back", f"{PRICE} -> {PRICE}")
@@ -66,7 +66,7 @@ def test_digits_that_deblurring_rewrites_go_back(engine: Engine, weights: Path, 
     inside = np.s_[top:bottom, left:right]
     assert np.corrcoef(cleaned.pixels[inside].ravel(), page[inside].ravel())[0, 1] > 0.99  # sharpened linearly
     assert np.array_equal(cleaned.pixels[:60], cleaned.restored[:60])
-    forced = PageCleaner(enhance, engine, force_clean=True)(page, 0)
+    forced = PageCleaner(restore, engine, force_clean=True)(page, 0)
     assert forced.status == "cleaned" and np.array_equal(forced.pixels, cleaned.restored)
     assert {(region.cause, region.decision) for region in forced.regions} == {("digits", "left")}
 
@@ -74,7 +74,7 @@ def test_digits_that_deblurring_rewrites_go_back(engine: Engine, weights: Path, 
 def test_no_number_of_a_blurred_table_is_rewritten(engine: Engine) -> None:
     """Deblurred by the bundled network, which takes 8 for 0 there."""
     table = np.asarray(Image.open(TABLE))
-    cleaned = PageCleaner(Enhancer(task="deblur", device="cpu"), engine)(table, 0)
+    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine)(table, 0)
     digits = [region for region in cleaned.regions if region.cause == "digits"]
     assert len(digits) == len(cleaned.regions) == 32 and all(region.decision == "put back" for region in digits)
     assert cleaned.restored is not None and cleaned.evened is not None
@@ -89,7 +89,7 @@ def test_no_number_of_a_blurred_table_is_rewritten(engine: Engine) -> None:
 
 def test_trusted_digits_are_rewritten(engine: Engine) -> None:
     table = np.asarray(Image.open(TABLE))[:120]
-    cleaned = PageCleaner(Enhancer(task="deblur", device="cpu"), engine, trust_digits=True)(table, 0)
+    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine, trust_digits=True)(table, 0)
     assert cleaned.status != "kept" and not [region for region in cleaned.regions if region.cause == "digits"]
 
 
@@ -104,17 +104,17 @@ def test_digits_are_trusted_in_deblurring_only(tmp_path: Path, capsys: pytest.Ca
 def test_auto_deblurs_what_an_engine_can_check_and_cannot_read() -> None:
     """The table is blurred, whoever looks at it."""
     table = np.asarray(Image.open(TABLE))[:120]
-    enhance = Enhancer(device="cpu")
+    restore = PageRestorer(device="cpu")
 
     def read(confidence: float) -> Reading:
         return Reading(((Fragment("Letters from residents were read aloud", confidence, (0, 0, 9, 9)),),), 0.0)
 
-    assert enhance(table, 0, read(0.4)).task == "deblur"
-    unread, known = enhance(table, 0), enhance(table, 0, read(0.95))
+    assert restore(table, 0, read(0.4)).task == "deblur"
+    unread, known = restore(table, 0), restore(table, 0, read(0.95))
     assert unread.task == known.task == "clean"
     assert unread.task_reason.endswith("not deblurred: without OCR nothing checks the characters")
     assert known.task_reason.endswith("not deblurred: it can be read as it is")
-    assert not reads_well(Reading(((Fragment("Lcttcrs frcm rcsidcnts wcrc rcad alcud", 0.95, (0, 0, 9, 9)),),), 0.0))
+    assert not is_well_read(Reading(((Fragment("Lcttcrs frcm rcsidcnts wcrc rcad alcud", 0.95, (0, 0, 9, 9)),),), 0.0))
 
 
 def test_deblurring_without_ocr_says_that_characters_may_change(
@@ -176,14 +176,14 @@ def test_partly_cleaned_pages_are_written_told_and_reused(
 
 
 def test_a_page_of_several_pictures_has_the_regions_of_all() -> None:
-    first = PageReport("a.pdf", 1, status="cleaned", recovered=(Recovered((1, 2, 3, 4), "river"),))
+    first = PageReport("a.pdf", 1, status="cleaned", recovered=(RecoveredWord((1, 2, 3, 4), "river"),))
     second = PageReport("a.pdf", 1, status="partly cleaned", regions=(Region((5, 6, 7, 8), "digits", "put back"),))
     third = PageReport("a.pdf", 1, status="kept", reason="already clean")
-    page = joined([first, third, second])
+    page = join_reports([first, third, second])
     assert page.status == "partly cleaned" and page.reason == "picture 2 of 3: already clean"
     assert page.regions == second.regions and page.recovered == first.recovered
     report = Report((page,), 0, Path("report.json"), 0, ())
-    assert page_report(json.loads(report.to_json())["pages"][0]) == page
+    assert read_page_report(json.loads(report.to_json())["pages"][0]) == page
 
 
 def test_pages_with_colour_take_the_colour_network() -> None:
@@ -192,11 +192,11 @@ def test_pages_with_colour_take_the_colour_network() -> None:
     grey[40:44, 20:140] = 60
     stamped = grey.copy()
     stamped[60:66, 20:80] = (200, 40, 60)
-    enhance = Enhancer(task="clean", device="cpu", calls=1)
-    assert enhance(grey, 0).calls == enhance(grey[..., 0], 0).calls == 1
+    restore = PageRestorer(task="clean", device="cpu", calls=1)
+    assert restore(grey, 0).calls == restore(grey[..., 0], 0).calls == 1
     with pytest.raises(MissingError, match=r"docclean-colour\.safetensors holds no denoiser: give --calls 0"):
-        enhance(stamped, 0)
-    assert Enhancer(task="clean", device="cpu")(stamped, 0).pixels.shape == stamped.shape
+        restore(stamped, 0)
+    assert PageRestorer(task="clean", device="cpu")(stamped, 0).pixels.shape == stamped.shape
 
 
 def test_a_denoiser_of_other_channels_than_the_predictor_is_refused(tmp_path: Path) -> None:
@@ -206,4 +206,4 @@ def test_a_denoiser_of_other_channels_than_the_predictor_is_refused(tmp_path: Pa
     save_file(predictor, tmp_path / "predictor.safetensors")
     save_file(denoiser, tmp_path / "denoiser.safetensors")
     with pytest.raises(UsageError, match="1 channels and its predictor 3"):
-        Enhancer(task="clean", device="cpu", weights=tmp_path, calls=1)(np.full((60, 60), 200, np.uint8), 0)
+        PageRestorer(task="clean", device="cpu", weights=tmp_path, calls=1)(np.full((60, 60), 200, np.uint8), 0)

@@ -8,13 +8,13 @@ import pikepdf
 import pytest
 from PIL import Image
 
-from fastdiff.apps.docclean import pdf_writer
 from fastdiff.apps.docclean.document import open_document
-from fastdiff.apps.docclean.pdf import open_pdf
-from fastdiff.apps.docclean.pdf_changes import save_changes
-from fastdiff.apps.docclean.pdf_content import MOST_DRAWS
-from fastdiff.apps.docclean.pdf_pictures import turn_upright
-from fastdiff.apps.page import Page
+from fastdiff.apps.docclean.pdf import writer
+from fastdiff.apps.docclean.pdf.changes import save_changes
+from fastdiff.apps.docclean.pdf.content_reader import MOST_DRAWS
+from fastdiff.apps.docclean.pdf.pdf_document import open_pdf
+from fastdiff.apps.docclean.pdf.pictures import turn_upright
+from fastdiff.apps.images.page import Page
 from fastdiff.solvers.errors import UsageError
 
 RNG = np.random.default_rng(2)
@@ -94,8 +94,8 @@ def test_pages_of_text_or_nothing_are_not_touched_but_scans_with_a_text_layer_ar
 )
 def test_images_become_pages_of_their_size(tmp_path: Path, pixels: np.ndarray, shown: np.ndarray) -> None:
     part, target = tmp_path / "part", tmp_path / "made.pdf"
-    pdf_writer.save_part(Page(pixels, dpi=(150, 150)), part)
-    pdf_writer.from_images([part, part], target)
+    writer.save_part(Page(pixels, dpi=(150, 150)), part)
+    writer.from_images([part, part], target)
     with open_document(target) as document:
         assert document.count == 2
         page = document.page(1)

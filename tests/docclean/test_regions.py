@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastdiff.apps.docclean.matching import match_paper
-from fastdiff.apps.docclean.regions import mask_of, put_back
-from fastdiff.apps.docclean.surroundings import boxes_of, near_strokes
+from fastdiff.apps.docclean.imaging.paper_matching import match_paper
+from fastdiff.apps.docclean.imaging.regions import mask_of, put_back
+from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

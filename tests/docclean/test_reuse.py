@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file, save_file
 
-from fastdiff.apps.docclean.engine_version import engine_version
 from fastdiff.apps.docclean.identity import fingerprint
+from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, Size

@@ -22,9 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scans import docclean, judged, lightening
 
-from fastdiff.apps import output_manifest
-from fastdiff.apps.docclean import enhance
 from fastdiff.apps.docclean.document import open_document
+from fastdiff.apps.docclean.restoration import page_restorer
+from fastdiff.apps.running import output_manifest
 from fastdiff.cli.main import main
 
 LIGHTER = 0.1  # of full white
@@ -317,7 +317,7 @@ def test_auto_cleans_a_page_in_a_wider_precision_and_says_so(
     overflowing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a device that is fastest in float16, which this computer's processor is not."""
-    monkeypatch.setattr(enhance, "precisions", lambda device, dtype: ("cpu", (torch.float16, torch.float32)))
+    monkeypatch.setattr(page_restorer, "precisions", lambda device, dtype: ("cpu", (torch.float16, torch.float32)))
     Image.fromarray(page(0)).save(tmp_path / "a.png")
     assert docclean(overflowing, tmp_path / "a.png") == 0
     (told,) = reported(tmp_path / "a-clean-report.json")["pages"]

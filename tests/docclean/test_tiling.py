@@ -11,8 +11,8 @@ from pages import text_page
 from torch import Tensor
 
 from fastdiff.apps.docclean.options import CALLS, SOLVER
-from fastdiff.apps.docclean.restorer import Restorer
-from fastdiff.apps.docclean.tiling import Tiled, spans
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
+from fastdiff.apps.docclean.restoration.tiling import TiledNetwork, spans
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.registry import SOLVERS
 
@@ -41,7 +41,7 @@ def test_shares_of_every_pixel_add_up_to_one(overlap: int) -> None:
 
 
 def test_a_net_that_changes_nothing_changes_nothing_at_any_size() -> None:
-    tiled = Tiled(identity, tile=64, overlap=16, batch=8)
+    tiled = TiledNetwork(identity, tile=64, overlap=16, batch=8)
     for length in range(1, 601):
         for shape in ((1, 1, length, 70), (1, 3, 5, length)):
             page = torch.rand(shape)
@@ -51,14 +51,14 @@ def test_a_net_that_changes_nothing_changes_nothing_at_any_size() -> None:
 @pytest.mark.parametrize("batch", [2, 5, 100])
 def test_the_size_of_a_batch_changes_nothing(batch: int) -> None:
     page = torch.rand(1, 1, 200, 150)
-    one = Tiled(tile_mean, tile=64, overlap=16, batch=1)(page)
-    torch.testing.assert_close(Tiled(tile_mean, tile=64, overlap=16, batch=batch)(page), one, rtol=0, atol=1e-6)
+    one = TiledNetwork(tile_mean, tile=64, overlap=16, batch=1)(page)
+    torch.testing.assert_close(TiledNetwork(tile_mean, tile=64, overlap=16, batch=batch)(page), one, rtol=0, atol=1e-6)
 
 
 def test_the_order_of_tiles_changes_nothing() -> None:
     """A page on its side is cut in the same tiles, column by column instead of row by row."""
     page = torch.rand(1, 1, 200, 150)
-    tiled = Tiled(tile_mean, tile=64, overlap=16, batch=3)
+    tiled = TiledNetwork(tile_mean, tile=64, overlap=16, batch=3)
     torch.testing.assert_close(tiled(page.mT).mT, tiled(page), rtol=0, atol=1e-6)
 
 
@@ -69,7 +69,7 @@ def test_a_page_goes_on_beyond_its_edge() -> None:
     def moved(x: Tensor) -> Tensor:
         return x.roll((8, -8), (2, 3))
 
-    done = Tiled(moved, tile=64, overlap=16)(page)
+    done = TiledNetwork(moved, tile=64, overlap=16)(page)
     torch.testing.assert_close(done[..., :9, :20], page[..., :1, 8:28].expand(1, 1, 9, 20), rtol=0, atol=1e-6)
 
 
@@ -79,14 +79,14 @@ def test_other_arguments_are_cut_with_the_page_or_go_to_every_tile() -> None:
     def net(x: Tensor, label: Tensor, other: Tensor) -> Tensor:
         return x + label[:, None, None, None] * other
 
-    done = Tiled(net, tile=64, overlap=16)(page, label, other)
+    done = TiledNetwork(net, tile=64, overlap=16)(page, label, other)
     torch.testing.assert_close(done, page + 7 * other, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def restore() -> Callable[[np.ndarray], np.ndarray]:
     """What ships: its weights, solver and number of calls, on grey pages in [0, 1]."""
-    restorer = Restorer(read_pair(WEIGHTS), SOLVERS[SOLVER], CALLS)
+    restorer = TiledRestorer(read_pair(WEIGHTS), SOLVERS[SOLVER], CALLS)
     return lambda page: restorer(torch.from_numpy(page.astype(np.float32)), 0).numpy()
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from benchmarks.docclean import trust_measures as measures, trust_report
 from benchmarks.docclean.failing import even_light
-from benchmarks.docclean.trust_canvas import Sheet, Word
-from benchmarks.docclean.trust_dirt import Strength, soil
-from fastdiff.apps.docclean.ocr import Fragment, Reading
+from benchmarks.docclean.trust import measures, report
+from benchmarks.docclean.trust.canvas import Sheet, Word
+from benchmarks.docclean.trust.dirt import Strength, make_dirty_page
+from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.training.docclean import textures
 
 WHITE = np.full((120, 160, 3), 255, np.uint8)
@@ -96,7 +96,7 @@ def test_dirt_outside_content_is_counted_and_content_is_not():
 
 
 def test_halved_error_is_half_of_the_dirt_gone():
-    assert trust_report.removed([{"dirt before": 4.0, "dirt": 1.0}]) == pytest.approx(0.5)
+    assert report.removed([{"dirt before": 4.0, "dirt": 1.0}]) == pytest.approx(0.5)
 
 
 def test_a_changed_digit_is_a_lost_word():
@@ -149,17 +149,17 @@ def strength(**changes):
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_without_dirt_the_page_under_even_light_is_the_evened_page(grey):
-    bank = textures.make(np.random.default_rng(0), count=1, side=64)
-    page = soil(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, strength(light=0.1), grey)
+    bank = textures.make_bank(np.random.default_rng(0), count=1, side=64)
+    page = make_dirty_page(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, strength(light=0.1), grey)
     assert np.array_equal(page.relit, page.evened)
     assert page.evened[0, 0].min() == 255  # white paper stays white, whatever the light
     assert page.pixels.ndim == (2 if grey else 3)
 
 
 def test_dirt_is_on_the_page_and_not_on_the_evened_one():
-    bank = textures.make(np.random.default_rng(0), count=1, side=64)
+    bank = textures.make_bank(np.random.default_rng(0), count=1, side=64)
     dirty = strength(stains=(0.3, 0.3), speckle=0.01)
-    page = soil(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, dirty, grey=False)
+    page = make_dirty_page(np.random.default_rng(1), boxed_sheet(), boxed_sheet(), bank, dirty, grey=False)
     outside = ~measures.content(page.known)
     assert (page.evened[outside] == 255).all()
     assert page.relit[outside].min() < 200

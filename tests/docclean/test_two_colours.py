@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image, ImageCms
 from scans import docclean, judged, lightening, save_tiff, striped
 
-from fastdiff.apps import picture
+from fastdiff.apps.images import picture
 from fastdiff.cli.main import main
 
 BLUE, CREAM = (0, 0, 128), (255, 250, 220)
@@ -221,5 +221,5 @@ def test_black_and_white_with_a_profile_stays_one_bit(tmp_path: Path, weights: P
 
 def test_other_applications_see_the_colours(tmp_path: Path) -> None:
     palette_image(BLUE, CREAM).save(tmp_path / "scan.png", bits=1)
-    seen = picture.as_bytes(picture.read(tmp_path / "scan.png").colour[0])
+    seen = picture.to_uint8(picture.read(tmp_path / "scan.png").colour[0])
     np.testing.assert_array_equal(seen, in_colours(BLUE, CREAM))

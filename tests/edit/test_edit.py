@@ -11,12 +11,12 @@ import tiny_pixart
 from PIL import Image, PngImagePlugin
 from safetensors import safe_open
 
-from fastdiff.apps import output_manifest
 from fastdiff.apps.edit import provenance
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.report import EditReport
+from fastdiff.apps.running import output_manifest
 from fastdiff.cli.main import main
 
 FAST = ("--source", "a fox on grass", "--steps", "4")

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from skimage.data import chelsea
 
-from fastdiff.apps.likeness import psnr
+from fastdiff.apps.similarity import psnr
 from fastdiff.cli.main import main
 from fastdiff.models import recogniser
 

@@ -1,4 +1,4 @@
-"""The weights file that docclean reads, and the card that says what is in it."""
+"""The weights file that docclean reads, and the card that describes it."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ LICENCE = "Apache-2.0"  # of the weights
 
 
 def pack(folder: Path, name: str = "docclean") -> Path:
-    """Joins the finished networks of a training folder as `NAME.safetensors`, with its card `NAME.json` beside it.
+    """Join the finished networks of a training folder as `NAME.safetensors`, with its card `NAME.json` beside it.
 
-    The tensors are `predictor.*` and, where it is trained, `denoiser.*`, in half precision. The card holds no dates and
-    no places: the same training gives the same card. Its scores are null until a benchmark fills them in.
+    The tensors are `predictor.*` and, if it is trained, `denoiser.*`, in half precision. The card holds no dates and no
+    paths: the same training gives the same card. Its scores are null until a benchmark fills them in.
 
-    Raises UsageError where the predictor is not finished.
+    Raises UsageError if the predictor is not finished.
     """
     finished = [stage for stage in STAGES if (folder / f"{stage}.safetensors").exists()]
     if "predictor" not in finished:

@@ -18,18 +18,18 @@ from fastdiff.training.docclean.dataset import MARGIN
 
 Rng = np.random.Generator
 
-LEAST_PAPER = 0.03  # share of a patch; with less, a plain grey area cannot be told from grey paper
-PLAIN = 0.04  # deviation of a plain area
+LEAST_PAPER = 0.03  # share of a patch; with less paper, a plain grey area looks like grey paper
+PLAIN = 0.04  # standard deviation of a plain area
 MISSED = 0.06  # share of patches of white paper on whose page no paper was found
-LEFT = 0.6  # of uneven light on a page that was evened out, at most
-GREY = 0.1  # chroma below which an area is as good as neutral
+LEFT = 0.6  # most of the uneven light that stays on an evened-out page
+GREY = 0.1  # chroma below which an area counts as neutral
 
 
 @dataclass(frozen=True)
 class ColourMixture:
     """The frequency of each profile of `degrade_colour`, the side of a patch, and the share of evenly lit ones.
 
-    The application evens out the light of a page before the network sees it, and does not manage it on every page.
+    The application evens out the light of a page before the network sees it, but fails on some pages.
     """
 
     side: int = 192
@@ -57,13 +57,13 @@ class Sample:
 class ColourPatches(IterableDataset):
     """Yields (degraded, clean) float32 tensors (3, side, side); a seed and a start fix the whole stream.
 
-    The clean patch is in [0, 1] on white paper; the degraded one was divided by the colour of its paper, as the
+    The clean patch is in [0, 1] on white paper. The degraded one is divided by the colour of its paper, as the
     application measures it on the page: brighter places are above 1.
     """
 
     def __init__(self, folder: Path, mixture: ColourMixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
-        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
+        self.bank = textures.cached_bank(seed)  # made here: a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for sample in self.samples():
@@ -72,7 +72,7 @@ class ColourPatches(IterableDataset):
             yield degraded, clean
 
     def samples(self) -> Iterator[Sample]:
-        """Yields the same stream with the kind and profile of each pair."""
+        """Yield the same stream with the kind and profile of each pair."""
         worker = get_worker_info()
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
@@ -97,7 +97,7 @@ class ColourPatches(IterableDataset):
             yield Sample(image / found, on_white, pool.kinds[index], profile)
 
     def cut(self, rng: Rng, page: np.ndarray) -> tuple[np.ndarray, float]:
-        """Cuts a random piece of a page; returns it zoomed, float32 (side, side, 3), and the zoom."""
+        """Cut a random piece of a page; return it zoomed, float32 (side, side, 3), and the zoom."""
         side = self.mixture.side + 2 * MARGIN
         zoom = float(rng.uniform(0.7, 1.25)) if rng.random() < 0.7 else 1.0
         reach = min(int(np.ceil(side / zoom)), page.shape[0])
@@ -110,7 +110,7 @@ class ColourPatches(IterableDataset):
 
 
 def measure_with_error(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarray:
-    """Simulates `paper.measure` for the true paper (3,): a small error, or missed and taken for white."""
+    """Simulate `paper.measure_paper` for the true paper (3,): a small error, or missed paper, taken for white."""
     if missable and rng.random() < MISSED:
         return np.ones(3, np.float32)
     return (paper * rng.normal(1, 0.04) * rng.normal(1, 0.008, 3)).astype(np.float32)
@@ -119,7 +119,7 @@ def measure_with_error(rng: Rng, paper: np.ndarray, missable: bool) -> np.ndarra
 def is_undecidable(clean: np.ndarray) -> bool:
     """True if a patch (side, side, 3) is a plain and nearly grey area without paper.
 
-    Degraded, it looks like paper that is to become white.
+    After degradation it looks like paper that should become white.
     """
     paper = np.mean(clean.min(axis=-1) > 1 - CONTENT)
     plain = clean.mean(axis=-1).std() < PLAIN

@@ -1,6 +1,6 @@
 """Degrades clean colour patches as scanners and cameras do, without moving shapes.
 
-Steps take and give float32 (side, side, 3) in [0, 1]. Fields of paper, folds, stains and light are those of `degrade`,
+Every step maps float32 (side, side, 3) in [0, 1] to the same. Paper, folds, stains and light are those of `degrade`,
 made on a blank page and multiplied into the colours.
 """
 
@@ -15,17 +15,17 @@ from fastdiff.training.docclean.textures import Bank, cloud, crop
 
 Rng = np.random.Generator
 
-DRIFT = 0.025  # deviation of a white balance, a share of each channel
+DRIFT = 0.025  # standard deviation of a white balance, a share of each channel
 DARKEST = {"archive": 0.55}  # lightness of aged paper by profile, elsewhere 0.8
-OPTICS = 0.2  # largest defocus, in glyph heights: more is a task of its own
+OPTICS = 0.2  # largest defocus, in glyph heights: more is the task of deblurring
 
 
 @dataclass(frozen=True)
 class Scene:
     """The inputs that all steps of a patch share: back page (side, side, 3), x-height, textures, `white` and `light`.
 
-    `white` (3,) is the colour in which white appears: the aged paper times exposure and white balance. `light` is the
-    power of uneven light that is left: 1 on a page as it came, less on one that was evened out.
+    `white` (3,) is the colour in which white appears: aged paper times exposure and white balance. `light` is the power
+    of the remaining uneven light: 1 on a given page, less on an evened-out one.
     """
 
     back: np.ndarray
@@ -40,7 +40,7 @@ class Scene:
 
 
 def choose_white(rng: Rng, neutral: bool, profile: str) -> np.ndarray:
-    """Draws `Scene.white` for a profile. Neutral paper may have aged; coloured paper has not."""
+    """Draw `Scene.white` for a profile. Neutral paper may have aged; coloured paper has not."""
     if profile == "clean":
         return np.ones(3, np.float32)
     drift = np.clip(rng.normal(0, DRIFT, 3), -2 * DRIFT, 2 * DRIFT)
@@ -51,7 +51,7 @@ def choose_white(rng: Rng, neutral: bool, profile: str) -> np.ndarray:
 
 
 def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> np.ndarray:
-    """Returns a degraded version of `clean`, float32 (side, side, 3), quantised to 8 bits.
+    """Return a degraded version of `clean`, float32 (side, side, 3), quantised to 8 bits.
 
     Profiles: "scan" (an office scanner), "phone" (uneven light, shadows), "stain" (dirty and folded paper), "archive"
     (old paper and show-through), "clean" (almost nothing).
@@ -63,7 +63,7 @@ def degrade_colour(rng: Rng, clean: np.ndarray, scene: Scene, profile: str) -> n
 
 
 def fade_ink(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Makes ink a little paler, in places unevenly along the paper's grain."""
+    """Make ink a little paler, in places unevenly along the paper's grain."""
     strength = np.full(image.shape[:2], rng.uniform(0.85, 1), np.float32)
     if rng.random() < 0.35:
         strength *= np.clip(0.85 + 0.15 * crop(rng, scene.bank.grain, image.shape[0]), 0.5, 1)
@@ -72,7 +72,7 @@ def fade_ink(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def add_show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Multiplies by the mirrored, blurred and pale back page in half of the patches."""
+    """Multiply by the mirrored, blurred and pale back page in half of the patches."""
     if rng.random() > 0.5:
         return image
     sigma = max(scene.x_height * rng.uniform(0.06, 0.25), 0.8)
@@ -82,7 +82,7 @@ def add_show_through(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def apply_paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Multiplies by `Scene.white` and the paper's grain, and lifts black."""
+    """Multiply by `Scene.white` and the paper's grain, and lifts black."""
     image = image ** rng.uniform(0.95, 1.2)
     black = rng.uniform(0, 0.12)
     texture = rng.uniform(0, 0.04) * crop(rng, scene.bank.grain, image.shape[0], (0.5, 4))
@@ -90,15 +90,15 @@ def apply_paper(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def add_stains(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Adds blots, rings and foxing: brown and yellow, in a quarter of the patches grey."""
-    depth = 1 - degrade.stains(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    """Add blots, rings and foxing: brown and yellow, in a quarter of the patches grey."""
+    depth = 1 - degrade.add_stains(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
     brown = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.4, 0.8), rng.uniform(0.7, 1)], np.float32)
     absorbed = brown if rng.random() < 0.75 else np.full(3, 0.8, np.float32)
     return image * (1 - depth * absorbed)
 
 
 def spill(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Adds to a third of the patches one dark blot with a clear edge, through which print still shows."""
+    """Add to a third of the patches one dark blot with a clear edge, through which print still shows."""
     if rng.random() > 0.33:
         return image
     side = image.shape[0]
@@ -111,11 +111,11 @@ def spill(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def crumple(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return image * degrade.crumpled(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    return image * degrade.crumple(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
 def scatter_specks(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Scatters dust over a quarter of the patches: single dark grains, smaller than full stops of usual print."""
+    """Scatter dust over a quarter of the patches: single dark grains, smaller than full stops of usual print."""
     if rng.random() > 0.25:
         return image
     side = image.shape[0]
@@ -125,11 +125,11 @@ def scatter_specks(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def add_speckle(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return image * degrade.speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
+    return image * degrade.add_speckle(rng, scene.blank, scene.blank, scene.x_height, scene.bank)[..., None]
 
 
 def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Applies smooth illumination of smoothly varying colour, and in places a binding shadow along one edge."""
+    """Apply smooth illumination of smoothly varying colour, and in places a binding shadow along one edge."""
     side = image.shape[0]
     field = np.clip(1 + rng.uniform(0, 0.12) * cloud(rng, side, 1), 0.6, 1.1)[..., None]
     if rng.random() < 0.3:
@@ -142,8 +142,8 @@ def apply_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def apply_uneven_light(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Applies the illumination of a page before a camera: gradients, and soft or hard bluish shadows."""
-    field = degrade.light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
+    """Apply the illumination of a page before a camera: gradients, and soft or hard bluish shadows."""
+    field = degrade.apply_light(rng, scene.blank, scene.blank, scene.x_height, scene.bank)
     field = field / np.quantile(field, rng.uniform(0.3, 1))
     bluish = np.array([1 + rng.uniform(0, 0.15), 1, 1 - rng.uniform(0, 0.15)], np.float32)
     return image * field[..., None].astype(np.float32) ** (scene.light * bluish).astype(np.float32)
@@ -154,21 +154,21 @@ def soften(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def blur(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    """Blurs half of the patches by a little defocus or camera shake."""
+    """Blur half of the patches by a little defocus or camera shake."""
     glyph = 1.4 * scene.x_height
     if rng.random() < 0.5:
         return image
     reach = min(glyph, 40) * rng.uniform(0.02, OPTICS)
-    kernel = degrade.disc(reach) if rng.random() < 0.6 else degrade.motion(rng, 2 * reach)
+    kernel = degrade.defocus_kernel(reach) if rng.random() < 0.6 else degrade.motion_kernel(rng, 2 * reach)
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
 def lower_resolution(rng: Rng, image: np.ndarray, scene: Scene) -> np.ndarray:
-    return degrade.resolution(rng, image, image, scene.x_height, scene.bank)
+    return degrade.lower_resolution(rng, image, image, scene.x_height, scene.bank)
 
 
 def add_sensor_noise(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:
-    """Adds noise, per channel or common, fine or coarse; in some patches dead pixels."""
+    """Add noise, per channel or common, fine or coarse; in some patches dead pixels."""
     sigma = rng.uniform(0, 0.004) if weak else rng.uniform(0, 0.03)
     shape = image.shape if rng.random() < 0.6 else (*image.shape[:2], 1)
     noise: np.ndarray = rng.standard_normal(shape, np.float32) * np.float32(sigma)
@@ -181,7 +181,7 @@ def add_sensor_noise(rng: Rng, image: np.ndarray, weak: bool) -> np.ndarray:
 
 
 def compress(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """Quantises to 8 bits and compresses half of the patches as JPEG, mostly with 4:2:0 chroma."""
+    """Quantise to 8 bits and compresses half of the patches as JPEG, mostly with 4:2:0 chroma."""
     levels = np.round(image * 255).astype(np.uint8)
     if rng.random() < 0.5:
         halved = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if rng.random() < 0.8 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444

@@ -46,7 +46,7 @@ class ColourRenderer:
         self.photos, self.side = photos, side
 
     def page(self, rng: Rng, kind: str | None = None) -> ColourPage:
-        """Draws a page of a kind of KINDS, by default of a random one."""
+        """Draw a page of a kind of KINDS, by default of a random one."""
         kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
         grey = self.text.page(rng)
         if rng.random() < BLANK:
@@ -112,7 +112,7 @@ class ColourRenderer:
         return drawing.pixels()
 
     def _card(self, rng: Rng) -> np.ndarray:
-        """Draws an identity card: patterned tinted ground, a portrait, lines of data."""
+        """Draw an identity card: patterned tinted ground, a portrait, lines of data."""
         width = int(rng.uniform(280, 560))
         height = int(width * 0.63)
         card = self._drawn(rng, figures.draw_guilloche, height, width)
@@ -130,7 +130,7 @@ class ColourRenderer:
         return card
 
     def _place(self, rng: Rng, page: np.ndarray, figure: np.ndarray) -> None:
-        """Clears a part of the page, with a margin, and puts the figure there; the figure may run off the edge."""
+        """Clear a part of the page, with a margin, and puts the figure there; the figure may run off the edge."""
         height, width = figure.shape[:2]
         top, left = (int(rng.uniform(-0.15 * length, self.side - 0.7 * length)) for length in (height, width))
         margin = int(rng.uniform(0, 14))
@@ -142,7 +142,7 @@ class ColourRenderer:
 
 
 def print_inks(rng: Rng, grey: np.ndarray) -> np.ndarray:
-    """Prints a grey page (H, W) in one or several inks on white paper; returns RGB uint8 (H, W, 3).
+    """Print a grey page (H, W) in one or several inks on white paper; returns RGB uint8 (H, W, 3).
 
     Inks change only between lines of text, at rows without ink.
     """
@@ -157,13 +157,13 @@ def print_inks(rng: Rng, grey: np.ndarray) -> np.ndarray:
 
 
 def _clear(rng: Rng, grey: np.ndarray) -> None:
-    """Removes the text of a band along one edge, as wide as three quarters of the page at most."""
+    """Remove the text of a band along one edge, as wide as three quarters of the page at most."""
     view = np.rot90(grey, int(rng.integers(4)))
     view[:, : int(rng.uniform(0.1, 0.75) * grey.shape[0])] = 255
 
 
 def _corner(rng: Rng, page: np.ndarray) -> None:
-    """Fills a band along one edge with a dark colour, as a scanner's lid does."""
+    """Fill a band along one edge with a dark colour, as a scanner's lid does."""
     wide = int(rng.uniform(10, 120))
     shade = np.full(3, rng.uniform(0, 70))
     view = np.rot90(page, int(rng.integers(4)))

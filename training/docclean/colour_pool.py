@@ -1,4 +1,4 @@
-"""The pool of clean colour pages that training cuts its patches from, and the record of where they come from."""
+"""The pool of clean colour pages for cutting patches, and the record of their origin."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdiff.training.docclean import pictures
 from fastdiff.training.docclean.colour_page import ColourPage, ColourRenderer
-from fastdiff.training.docclean.fonts import by_style, licence
+from fastdiff.training.docclean.fonts import faces_by_style, licence
 from fastdiff.training.docclean.pool import SIDE
 from fastdiff.training.prior.photos import SCIKIT_IMAGE, Photo, listed, read
 
@@ -27,7 +27,7 @@ class ColourPool:
 
 @dataclass(frozen=True)
 class ColourOrigin:
-    """What a pool of colour pages was made from."""
+    """The origin of a pool of colour pages."""
 
     pages: int
     seed: int
@@ -37,13 +37,13 @@ class ColourOrigin:
 
 
 def fill(folder: Path, pages: int, seed: int) -> None:
-    """Renders the pool unless there is one, and writes its `origin.json`.
+    """Render the pool unless there is one, and write its `origin.json`.
 
-    Raises MissingError where fonts or photographs are not installed.
+    Raises MissingError if fonts or photographs are not installed.
     """
     if (folder / "pages.npy").exists():
         return
-    styles, photos = by_style(), _photos(held_out=False)
+    styles, photos = faces_by_style(), _photos(held_out=False)
     renderer = ColourRenderer(styles, load_photographs(held_out=False), SIDE)
     store(folder, (renderer.page(np.random.default_rng([seed, index])) for index in range(pages)), pages)
     families = sorted({faces[0].family for style in styles.values() for faces in style})
@@ -55,7 +55,7 @@ def fill(folder: Path, pages: int, seed: int) -> None:
 
 
 def store(folder: Path, drawn: Iterable[ColourPage], count: int) -> None:
-    """Writes `count` pages as `pages.npy`, `papers.npy`, `x_heights.npy` and `kinds.json`; `pages.npy` comes last."""
+    """Write `count` pages as `pages.npy`, `papers.npy`, `x_heights.npy` and `kinds.json`; `pages.npy` comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "partial.npy"
     pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, SIDE, SIDE, 3))
@@ -71,7 +71,7 @@ def store(folder: Path, drawn: Iterable[ColourPage], count: int) -> None:
 
 
 def open_pool(folder: Path) -> ColourPool:
-    """Opens the pool in a folder."""
+    """Open the pool in a folder."""
     return ColourPool(
         np.load(folder / "pages.npy", mmap_mode="r"),
         np.load(folder / "papers.npy"),
@@ -81,13 +81,13 @@ def open_pool(folder: Path) -> ColourPool:
 
 
 def load_photographs(held_out: bool) -> list[np.ndarray]:
-    """Reads the photographs that the pool is made with, or the few held out: RGB uint8 (H, W, 3).
+    """Read the photographs of the pool, or the few held out: RGB uint8 (H, W, 3).
 
-    Raises MissingError where none is installed.
+    Raises MissingError if none is installed.
     """
     return pictures.shrink(read(_photos(held_out)))
 
 
 def _photos(held_out: bool) -> tuple[Photo, ...]:
-    """Returns the installed photographs; those of scikit-image are held out."""
+    """Return the installed photographs; those of scikit-image are held out."""
     return tuple(photo for photo in listed() if (photo.path.name in SCIKIT_IMAGE) == held_out)

@@ -1,4 +1,4 @@
-"""Pages of one column of known text in faces that never train: for samples, tests and benchmarks."""
+"""Pages of one column of known text, in faces that never train: for samples, tests and benchmarks."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.docclean import prose
-from fastdiff.training.docclean.fonts import HELD_OUT, Face, installed
+from fastdiff.training.docclean.fonts import HELD_OUT, Face, installed_faces
 from fastdiff.training.docclean.page import OVERSAMPLE
 
 PACKAGES = ("fonts-ebgaramond", "fonts-lato", "fonts-courier-prime")  # of Debian, with the families of HELD_OUT
@@ -26,10 +26,12 @@ class Column:
         return "\n".join(self.lines)
 
 
-def column(rng: np.random.Generator, face: Face, glyph_height: float, count: int = 20, width: int = 56) -> Column:
-    """A page of `count` lines of at most `width` characters.
+def render_column(
+    rng: np.random.Generator, face: Face, glyph_height: float, count: int = 20, width: int = 56
+) -> Column:
+    """Render a page of `count` lines of at most `width` characters.
 
-    `glyph_height` is the median height of its printed characters in pixels; margins are about three of it.
+    `glyph_height` is the median height of its printed characters in pixels; margins are about three times as wide.
     """
     lines = prose.lines(rng, count, width)
     size = OVERSAMPLE * glyph_height * 100 / _median_height(face, lines)
@@ -43,9 +45,9 @@ def column(rng: np.random.Generator, face: Face, glyph_height: float, count: int
     return Column(np.array(canvas.reduce(OVERSAMPLE)), lines)
 
 
-def held_out() -> list[list[Face]]:
-    """The faces for running text, by held-out family. Raises MissingError if a family is not installed."""
-    found = installed()
+def held_out_faces() -> list[list[Face]]:
+    """Return the faces for running text, by held-out family. Raises MissingError if a family is not installed."""
+    found = installed_faces()
     absent = [name for name in HELD_OUT if name not in found]
     if absent:
         packages = ", ".join(PACKAGES)
@@ -58,7 +60,7 @@ def _extreme(face: Face) -> bool:
 
 
 def _median_height(face: Face, lines: tuple[str, ...]) -> float:
-    """Median height of the printed characters at 100 pixels a font size."""
+    """Return the median height of the printed characters at 100 pixels a font size."""
     font = face.at(100)
     boxes = [font.getbbox(character) for character in "".join(lines) if character != " "]
     return float(np.median([bottom - top for _, top, _, bottom in boxes]))

@@ -13,13 +13,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.degrade import degrade
 
-MARGIN = 24  # pixels around a patch that optics may pull in
-KEEP_GREY = ("clean", "blur")  # elsewhere grey ink has faded: its darkest tone is to come back black
+MARGIN = 24  # pixels around a patch that optics may blur into it
+KEEP_GREY = ("clean", "blur")  # profiles whose grey ink stays grey; elsewhere it has faded and should become black
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each profile of `degrade` is drawn, and the side of a patch in pixels."""
+    """The frequency of each profile of `degrade`, and the side of a patch in pixels."""
 
     side: int = 128
     profiles: dict[str, float] = field(
@@ -38,7 +38,7 @@ class Patches(IterableDataset):
 
     def __init__(self, folder: Path, mixture: Mixture, seed: int, start: int = 0):
         self.folder, self.mixture, self.seed, self.start = folder, mixture, seed, start
-        self.bank = textures.bank(seed)  # made here, so that a forked worker need not make it again
+        self.bank = textures.cached_bank(seed)  # made here: a forked worker need not make it again
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()
@@ -62,9 +62,9 @@ class Patches(IterableDataset):
             yield degraded, target
 
     def cut(self, rng, pages: np.ndarray, x_heights: np.ndarray, small: bool) -> tuple[np.ndarray, float]:
-        """A random piece of a random page, zoomed and slightly turned, float32, and its x-height.
+        """Cut a random piece of a random page, zoomed and slightly turned, float32; return it and its x-height.
 
-        `small` asks for the 6 to 12 pixels at which blur destroys text.
+        `small` draws the 6 to 12 pixels at which blur destroys text.
         """
         side = self.mixture.side + 2 * MARGIN
         index = int(rng.integers(len(pages)))
@@ -79,5 +79,5 @@ class Patches(IterableDataset):
         if rng.random() < 0.2:
             turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 2), 1)
             piece = cv2.warpAffine(piece, turn, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        crisp = rng.uniform(1, 1.8)  # as hinted letters are: the cores of thin strokes are black
+        crisp = rng.uniform(1, 1.8)  # as in hinted letters: the cores of thin strokes are black
         return np.clip((piece - 0.5) * crisp + 0.5, 0, 1), x_height * zoom

@@ -1,6 +1,7 @@
-"""From a clean patch to what a scanner or camera makes of it: paper, ink, light, optics, sensor, codec, in this order.
+"""Degrades clean patches as scanners and cameras do, in this order: paper, ink, light, optics, sensor, codec.
 
-Every step takes and gives float32 (side, side) in [0, 1], 1 = white. Ranges follow measured archives and phones, wider.
+Every step maps float32 (side, side) in [0, 1], 1 = white, to the same. Ranges are wider than those measured on archives
+and phones.
 """
 
 from collections.abc import Callable
@@ -14,28 +15,28 @@ Rng = np.random.Generator
 
 
 def degrade(rng: Rng, clean: np.ndarray, other: np.ndarray, x_height: float, bank: Bank, profile: str) -> np.ndarray:
-    """A degraded version of `clean`; `other` is a page that may shine through. Both float32 (side, side).
+    """Return a degraded version of `clean`; `other` is a page that may shine through. Both are float32 (side, side).
 
-    Profiles: "stain" (paper, stains, light), "archive" (old ink on old paper), "blur" (optics on a fair page),
-    "scan" (a little of everything), "clean" (almost nothing).
+    Profiles: "stain" (paper, stains, light), "archive" (old ink on old paper), "blur" (optics on a fair page), "scan"
+    (a little of everything), "clean" (almost nothing).
     """
     image = clean
     for step in PROFILES[profile]:
         image = step(rng, image, other, x_height, bank)
-    noisy = sensor(rng, image, strong=profile == "archive", weak=profile == "clean")
-    return codec(rng, np.clip(noisy, 0, 1))
+    noisy = add_sensor_noise(rng, image, strong=profile == "archive", weak=profile == "clean")
+    return compress(rng, np.clip(noisy, 0, 1))
 
 
-def ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Ink is not black and paper is not white; the pen ran dry here and there."""
+def vary_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """Make ink paler than black, and dry in places."""
     strength = np.array(rng.uniform(0.7, 1.0))
     if rng.random() < 0.4:
         strength = strength * np.clip(0.75 + 0.25 * crop(rng, bank.grain, image.shape[0]), 0.35, 1)
     return 1 - (1 - image) * strength
 
 
-def old_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Faded, uneven and grainy ink, and a mirrored back page that shines through."""
+def age_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """Fade ink unevenly and in grains, and let a mirrored back page shine through."""
     side = image.shape[0]
     strength = np.array(rng.uniform(0.3, 1.0))
     unevenness = rng.uniform(0, 0.35) * crop(rng, bank.grain, side, (0.3, 1.5))
@@ -45,18 +46,18 @@ def old_ink(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, ban
         skips = np.clip(1.2 + crop(rng, bank.grain, side, (0.2, 0.6)) * rng.uniform(0.2, 0.6), 0, 1)
         faded = 1 - (1 - faded) * skips
     if rng.random() < 0.6:
-        faded = faded * through(rng, other, x_height, bank)
+        faded = faded * show_through(rng, other, x_height, bank)
     return faded
 
 
-def through(rng: Rng, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def show_through(rng: Rng, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     back = cv2.GaussianBlur(other[:, ::-1], (0, 0), max(x_height * rng.uniform(0.03, 0.2), 0.5))
     depth = rng.uniform(0.03, 0.5) * np.clip(0.8 + 0.4 * crop(rng, bank.grain, other.shape[0]), 0.1, 1.3)
     return 1 - (1 - back) * np.clip(depth, 0, 0.6)
 
 
-def speckle(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """A dirty copy: dense dark grains where a shadow or a worn drum lay, none elsewhere."""
+def add_speckle(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """Add the dense dark grains of a dirty copy, below a shadow or a worn drum."""
     if rng.random() > 0.12:
         return image
     side = image.shape[0]
@@ -66,7 +67,7 @@ def speckle(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, ban
     return np.where(grains, image * rng.uniform(0.2, 0.8), image)
 
 
-def paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def apply_paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     image = image ** rng.uniform(0.9, 1.5)  # ink spreads into the paper and shadows itself: edges darken
     tone = rng.uniform(0.55, 1.0) if rng.random() < 0.7 else rng.uniform(0.85, 1.0)
     black = rng.uniform(0, 0.25)
@@ -74,12 +75,12 @@ def paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank:
     return (black + (tone - black) * image) * (1 + texture)
 
 
-def fair_paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def apply_fair_paper(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     tone, black = rng.uniform(0.85, 1.0), rng.uniform(0, 0.2)
     return black + (tone - black) * image
 
 
-def stains(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def add_stains(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     side = image.shape[0]
     for textures, chance in ((bank.stain, 0.45), (bank.ring, 0.4)):
         if rng.random() < chance:
@@ -91,16 +92,16 @@ def stains(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank
     return image
 
 
-def crumpled(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def crumple(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     if rng.random() < 0.5:
         image = image * (1 + rng.uniform(0.02, 0.14) * crop(rng, bank.crumple, image.shape[0], (0.4, 2)))
     for _ in range(rng.integers(0, 3)):
-        image = fold(rng, image)
+        image = fold_shading(rng, image)
     return image
 
 
-def fold(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """A crease: one side darker, falling off, and a bright or dark thin line."""
+def fold_shading(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Add a crease: one side darker, falling off, and a bright or dark thin line."""
     side = image.shape[0]
     angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.2) if rng.random() < 0.6 else rng.uniform(0, np.pi)
     y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -110,9 +111,9 @@ def fold(rng: Rng, image: np.ndarray) -> np.ndarray:
     return image * (1 - shade) + crease
 
 
-def light(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def apply_light(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     side = image.shape[0]
-    if rng.random() < 0.6:  # slowly varying illumination; a patch sees a piece of it
+    if rng.random() < 0.6:  # slowly varying illumination, of which a patch sees a piece
         image = image * np.clip(1 + rng.uniform(0, 0.25) * cloud(rng, side, 1), 0.4, 1.1)
     if rng.random() < 0.25:  # the edge of a shadow, or of a page
         y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -122,23 +123,27 @@ def light(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank:
     return image * rng.uniform(0.7, 1.05)
 
 
-def soft(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """The small blur of any scanner."""
+def soften(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """Apply the small blur of any scanner."""
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0)) if rng.random() < 0.6 else image
 
 
-def optics(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
-    """Defocus, motion or both, up to where a reader gives up; measured in glyph heights (1.4 x-heights)."""
+def apply_optics(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+    """Apply defocus, motion or both, up to the limit of legibility; measured in glyph heights (1.4 x-heights)."""
     glyph = 1.4 * x_height
     kind = rng.choice(["defocus", "motion", "both"], p=[0.45, 0.42, 0.13])
     if kind != "motion":
-        image = cv2.filter2D(image, -1, disc(glyph * rng.uniform(0.03, 0.5)), borderType=cv2.BORDER_REFLECT_101)
+        image = cv2.filter2D(
+            image, -1, defocus_kernel(glyph * rng.uniform(0.03, 0.5)), borderType=cv2.BORDER_REFLECT_101
+        )
     if kind != "defocus":
-        image = cv2.filter2D(image, -1, motion(rng, glyph * rng.uniform(0.1, 1.2)), borderType=cv2.BORDER_REFLECT_101)
+        image = cv2.filter2D(
+            image, -1, motion_kernel(rng, glyph * rng.uniform(0.1, 1.2)), borderType=cv2.BORDER_REFLECT_101
+        )
     return image
 
 
-def resolution(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
+def lower_resolution(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, bank: Bank) -> np.ndarray:
     if rng.random() < 0.25 and x_height > 6:
         side = image.shape[0]
         small = max(int(side * rng.uniform(max(0.4, 4.5 / x_height), 1)), 8)
@@ -147,16 +152,16 @@ def resolution(rng: Rng, image: np.ndarray, other: np.ndarray, x_height: float, 
     return image
 
 
-def disc(radius: float) -> np.ndarray:
-    """A defocus kernel: a disc of this radius in pixels, its edge anti-aliased."""
+def defocus_kernel(radius: float) -> np.ndarray:
+    """Return a defocus kernel: a disc of this radius in pixels, its edge anti-aliased."""
     half = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
     return kernel / kernel.sum()
 
 
-def motion(rng: Rng, length: float) -> np.ndarray:
-    """A camera-shake kernel: a straight or wandering path of this length in pixels."""
+def motion_kernel(rng: Rng, length: float) -> np.ndarray:
+    """Return a camera-shake kernel: a straight or wandering path of this length in pixels."""
     half = int(np.ceil(length / 2)) + 1
     turn = rng.normal(0, 1, 64) * (0.25 if rng.random() < 0.5 else 0.0)
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(turn)
@@ -171,7 +176,7 @@ def motion(rng: Rng, length: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def sensor(rng: Rng, image: np.ndarray, strong: bool, weak: bool) -> np.ndarray:
+def add_sensor_noise(rng: Rng, image: np.ndarray, strong: bool, weak: bool) -> np.ndarray:
     side = image.shape[0]
     sigma = rng.uniform(0, 0.005) if weak else rng.uniform(0, 0.06 if strong else 0.03)
     noise: np.ndarray = rng.standard_normal((side, side), np.float32) * sigma
@@ -188,8 +193,8 @@ def sensor(rng: Rng, image: np.ndarray, strong: bool, weak: bool) -> np.ndarray:
     return (image + noise).astype(np.float32)
 
 
-def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """JPEG or not, and always whole grey levels."""
+def compress(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Quantise to whole grey levels, some patches after JPEG."""
     grey = np.round(image * 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(25, 96))])
@@ -199,9 +204,9 @@ def codec(rng: Rng, image: np.ndarray) -> np.ndarray:
 
 Step = Callable[[Rng, np.ndarray, np.ndarray, float, Bank], np.ndarray]
 PROFILES: dict[str, tuple[Step, ...]] = {
-    "stain": (ink, paper, stains, crumpled, light, soft),
-    "archive": (old_ink, paper, stains, crumpled, light, speckle, soft, resolution),
-    "blur": (fair_paper, optics, resolution),
-    "scan": (ink, paper, stains, crumpled, light, optics, resolution),
+    "stain": (vary_ink, apply_paper, add_stains, crumple, apply_light, soften),
+    "archive": (age_ink, apply_paper, add_stains, crumple, apply_light, add_speckle, soften, lower_resolution),
+    "blur": (apply_fair_paper, apply_optics, lower_resolution),
+    "scan": (vary_ink, apply_paper, add_stains, crumple, apply_light, apply_optics, lower_resolution),
     "clean": (),
 }

@@ -18,7 +18,7 @@ LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 
 
 class Drawing:
-    """A white canvas of `height` x `width` pixels, drawn on in units of those, and a font to label with."""
+    """A white canvas of `height` x `width` pixels, with coordinates in these pixels and a font for labels."""
 
     def __init__(self, rng: Rng, height: int, width: int, face: Face, writer: Writer):
         self.rng, self.height, self.width, self.writer = rng, height, width, writer
@@ -36,7 +36,7 @@ class Drawing:
         self.draw.line(scaled, colour, max(round(width * OVERSAMPLE), 1), joint="curve")
 
     def dotted(self, start: tuple[float, float], end: tuple[float, float], colour: Colour, dash: float, width: float):
-        """Draws a line of dashes as long as the gaps between them."""
+        """Draw a line of dashes as long as the gaps between them."""
         a, b = np.array(start), np.array(end)
         count = max(int(np.hypot(*(b - a)) / (2 * dash)), 1)
         for index in range(count):
@@ -54,18 +54,18 @@ class Drawing:
         self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), text, colour, self.font)
 
     def pixels(self) -> np.ndarray:
-        """Returns RGB uint8 (height, width, 3)."""
+        """Return RGB uint8 (height, width, 3)."""
         return np.array(self.image.reduce(OVERSAMPLE))
 
 
 def to_rgb(colour: np.ndarray) -> Colour:
-    """Converts a colour of `palette` to the type of PIL's colours."""
+    """Convert a colour of `palette` to the type of PIL's colours."""
     red, green, blue = (round(float(value) * 255) for value in np.clip(colour, 0, 1))
     return red, green, blue
 
 
 def draw_bars(on: Drawing) -> None:
-    """Draws bars of one or several colours, with or without outlines, on axes."""
+    """Draw bars of one or several colours, with or without outlines, on axes."""
     rng, left, floor = on.rng, on.size * 2.5, on.height - on.size * 1.6
     _axes(on, left, floor)
     count = int(rng.integers(3, 12))
@@ -80,7 +80,7 @@ def draw_bars(on: Drawing) -> None:
 
 
 def draw_curves(on: Drawing) -> None:
-    """Draws several coloured curves on axes, some dotted, some with markers."""
+    """Draw several coloured curves on axes, some dotted, some with markers."""
     rng, left, floor = on.rng, on.size * 2.5, on.height - on.size * 1.6
     _axes(on, left, floor)
     count = int(rng.integers(4, 16))
@@ -102,7 +102,7 @@ def draw_curves(on: Drawing) -> None:
 
 
 def draw_pie(on: Drawing) -> None:
-    """Draws a pie of pale and strong slices, and a legend of filled discs."""
+    """Draw a pie of pale and strong slices, and a legend of filled discs."""
     rng = on.rng
     shares = rng.dirichlet(np.ones(int(rng.integers(2, 7)))) * 360
     side = min(on.height, on.width * 0.6) - 4
@@ -118,7 +118,7 @@ def draw_pie(on: Drawing) -> None:
 
 
 def draw_box(on: Drawing) -> None:
-    """Draws text on a tinted ground, dark on pale or white on dark, framed or not."""
+    """Draw text on a tinted ground, dark on pale or white on dark, framed or not."""
     rng = on.rng
     ground = palette.choose_fill(rng)
     frame = to_rgb(palette.choose_ink(rng)) if rng.random() < 0.5 else None
@@ -132,7 +132,7 @@ def draw_box(on: Drawing) -> None:
 
 
 def draw_table(on: Drawing) -> None:
-    """Draws numbers and codes between hair lines or dotted rules, some rows and the head on a pale ground."""
+    """Draw numbers and codes between hair lines or dotted rules, some rows and the head on a pale ground."""
     rng = on.rng
     columns = int(rng.integers(2, 7))
     step, leading = on.width / columns, on.size * rng.uniform(1.3, 1.9)
@@ -157,7 +157,7 @@ def draw_table(on: Drawing) -> None:
 
 
 def draw_guilloche(on: Drawing) -> None:
-    """Draws the fine interlaced curves of banknotes, cheques and cards, under a little text."""
+    """Draw the fine interlaced curves of banknotes, cheques and cards, under a little text."""
     rng = on.rng
     on.rectangle((0, 0, on.width, on.height), to_rgb(palette.from_hsv(rng.uniform(0, 360), rng.uniform(0, 0.2), 1)))
     colour = to_rgb(palette.from_hsv(rng.uniform(0, 360), rng.uniform(0.2, 0.7), rng.uniform(0.6, 0.9)))
@@ -173,7 +173,7 @@ def draw_guilloche(on: Drawing) -> None:
 
 
 def choose_code(rng: Rng) -> str:
-    """Returns a random amount, date, or code of letters and digits."""
+    """Return a random amount, date, or code of letters and digits."""
     n = int(rng.integers(1, 100_000))
     match rng.integers(5):
         case 0:

@@ -1,4 +1,4 @@
-"""Which installed fonts teach, by style, and which are kept for measuring only."""
+"""Installed fonts by style: for training, and held out for measuring."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ FAMILIES = {
 }  # fmt: skip
 
 # As the packages of Debian state them in their `copyright`. Each allows pages to be printed and pictured in its fonts;
-# no font is shipped. "with exception": a document is not covered by the licence of the fonts it is set in.
+# no font is shipped. "with exception": the licence does not cover documents that are set in the fonts.
 LICENCES = {
     "OFL-1.0": ("Breip", "Century Catalogue", "Inconsolata", "Old Standard TT", "TypoScript"),
     "OFL-1.1": (
@@ -81,8 +81,8 @@ class Face:
         return ImageFont.truetype(str(self.path), pixels)
 
 
-def installed() -> dict[str, list[Face]]:
-    """Returns family names with their faces: all TrueType and OpenType files that are installed, in a fixed order."""
+def installed_faces() -> dict[str, list[Face]]:
+    """Return family names with their faces, of all TrueType and OpenType files that are installed, in a fixed order."""
     families: dict[str, list[Face]] = {}
     files = sorted(path for folder in font_folders() for path in folder.rglob("*.[to]tf"))
     for path in files:
@@ -95,9 +95,9 @@ def installed() -> dict[str, list[Face]]:
     return families
 
 
-def by_style() -> dict[str, list[list[Face]]]:
-    """Style to its installed families. Raises MissingError if a style has none."""
-    found = installed()
+def faces_by_style() -> dict[str, list[list[Face]]]:
+    """Return styles with their installed families. Raises MissingError if a style has none."""
+    found = installed_faces()
     styles = {style: [found[name] for name in names if name in found] for style, names in FAMILIES.items()}
     empty = [style for style, families in styles.items() if not families]
     if empty:
@@ -106,5 +106,5 @@ def by_style() -> dict[str, list[list[Face]]]:
 
 
 def licence(family: str) -> str:
-    """The licence of a family in FAMILIES or HELD_OUT."""
+    """Return the licence of a family in FAMILIES or HELD_OUT."""
     return next(name for name, families in LICENCES.items() if family in families)

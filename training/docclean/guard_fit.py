@@ -1,4 +1,4 @@
-"""Fits what tells content from dirt on rendered pages.
+"""Fits the classifiers of content and dirt on rendered pages.
 
 Run as `python -m fastdiff.training.docclean.guard_fit data/docclean-guard.json`.
 """
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastdiff.apps.docclean.guard_judge import FARTHEST
-from fastdiff.training.docclean.guard_pages import make
+from fastdiff.apps.docclean.guard.mark_classifier import FARTHEST
+from fastdiff.training.docclean.guard_pages import render_examples
 from fastdiff.training.docclean.guard_samples import Samples, collect, join
 
-HIDDEN = 24  # neurons of a judge
+HIDDEN = 24  # neurons of a classifier
 STEPS = 2000
 BATCH = 2048
 RATE = 3e-3
@@ -29,12 +29,12 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=280, metavar="N", help="of every seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[71, 72], metavar="SEED")
     arguments = parser.parse_args()
-    parts = [collect(make(seed, arguments.pages, held_out=False)) for seed in arguments.seeds]
+    parts = [collect(render_examples(seed, arguments.pages, held_out=False)) for seed in arguments.seeds]
     write(arguments.output, *(join(layer) for layer in zip(*parts, strict=True)))
 
 
 def write(path: Path, strokes: Samples, areas: Samples) -> None:
-    """Fits the judges of both layers and writes them as JSON."""
+    """Fit the classifiers of both layers and write them as JSON."""
     card = {
         "about": "Tells content from dirt in the guard of docclean: one small network for each kind of mark",
         "made by": "python -m fastdiff.training.docclean.guard_fit",
@@ -46,9 +46,9 @@ def write(path: Path, strokes: Samples, areas: Samples) -> None:
 
 
 def fit(samples: Samples, seed: int = 0, hidden: int = HIDDEN, steps: int = STEPS) -> dict[str, list]:
-    """Fits a network of one hidden layer; the numbers that `guard_judge.Judge` is made of.
+    """Fit a network of one hidden layer; return the fields of `mark_classifier.MarkClassifier`.
 
-    Marks weigh as the square root of their size. Content and dirt weigh the same in all.
+    Marks weigh as the square root of their size. Content and dirt have the same total weight.
     """
     torch.manual_seed(seed)
     x = torch.from_numpy(samples.features).float()

@@ -1,4 +1,4 @@
-"""Degraded pages with their truth, on which the guard is fitted and measured."""
+"""Degraded pages with their truth, for fitting and measuring the guard."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from fastdiff.training.docclean import textures
 from fastdiff.training.docclean.colour_degrade import PROFILES, Scene, choose_white, degrade_colour
 from fastdiff.training.docclean.colour_page import CONTENT, KINDS, ColourRenderer
 from fastdiff.training.docclean.colour_pool import load_photographs
-from fastdiff.training.docclean.column import held_out as held_out_faces
-from fastdiff.training.docclean.fonts import by_style
+from fastdiff.training.docclean.column import held_out_faces
+from fastdiff.training.docclean.fonts import faces_by_style
 
 SIDE = 640  # pixels of a page
 PRINTS = 2  # degraded pages of one clean page
@@ -38,15 +38,15 @@ class Example:
         return (difference.max(-1) if difference.ndim == 3 else difference) > 255 * CONTENT
 
 
-def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Example]:
-    """Yields `count` pages, every kind under every profile in turn; `held_out` chooses fonts and photographs.
+def render_examples(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Example]:
+    """Yield `count` pages, every kind under every profile in turn; `held_out` chooses fonts and photographs.
 
-    Raises MissingError where fonts or photographs are not installed.
+    Raises MissingError if fonts or photographs are not installed.
     """
     faces = [face for family in held_out_faces() for face in family] if held_out else []
-    styles = {style: [faces] for style in STYLES} if held_out else by_style()
+    styles = {style: [faces] for style in STYLES} if held_out else faces_by_style()
     renderer = ColourRenderer(styles, load_photographs(held_out), side)
-    bank = textures.make(np.random.default_rng(seed), count=8)
+    bank = textures.make_bank(np.random.default_rng(seed), count=8)
     kinds, profiles = list(KINDS), list(PROFILES)
     back: np.ndarray = np.ones((side, side, 3), np.float32)
     for index in range(count):
@@ -57,7 +57,7 @@ def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Ex
         scene = Scene(back, page.x_height, bank, choose_white(rng, page.neutral, profile))
         degraded = degrade_colour(rng, page.pixels / np.float32(255), scene, profile)
         if rng.random() < SOILED:
-            degraded = soil(rng, degraded, bank)
+            degraded = add_dirt(rng, degraded, bank)
         pair = [np.round(255 * np.clip(degraded, 0, 1)).astype(np.uint8), page.pixels]
         if page.neutral and rng.random() < GREY:
             pair = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in pair]
@@ -66,8 +66,8 @@ def make(seed: int, count: int, held_out: bool, side: int = SIDE) -> Iterator[Ex
             back = page.pixels / np.float32(255)
 
 
-def soil(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np.ndarray:
-    """Crumples a page hard, or stains it deeply with sharp rings and blots, grey or brown."""
+def add_dirt(rng: np.random.Generator, image: np.ndarray, bank: textures.Bank) -> np.ndarray:
+    """Crumple a page hard, or stain it deeply with sharp rings and blots, grey or brown."""
     side = image.shape[0]
     if rng.random() < 0.5:
         shade = 1 + rng.uniform(0.08, 0.3) * textures.crop(rng, bank.crumple, side, (0.3, 1.5))

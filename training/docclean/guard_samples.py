@@ -1,4 +1,4 @@
-"""Marks of degraded pages with the answer to what the guard asks: is it content?"""
+"""Marks of degraded pages, labelled as content or dirt."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean import guard_layers, guard_marks
-from fastdiff.apps.docclean.even import even_out
-from fastdiff.apps.docclean.guard_marks import Marks
+from fastdiff.apps.docclean.guard.marks import PALEST, Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.training.docclean.guard_pages import Example
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Marks of one layer: features (N, F), whether each is content (N,), its size in pixels (N,)."""
+    """Marks of one layer: features (N, F), True for content (N,), sizes in pixels (N,)."""
 
     features: np.ndarray
     content: np.ndarray
@@ -22,32 +22,32 @@ class Samples:
 
 
 def collect(examples: Iterable[Example]) -> tuple[Samples, Samples]:
-    """The strokes and the areas of the pages, evened out."""
+    """Return the strokes and the areas of the evened-out pages."""
     strokes, areas = [], []
     for example in examples:
-        page = guard_layers.working_copy(even_out(example.degraded))
-        layers = guard_layers.split(page)
-        strokes.append(_judged(guard_marks.find_strokes(layers), true_strokes(example)))
-        areas.append(_judged(guard_marks.find_areas(layers), true_areas(example)))
+        page = working_copy(even_out(example.degraded))
+        layers = split(page)
+        strokes.append(_judged(find_strokes(layers), true_strokes(example)))
+        areas.append(_judged(find_areas(layers), true_areas(example)))
     return join(strokes), join(areas)
 
 
 def join(parts: Iterable[Samples]) -> Samples:
-    """All marks of the parts."""
+    """Join the marks of all parts."""
     parts = list(parts)
     names = ("features", "content", "sizes")
     return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def true_strokes(example: Example) -> np.ndarray:
-    """Where a mark of the evened-out page is content, bool (H, W): on or beside what is printed."""
+    """Return the mask of strokes that are content, bool (H, W): printed pixels and those beside them."""
     return cv2.dilate(example.content.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def true_areas(example: Example) -> np.ndarray:
-    """Where the ground of the true page is content, bool at half size."""
-    clean = guard_layers.working_copy(example.clean)
-    return guard_layers.split(clean, example.paper).depth > guard_marks.PALEST
+    """Return the mask of ground that is content, bool at half size."""
+    clean = working_copy(example.clean)
+    return split(clean, example.paper).depth > PALEST
 
 
 def _judged(marks: Marks, truth: np.ndarray) -> Samples:

@@ -15,7 +15,7 @@ Rng = np.random.Generator
 
 
 def multiply(page: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None:
-    """Multiplies the page by ink of a colour (3,) in [0, 1]; `coverage` (H, W) is its share of each pixel."""
+    """Multiply the page by ink of a colour (3,) in [0, 1]; `coverage` (H, W) is its share of each pixel."""
     rows, columns = np.nonzero(coverage.any(1))[0], np.nonzero(coverage.any(0))[0]
     if not len(rows):
         return
@@ -24,7 +24,7 @@ def multiply(page: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> None
 
 
 def draw_signature(rng: Rng, page: np.ndarray, colour: np.ndarray, widest: float = 4) -> None:
-    """Draws a line of joined loops with a swing under it, at most `widest` pixels wide."""
+    """Draw a line of joined loops with a swing under it, at most `widest` pixels wide."""
     side = page.shape[0]
     height = rng.uniform(14, 60)
     points = pen.cursive(rng, int(height * rng.uniform(3, 7)), height)
@@ -42,7 +42,7 @@ def draw_signature(rng: Rng, page: np.ndarray, colour: np.ndarray, widest: float
 
 
 def write_note(rng: Rng, page: np.ndarray, face: Face, text: str, colour: np.ndarray, grain: float = 0.0) -> None:
-    """Writes one line at a slight slope; `grain` in [0, 1] breaks strokes up as graphite does."""
+    """Write one line at a slight slope; `grain` in [0, 1] breaks strokes up as graphite does."""
     side = page.shape[0]
     note = Image.new("L", (side, side), 0)
     place = rng.uniform(-20, side * 0.6), rng.uniform(0, side - 40)
@@ -54,7 +54,7 @@ def write_note(rng: Rng, page: np.ndarray, face: Face, text: str, colour: np.nda
 
 
 def stamp(rng: Rng, page: np.ndarray, face: Face, words: tuple[str, str]) -> None:
-    """Prints a round or square rubber stamp: double rims, words, uneven ink, any slope."""
+    """Print a round or square rubber stamp: double rims, words, uneven ink, any slope."""
     side = int(rng.uniform(90, 260))
     image = Image.new("L", (side * 2, side * 2), 0)
     draw = ImageDraw.Draw(image)
@@ -90,7 +90,7 @@ def stamp(rng: Rng, page: np.ndarray, face: Face, words: tuple[str, str]) -> Non
 
 
 def highlight(rng: Rng, page: np.ndarray, height: float) -> None:
-    """Draws broad straight felt-tip strokes over lines of text `height` pixels high, darker where they overlap."""
+    """Draw broad straight felt-tip strokes over lines of text `height` pixels high, darker where they overlap."""
     side, colour = page.shape[0], palette.choose_highlighter(rng)
     for _ in range(rng.integers(1, 4)):
         x, y = rng.uniform(0, side * 0.7), rng.uniform(0, side)
@@ -103,7 +103,7 @@ def highlight(rng: Rng, page: np.ndarray, height: float) -> None:
 
 
 def draw_rules(rng: Rng, page: np.ndarray) -> None:
-    """Draws solid, dashed or dotted lines of 1 to 3 pixels at any angle, mostly level or upright."""
+    """Draw solid, dashed or dotted lines of 1 to 3 pixels at any angle, mostly level or upright."""
     side, colour = page.shape[0], palette.choose_ink(rng) if rng.random() < 0.6 else palette.choose_pencil(rng)
     width = int(rng.choice([1, 1, 1, 2, 3]))
     period, share = rng.uniform(3, 14), rng.uniform(0.3, 0.7)
@@ -122,7 +122,7 @@ def draw_rules(rng: Rng, page: np.ndarray) -> None:
 
 
 def draw_discs(rng: Rng, page: np.ndarray) -> None:
-    """Draws filled discs of a radius of 2 to 60 pixels."""
+    """Draw filled discs of a radius of 2 to 60 pixels."""
     colour = palette.choose_strong(rng) if rng.random() < 0.7 else palette.choose_ink(rng)
     for _ in range(rng.integers(1, 6)):
         centre = rng.integers(0, page.shape[0], 2).tolist()
@@ -132,7 +132,7 @@ def draw_discs(rng: Rng, page: np.ndarray) -> None:
 
 
 def _round_text(image: Image.Image, face: Face, text: str, radius: float, size: float) -> Image.Image:
-    """Draws text along the inside of a circle around the middle."""
+    """Draw text along the inside of a circle around the middle."""
     font, middle = face.at(size), image.width // 2
     total = max(font.getlength(text), 1)
     done = 0.0

@@ -1,4 +1,4 @@
-"""Clean pages rendered from nothing: what the restorer is to give back."""
+"""Clean pages, rendered: the targets of the restorer."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Page:
 
 
 class Renderer:
-    """Draws pages of one pixel size from fonts by style (see `fonts.by_style`)."""
+    """Draws pages of one pixel size from fonts by style (see `fonts.faces_by_style`)."""
 
     def __init__(self, styles: dict[str, list[list[Face]]], side: int = 768):
         self.styles = styles
@@ -30,7 +30,7 @@ class Renderer:
         self.writer = Writer()
 
     def page(self, rng: np.random.Generator) -> Page:
-        """One page of a random kind: print, table, receipt, old print, handwriting or pen strokes."""
+        """Draw one page of a random kind: print, table, receipt, old print, handwriting or pen strokes."""
         kind = rng.choice(["print", "table", "old", "hand", "pen", "mixed"], p=[0.42, 0.1, 0.11, 0.18, 0.07, 0.12])
         large = kind in ("old", "hand", "pen")
         smallest, largest = (9, 44) if large else (4.5, 24)
@@ -58,7 +58,7 @@ class Renderer:
         return faces[int(rng.integers(len(faces)))]
 
     def fill(self, rng: np.random.Generator, canvas: Image.Image, style: str, x_height: float, table: bool) -> None:
-        """Sets lines of text, or table cells, down the whole canvas; text runs over the right edge as crops do."""
+        """Set lines of text, or table cells, down the whole canvas; text runs over the right edge as crops do."""
         draw = ImageDraw.Draw(canvas)
         face = self.face(rng, style)
         trial = face.at(100).getbbox("x")
@@ -100,7 +100,7 @@ class Renderer:
             x += width + leading * 0.2
 
     def decorate(self, rng: np.random.Generator, pixels: np.ndarray) -> None:
-        """Things that are no text and must stay: grey boxes, inverted boxes, halftones and photos, strokes."""
+        """Add content that is no text: grey boxes, inverted boxes, halftones and photos, strokes."""
         for _ in range(rng.integers(3, 9)):
             h, w = (int(rng.uniform(20, 260)) for _ in range(2))
             y, x = (int(rng.uniform(0, self.side - 20)) for _ in range(2))
@@ -119,7 +119,7 @@ class Renderer:
 
 
 def _photo(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A smooth many-toned picture, uint8 (height, width)."""
+    """Return a smooth many-toned picture, uint8 (height, width)."""
     coarse = rng.uniform(20, 235, (max(height // 24, 2), max(width // 24, 2))).astype(np.float32)
     fine = rng.normal(0, 12, (max(height // 3, 2), max(width // 3, 2))).astype(np.float32)
     tones = sum(cv2.resize(layer, (width, height), interpolation=cv2.INTER_CUBIC) for layer in (coarse, fine))
@@ -127,13 +127,13 @@ def _photo(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _screen(height: int, width: int, period: float = 4.0) -> np.ndarray:
-    """A 45-degree halftone screen, float (height, width) in [0, 255]."""
+    """Return a 45-degree halftone screen, float (height, width) in [0, 255]."""
     y, x = np.mgrid[:height, :width] * (2 * np.pi / period / np.sqrt(2))
     return 127.5 + 63.7 * (np.cos(x + y) + np.cos(x - y))
 
 
 def _unsteady(rng: np.random.Generator, pixels: np.ndarray, x_height: float) -> np.ndarray:
-    """A hand's baseline and letters are never straight: a smooth warp of a fraction of the x-height."""
+    """Warp smoothly by a fraction of the x-height, as a hand's baseline and letters."""
     side = pixels.shape[0]
     grid = max(int(side / (3 * x_height)), 2)
     y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -146,7 +146,7 @@ def _unsteady(rng: np.random.Generator, pixels: np.ndarray, x_height: float) -> 
 
 
 def _spread(rng: np.random.Generator, pixels: np.ndarray, x_height: float) -> np.ndarray:
-    """Ink that ran out or dried up: strokes a little thicker or thinner, kept sharp."""
+    """Make strokes a little thicker or thinner, as of spreading or drying ink, and keep them sharp."""
     if rng.random() < 0.6:
         return pixels
     sigma = min(max(x_height * 0.06, 0.5), 2.0)

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def cursive(rng: np.random.Generator, length: int, height: float) -> np.ndarray:
-    """A line of joined loops from left to right, (n, 2) points in pixels around a baseline at 0."""
+    """Return a line of joined loops from left to right, (n, 2) points in pixels around a baseline at 0."""
     t = np.arange(0, length, max(height / 24, 0.5))
     # Loops come from x running back and forth while y swings; slowly varying amplitudes make "letters".
     wander = lambda low, high, pace: np.interp(  # noqa: E731
@@ -20,14 +20,14 @@ def cursive(rng: np.random.Generator, length: int, height: float) -> np.ndarray:
 
 
 def stroke(ink: np.ndarray, points: np.ndarray, width: np.ndarray, scale: int = 8) -> None:
-    """Draws a polyline of varying width (pixels, one value a point) into `ink` (uint8, 0 = ink), sub-pixel exact."""
+    """Draw a polyline of varying width (pixels, one value a point) into `ink` (uint8, 0 = ink), sub-pixel exact."""
     fixed = np.round(points * scale).astype(np.int32)
     for a, b, w in zip(fixed[:-1], fixed[1:], width, strict=False):
         cv2.line(ink, a.tolist(), b.tolist(), 0, max(round(w), 1), cv2.LINE_AA, shift=int(np.log2(scale)))
 
 
 def write(rng: np.random.Generator, ink: np.ndarray, height: float) -> None:
-    """Fills the page with lines of cursive of x-height `height` pixels, broken into words."""
+    """Fill the page with lines of cursive of x-height `height` pixels, broken into words."""
     rows, columns = ink.shape
     base_width = height * rng.uniform(0.08, 0.3)
     y = height * 2.5
@@ -44,7 +44,7 @@ def write(rng: np.random.Generator, ink: np.ndarray, height: float) -> None:
 
 
 def flourish(rng: np.random.Generator, ink: np.ndarray) -> None:
-    """One long smooth stroke: a signature's swing, an underline, a line that strikes something out."""
+    """Draw one long smooth stroke: the flourish of a signature, an underline, a line that strikes something out."""
     rows, columns = ink.shape
     knots = rng.uniform([0, 0], [columns, rows], (int(rng.integers(2, 6)), 2))
     t = np.linspace(0, len(knots) - 1, 120)

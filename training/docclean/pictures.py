@@ -9,12 +9,12 @@ from fastdiff.training.docclean import palette
 
 Rng = np.random.Generator
 
-LONG_SIDE = 900  # pixels at which photographs are kept
+LONG_SIDE = 900  # pixels on the longer side of stored photographs
 SKINS = ((28, 0.25, 0.95), (24, 0.4, 0.85), (22, 0.5, 0.65), (20, 0.55, 0.4))  # hue, saturation, value
 
 
 def shrink(photos: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Returns copies of at most LONG_SIDE pixels on the longer side."""
+    """Return copies of at most LONG_SIDE pixels on the longer side."""
     copies = []
     for photo in photos:
         scale = min(1.0, LONG_SIDE / max(photo.shape[:2]))
@@ -23,7 +23,7 @@ def shrink(photos: Iterable[np.ndarray]) -> list[np.ndarray]:
 
 
 def crop_photograph(rng: Rng, photos: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Crops a random part of a random photograph, in colour or grey, at the contrast of print."""
+    """Crop a random part of a random photograph, in colour or grey, at the contrast of print."""
     photo = photos[int(rng.integers(len(photos)))]
     rows, columns = photo.shape[:2]
     scale = min(rows / height, columns / width) * rng.uniform(0.35, 1)
@@ -39,7 +39,7 @@ def crop_photograph(rng: Rng, photos: Sequence[np.ndarray], height: int, width: 
 
 
 def print_halftone(rng: Rng, picture: np.ndarray) -> np.ndarray:
-    """Prints a picture in dots of one ink, or of cyan, magenta and yellow."""
+    """Print a picture in dots of one ink, or of cyan, magenta and yellow."""
     height, width = picture.shape[:2]
     period = rng.uniform(3, 7)
     if rng.random() < 0.6:
@@ -54,7 +54,7 @@ def print_halftone(rng: Rng, picture: np.ndarray) -> np.ndarray:
 
 
 def draw_portrait(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draws a softly lit head and shoulders before a plain ground, of no real person."""
+    """Draw a softly lit head and shoulders before a plain ground, of no real person."""
     ground = palette.from_hsv(rng.uniform(0, 360), rng.uniform(0, 0.35), rng.uniform(0.55, 0.97))
     picture = np.ones((height, width, 3), np.float32) * ground
     skin = palette.from_hsv(*SKINS[int(rng.integers(len(SKINS)))])
@@ -81,7 +81,7 @@ def _ellipse(picture: np.ndarray, x: float, y: float, a: float, b: float, colour
 
 
 def _dots(grey: np.ndarray, period: float, angle: float) -> np.ndarray:
-    """Returns the coverage (H, W) in [0, 1] of the dots that print a grey (H, W) in [0, 1]."""
+    """Return the coverage (H, W) in [0, 1] of the dots that print a grey (H, W) in [0, 1]."""
     y, x = np.mgrid[: grey.shape[0], : grey.shape[1]].astype(np.float32) * np.float32(2 * np.pi / period)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return np.clip(((2 + np.cos(u) + np.cos(v)) / 4 - grey) * period + 0.5, 0, 1)

@@ -1,4 +1,4 @@
-"""Plain sentences about an office and its harbour town, for pages that people look at and OCR is measured on."""
+"""Plain sentences about an office and its harbour town, for pages for people and OCR."""
 
 import textwrap
 
@@ -30,7 +30,7 @@ LINKS = ("and", "while", "because", "although", "so", "but", "after")
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """One or two clauses, some dated or numbered."""
+    """Return one or two clauses, some dated or numbered."""
     text = _clause(rng)
     match rng.integers(5):
         case 0:
@@ -43,7 +43,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def lines(rng: np.random.Generator, count: int, width: int) -> tuple[str, ...]:
-    """`count` full lines of at most `width` characters; the last may end within a sentence."""
+    """Return `count` full lines of at most `width` characters; the last may end within a sentence."""
     sentences: list[str] = []
     filled: list[str] = []
     while len(filled) <= count:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fastdiff.training.docclean import textures
-from fastdiff.training.docclean.column import Column, column, held_out
+from fastdiff.training.docclean.column import Column, held_out_faces, render_column
 from fastdiff.training.docclean.degrade import degrade
 
 DPI = 100
@@ -20,13 +20,13 @@ PAPER = np.array([1.0, 0.96, 0.86])  # of the colour sample: yellowed
 
 def main(folder: Path) -> None:
     (folder / "truth").mkdir(parents=True, exist_ok=True)
-    bank = textures.make(np.random.default_rng(5), count=6, side=1024)
+    bank = textures.make_bank(np.random.default_rng(5), count=6, side=1024)
     pages = iter(range(10))
 
     def page(family: int, glyph_height: float, profile: str) -> tuple[Column, np.ndarray]:
-        """A page and its degraded pixels, float (H, W)."""
+        """Return a page and its degraded pixels, float (H, W)."""
         rng = np.random.default_rng([2026, next(pages)])
-        text = column(rng, held_out()[family][0], glyph_height, count=18, width=46)
+        text = render_column(rng, held_out_faces()[family][0], glyph_height, count=18, width=46)
         height, width = text.pixels.shape
         side = max(height, width)
         square = np.full((side, side), 1, np.float32)

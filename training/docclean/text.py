@@ -1,11 +1,11 @@
-"""Text that looks like office and archive pages: Zipf words, numbers, dates, prices, addresses, headings."""
+"""Text like that of office and archive pages: Zipf words, numbers, dates, prices, addresses, headings."""
 
 import numpy as np
 from wordfreq import top_n_list, word_frequency
 
 
 class Writer:
-    """Draws text from a generator; the same seed writes the same text."""
+    """Draws text from a generator; the same seed gives the same text."""
 
     def __init__(self, vocabulary: int = 20_000):
         words = [word for word in top_n_list("en", vocabulary) if word.isascii()]
@@ -17,7 +17,7 @@ class Writer:
         return self.words[min(int(np.searchsorted(self.weights, rng.random())), len(self.words) - 1)]
 
     def token(self, rng: np.random.Generator) -> str:
-        """A word, or now and then something that is not one."""
+        """Return a word, or sometimes another token."""
         kind = rng.random()
         if kind < 0.9:
             return self.word(rng)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 @dataclass(frozen=True)
 class Bank:
-    """Textures by kind. `grain` and `crumple` are around 0 with deviation 1, the others in [0, 1]."""
+    """Textures by kind. `grain` and `crumple` are around 0 with standard deviation 1, the others in [0, 1]."""
 
     grain: np.ndarray  # paper fibre and cloudiness
     crumple: np.ndarray  # light on facets and ridges of crumpled paper
@@ -19,12 +19,12 @@ class Bank:
 
 
 @lru_cache(maxsize=2)
-def bank(seed: int) -> Bank:
-    """The bank that patches of a seed are degraded with, made once in a process."""
-    return make(np.random.default_rng(seed))
+def cached_bank(seed: int) -> Bank:
+    """Return the bank for patches of a seed, made once in a process."""
+    return make_bank(np.random.default_rng(seed))
 
 
-def make(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
+def make_bank(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
     makers = (grain, crumple, stain, ring)
     return Bank(*(np.stack([maker(rng, side) for _ in range(count)]).astype(np.float32) for maker in makers))
 
@@ -32,7 +32,7 @@ def make(rng: np.random.Generator, count: int = 24, side: int = 512) -> Bank:
 def crop(
     rng: np.random.Generator, textures: np.ndarray, side: int, zoom: tuple[float, float] = (0.5, 1.6)
 ) -> np.ndarray:
-    """A random piece of a random texture, turned and scaled, (side, side)."""
+    """Cut a random piece of a random texture, turned and scaled, (side, side)."""
     texture = textures[int(rng.integers(len(textures)))]
     scale = rng.uniform(*zoom)
     angle = rng.uniform(0, 2 * np.pi)
@@ -45,7 +45,7 @@ def crop(
 
 
 def cloud(rng: np.random.Generator, side: int, cells: float) -> np.ndarray:
-    """Smooth noise of `cells` cells a side, deviation about 1."""
+    """Return smooth noise of `cells` cells a side, with a standard deviation of about 1."""
     n = max(int(cells), 1) + 3
     noise = cv2.resize(rng.normal(0, 1, (n, n)).astype(np.float32), (side * 2,) * 2, interpolation=cv2.INTER_CUBIC)
     return noise[side // 2 : side // 2 + side, side // 2 : side // 2 + side] * 1.4
@@ -59,7 +59,7 @@ def grain(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def crumple(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Shading of a height map of flat facets meeting in ridges, lit from one side; made at half size."""
+    """Return the shading of a height map of flat facets meeting in ridges, lit from one side; made at half size."""
     full, side = side, side // 2
     y, x = np.mgrid[:side, :side].astype(np.float32)
     height = np.zeros((side, side))

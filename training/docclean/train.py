@@ -1,4 +1,4 @@
-"""Trains the two networks of document clean-up; any run can be stopped and goes on from its last checkpoint."""
+"""Trains the two networks of document clean-up; a stopped run resumes from its last checkpoint."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -34,12 +34,12 @@ class TrainOptions:
     width: int = 16
     levels: int = 4
     pages: int = 800  # in the pool
-    own: Path | None = None  # folder of clean pages of one's own, the first in the pool; the others are rendered
+    own: Path | None = None  # folder of the user's clean pages, the first in the pool; the others are rendered
     seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    dtype: str = "float32"  # "bfloat16" computes in half precision, faster on some processors
     every: int = 200  # steps between checkpoints
     mixture: Mixture | ColourMixture = field(default_factory=Mixture)  # the latter trains on colour pages
-    start_from: Path | None = None  # weights to begin with, as `read_pair` reads them; grey ones may begin colour
+    start_from: Path | None = None  # initial weights, as `read_pair` reads them; grey ones may begin colour
 
     @property
     def colour(self) -> bool:
@@ -47,10 +47,10 @@ class TrainOptions:
 
 
 def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Path:
-    """Trains one stage and returns its weights file; `STAGE.json` beside it holds the recipe.
+    """Train one stage and return its weights file; `STAGE.json` beside it holds the settings.
 
     Raises UsageError for an unknown stage, a missing predictor, unreadable pages, and weights or checkpoints of other
-    networks; MissingError where the fonts of rendered pages are not installed.
+    networks; MissingError if the fonts of rendered pages are not installed.
     """
     torch.manual_seed(options.seed)
     size = Size(3 if options.colour else 1, options.width, options.levels)
@@ -75,7 +75,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
 
 
 def recipe(options: TrainOptions) -> dict:
-    """What was asked for, as plain values without the places of this machine."""
+    """Return the settings as plain values, without paths of this machine."""
     values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(options).items()}
     if options.start_from:
         made = card.recipe(options.start_from.with_suffix(".json")).get(options.stage)
@@ -84,15 +84,15 @@ def recipe(options: TrainOptions) -> dict:
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
-    return losses.restoration(net(degraded).float(), clean)
+    return losses.restoration_loss(net(degraded).float(), clean)
 
 
 def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
-    return losses.weighted_restoration(net(degraded).float(), clean)
+    return losses.weighted_restoration_loss(net(degraded).float(), clean)
 
 
 def denoiser_loss(predictor: nn.Module) -> Objective:
-    """The residual's denoising error at uniform training steps, behind a finished predictor."""
+    """Return the loss of a denoiser behind a finished predictor: denoising error at uniform timesteps."""
     abar = alphas_cumprod().float()
 
     def loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
@@ -102,13 +102,13 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
         t = torch.randint(len(abar), (len(target),))
         alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
         noisy = alpha * target + sigma * torch.randn_like(target)
-        return losses.residual(net(noisy, t, restored).float(), target)
+        return losses.residual_loss(net(noisy, t, restored).float(), target)
 
     return loss
 
 
 def _fill(options: TrainOptions) -> None:
-    """Makes the pool of clean pages unless there is one."""
+    """Make the pool of clean pages unless there is one."""
     if not options.colour:
         pool.fill(options.folder / "pool", options.pages, options.seed, options.own)
     elif options.own:
@@ -148,7 +148,7 @@ def _begin_with(net: nn.Module, given: Path, stage: str, colour: bool) -> None:
 
 
 def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
-    """64 pairs that never train."""
+    """Return 64 pairs that never train."""
     patches = _patches(options, seed=options.seed + 1_000_003)
     return next(iter(DataLoader(patches, batch_size=64)))
 

@@ -1,0 +1,1 @@
+"""Classical image processing of pages, in NumPy and OpenCV: measures, corrections, blending."""

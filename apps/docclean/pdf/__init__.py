@@ -1,0 +1,1 @@
+"""Reads and writes PDF files: finds the scans on their pages, and replaces samples of image objects."""

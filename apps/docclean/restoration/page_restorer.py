@@ -1,0 +1,201 @@
+"""Restores the pixels of a page: chooses task and networks, restores luma and adds colour, or restores RGB."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from fastdiff.apps.docclean.imaging import binarization, colour, page_analysis, paper, stroke_shapes, strokes
+from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.paper import Paper
+from fastdiff.apps.docclean.ocr import page_verdict
+from fastdiff.apps.docclean.ocr.engines import Reading
+from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
+from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
+from fastdiff.models.restorers import bundled, read_pair
+from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.solver_file import read_solver_file
+from fastdiff.solvers.validation import check_name
+
+SEEN = 0.5  # share of the given strokes in a deblurred page
+GRAIN = 0.06  # of the paper's level: paler marks are no strokes
+STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which strips fade
+
+
+@dataclass(frozen=True)
+class RestoredPage:
+    """A restored page: its pixels (for "binarize" bool, True for paper), and the choices that led to them.
+
+    `evened` is the page on evenly lit paper; for the tasks "none" and "binarize" it is the given page.
+    """
+
+    pixels: np.ndarray
+    task: str  # "none" if auto found the page clean: its pixels are the given ones
+    task_reason: str
+    calls: int  # network evaluations of the denoiser
+    evened: np.ndarray
+    blur: page_analysis.PageAnalysis | None = None  # analysis of the given page, if it was deblurred or is blurred
+
+    @property
+    def edge_width(self) -> float:
+        """The width of the edges of a blurred page in pixels; 0 for a sharp page."""
+        return 0.0 if self.blur is None else self.blur.edge_width
+
+
+class PageRestorer:
+    """Restores pages, and loads the networks of a task when a page first needs them.
+
+    Networks of three channels restore the colours of a page themselves. Networks of one channel, and binarization,
+    restore its luma.
+
+    Raises UsageError for an unknown task, solver, dtype or negative number of calls, MissingError for an absent device
+    or for calls to a denoiser that the weights do not hold.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        solver: str | None = None,
+        calls: int | None = None,
+        seed: int = 0,
+        weights: Path | None = None,
+        solver_file: Path | None = None,
+    ) -> None:
+        check_name("task", task, TASKS)
+        check_name("solver", solver or SOLVER, SOLVERS)
+        if calls is not None and calls < 0:
+            raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
+        self._task, self._weights, self._seed = task, weights, seed
+        self._file = None if solver_file is None else read_solver_file(solver_file)
+        fewest = CALLS if self._file is None else min(self._file.configs)
+        self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
+        self._device, (self._dtype, *self._wider) = precisions(device, dtype)
+        self._restorer, self._colours = cache(self._load), cache(self._load_colours)
+
+    def __call__(self, pixels: np.ndarray, key: int, reading: Reading | None = None) -> RestoredPage:
+        """Restore a page: uint8 or uint16, grey (H, W) or RGB (H, W, 3). `key` names its noise, `reading` is its text.
+
+        Raises NotFiniteError if the networks overflow in the given precision, or in all that "auto" tries.
+        """
+        grey = colour.luma(pixels)
+        page = cv2.convertScaleAbs(grey, alpha=255)
+        task, reason, blur = self._choose(page, reading)
+        if task == "none":
+            return RestoredPage(pixels, task, reason, 0, pixels)
+        evened = pixels if task == "binarize" else even_out(pixels)
+        restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
+        in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
+        if in_colour and task == "clean" and not self._calls:
+            clean, note = self._in_strips(restorer, evened, key)
+            return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
+        seen = colour.normalize(pixels) if in_colour else grey
+        restored, note = self._restored(restorer, seen, key)
+        if task == "deblur":
+            restored = blend_original_strokes(restored, seen)
+        if task == "binarize":
+            clean = binarization.paper_mask(restored, page)
+        elif pixels.ndim == 3 and not in_colour:
+            clean = colour.repaint(pixels, restored)
+        else:
+            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # memory holds a large page once
+            clean = np.rint(levels, out=levels).astype(pixels.dtype)
+        if task == "clean":
+            clean = stroke_shapes.keep_shapes(evened, clean)
+        elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
+            clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
+        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
+
+    def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
+        """Return a colour page, uint8 or uint16 RGB (H, W, 3), restored by the predictor alone with little memory, and
+        the note.
+
+        Strips of STRIP rows fade into each other.
+        """
+        white, found = np.iinfo(pixels.dtype).max, paper.measure_paper(pixels)
+        out, notes = np.empty_like(pixels), []
+        for top in range(0, len(pixels), STRIP):
+            rows = slice(max(top - FADE, 0), top + STRIP)
+            restored, note = self._restored(restorer, colour.normalize(pixels[rows]), key, found)
+            notes.append(note)
+            levels = np.multiply(restored, white, out=restored)
+            share = np.linspace(0, 1, FADE + 2, dtype=np.float32)[1:-1, None, None]
+            above = levels[: top - rows.start]
+            above += (1 - share[: len(above)]) * (out[rows.start : top] - above)
+            out[rows] = np.rint(levels, out=levels)
+        return out, max(notes, key=len)
+
+    def _restored(
+        self, restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None
+    ) -> tuple[np.ndarray, str]:
+        """Return the restored page in the first precision in which its numbers stay finite, and the note about it."""
+        for wider in self._wider:
+            try:
+                return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
+            except NotFiniteError:
+                restorer = replace(restorer, dtype=wider)
+        return _restore(restorer, page, key, found), _overflow(self._dtype, restorer.dtype)
+
+    def _choose(self, page: np.ndarray, reading: Reading | None) -> tuple[str, str, page_analysis.PageAnalysis | None]:
+        """Return the task, the reason, and the analysis if the page is deblurred or too blurred for `clean` alone."""
+        if self._task not in ("auto", "deblur"):
+            return self._task, "as asked", None
+        found = page_analysis.analyze(page)
+        if self._task == "deblur":
+            return self._task, "as asked", found
+        if found.task != "deblur":
+            return found.task, found.reason, None
+        if reading is None:
+            reason = f"{found.reason}; not deblurred: without OCR nothing checks the characters"
+            return found.task_if_sharp, reason, found
+        if page_verdict.is_well_read(reading):
+            return found.task_if_sharp, f"{found.reason}; not deblurred: it can be read as it is", found
+        return found.task, found.reason, found
+
+    def _load(self, network: str) -> TiledRestorer:
+        path = self._weights or bundled(network)
+        pair = read_pair(path)
+        if self._calls and pair.denoiser is None:
+            raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
+        return TiledRestorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+
+    def _load_colours(self) -> TiledRestorer:
+        """Return the bundled network that keeps the fills behind the strokes of deblurred pages."""
+        pair = read_pair(bundled("colour"))
+        return TiledRestorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
+
+
+def _overflow(first: torch.dtype, last: torch.dtype) -> str:
+    return "" if first == last else f"; computed in {dtype_name(last)}: {dtype_name(first)} overflows on it"
+
+
+def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper | None = None) -> np.ndarray:
+    """Return the restored page: float32 (H, W) or, by networks of three channels, (H, W, 3) in [0, 1], as given.
+
+    Networks of three channels are trained on white paper: the page is divided by its paper for them, and coloured paper
+    keeps its colour. The paper is measured unless it is `found` already.
+    """
+    if restorer.pair.channels != 3:
+        return restorer(torch.from_numpy(page), key).numpy()
+    found = found or paper.measure_paper(page)
+    colour = found.colour if page.ndim == 3 else found.colour[0]
+    restored = restorer(torch.from_numpy(page / colour), key).numpy()
+    return np.multiply(restored, colour, out=restored) if found.tinted else restored
+
+
+def blend_original_strokes(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """Return the restored page mixed with its given strokes on restored paper: float32 in [0, 1], all of one shape.
+
+    Where blur made letters ambiguous, the network draws one of them, as black as the rest. With the given strokes mixed
+    in, people see where the network guessed, and OCR reads fewer wrong letters.
+    """
+    ground = np.maximum(strokes.paper_level(page) * (1 - GRAIN), 0.01)
+    seen = np.minimum(page / ground, 1) * strokes.paper_level(restored)
+    return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
