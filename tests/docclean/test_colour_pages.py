@@ -59,7 +59,7 @@ def test_text_under_highlighter_stays_dark_and_paper_takes_its_colour() -> None:
     assert page[::40].max() <= 20
 
 
-def test_the_application_tells_coloured_paper_from_aged_paper() -> None:
+def test_the_application_separates_coloured_paper_from_aged_paper() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):
         assert Paper(palette.choose_tint(rng)).tinted

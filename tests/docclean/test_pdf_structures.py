@@ -200,7 +200,7 @@ def test_a_jpeg_keeps_its_tables_and_sampling(run: Path) -> None:
     assert [JpegImagePlugin.get_sampling(picture) for picture in pictures] == [2, 2]
 
 
-def test_signed_files_are_cleaned_on_demand_and_told(run: Path, tmp_path: Path) -> None:
+def test_signed_files_are_cleaned_on_demand_and_reported(run: Path, tmp_path: Path) -> None:
     assert reported(run)["signed"][0]["reason"].endswith("would break the signature: give --break-signatures")
     arguments = ["--ocr", "none", "--task", "clean", "--force-clean", "--weights", str(run / "lighter.safetensors")]
     signed = str(run / "in" / "signed.pdf")

@@ -63,7 +63,7 @@ def test_the_order_of_tiles_changes_nothing() -> None:
     torch.testing.assert_close(tiled(page.mT).mT, tiled(page), rtol=0, atol=1e-6)
 
 
-def test_a_page_goes_on_beyond_its_edge() -> None:
+def test_a_page_is_extended_beyond_its_edge() -> None:
     """What a network sees around the page is more of the page's own edge."""
     page = torch.rand(1, 1, 30, 100)
 
