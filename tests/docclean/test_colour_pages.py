@@ -1,4 +1,6 @@
-"""Colour pages for training: what stays, what goes, and that nothing moves between the two."""
+"""Tests of the colour pages for training: content, degradation, and that degraded and clean patches match pixel by
+pixel.
+"""
 
 import cv2
 import numpy as np

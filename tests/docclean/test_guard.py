@@ -1,4 +1,4 @@
-"""The guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes are left alone."""
+"""Tests of the guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes stay."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pages through networks, guard, words in place and verdict: what goes back, what stays, and what is said about it."""
+"""Tests of pages through networks, guard, word comparison and verdict: content that goes back or stays."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What becomes of the restored luma: the page as it came stays beside a guess, and 16 bits stay 16."""
+"""Tests of the restored luma: the given strokes stay beside a guess, and 16 bits stay 16."""
 
 import cv2
 import numpy as np

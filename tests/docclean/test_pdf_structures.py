@@ -72,7 +72,7 @@ def overlap(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def darker(page: np.ndarray) -> np.ndarray:
-    """What is clearly darker than its surroundings: 0 or 1."""
+    """Return 1 for pixels that are clearly darker than their surroundings, else 0."""
     return cv2.adaptiveThreshold(page, 1, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV, 31, 30)
 
 
@@ -81,7 +81,7 @@ def printed(program: str, path: Path) -> str:
 
 
 def complaints(path: Path) -> set[str]:
-    """What qpdf finds wrong, without the file's name."""
+    """Return the findings of qpdf, without the file's name."""
     found = subprocess.run(["qpdf", "--check", path], capture_output=True, text=True)
     return {line.replace(str(path), "") for line in found.stderr.splitlines() if "WARNING" in line or "ERROR" in line}
 

@@ -287,7 +287,7 @@ def test_a_stopped_run_leaves_whole_files_and_resumes(tmp_path: Path, weights: P
 
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `weights`, with numbers inside that float16 does not hold."""
+    """Weights as `weights`, with numbers inside that float16 does not hold."""
     weights = load_file(lightening(tmp_path_factory.mktemp("weights"), LIGHTER))
     path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
     save_file(weights | {"predictor.intro.weight": weights["predictor.intro.weight"] * 1e7}, path)
