@@ -130,7 +130,7 @@ def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_ledger_trusts_whole_outputs_of_the_same_work_alone(tmp_path: Path) -> None:
+def test_the_manifest_trusts_whole_outputs_of_the_same_work_alone(tmp_path: Path) -> None:
     touch(tmp_path, "in.png", "out.png")
     output = tmp_path / "out.png"
     record_as_result(output, tmp_path / "in.png")

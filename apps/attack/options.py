@@ -43,7 +43,7 @@ CHANGES = (
 class Options:
     """The inputs, outputs and settings of a run of attack.
 
-    `inputs`, `out` and the default names of outputs are as in `fastdiff.apps.inputs.plan`, with the verb "attack".
+    `inputs`, `out` and the default names of outputs are as in `running.inputs.plan`, with the verb "attack".
     Outputs are PNG. `target` is the target class by name or index, or "csv" for the column of `labels`, a table with
     the columns image, true_label and target_label; None is any class but the true one. Without labels, the true class
     is the predicted one. `classifier` is attacked, and results are tested on `transfer`, by names of

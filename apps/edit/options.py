@@ -17,7 +17,7 @@ MOST_STEPS = 1000
 class Options:
     """The inputs, outputs and settings of a run of edit.
 
-    `inputs`, `out` and the default names of outputs are as in `fastdiff.apps.inputs.plan`, with the verb "edit".
+    `inputs`, `out` and the default names of outputs are as in `running.inputs.plan`, with the verb "edit".
     Outputs are PNG and record their provenance. `prompt` says what the picture should show, `source` what it shows
     (None: the bundled model's recogniser says so). `csv` is a table of edits in place of these, with the columns
     `input`, `prompt` and optionally `source`. `steps`, `guidance`, `strength` (0 to 1), `merge` (0 to 0.75), `focus` (0

@@ -693,7 +693,7 @@ def unknown_filter(pdf: pikepdf.Pdf) -> None:
 
 @structure("failed", "cleaned")
 def lost_image(pdf: pikepdf.Pdf) -> None:
-    """As in a file that was cut off: the page names an image that is not there."""
+    """Refer to an image that is not there, as a file that was cut off does."""
     page(pdf, draw(), {})
     scan(pdf)
 

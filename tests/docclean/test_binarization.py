@@ -1,4 +1,4 @@
-"""Ink is told from paper by the restored page and by the ink of the page as it came."""
+"""Tests of binarization: the restored page and the ink of the given page separate ink from paper."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def test_paper_turns_white_ink_black_and_stamps_keep_their_hue(letter, scale: in
         assert shown.max() - shown.min() > 0.9 * (max(rgb) - min(rgb))
 
 
-def test_the_luma_is_what_the_restorer_says(letter) -> None:
+def test_the_luma_is_that_of_the_restorer(letter) -> None:
     page, clean, _ = letter
     painted = colour.repaint(page, clean)
     assert np.abs(colour.luma(painted) - clean).max() < 1.5 / 255
@@ -103,7 +103,7 @@ def test_pages_of_a_few_pixels_are_pages_too(unchanging: Path, shape: tuple[int,
     assert np.array_equal(PageRestorer(device="cpu", weights=unchanging, calls=0)(page, key=0).pixels, page)
 
 
-def test_auto_never_binarizes_and_says_why(unchanging: Path) -> None:
+def test_auto_never_binarizes_and_gives_the_reason(unchanging: Path) -> None:
     page_restorer = PageRestorer(device="cpu", weights=unchanging, calls=0)
     restored_page = page_restorer(text_page(24, paper=220), key=0)
     assert restored_page.task == "clean" and "sharp" in restored_page.task_reason

@@ -1,4 +1,6 @@
-"""Colour pages for training: what stays, what goes, and that nothing moves between the two."""
+"""Tests of the colour pages for training: content, degradation, and that degraded and clean patches match pixel by
+pixel.
+"""
 
 import cv2
 import numpy as np
@@ -59,7 +61,7 @@ def test_text_under_highlighter_stays_dark_and_paper_takes_its_colour() -> None:
     assert page[::40].max() <= 20
 
 
-def test_the_application_tells_coloured_paper_from_aged_paper() -> None:
+def test_the_application_separates_coloured_paper_from_aged_paper() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):
         assert Paper(palette.choose_tint(rng)).tinted

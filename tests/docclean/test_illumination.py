@@ -1,4 +1,4 @@
-"""Evening out: the light goes, marks keep their contrast, coloured paper its colour, and figures are not bleached."""
+"""Tests of evening out: marks keep their contrast, coloured paper its colour, and figures are not bleached."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ SIDE = 700
 
 
 def light(height: int, width: int) -> np.ndarray:
-    """From 0.65 in one corner to 1 in the opposite one, float32 (height, width)."""
+    """Light that rises from 0.65 in one corner to 1 in the opposite one, float32 (height, width)."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return (0.65 + 0.35 * (x + y) / 2).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Sharp pages are told from blurred ones at the sizes that scans and photos have."""
+"""Tests that the analysis separates sharp from blurred pages at the sizes of scans and photos."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Pages through networks, guard, words in place and verdict: what goes back, what stays, and what is said about it."""
+"""Tests of pages through networks, guard, word comparison and verdict: content that goes back or stays."""
 
 import json
 from pathlib import Path
@@ -154,7 +154,7 @@ def test_dim_pages_that_lose_their_content_get_even_light_alone(tmp_path: Path) 
     assert np.abs(lit - np.minimum(page * (255 / 200), 255)).max() <= 2
 
 
-def test_partly_cleaned_pages_are_written_told_and_reused(
+def test_partly_cleaned_pages_are_written_reported_and_reused(
     weights: Path, page: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan, out = tmp_path / "scan.tif", tmp_path / "scan-clean.tif"

@@ -1,4 +1,4 @@
-"""What becomes of the restored luma: the page as it came stays beside a guess, and 16 bits stay 16."""
+"""Tests of the restored luma: the given strokes stay beside a guess, and 16 bits stay 16."""
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ def test_a_black_page_stays_finite() -> None:
     assert (blend_original_strokes(black, black) == 0).all()
 
 
-def test_a_page_that_auto_finds_clean_comes_back_as_it_is() -> None:
+def test_a_page_that_auto_finds_clean_is_returned_unchanged() -> None:
     page = np.full((200, 300), 65535, np.uint16)
     page[50:60, 50:200] = 0
     restored_page = PageRestorer()(page, key=0)

@@ -1,4 +1,4 @@
-"""The paper of a page: found under text, shadows and pictures, told from coloured paper, absent where there is none."""
+"""Tests of the measured paper: under text, shadows and pictures, coloured or not, and absent without paper."""
 
 import cv2
 import numpy as np

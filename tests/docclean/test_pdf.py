@@ -130,7 +130,7 @@ def test_a_picture_is_replaced_in_place(tmp_path: Path, rotation: int) -> None:
         assert [float(number) for number in after.pages[1].cropbox] == [6, 12, 54, 60]
 
 
-def test_pdfs_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+def test_unusable_pdfs_are_reported(tmp_path: Path) -> None:
     path = scan(tmp_path / "scan.pdf", GREY)
     with pikepdf.open(path) as pdf:
         pdf.save(tmp_path / "locked.pdf", encryption=pikepdf.Encryption(owner="o", user="u"))

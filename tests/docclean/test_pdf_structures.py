@@ -79,7 +79,7 @@ def overlap(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def darker(page: np.ndarray) -> np.ndarray:
-    """What is clearly darker than its surroundings: 0 or 1."""
+    """Return 1 for pixels that are clearly darker than their surroundings, else 0."""
     return cv2.adaptiveThreshold(page, 1, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV, 31, 30)
 
 
@@ -89,7 +89,7 @@ def printed(program: str, path: Path) -> str:
 
 
 def complaints(path: Path) -> set[str]:
-    """What qpdf finds wrong, without the file's name."""
+    """Return the findings of qpdf, without the file's name."""
     _need("qpdf", "qpdf")
     found = subprocess.run(["qpdf", "--check", path], capture_output=True, text=True)
     return {line.replace(str(path), "") for line in found.stderr.splitlines() if "WARNING" in line or "ERROR" in line}
@@ -210,7 +210,7 @@ def test_a_jpeg_keeps_its_tables_and_sampling(run: Path) -> None:
     assert [JpegImagePlugin.get_sampling(picture) for picture in pictures] == [2, 2]
 
 
-def test_signed_files_are_cleaned_on_demand_and_told(run: Path, tmp_path: Path) -> None:
+def test_signed_files_are_cleaned_on_demand_and_reported(run: Path, tmp_path: Path) -> None:
     assert reported(run)["signed"][0]["reason"].endswith("would break the signature: give --break-signatures")
     arguments = ["--ocr", "none", "--task", "clean", "--force-clean", "--weights", str(run / "lighter.safetensors")]
     signed = str(run / "in" / "signed.pdf")

@@ -1,4 +1,4 @@
-"""What goes back to a cleaned page: masks, soft borders, matched paper, and strokes that nobody read."""
+"""Tests of putting back regions: masks, soft borders, matched paper, and strokes that no engine read."""
 
 import numpy as np
 import pytest

@@ -100,7 +100,7 @@ def test_trusted_digits_make_another_result() -> None:
 
 
 def test_the_data_of_tesseract_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the program is installed; where it is not, there is nothing to tell."""
+    """If the program is installed; without it the engine has no version."""
     installed = shutil.which("tesseract") is not None
     monkeypatch.setenv("TESSDATA_PREFIX", str(tmp_path))
     (tmp_path / "eng.traineddata").write_bytes(b"some data")

@@ -188,7 +188,7 @@ def test_a_pdf_keeps_its_text_pages_sizes_and_metadata(tmp_path: Path, weights: 
     assert statuses == ["cleaned", "cleaned", "kept"]
 
 
-def test_bad_inputs_are_told_one_by_one_and_the_others_done(
+def test_bad_inputs_are_reported_and_the_others_cleaned(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scans = tmp_path / "scans"
@@ -238,7 +238,7 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, weights: Path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["scan.pdf"]
 
 
-def test_processes_give_what_one_gives(tmp_path: Path, weights: Path) -> None:
+def test_several_processes_give_the_result_of_one(tmp_path: Path, weights: Path) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
     for number in range(3):
@@ -261,7 +261,7 @@ def start(arguments: Sequence[object]) -> subprocess.Popen[bytes]:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: Path, sent: signal.Signals) -> None:
+def test_a_stopped_run_leaves_whole_files_and_resumes(tmp_path: Path, weights: Path, sent: signal.Signals) -> None:
     scan = make_pdf(tmp_path / "scan.pdf", *(page(number, (1500, 1200)) for number in range(3)))
     arguments = ["docclean", scan, "--ocr", "none", "--weights", weights, "--task", "clean", "--force-clean"]
     parts = tmp_path / ".fastdiff" / f"{output_manifest.digest('scan-clean.pdf')[:32]}.parts"
@@ -287,7 +287,7 @@ def test_a_stopped_run_leaves_whole_files_and_goes_on(tmp_path: Path, weights: P
 
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `weights`, with numbers inside that float16 does not hold."""
+    """Weights as `weights`, with numbers inside that float16 does not hold."""
     weights = load_file(lightening(tmp_path_factory.mktemp("weights"), LIGHTER))
     path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
     save_file(weights | {"predictor.intro.weight": weights["predictor.intro.weight"] * 1e7}, path)
@@ -313,7 +313,7 @@ def test_a_page_of_many_that_overflows_stays_as_it_is(overflowing: Path, tmp_pat
     assert (pixels_of(out) == pixels_of(source)).all()
 
 
-def test_auto_cleans_a_page_in_a_wider_precision_and_says_so(
+def test_auto_cleans_a_page_in_a_wider_precision_and_reports_it(
     overflowing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a device that is fastest in float16, which this computer's processor is not."""

@@ -75,7 +75,7 @@ def test_entities_of_a_truth_file_are_not_expanded(tmp_path):
         ("a.hocr", b"", "ocr_page"),
     ],
 )
-def test_a_truth_that_cannot_be_read_is_told_in_a_sentence(tmp_path, name, content, complaint):
+def test_an_unreadable_truth_is_reported_in_one_sentence(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=complaint):
         text_metrics.true_text(tmp_path, "a", 0)

@@ -50,8 +50,8 @@ def test_the_true_residual_is_found_in_no_more_calls_than_given(solver: str, cal
 
 
 @pytest.mark.parametrize("calls", [1, 4, 20])
-def test_the_network_is_asked_at_the_times_it_was_trained_with(calls: int) -> None:
-    """From 99 down to 0; the published code asks ten times higher."""
+def test_the_network_gets_the_timesteps_of_its_training(calls: int) -> None:
+    """Timesteps fall from 99 to 0; the published code uses ten times higher ones."""
     restorer, net = oracle("ddim", calls)
     restorer(PAGE, 0)
     assert net.labels == pytest.approx([99 - 99 * i / max(calls - 1, 1) for i in range(calls)], abs=1e-4)

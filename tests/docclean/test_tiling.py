@@ -62,8 +62,8 @@ def test_the_order_of_tiles_changes_nothing() -> None:
     torch.testing.assert_close(tiled(page.mT).mT, tiled(page), rtol=0, atol=1e-6)
 
 
-def test_a_page_goes_on_beyond_its_edge() -> None:
-    """What a network sees around the page is more of the page's own edge."""
+def test_a_page_is_extended_beyond_its_edge() -> None:
+    """A network sees the repeated edge of the page around the page."""
     page = torch.rand(1, 1, 30, 100)
 
     def moved(x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def test_other_arguments_are_cut_with_the_page_or_go_to_every_tile() -> None:
 
 @pytest.fixture(scope="module")
 def restore() -> Callable[[np.ndarray], np.ndarray]:
-    """What ships: its weights, solver and number of calls, on grey pages in [0, 1]."""
+    """The bundled weights, solver and number of calls, on grey pages in [0, 1]."""
     restorer = TiledRestorer(read_pair(WEIGHTS), SOLVERS[SOLVER], CALLS)
     return lambda page: restorer(torch.from_numpy(page.astype(np.float32)), 0).numpy()
 
@@ -102,7 +102,7 @@ def test_white_pages_stay_white(restore) -> None:
 
 
 def test_tiles_leave_no_seams(restore, dirty: np.ndarray) -> None:
-    """Where tiles begin and end, gradients are as large as in the same places of a page cut elsewhere."""
+    """At tile borders, gradients are as large as in the same places of a page with other tiles."""
     shift = 64
     restored = restore(dirty)
     moved = restore(np.pad(dirty, ((shift, 0), (shift, 0)), mode="edge"))[shift:, shift:]

@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, clean: Path) -> Path:
     return folder
 
 
-def test_a_run_goes_on_where_it_stopped(trained: Path) -> None:
+def test_a_stopped_run_resumes(trained: Path) -> None:
     before = torch.load(trained / "predictor.after2.pt", weights_only=True)
     after = state(trained)
     assert (before["step"], after["step"]) == (2, 3)
@@ -82,7 +82,7 @@ def test_the_weights_clean_a_page(trained: Path, tmp_path: Path) -> None:
     assert report["pages"][0]["calls"] == 2
 
 
-def test_the_card_tells_what_the_weights_are(trained: Path) -> None:
+def test_the_card_describes_the_weights(trained: Path) -> None:
     card = json.loads((trained / "docclean.json").read_text())
     weights = load_file(trained / "docclean.safetensors")
     for stage in ("predictor", "denoiser"):
@@ -173,7 +173,7 @@ def test_a_pool_of_rendered_pages_is_not_taken_for_ones_own(trained: Path, tmp_p
         pool.fill(tmp_path, 2, 0, Path("mine"))
 
 
-def test_a_folder_that_cannot_be_written_is_told(clean: Path, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert train(tmp_path / "file", "--pages", clean) == 5
 

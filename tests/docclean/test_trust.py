@@ -121,7 +121,7 @@ def test_a_word_that_is_not_printed_there_is_untrue():
     assert not measures.is_true("Copper", (8, 48, 62, 64), words)
 
 
-def test_the_sheet_knows_where_its_words_are():
+def test_the_sheet_records_the_places_of_its_words():
     sheet = Sheet()
     font = ImageFont.load_default(size=32)
     sheet.write(50, 60, "ink  and paper", font)

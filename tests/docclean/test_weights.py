@@ -45,7 +45,7 @@ def test_the_networks_are_those_of_the_card(weights: Path, card: dict) -> None:
     assert len(pair.predictor.downs) == card["network"]["levels"]
 
 
-def test_licences_and_recipe_are_told(card: dict) -> None:
+def test_the_card_holds_licences_and_settings(card: dict) -> None:
     assert card["licence"] == "Apache-2.0"
     assert set(card["recipe"]) == set(card["parameters"])
     assert not set(card["data"]["fonts"]) & set(fonts.HELD_OUT)
