@@ -35,6 +35,12 @@ SHARED_LABELS = option(
     help="Noise labels below this share five conditions, as in E-TSDM. [default: 0, none]",
     group="Training",
 )
+MINUTES = option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Of training, over all runs in the folder. [default: until the last step]",
+    group="Training",
+)
 DEBUG = option("--debug", is_flag=True, help="Show where an error came from.", group="Run")
 
 
@@ -138,21 +144,27 @@ def docclean(
 @FONT_FILE
 @folder_option("runs/edit")
 @option("--steps", type=COUNT, default=60_000, help="Of training. [default: 60000]", group="Training")
+@MINUTES
 @option("--batch", type=COUNT, default=32, help="Scenes a step. [default: 32]", group="Training")
+@option("--codec", type=PATH, help="A folder that train codec wrote. [default: of patches]", group="Network")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
+@option("--compile", is_flag=True, help="Compile the transformer: a third faster, with a C++ compiler.", group="Run")
 @DEBUG
 def edit(
     font: Path | None,
     folder: Path,
     steps: int,
+    minutes: float | None,
     batch: int,
+    codec: Path | None,
     start_from: Path | None,
     seed: int,
     shared_labels: int,
     dtype: str,
+    compile: bool,
     debug: bool,
 ) -> None:
     """Train the backbone of edit on rendered scenes, on the processor, for hours.
@@ -164,6 +176,7 @@ def edit(
     Examples:
       fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
       fastdiff train edit --dtype bfloat16     where the processor is fast at it
+      fastdiff train edit --codec runs/codec/vae --dtype bfloat16 --compile      on a learned codec
       fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    go on from a finished one
     """
     from fastdiff.training.edit.card import pack
@@ -177,15 +190,49 @@ def edit(
             folder,
             font=font or FONT,
             steps=steps,
+            minutes=minutes,
             batch=batch,
             seed=seed,
             dtype=dtype,
             shared_labels=shared_labels,
+            codec=codec,
             start_from=start_from,
+            compile=compile,
         )
         trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
     click.echo(target)
+
+
+@command.command(cls=Command)
+@FONT_FILE
+@folder_option("runs/codec")
+@option("--steps", type=COUNT, default=20_000, help="Of training. [default: 20000]", group="Training")
+@MINUTES
+@option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
+@DTYPE
+@DEBUG
+def codec(
+    font: Path | None, folder: Path, steps: int, minutes: float | None, seed: int, dtype: str, debug: bool
+) -> None:
+    """Train the autoencoder of edit on rendered scenes, on the processor, for an hour.
+
+    A stopped run resumes from its last checkpoint by the same command. In the end the folder `vae` in it holds the
+    codec.
+
+    \b
+    Examples:
+      fastdiff train codec --dtype bfloat16 --minutes 60
+      fastdiff train edit --codec runs/codec/vae
+    """
+    from fastdiff.training.edit.codec import TrainOptions, run
+    from fastdiff.training.edit.render import FONT
+
+    with writing(folder):
+        click.echo(f"codec: {steps} steps, in {folder}", err=True)
+        options = TrainOptions(folder, font=font or FONT, steps=steps, minutes=minutes, seed=seed, dtype=dtype)
+        vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
+    click.echo(vae)
 
 
 @command.command(cls=Command)

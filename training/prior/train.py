@@ -17,7 +17,7 @@ from fastdiff.training.fit import Batch, Plan, Progress, fit
 from fastdiff.training.prior.dataset import SIDE, Squares, parted
 from fastdiff.training.prior.network import Network
 from fastdiff.training.prior.photos import Photo, read
-from fastdiff.training.velocity import scheduler, velocity_loss
+from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
 FITTED_TO = 1000  # squares that the codec is fitted to
 
@@ -55,9 +55,9 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     codec, schedule = _codec(options, photos), scheduler(options.shared_labels)
     average = fit(
         Network(len(codec.deviation), SIDE // codec.patch),
-        velocity_loss(codec, schedule.alphas_cumprod, options.shared_labels),
-        lambda first: _batches(options, photos, first),
-        lambda: next(_stacked(Squares(held_out, options.seed), 64)),
+        velocity_loss(schedule.alphas_cumprod, options.shared_labels, component_weight(codec)),
+        lambda first: ((encode(codec, squares),) for (squares,) in _batches(options, photos, first)),
+        lambda: (encode(codec, next(_stacked(Squares(held_out, options.seed), 64))[0]),),
         Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),
         options.folder / "prior.state.pt",
         watch,
