@@ -60,19 +60,19 @@ class Trained:
     scheduler: DPMSolverMultistepScheduler
 
 
-def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Trained:
+def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda progress: None) -> Trained:
     """Trains a backbone.
 
     Raises UsageError for a checkpoint or a beginning of another network, MissingError without the font.
     """
     torch.manual_seed(options.seed)
     words, schedule = tokenizer(), scheduler(options.shared_labels)
-    start = _beginning(options.start_from) if options.start_from else None
+    start = _load_start(options.start_from) if options.start_from else None
     codec = _codec(options, start)
     shape = encode(codec, torch.zeros(1, 3, SIDE, SIDE)).shape[1:]
     net = Backbone(len(words), shape[0], shape[1])
     if start:
-        _begin_with(net, start)
+        _load_weights(net, start)
     net.transformer.set_default_attn_processor()  # on processors, in bfloat16, a third faster than fused attention
     if options.compile:
         for block in net.transformer.transformer_blocks:
@@ -103,7 +103,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
             minutes=options.minutes or math.inf,
         ),
         options.folder / "backbone.state.pt",
-        watch,
+        on_progress,
         net.matrices(),
     )
     return Trained(average, codec, words, schedule)
@@ -130,7 +130,7 @@ def _loaded_codec(folder: Path) -> PatchCodec | ConvCodec:
     try:
         name = read_object(folder / "config.json").get("_class_name")
         kind = {kind.__name__: kind for kind in (PatchCodec, ConvCodec)}[name]
-        codec = kind.from_pretrained(folder).eval().requires_grad_(False)
+        codec = kind.from_pretrained(folder, low_cpu_mem_usage=False).eval().requires_grad_(False)
     except (KeyError, OSError) as error:
         raise UsageError(f"{folder} is no codec of scenes: give a folder that `fastdiff train codec` wrote") from error
     return codec
@@ -140,14 +140,14 @@ def _weight(codec: PatchCodec | ConvCodec) -> Tensor | None:
     return component_weight(codec) if isinstance(codec, PatchCodec) else None
 
 
-def _beginning(folder: Path) -> PixArt:
+def _load_start(folder: Path) -> PixArt:
     start = load_transformer(str(folder))
     if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec | ConvCodec):
         raise UsageError(f"{folder} is no backbone of scenes: give a folder that an earlier run packed")
     return start
 
 
-def _begin_with(net: Backbone, start: PixArt) -> None:
+def _load_weights(net: Backbone, start: PixArt) -> None:
     try:
         net.transformer.load_state_dict(start.network.state_dict())
         net.text_encoder.load_state_dict(start.text_encoder.state_dict())
