@@ -283,7 +283,7 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
 @option("--photos", type=PATH, help="Photographs of your own: a folder. [default: Debian's wallpapers]", group="Data")
 @folder_option("runs/prior")
 @option("--steps", type=COUNT, default=40_000, help="Of training. [default: 40000]", group="Training")
-@option("--batch", type=COUNT, default=16, help="Squares a step. [default: 16]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Crops a step. [default: 16]", group="Training")
 @option("--seed", type=click.IntRange(0), default=0, help="Of squares and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
@@ -309,12 +309,12 @@ def prior(
       fastdiff train prior --photos holiday/    your own photographs
     """
     from fastdiff.training.prior.card import pack
-    from fastdiff.training.prior.photos import listed, own
+    from fastdiff.training.prior.photos import listed_photos, photos_in
     from fastdiff.training.prior.train import TrainOptions, run
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        found = own(photos) if photos else listed()
+        found = photos_in(photos) if photos else listed_photos()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
         options = TrainOptions(
             folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype, shared_labels=shared_labels

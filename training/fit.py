@@ -1,4 +1,4 @@
-"""The loop that trains every network: averaged weights, checkpoints that survive a stop, a watcher that is told."""
+"""The training loop of every network: averaged weights, checkpoints of stopped runs, and progress."""
 
 import math
 import time
@@ -20,7 +20,7 @@ Objective = Callable[..., Tensor]  # (network, *batch) -> loss
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast a network learns."""
+    """Length, learning rates and checkpoints of a training."""
 
     steps: int  # at most
     rate: float  # learning rate of AdamW; constant after a short warm-up, falling to zero over the last 30 %
@@ -34,13 +34,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told at every checkpoint."""
+    """The state of a training at a checkpoint."""
 
     step: int
     steps: int
     loss: float  # mean since the last checkpoint
-    validation: float  # of the averaged weights, on data that never train
-    seconds: float  # since this run began or went on
+    validation: float  # loss of the averaged weights on held-out data
+    seconds: float  # since this run began or resumed
     seconds_left: float
 
 
@@ -73,7 +73,7 @@ def fit(
     validation: Callable[[], Batch],
     plan: Plan,
     checkpoint: Path,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
     matrices: Sequence[nn.Parameter] = (),
 ) -> Network:
     """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network.
@@ -111,7 +111,7 @@ def fit(
             _replace(checkpoint, {**state, "optimizers": states, "step": step, "seconds": spent + seconds})
             error = _validate(average.net, objective, held_out, half)
             left = min(seconds / (step - first) * (plan.steps - step), 60 * plan.minutes - spent - seconds)
-            watch(Progress(step, plan.steps, total / count, error, seconds, max(left, 0.0)))
+            on_progress(Progress(step, plan.steps, total / count, error, seconds, max(left, 0.0)))
             total, count = 0.0, 0
     return average.net
 

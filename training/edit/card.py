@@ -24,7 +24,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     halves = trained.backbone.half()
     networks = {"transformer": halves.transformer, "text_encoder": halves.text_encoder, "vae": trained.codec}
     font = {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": card.digest(options.font)}
-    told = {
+    description = {
         "recipe": _recipe(options),
         "data": {
             "side": SIDE,
@@ -37,11 +37,11 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     kind = type(trained.codec)
     index = {**INDEX, "vae": [kind.__module__, kind.__name__]}
     others = {"tokenizer": trained.tokenizer, "scheduler": trained.scheduler}
-    return card.pack(options.folder / name, index, networks, others, told)
+    return card.pack(options.folder / name, index, networks, others, description)
 
 
 def _recipe(options: TrainOptions) -> dict[str, Any]:
-    """What was asked for, without the places of this machine."""
+    """The options, without paths."""
     recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every", "compile")}
     if options.start_from:
         made = card.recipe(options.start_from / "card.json")

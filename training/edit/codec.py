@@ -68,7 +68,7 @@ class ScenePool:
         return self.renderer.picture(scene), np.rint(255 * self.renderer.matte(scene)).astype(np.uint8)
 
 
-def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Path:
+def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda progress: None) -> Path:
     """Trains a codec, writes it in half precision to `vae` and returns that folder.
 
     Raises UsageError for a checkpoint of another network, MissingError without the font.
@@ -90,7 +90,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
             minutes=options.minutes or math.inf,
         ),
         options.folder / "codec.state.pt",
-        watch,
+        on_progress,
     )
     calibrate(codec, ScenePool(options.font, options.seed + 1, CALIBRATION))
     codec.half().save_pretrained(options.folder / "vae")
