@@ -36,6 +36,12 @@ SHARED_LABELS = option(
     help="Timesteps below this one share five conditions, as in E-TSDM. [default: 0, none]",
     group="Training",
 )
+MINUTES = option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Training time in minutes, over all runs in the folder. [default: until the last step]",
+    group="Training",
+)
 DEBUG = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
@@ -157,21 +163,27 @@ def docclean(
 @FONT_FILE
 @folder_option("runs/edit")
 @option("--steps", type=COUNT, default=60_000, help="Training steps. [default: 60000]", group="Training")
+@MINUTES
 @option("--batch", type=COUNT, default=32, help="Scenes per step. [default: 32]", group="Training")
+@option("--codec", type=PATH, help="Folder that `train codec` wrote. [default: a codec of patches]", group="Network")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of scenes and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
+@option("--compile", is_flag=True, help="Compile the transformer: steps take a third less time. Needs a C++ compiler.", group="Run")
 @DEBUG
 def edit(
     font: Path | None,
     folder: Path,
     steps: int,
+    minutes: float | None,
     batch: int,
+    codec: Path | None,
     start_from: Path | None,
     seed: int,
     shared_labels: int,
     dtype: str,
+    compile: bool,
     debug: bool,
 ) -> None:
     """Train the backbone of edit on rendered scenes.
@@ -183,6 +195,7 @@ def edit(
     Examples:
       fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
       fastdiff train edit --dtype bfloat16     where the processor is fast at it
+      fastdiff train edit --codec runs/codec/vae --dtype bfloat16 --compile      on a learned codec
       fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    start from a finished one
     """
     from fastdiff.training.edit.card import pack
@@ -196,11 +209,14 @@ def edit(
             folder,
             font=font or FONT,
             steps=steps,
+            minutes=minutes,
             batch=batch,
             seed=seed,
             dtype=dtype,
             shared_labels=shared_labels,
+            codec=codec,
             start_from=start_from,
+            compile=compile,
         )
         trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
@@ -208,6 +224,37 @@ def edit(
 
 
 @command.command(cls=Command, epilog=OF_ONE)
+@FONT_FILE
+@folder_option("runs/codec")
+@option("--steps", type=COUNT, default=20_000, help="Of training. [default: 20000]", group="Training")
+@MINUTES
+@option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
+@DTYPE
+@DEBUG
+def codec(
+    font: Path | None, folder: Path, steps: int, minutes: float | None, seed: int, dtype: str, debug: bool
+) -> None:
+    """Train the autoencoder of edit on rendered scenes.
+
+    Takes about an hour on the processor. The same command resumes a stopped run from its last checkpoint. In the end the
+    folder `vae` in it holds the codec.
+
+    \b
+    Examples:
+      fastdiff train codec --dtype bfloat16 --minutes 60
+      fastdiff train edit --codec runs/codec/vae
+    """
+    from fastdiff.training.edit.codec import TrainOptions, run
+    from fastdiff.training.edit.render import FONT
+
+    with writing(folder):
+        click.echo(f"codec: {steps} steps, in {folder}", err=True)
+        options = TrainOptions(folder, font=font or FONT, steps=steps, minutes=minutes, seed=seed, dtype=dtype)
+        vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
+    click.echo(vae)
+
+
+@command.command(cls=Command)
 @FONT_FILE
 @folder_option("runs/recogniser")
 @option("--steps", type=COUNT, default=5000, help="Training steps. [default: 5000]", group="Training")
@@ -256,8 +303,8 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
 @option("--photos", type=PATH, help="Folder of your own photographs. [default: Debian's wallpapers]", group="Data")
 @folder_option("runs/prior")
 @option("--steps", type=COUNT, default=40_000, help="Training steps. [default: 40000]", group="Training")
-@option("--batch", type=COUNT, default=16, help="Squares per step. [default: 16]", group="Training")
-@option("--seed", type=click.IntRange(0), default=0, help="Seed of squares and weights. [default: 0]", group="Training")
+@option("--batch", type=COUNT, default=16, help="Crops per step. [default: 16]", group="Training")
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of crops and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
 @DEBUG
@@ -282,12 +329,12 @@ def prior(
       fastdiff train prior --photos holiday/    your own photographs
     """
     from fastdiff.training.prior.card import pack
-    from fastdiff.training.prior.photos import listed, own
+    from fastdiff.training.prior.photos import listed_photos, photos_in
     from fastdiff.training.prior.train import TrainOptions, run
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        found = own(photos) if photos else listed()
+        found = photos_in(photos) if photos else listed_photos()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
         options = TrainOptions(
             folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype, shared_labels=shared_labels

@@ -26,6 +26,7 @@ Allowed = Mapping[str, str]  # a class in the index, such as diffusers.Autoencod
 AUTOENCODERS = {
     "diffusers.AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",
     "fastdiff.models.patch_codec.PatchCodec": "fastdiff.models.patch_codec:PatchCodec",
+    "fastdiff.models.conv_codec.ConvCodec": "fastdiff.models.conv_codec:ConvCodec",
 }
 LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
 LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer

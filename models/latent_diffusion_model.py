@@ -28,7 +28,7 @@ class LatentDiffusionModel:
     components: Components
     trained: TrainedScheduler
     network: Any  # of diffusers, whose configs have no types
-    vae: Any  # AutoencoderKL or PatchCodec
+    vae: Any  # AutoencoderKL, PatchCodec or ConvCodec
 
     text_conditioned = True
     guidance_kind: ClassVar[GuidanceKind] = "classifier-free"

@@ -1,4 +1,4 @@
-"""Finished models as folders in the layout of diffusers, with the card that says what is in them."""
+"""Finished models as folders in the layout of diffusers, with a card that describes them."""
 
 import hashlib
 import json
@@ -12,11 +12,12 @@ LICENCE = "Apache-2.0"  # of the weights
 
 
 def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], others: Mapping[str, Any],
-         told: Mapping[str, Any]) -> Path:  # fmt: skip
-    """Writes the parts of a model, by name, and `card.json` into the folder `target`, and returns that.
+         description: Mapping[str, Any]) -> Path:  # fmt: skip
+    """Writes the components of a model and `card.json` into the folder `target`, and returns it.
 
-    `index` becomes model_index.json; `others` are parts without weights. The card holds `told`, sizes and digests, no
-    dates and no places: the same training gives the same card. Its scores are null until a benchmark fills them in.
+    `index` becomes model_index.json; `others` are parts without weights. The card holds `description`, sizes and
+    digests, no dates and no paths: the same training gives the same card. Its scores are null until a benchmark fills
+    them in.
     """
     for part, content in (networks | others).items():  # type: ignore[operator]
         content.save_pretrained(target / part)
@@ -28,7 +29,7 @@ def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], ot
         "bytes": sum(path.stat().st_size for path in files),
         "sha256": {str(path.relative_to(target)): digest(path) for path in files if path.suffix == ".safetensors"},
         "parameters": {part: _count(network) for part, network in networks.items()},
-        **told,
+        **description,
         "scores": None,
     }
     (target / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
@@ -36,7 +37,7 @@ def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], ot
 
 
 def begun_with(weights: Path, recipe: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What cards tell of the weights, a file or a folder, that a training began with; `recipe` made those."""
+    """Describes the weights, a file or a folder, that a training began with; `recipe` is how they were made."""
     files = sorted(path for path in weights.rglob("*") if path.is_file()) if weights.is_dir() else [weights]
     joined = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     return {"file": weights.name, "sha256": joined, "recipe": recipe}
@@ -48,7 +49,7 @@ def recipe(path: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """Of a file, as cards tell it."""
+    """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,7 +1,8 @@
-"""The loop that trains every network: averaged weights, checkpoints that survive a stop, a watcher that is told."""
+"""The training loop of every network: averaged weights, checkpoints of stopped runs, and progress."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,30 +20,32 @@ Objective = Callable[..., Tensor]  # (network, *batch) -> loss
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast a network learns."""
+    """Length, learning rates and checkpoints of a training."""
 
-    steps: int
-    rate: float  # learning rate; constant after a short warm-up, falling to zero over the last 30 %
+    steps: int  # at most
+    rate: float  # learning rate of AdamW; constant after a short warm-up, falling to zero over the last 30 %
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
     decay: float = 0.999  # of the average
+    minutes: float = math.inf  # at most, over all runs from the first step on
+    matrix_rate: float = 3e-3  # learning rate of Muon, adjusted to the RMS of AdamW's updates; falls as `rate` does
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a watcher is told at every checkpoint."""
+    """The state of a training at a checkpoint."""
 
     step: int
     steps: int
     loss: float  # mean since the last checkpoint
-    validation: float  # of the averaged weights, on data that never train
-    seconds: float  # since this run began or went on
+    validation: float  # loss of the averaged weights on held-out data
+    seconds: float  # since this run began or resumed
     seconds_left: float
 
 
 class Average(Generic[Network]):
-    """Exponential moving average of the weights, quick at first: min(decay, (1 + n) / (10 + n))."""
+    """Exponential moving average of the weights, quick at first: min(decay, (1 + n) / (10 + n)); buffers are copied."""
 
     def __init__(self, net: Network, decay: float):
         self.net, self.decay = deepcopy(net).eval().requires_grad_(False), decay
@@ -51,11 +54,16 @@ class Average(Generic[Network]):
     def update(self, net: Network, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
+        for mine, other in zip(self.net.buffers(), net.buffers(), strict=True):
+            mine.copy_(other)
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Share of the learning rate at a step: warm-up over 200, constant, linear to zero over the last 30 %."""
-    return min(1, (step + 1) / 200, (steps - step) / (0.3 * steps))
+def rate_at(step: int, done: float) -> float:
+    """Share of the learning rate at a step, with a share of the run done.
+
+    It warms up over 200 steps, is constant, and falls linearly to zero over the last 30 % of the run.
+    """
+    return min(1, (step + 1) / 200, (1 - done) / 0.3)
 
 
 def fit(
@@ -65,54 +73,80 @@ def fit(
     validation: Callable[[], Batch],
     plan: Plan,
     checkpoint: Path,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> Network:
     """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network.
 
-    `batches` makes the stream of batches from a step on. Raises UsageError for a checkpoint of other networks.
+    `batches` makes the stream of batches from a step on. Muon (Jordan et al. 2024) trains the 2-D weights `matrices`,
+    AdamW all others. Raises UsageError for a checkpoint of other networks.
     """
     average = Average(net, plan.decay)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=plan.rate, betas=(0.9, 0.95), weight_decay=1e-4, fused=True)
-    first = _resume(checkpoint, net, average.net, optimizer)
-    if first >= plan.steps:
+    optimizers = _optimizers(net, matrices, plan)
+    first, spent = _resume(checkpoint, net, average.net, list(optimizers))
+    if (done := _done(plan, first, spent)) >= 1:
         return average.net
-    torch.manual_seed(plan.seed + first)  # going on, the noise is new
+    torch.manual_seed(plan.seed + first)  # a resumed run draws new noise
     held_out, stream = validation(), batches(first)
     half = torch.autocast("cpu", torch.bfloat16, enabled=plan.dtype == "bfloat16")
-    total, count, started = 0.0, 0, time.monotonic()
-    for step in range(first, plan.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate * rate_at(step, plan.steps)
+    total, count, started, step = 0.0, 0, time.monotonic(), first
+    while done < 1:
+        for optimizer, rate in optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * rate_at(step, done)
         with half:
             loss = objective(net, *next(stream))
-        optimizer.zero_grad()
+        net.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average.update(net, step)
-        total, count = total + loss.item(), count + 1
-        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+        total, count, step = total + loss.item(), count + 1, step + 1
+        seconds = time.monotonic() - started
+        done = _done(plan, step, spent + seconds)
+        if step % plan.every == 0 or done >= 1:
             state = {"net": net.state_dict(), "average": average.net.state_dict()}
-            _replace(checkpoint, {**state, "optimizer": optimizer.state_dict(), "step": step + 1})
-            error, seconds = _validate(average.net, objective, held_out, half), time.monotonic() - started
-            left = seconds / (step + 1 - first) * (plan.steps - step - 1)
-            watch(Progress(step + 1, plan.steps, total / count, error, seconds, left))
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            _replace(checkpoint, {**state, "optimizers": states, "step": step, "seconds": spent + seconds})
+            error = _validate(average.net, objective, held_out, half)
+            left = min(seconds / (step - first) * (plan.steps - step), 60 * plan.minutes - spent - seconds)
+            on_progress(Progress(step, plan.steps, total / count, error, seconds, max(left, 0.0)))
             total, count = 0.0, 0
     return average.net
 
 
-def _resume(path: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Puts everything back to where the checkpoint was written and returns its step; 0 without a checkpoint."""
+def _optimizers(net: nn.Module, matrices: Sequence[nn.Parameter], plan: Plan) -> dict[torch.optim.Optimizer, float]:
+    """AdamW and, where there are matrices, Muon, each with its learning rate."""
+    ours = {id(matrix) for matrix in matrices}
+    others = [parameter for parameter in net.parameters() if id(parameter) not in ours]
+    adamw = torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.95), weight_decay=1e-4, fused=True)
+    if not matrices:
+        return {adamw: plan.rate}
+    muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return {adamw: plan.rate, muon: plan.matrix_rate}
+
+
+def _done(plan: Plan, step: int, seconds: float) -> float:
+    """Share of a run that `step` steps in `seconds` seconds are."""
+    return max(step / plan.steps, seconds / (60 * plan.minutes))
+
+
+def _resume(
+    path: Path, net: nn.Module, average: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, float]:
+    """Restores the checkpoint and returns its step and its seconds of training; zeros without a checkpoint."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     try:
         state = torch.load(path, weights_only=True)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
     except Exception as error:
         raise UsageError(f"{path} is damaged or of a network of other size: remove it, or change the folder") from error
-    return state["step"]
+    return state["step"], state["seconds"]
 
 
 def _validate(net: nn.Module, objective: Objective, batch: Batch, half: torch.autocast) -> float:

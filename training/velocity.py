@@ -1,9 +1,10 @@
-"""What the bundled diffusion networks learn: v in the white latents of a patch codec, on the cosine schedule."""
+"""The objective of the bundled diffusion networks: v-prediction in white latents, on the cosine schedule."""
 
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
+from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.scheduler_config import SHARED_LABELS
 from fastdiff.solvers.shared_timesteps import SharedTimesteps
@@ -21,22 +22,35 @@ def scheduler(shared_labels: int = 0) -> DPMSolverMultistepScheduler:
     return made
 
 
-def velocity_loss(codec: PatchCodec, abar: Tensor, shared_labels: int = 0) -> Objective:
+def velocity_loss(abar: Tensor, shared_labels: int = 0, weight: Tensor | None = None) -> Objective:
     """Error of v = alpha eps - sigma x0 (Salimans & Ho 2022, arXiv 2202.00512) at logit-normal training steps.
 
-    White latents make faint components as loud as strong ones: each counts by its deviation. The network is called
-    with noisy latents, their labels and what else a batch holds beside its pictures.
+    The network is called with noisy latents, their timesteps and the rest of a batch. `weight` broadcasts over latents
+    (B, C, H, W).
     """
     shared = SharedTimesteps(shared_labels)
     labels = torch.tensor([shared(label) for label in range(len(abar))])
-    weight = (codec.deviation / codec.deviation.mean())[:, None, None]
 
-    def loss(net: nn.Module, pictures: Tensor, *given: Tensor) -> Tensor:
-        clean = codec.encode(pictures.float()).latent_dist.mode()  # (B, C, H, W)
+    def loss(net: nn.Module, clean: Tensor, *given: Tensor) -> Tensor:
         t = (torch.randn(len(clean)).sigmoid() * len(abar)).long()
         alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
         predicted = net(alpha * clean + sigma * noise, labels[t], *given).float()
-        return (weight * (predicted - (alpha * noise - sigma * clean)).square()).mean()
+        error = (predicted - (alpha * noise - sigma * clean)).square()
+        return (error if weight is None else weight * error).mean()
 
     return loss
+
+
+def component_weight(codec: PatchCodec) -> Tensor:
+    """The deviation of every component, relative to their mean, (C, 1, 1): the weight of its error.
+
+    White latents make faint components as strong as others.
+    """
+    return (codec.deviation / codec.deviation.mean())[:, None, None]
+
+
+@torch.no_grad()
+def encode(codec: PatchCodec | ConvCodec, pictures: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [-1, 1] to latents (B, C, h, w)."""
+    return codec.encode(pictures.float()).latent_dist.mode().float()

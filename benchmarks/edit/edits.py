@@ -1,4 +1,4 @@
-"""Ways to edit, side by side on one backbone: quality against the exact answer, and seconds."""
+"""Methods of editing on one backbone: shape, quality against the exact answer, and seconds; controls beside them."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.edit.cases import EDITS, KINDS, Case, against_truth, as_picture, cases, judge, psnr
+from benchmarks.edit.shape import ShapeMeasure
+from benchmarks.edit.shape_controls import CONTROLS, Control, blurred
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
@@ -22,6 +24,8 @@ from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
+from fastdiff.training.edit.dataset import as_tensor
+from fastdiff.training.edit.render import Renderer
 
 PLAIN = Preset("ddim", steps=50, guidance=4.5, pinned=False)  # DDIM inversion, and nothing that ties the edit to it
 OFFICIAL = replace(PRESETS["edit-friendly"], steps=100, guidance=15, source_guidance=3.5, strength=0.64, contrast=False)
@@ -31,13 +35,13 @@ FOCUS = 0.5  # the authors' 0.9 leaves a tenth of a picture: emoji take more of 
 
 DEFAULT = default("scenes")
 COMPARED = 16  # edits that are done in every way: all of them in all ways would take a day
-DONE_ALL = ("true answer", "copy the input", "codec's ceiling", DEFAULT, f"{DEFAULT}, residual off")
+DONE_ALL = (*CONTROLS, "copy the input", "codec's ceiling", DEFAULT, f"{DEFAULT}, residual off")
 
 Way = Callable[[Case], Tensor]
 
 
 def run(model: str, limit: int | None) -> Section:
-    found = judge()
+    found, measured = judge(), shape_scores(ShapeMeasure(Renderer()))
     rows: list[dict[str, Any]] = []
     strips = []
     every = list(cases(EDITS if limit is None else min(EDITS, limit)))
@@ -46,14 +50,26 @@ def run(model: str, limit: int | None) -> Section:
             edited, seconds = timed(way, case)
             right = found.read(edited)[0].concept == case.target.concept
             row = {"way": name, "kind": case.kind, "case": number, "found": right, "seconds": seconds}
-            row |= {"whole": psnr(edited, case.truth)} | against_truth(edited, case)
+            row |= measured(edited, case) | {"whole": psnr(edited, case.truth)} | against_truth(edited, case)
             rows.append(row)
             if name == DEFAULT:
                 sides = [as_picture(each) for each in (case.before, edited, case.truth)]
-                strips.append(Strip(f"{case.source.caption} > {case.target.caption}", row["object"], tuple(sides)))
+                strips.append(Strip(f"{case.source.caption} > {case.target.caption}", row["shape"], tuple(sides)))
     compared = [row for row in rows if row["case"] < COMPARED]
     everywhere = [row for row in rows if row["way"] in DONE_ALL]
     return Section([_table(some, kind) for some in (everywhere, compared) for kind in KINDS], rows, strips)
+
+
+def shape_scores(measure: ShapeMeasure) -> Callable[[Tensor, Case], dict[str, float]]:
+    """How well an edited picture shows the emoji of the target: dB, edges, and comparisons in {0, 1}."""
+
+    def scores(edited: Tensor, case: Case) -> dict[str, float]:
+        picture, bar = as_picture(edited), measure(blurred(measure.renderer, case.target), case.target.concept)
+        new, old = measure(picture, case.target.concept), measure(picture, case.source.concept)
+        nearer, sharper = float(new.psnr >= old.psnr), float(new.psnr > bar.psnr)
+        return {"shape": new.psnr, "edges": new.edges, "nearer new": nearer, "above blur": sharper}
+
+    return scores
 
 
 def timed(way: Way, case: Case) -> tuple[Tensor, float]:
@@ -66,7 +82,7 @@ def timed(way: Way, case: Case) -> tuple[Tensor, float]:
 def ways(model: str) -> dict[str, Way]:
     backbone = load_transformer(model)
     return {
-        "true answer": lambda case: case.truth,
+        **{name: _shown(control, Renderer()) for name, control in CONTROLS.items()},
         "copy the input": lambda case: case.before,
         "codec's ceiling": lambda case: backbone.decode(backbone.encode(case.truth)).clamp(-1, 1),
         "SDEdit": lambda case: sdedit(backbone, case),
@@ -96,6 +112,10 @@ def request_of(case: Case) -> EditRequest:
     return EditRequest(case.target.caption, case.source.caption)
 
 
+def _shown(control: Control, renderer: Renderer) -> Way:
+    return lambda case: as_tensor(control(renderer, case.target))[None]
+
+
 def _other(preset: Preset) -> str:
     return "not merging" if preset.merge else "merging"
 
@@ -117,10 +137,12 @@ def sdedit(backbone: TransformerModel, case: Case) -> Tensor:
 
 
 def _table(rows: list[dict[str, Any]], kind: str) -> Table:
-    measures = ("object", "background", "whole", "found", "seconds")
+    measures = ("shape", "edges", "nearer new", "above blur", "object", "background", "whole", "found", "seconds")
     lines = means([row for row in rows if row["kind"] == kind], "way", measures)
     return Table(
-        f"Edits, {kind}: PSNR to the true answer in dB, and the share where the judge finds the wished concept",
+        f"Edits, {kind}: shape and PSNR to the true answer in dB, edges in [-1, 1], shares of edits",
         ("way", *measures, "edits"),
         lines,
+        "shape: PSNR to the wished emoji at its best pose; nearer new: than to the old one; above blur: than the true "
+        "emoji blurred by 4 px; found: the judge reads the wished concept",
     )

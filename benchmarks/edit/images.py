@@ -1,4 +1,4 @@
-"""Pictures from captions alone: how often the judge sees what was asked for."""
+"""Pictures from captions alone: the shape of the emoji, and how often the judge reads the caption."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.edit.cases import as_picture, judge
+from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_transformer
@@ -28,7 +29,7 @@ SEED = 6_000_003
 @torch.inference_mode()
 def run(model: str, limit: int | None) -> Section:
     backbone, renderer, found = load_transformer(model), Renderer(), judge()
-    rng = np.random.default_rng(SEED)
+    rng, measure = np.random.default_rng(SEED), ShapeMeasure(renderer)
     scenes = [draw(rng) for _ in range(CAPTIONS if limit is None else min(CAPTIONS, limit))]
     rows: list[dict[str, Any]] = []
     strips = []
@@ -39,22 +40,22 @@ def run(model: str, limit: int | None) -> Section:
             backbone, backbone.encode_prompts([scene.caption for scene in mine]), GUIDANCE, (SIDE, SIDE)
         )
         noise = Noise(0, tuple(range(first, first + len(mine))))(backbone.encode(truth))
-        made = {"true renders": truth}
+        made = {"true renders": truth, "codec's ceiling": backbone.decode(backbone.encode(truth)).clamp(-1, 1)}
         for calls in CALLS:
             levels = grid(time_uniform, backbone.trained.schedule, calls)
             latents = integrate(f, SOLVERS[SOLVER](), noise, levels).x
             made[f"{SOLVER}, {calls} calls"] = backbone.decode(latents).clamp(-1, 1)
         for name, pictures in made.items():
-            readings = found.read(pictures)
-            rows += [
-                {"made": name, "concept": reading.concept == scene.concept, "caption": reading.caption == scene.caption}
-                for reading, scene in zip(readings, mine, strict=True)
-            ]
+            for reading, scene, sampled in zip(found.read(pictures), mine, pictures, strict=True):
+                shape = measure(as_picture(sampled[None]), scene.concept)
+                right = {"concept": reading.concept == scene.concept, "caption": reading.caption == scene.caption}
+                rows.append({"made": name, "shape": shape.psnr, "edges": shape.edges, **right})
         sides = zip(*(list(pictures) for pictures in made.values()), strict=True)
         strips += [
             Strip(scene.caption, 0, tuple(as_picture(each[None]) for each in row))
             for scene, row in zip(mine, sides, strict=True)
         ]
-    lines = means(rows, "made", ("concept", "caption"))
-    table = Table("Captions to pictures: share that the judge reads right", ("made", "concept", "caption", "n"), lines)
+    measures = ("shape", "edges", "concept", "caption")
+    title = "Captions to pictures: shape in dB, edges in [-1, 1], and shares that the judge reads right"
+    table = Table(title, ("made", *measures, "n"), means(rows, "made", measures))
     return Section([table], rows, strips)

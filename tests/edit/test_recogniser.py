@@ -17,12 +17,12 @@ from fastdiff.cli.main import main
 from fastdiff.models.recogniser import Reading, Recogniser, bundled, load
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit import recogniser_card
+from fastdiff.training.edit.augment import augment, outlier
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.recogniser import LABELS, Answered, answers, draw_for, fitted, nothing
+from fastdiff.training.edit.recogniser import LABELS, LabelledScenes, draw_for, fitted_codec, labels_of, uniform_labels
 from fastdiff.training.edit.recogniser_card import is_right
 from fastdiff.training.edit.render import FONT, Renderer
-from fastdiff.training.edit.scenes import Background, Pattern, Pose, Scene, draw, held_out, lot
-from fastdiff.training.edit.wear import stranger, wear
+from fastdiff.training.edit.scenes import Background, Pattern, Pose, Scene, draw, held_out, pair_hash
 
 SHIPPED = Path(str(files("fastdiff.data"))) / "recogniser.safetensors"
 JUDGE = Path(__file__).parents[2] / "benchmarks" / "edit" / "judge.safetensors"
@@ -100,24 +100,25 @@ def test_pictures_of_other_sizes_are_refused() -> None:
 
 
 def test_answers_are_probabilities_and_tell_the_ground(renderer: Renderer) -> None:
-    concept, kind, colours = answers(FOX)
+    concept, kind, colours = labels_of(FOX)
     assert LABELS.concepts[concept.argmax()] == "fox" and LABELS.kinds[kind.argmax()] == "dotted"
     assert colours[LABELS.colours.index("teal")] > colours[LABELS.colours.index("white")] > 0
-    for told in (*answers(FOX), *nothing(), *answers(replace(FOX, background=Background("plain", ("red",))))):
-        assert told.sum() == pytest.approx(1)
-    assert all(told.max() == told.min() for told in nothing())
+    plain = replace(FOX, background=Background("plain", ("red",)))
+    for labels in (*labels_of(FOX), *uniform_labels(), *labels_of(plain)):
+        assert labels.sum() == pytest.approx(1)
+    assert all(labels.max() == labels.min() for labels in uniform_labels())
 
 
 def test_even_and_odd_seeds_learn_from_different_pairs() -> None:
     rng = np.random.default_rng(0)
     for seed in (0, 1, 6):
         pairs = [(scene.concept, scene.background) for scene in (draw_for(rng, seed) for _ in range(60))]
-        assert {lot(*pair) // 10 % 2 for pair in pairs} == {seed % 2}
+        assert {pair_hash(*pair) // 10 % 2 for pair in pairs} == {seed % 2}
         assert not any(held_out(*pair) for pair in pairs)
 
 
 def test_the_stream_is_the_same_every_time_and_some_of_it_is_no_scene(renderer: Renderer) -> None:
-    stream = Answered(FONT, seed=3)
+    stream = LabelledScenes(FONT, seed=3)
     first, again = (list(islice(stream, 60)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
@@ -126,18 +127,18 @@ def test_the_stream_is_the_same_every_time_and_some_of_it_is_no_scene(renderer: 
     assert all(picture.shape == (3, 128, 128) and picture.abs().max() <= 1 for picture, *_ in first)
 
 
-def test_wear_leaves_the_scene_to_be_seen(renderer: Renderer) -> None:
-    codec, rng, picture = fitted(FONT), np.random.default_rng(0), renderer.picture(FOX)
-    worn = [wear(picture, rng, codec) for _ in range(60)]
-    errors = [np.square(one.astype(float) - picture).mean() for one in worn]
+def test_augmentation_leaves_the_scene_recognisable(renderer: Renderer) -> None:
+    codec, rng, picture = fitted_codec(FONT), np.random.default_rng(0), renderer.picture(FOX)
+    augmented = [augment(picture, rng, codec) for _ in range(60)]
+    errors = [np.square(one.astype(float) - picture).mean() for one in augmented]
     assert 0.1 < np.mean([error == 0 for error in errors]) < 0.5
-    assert np.max(errors) < 65**2 and {(one.shape, one.dtype.name) for one in worn} == {((128, 128, 3), "uint8")}
+    assert np.max(errors) < 65**2 and {(one.shape, one.dtype.name) for one in augmented} == {((128, 128, 3), "uint8")}
 
 
 def test_strangers_are_not_recognised_with_confidence(renderer: Renderer) -> None:
     rng = np.random.default_rng(1)
     recent = [renderer.picture(draw(rng)) for _ in range(8)]
-    pictures = torch.stack([as_tensor(stranger(rng, recent)) for _ in range(60)])
+    pictures = torch.stack([as_tensor(outlier(rng, recent)) for _ in range(60)])
     assert np.median([reading.familiarity for reading in bundled().read(pictures)]) < 0.2
 
 

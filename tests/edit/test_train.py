@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_pixart
 import torch
@@ -13,15 +14,18 @@ from torch import Tensor, nn
 from transformers import T5EncoderModel
 
 from fastdiff.cli.main import main
+from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.models.patch_codec import PatchCodec, fit
+from fastdiff.models.registry import load_transformer
 from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.solvers.schedule import DiscreteVP
+from fastdiff.training.edit import dataset
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.concepts import CONCEPTS
-from fastdiff.training.edit.dataset import Scenes
+from fastdiff.training.edit.dataset import LatentCache, SceneEncoder, shortened
 from fastdiff.training.edit.render import FONT, Renderer
 from fastdiff.training.edit.scenes import Background
-from fastdiff.training.velocity import scheduler, velocity_loss
+from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
 
 def train(folder: Path, *options: object) -> int:
@@ -120,11 +124,13 @@ class KnowsThePicture(nn.Module):
 
 def test_the_loss_is_nothing_for_who_knows_the_picture_and_one_for_who_knows_nothing(pictures: Tensor) -> None:
     codec = fit([pictures])
-    loss = velocity_loss(codec, scheduler().alphas_cumprod)
+    latents = encode(codec, pictures)
     tokens = torch.zeros(len(pictures), LONGEST, dtype=torch.long)
     torch.manual_seed(0)
-    assert loss(KnowsThePicture(codec.encode(pictures).latent_dist.mode()), pictures, tokens) < 1e-6
-    assert loss(lambda noisy, t, tokens: torch.zeros_like(noisy), pictures, tokens) == pytest.approx(1, abs=0.05)
+    for weight in (None, component_weight(codec)):
+        loss = velocity_loss(scheduler().alphas_cumprod, weight=weight)
+        assert loss(KnowsThePicture(latents), latents, tokens) < 1e-6
+        assert loss(lambda noisy, t, tokens: torch.zeros_like(noisy), latents, tokens) == pytest.approx(1, abs=0.05)
 
 
 def test_shared_labels_are_trained_with_and_remembered(pictures: Tensor, tmp_path: Path) -> None:
@@ -135,9 +141,9 @@ def test_shared_labels_are_trained_with_and_remembered(pictures: Tensor, tmp_pat
         return torch.zeros_like(noisy)
 
     tokens = torch.zeros(len(pictures), LONGEST, dtype=torch.long)
-    loss = velocity_loss(fit([pictures]), scheduler().alphas_cumprod, shared_labels=900)
+    loss = velocity_loss(scheduler().alphas_cumprod, shared_labels=900)
     for _ in range(4):
-        loss(net, pictures, tokens)
+        loss(net, torch.zeros(len(pictures), 1, 1, 1), tokens)
     labels = torch.cat(asked)
     assert set(labels[labels < 900].tolist()) <= {0, 180, 360, 540, 720} and len(labels[labels < 900].unique()) > 1
     scheduler(900).save_pretrained(tmp_path / "scheduler")
@@ -173,13 +179,59 @@ def test_the_tokenizer_knows_every_caption_and_points_back_at_its_words() -> Non
     assert told.input_ids[2] == words.unk_token_id and told.input_ids[-1] == words.eos_token_id
 
 
-def test_the_stream_starts_narrow_and_some_captions_are_dropped(renderer: Renderer) -> None:
-    stream = iter(Scenes(FONT, tokenizer(), seed=0, widening=10**6))
-    pictures, tokens = zip(*(next(stream) for _ in range(300)), strict=True)
-    lengths = torch.stack(tokens).ne(0).sum(1)
-    assert 0.05 < (lengths == 1).float().mean() < 0.16  # the end of the caption alone
-    corners = torch.stack(pictures)[:, :, :6, :6]
-    assert corners.std((2, 3)).max(dim=1).values.lt(1).all() and pictures[0].abs().max() <= 1
+@pytest.fixture
+def encoder(renderer: Renderer, pictures: Tensor) -> SceneEncoder:
+    return SceneEncoder(FONT, fit([pictures[:50]]), tokenizer(), (0,))
+
+
+def test_poses_widen_as_the_cache_grows(encoder: SceneEncoder) -> None:
+    latents = encoder(40, spread=0.0)[0]
+    corners = encoder.codec.decode(latents).sample[:, :, :6, :6]
+    assert corners.std((2, 3)).max(dim=1).values.median() < 0.2
+
+
+def test_encoded_scenes_are_reused_and_survive_a_stop(
+    encoder: SceneEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "ALL_NEW", 2)
+    monkeypatch.setattr(dataset, "CACHE_BYTES", 2 * 48 * 16 * 16 * 20)  # twenty scenes
+    cache = LatentCache(tmp_path, encoder, (48, 16, 16))
+    stream = cache.batches(8)
+    counts = []
+    for _ in range(5):
+        latents, tokens = next(stream)
+        assert latents.shape == (8, 48, 16, 16) and tokens.shape == (8, LONGEST)
+        counts.append(cache.count)
+    assert counts == [8, 16, 18, 20, 20]
+    cache.latents.flush()
+    again = LatentCache(tmp_path, encoder, (48, 16, 16))
+    assert again.count == 20 and np.array_equal(again.latents, cache.latents) and again.latents[:20].any(axis=1).any()
+
+
+def test_some_captions_are_empty_and_some_name_the_concept_alone() -> None:
+    words = tokenizer()
+    caption, concept, end = "red heart on a teal background", "red heart", words.eos_token_id
+    tokens = torch.tensor(words([caption] * 3, padding="max_length", max_length=LONGEST).input_ids)
+    lengths, chances = torch.full((3,), 2), torch.tensor([0.05, 0.2, 0.5])
+    empty, alone, whole = shortened(tokens, lengths, chances, end).tolist()
+    assert empty == words("", padding="max_length", max_length=LONGEST).input_ids
+    assert alone == words(concept, padding="max_length", max_length=LONGEST).input_ids
+    assert whole == tokens[0].tolist()
+
+
+def test_a_backbone_is_trained_on_a_learned_codec(renderer: Renderer, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ConvCodec().save_pretrained(tmp_path / "vae")
+    assert train(tmp_path / "run", "--steps", 1, "--codec", tmp_path / "vae") == 0
+    ours = load_transformer(str(tmp_path / "run" / "scenes"))
+    assert ours.resolution == 128 and ours.encode(torch.zeros(1, 3, 128, 128)).shape == (1, 32, 8, 8)
+    assert ours.token_grid(torch.zeros(1, 32, 8, 8)) == (8, 8)
+
+
+def test_a_folder_without_a_codec_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert train(tmp_path / "run", "--steps", 1, "--codec", tmp_path) == 2
+    assert "no codec of scenes" in capsys.readouterr().err
 
 
 def test_no_font_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from fastdiff.training.docclean import pictures
 from fastdiff.training.docclean.colour_page import ColourPage, ColourRenderer
 from fastdiff.training.docclean.fonts import faces_by_style, licence
 from fastdiff.training.docclean.pool import SIDE
-from fastdiff.training.prior.photos import SCIKIT_IMAGE, Photo, listed, read
+from fastdiff.training.prior.photos import SCIKIT_IMAGE, Photo, listed_photos, read
 
 
 @dataclass(frozen=True)
@@ -90,4 +90,4 @@ def load_photographs(held_out: bool) -> list[np.ndarray]:
 
 def _photos(held_out: bool) -> tuple[Photo, ...]:
     """Return the installed photographs; those of scikit-image are held out."""
-    return tuple(photo for photo in listed() if (photo.path.name in SCIKIT_IMAGE) == held_out)
+    return tuple(photo for photo in listed_photos() if (photo.path.name in SCIKIT_IMAGE) == held_out)

@@ -1,4 +1,4 @@
-"""The bundled backbone before it has learnt anything: a PixArt transformer and the text encoder it listens to."""
+"""The untrained backbone of edit: a PixArt transformer and its text encoder."""
 
 import torch
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
@@ -10,12 +10,13 @@ from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.scenes import COLOURS, KINDS
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
+TOKENS = 8  # tokens of the transformer along a side of a scene
 LONGEST = 16  # tokens of a caption: the longest have 12
 ZERO = ("bias", "scale_shift_table", "adaln_single.linear.weight", "attn2.to_out.0.weight", "proj_out.weight")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, of the words that captions are made of; `<unk>` for every other."""
+    """One token per word of the captions; `<unk>` for any other word."""
     words = {word for name in CONCEPTS for word in name.split()} | set(COLOURS) | set(KINDS)
     words |= {"a", "an", "and", "on", "background"}
     vocabulary = {word: index for index, word in enumerate((*SPECIAL, *sorted(words)))}
@@ -29,7 +30,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 class Backbone(nn.Module):
-    """The two networks that learn together: 11.6 M parameters."""
+    """The two networks that are trained together: 11.5 M parameters. `sample_size` is a multiple of TOKENS."""
 
     def __init__(self, words: int, latent_channels: int, sample_size: int):
         super().__init__()
@@ -52,11 +53,16 @@ class Backbone(nn.Module):
             in_channels=latent_channels,
             out_channels=latent_channels,
             sample_size=sample_size,
-            patch_size=2,
+            patch_size=sample_size // TOKENS,
             cross_attention_dim=256,
             caption_channels=128,
         )
         _initialise(self.transformer)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights of the transformer's linear layers, without embeddings and modulation tables."""
+        blocks = self.transformer.transformer_blocks.named_parameters()
+        return [weight for name, weight in blocks if name.endswith("weight") and weight.ndim == 2]
 
     def forward(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         """Latents (B, C, H, W) at training steps (B,), and tokens (B, L), to the prediction (B, C, H, W)."""

@@ -16,7 +16,6 @@ INDEX = {
     "text_encoder": ["transformers", "T5EncoderModel"],
     "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
     "transformer": ["diffusers", "PixArtTransformer2DModel"],
-    "vae": ["fastdiff.models.patch_codec", "PatchCodec"],
 }
 
 
@@ -25,7 +24,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
     halves = trained.backbone.half()
     networks = {"transformer": halves.transformer, "text_encoder": halves.text_encoder, "vae": trained.codec}
     font = {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": card.digest(options.font)}
-    told = {
+    description = {
         "recipe": _recipe(options),
         "data": {
             "side": SIDE,
@@ -35,14 +34,18 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
             "backgrounds": list(KINDS),
         },
     }
+    kind = type(trained.codec)
+    index = {**INDEX, "vae": [kind.__module__, kind.__name__]}
     others = {"tokenizer": trained.tokenizer, "scheduler": trained.scheduler}
-    return card.pack(options.folder / name, INDEX, networks, others, told)
+    return card.pack(options.folder / name, index, networks, others, description)
 
 
 def _recipe(options: TrainOptions) -> dict[str, Any]:
-    """What was asked for, without the places of this machine."""
-    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")}
+    """The options, without paths."""
+    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every", "compile")}
     if options.start_from:
         made = card.recipe(options.start_from / "card.json")
         recipe["start_from"] = card.begun_with(options.start_from, made)
+    if options.codec:
+        recipe["codec"] = card.begun_with(options.codec, None)
     return recipe

@@ -15,18 +15,19 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from fastdiff.models import patch_codec
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.recogniser import Labels, Recogniser
+from fastdiff.training.edit.augment import augment, outlier
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.render import FONT, Renderer
-from fastdiff.training.edit.scenes import COLOURS, KINDS, Scene, draw, lot
-from fastdiff.training.edit.wear import stranger, wear
+from fastdiff.training.edit.scenes import COLOURS, KINDS, Scene, draw, pair_hash
 from fastdiff.training.fit import Batch, Plan, Progress, fit
 
 LABELS = Labels(tuple(CONCEPTS), KINDS, tuple(COLOURS))
-STRANGERS = 0.15  # of the pictures are no scenes: nothing is to be recognised with confidence there
-GROUND = {"plain": 1.0, "dotted": 0.7}  # share of the first colour; where it is a half, captions may turn the two round
-WEARS = 2  # of every picture: to draw one takes longer
-FITTED_TO = 200  # scenes that the codec of worn pictures is fitted to
+OUTLIERS = 0.15  # share of pictures that are no scenes; their labels are uniform
+FIRST_COLOUR_SHARE = {"plain": 1.0, "dotted": 0.7}  # 0.5 elsewhere: captions name either colour first
+AUGMENTATIONS = 2  # of every picture: rendering takes longer
+HELD_OUT_SEED = 1_000_003
+FITTED_TO = 200  # scenes that the codec of the augmentation is fitted to
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class TrainOptions:
     every: int = 200  # steps between checkpoints
 
 
-class Answered(IterableDataset):
-    """Yields pictures, (3, SIDE, SIDE) in [-1, 1], and what the three heads should say of them, as probabilities.
+class LabelledScenes(IterableDataset):
+    """Yields augmented pictures, (3, SIDE, SIDE) in [-1, 1], and target probabilities of the three heads.
 
-    Scenes are worn, and are of one half of the pairs that train or, with `held`, of those that never do.
+    Scenes are of one half of the pairs that train or, with `held`, of held-out pairs.
     """
 
     def __init__(self, font: Path, seed: int, start: int = 0, held: bool = False):
-        self.renderer, self.codec = Renderer(font), fitted(font)
+        self.renderer, self.codec = Renderer(font), fitted_codec(font)
         self.seed, self.start, self.held = seed, start, held
 
     def __iter__(self) -> Iterator[Batch]:
@@ -60,43 +61,43 @@ class Answered(IterableDataset):
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
         recent = [self.renderer.picture(draw_for(rng, self.seed, self.held)) for _ in range(8)]
         while True:
-            if rng.random() < STRANGERS:
-                picture, told = stranger(rng, recent), nothing()
+            if rng.random() < OUTLIERS:
+                picture, labels = outlier(rng, recent), uniform_labels()
             else:
                 scene = draw_for(rng, self.seed, self.held)
                 recent[rng.integers(len(recent))] = picture = self.renderer.picture(scene)
-                told = answers(scene)
-            for _ in range(WEARS):
-                yield as_tensor(wear(picture, rng, self.codec)), *told
+                labels = labels_of(scene)
+            for _ in range(AUGMENTATIONS):
+                yield as_tensor(augment(picture, rng, self.codec)), *labels
 
 
 def draw_for(rng: np.random.Generator, seed: int, held: bool = False) -> Scene:
-    """A random scene of the pairs that an even or an odd seed learns from, or of those that never train."""
+    """A random scene of the half of the training pairs that belongs to even or odd seeds, or of held-out pairs."""
     while True:
         scene = draw(rng, held=held)
-        if held or lot(scene.concept, scene.background) // 10 % 2 == seed % 2:
+        if held or pair_hash(scene.concept, scene.background) // 10 % 2 == seed % 2:
             return scene
 
 
-def answers(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+def labels_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     """Probabilities of the concepts, of the kinds, and the share of the background that each colour takes."""
     concept, kind, colours = (torch.zeros(len(words)) for words in vars(LABELS).values())
     behind = scene.background
     concept[LABELS.concepts.index(scene.concept)] = 1
     kind[LABELS.kinds.index(behind.kind)] = 1
-    first = GROUND.get(behind.kind, 0.5)
+    first = FIRST_COLOUR_SHARE.get(behind.kind, 0.5)
     for name, share in zip(behind.colours, (first, 1 - first), strict=False):
         colours[LABELS.colours.index(name)] = share
     return concept, kind, colours
 
 
-def nothing() -> tuple[Tensor, Tensor, Tensor]:
-    """What to say of a stranger: anything (outlier exposure, Hendrycks et al. 2019, arXiv 1812.04606)."""
+def uniform_labels() -> tuple[Tensor, Tensor, Tensor]:
+    """Target probabilities of an outlier (outlier exposure, Hendrycks et al. 2019, arXiv 1812.04606)."""
     concept, kind, colours = (torch.full((len(words),), 1 / len(words)) for words in vars(LABELS).values())
     return concept, kind, colours
 
 
-def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Recogniser:
+def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda progress: None) -> Recogniser:
     """Trains a recogniser.
 
     Raises UsageError for a checkpoint of another network, MissingError without the font.
@@ -107,16 +108,16 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
         loss,
         lambda first: iter(
             DataLoader(
-                Answered(options.font, options.seed, first * options.batch),
+                LabelledScenes(options.font, options.seed, first * options.batch),
                 batch_size=options.batch,
                 num_workers=1,
                 prefetch_factor=4,
             )
         ),
-        lambda: next(iter(DataLoader(Answered(options.font, options.seed + 1_000_003, held=True), batch_size=128))),
+        lambda: next(iter(DataLoader(LabelledScenes(options.font, options.seed + HELD_OUT_SEED, held=True), 128))),
         Plan(options.steps, options.rate, options.seed, options.dtype, options.every),
         options.folder / "recogniser.state.pt",
-        watch,
+        on_progress,
     )
 
 
@@ -124,11 +125,11 @@ def loss(net: nn.Module, pictures: Tensor, concept: Tensor, kind: Tensor, colour
     """Cross-entropy of the three heads."""
     logits = net(pictures)
     pairs = zip(logits, (concept, kind, colours), strict=True)
-    return torch.stack([F.cross_entropy(said.float(), true) for said, true in pairs]).sum()
+    return torch.stack([F.cross_entropy(output.float(), target) for output, target in pairs]).sum()
 
 
-def fitted(font: Path) -> PatchCodec:
-    """The codec of worn pictures, always the same."""
+def fitted_codec(font: Path) -> PatchCodec:
+    """The codec of the augmentation, always the same."""
     renderer, rng = Renderer(font), np.random.default_rng(0)
     scenes = (as_tensor(renderer.picture(draw(rng))) for _ in range(FITTED_TO))
     return patch_codec.fit([torch.stack(list(islice(scenes, FITTED_TO)))])

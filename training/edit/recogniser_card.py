@@ -1,4 +1,4 @@
-"""The file of a finished recogniser, and the card that says how it was made and how often it is right."""
+"""The file of a finished recogniser, and the card with its recipe and its scores."""
 
 import json
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from fastdiff.models.recogniser import Reading, Recogniser, load, save
 from fastdiff.training.card import LICENCE, digest
 from fastdiff.training.edit.card import FONT_LICENCE
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.recogniser import TrainOptions, fitted
+from fastdiff.training.edit.recogniser import TrainOptions, fitted_codec
 from fastdiff.training.edit.render import Renderer
 from fastdiff.training.edit.scenes import Scene, draw
 
@@ -22,7 +22,7 @@ AT_ONCE = 50
 def pack(recogniser: Recogniser, options: TrainOptions) -> Path:
     """Writes `recogniser.safetensors` with its card `recogniser.json` into the folder of the run, and returns it.
 
-    The card holds no dates and no places: the same training gives the same card.
+    The card holds no dates and no paths: the same training gives the same card.
     """
     target = options.folder / "recogniser.safetensors"
     save(recogniser, target)
@@ -42,7 +42,7 @@ def pack(recogniser: Recogniser, options: TrainOptions) -> Path:
 @torch.inference_mode()
 def scores(recogniser: Recogniser, font: Path) -> dict[str, dict[str, float] | int]:
     """Shares of right concepts and of right captions on true renders, and on those after a round trip of the codec."""
-    renderer, codec, rng = Renderer(font), fitted(font), np.random.default_rng(2_000_003)
+    renderer, codec, rng = Renderer(font), fitted_codec(font), np.random.default_rng(2_000_003)
     scenes = [draw(rng, held=True) for _ in range(JUDGED)]
     renders, coded = [], []
     for first in range(0, JUDGED, AT_ONCE):
@@ -54,11 +54,11 @@ def scores(recogniser: Recogniser, font: Path) -> dict[str, dict[str, float] | i
 
 
 def is_right(reading: Reading, scene: Scene) -> bool:
-    """Whether every word is; dots have a ground, elsewhere the two colours may be told in either order."""
-    told, true = reading.colours, scene.background.colours
+    """True if every word is; except for dotted backgrounds, the order of the two colours does not matter."""
+    read, true = reading.colours, scene.background.colours
     if scene.background.kind != "dotted":
-        told, true = tuple(sorted(told)), tuple(sorted(true))
-    return (reading.concept, reading.kind, told) == (scene.concept, scene.background.kind, true)
+        read, true = tuple(sorted(read)), tuple(sorted(true))
+    return (reading.concept, reading.kind, read) == (scene.concept, scene.background.kind, true)
 
 
 def _right(readings: list[Reading], scenes: list[Scene]) -> dict[str, float]:

@@ -31,19 +31,22 @@ class Renderer:
 
     def picture(self, scene: Scene) -> np.ndarray:
         """(SIDE, SIDE, 3) uint8."""
-        emoji = self._posed(scene)
-        behind = _background(scene.background, scene.pattern)
-        return np.rint(emoji[..., :3] + (1 - emoji[..., 3:] / 255) * behind).astype(np.uint8)
+        return composite(self.emoji(scene.concept, scene.pose), background(scene.background, scene.pattern))
 
     def matte(self, scene: Scene) -> np.ndarray:
         """The emoji's opacity, (SIDE, SIDE) in [0, 1]."""
-        return self._posed(scene)[..., 3] / 255
+        return self.emoji(scene.concept, scene.pose)[..., 3] / 255
 
-    def _posed(self, scene: Scene) -> np.ndarray:
-        """(SIDE, SIDE, 4) float32 in [0, 255], colours multiplied by opacity."""
+    def emoji(self, concept: str, pose: Pose) -> np.ndarray:
+        """The emoji alone: (SIDE, SIDE, 4) float32 in [0, 255], colours multiplied by opacity."""
         side = SIDE * FINE
-        large = cv2.warpAffine(self._emoji[scene.concept], _placing(scene.pose), (side, side), flags=cv2.INTER_LINEAR)
+        large = cv2.warpAffine(self._emoji[concept], _placing(pose), (side, side), flags=cv2.INTER_LINEAR)
         return cv2.resize(large, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def composite(emoji: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """An emoji, as `Renderer.emoji`, over a picture (SIDE, SIDE, 3) in [0, 255]: (SIDE, SIDE, 3) uint8."""
+    return np.rint(emoji[..., :3] + (1 - emoji[..., 3:] / 255) * behind).astype(np.uint8)
 
 
 def _bitmap(strike: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
@@ -63,12 +66,12 @@ def _placing(pose: Pose) -> np.ndarray:
     return np.column_stack([turn[:, :2], turn[:, 2] + shift])
 
 
-def _background(background: Background, pattern: Pattern) -> np.ndarray:
+def background(described: Background, pattern: Pattern) -> np.ndarray:
     """(SIDE, SIDE, 3) float32 in [0, 255]."""
-    first, *second = (np.array(COLOURS[name], np.float32) for name in background.colours)
+    first, *second = (np.array(COLOURS[name], np.float32) for name in described.colours)
     if not second:
         return np.broadcast_to(first, (SIDE, SIDE, 3))
-    share = _share(background.kind, pattern)[..., None]
+    share = _share(described.kind, pattern)[..., None]
     return share * first + (1 - share) * second[0]
 
 

@@ -37,7 +37,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the emoji stands: side and centre of its square in pixels, and its tilt in degrees against the clock."""
+    """Side and centre of the emoji's square in pixels, and its tilt in degrees, counter-clockwise."""
 
     side: float
     x: float
@@ -47,7 +47,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the background lies, whatever its kind: direction in degrees, period and shift in pixels."""
+    """Placement of the background: direction in degrees, period and shift in pixels."""
 
     angle: float
     period: float
@@ -68,20 +68,20 @@ class Scene:
 
 
 def held_out(concept: str, background: Background) -> bool:
-    """Whether the pair is one of the fixed tenth that never trains."""
-    return lot(concept, background) % 10 == 0
+    """True if the pair is of the fixed tenth that is held out of training."""
+    return pair_hash(concept, background) % 10 == 0
 
 
-def lot(concept: str, background: Background) -> int:
-    """A fixed number, as good as random over the pairs, to part them by; the order of the colours does not matter."""
+def pair_hash(concept: str, background: Background) -> int:
+    """A hash of the pair that splits pairs into sets; the order of the colours does not matter."""
     pair = "|".join((concept, background.kind, *sorted(background.colours)))
     return int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4])
 
 
 def draw(rng: np.random.Generator, spread: float = 1.0, held: bool = False) -> Scene:
-    """A random scene, of a held-out pair if `held`, else of one that trains.
+    """A random scene, of a held-out pair if `held`, else of a training pair.
 
-    At a spread of 0 every emoji stands upright in the middle; 1 is the full range of poses.
+    At a spread of 0 every emoji is upright in the middle; 1 is the full range of poses.
     """
     while True:
         concept, background = str(rng.choice(list(CONCEPTS))), _background(rng)

@@ -1,28 +1,33 @@
-"""Trains the backbone of `fastdiff edit`; a run can be stopped and goes on from its last checkpoint."""
+"""Trains the backbone of `fastdiff edit`; a stopped run resumes from its last checkpoint."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from torch.utils.data import DataLoader
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from fastdiff.models import patch_codec
+from fastdiff.models.conv_codec import ConvCodec
+from fastdiff.models.json_file import read_object
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.pixart import PixArt
 from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import Backbone, tokenizer
-from fastdiff.training.edit.dataset import Scenes
-from fastdiff.training.edit.render import FONT
-from fastdiff.training.edit.scenes import SIDE
+from fastdiff.training.edit.dataset import LatentCache, SceneEncoder, as_tensor
+from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.scenes import SIDE, draw
 from fastdiff.training.fit import Batch, Plan, Progress, fit
-from fastdiff.training.velocity import scheduler, velocity_loss
+from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
-FITTED_TO = 1000  # scenes that the codec is fitted to
+FITTED_TO = 1000  # scenes that a patch codec is fitted to
+HELD_OUT = 128  # scenes of pairs that never train
+HELD_OUT_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,17 @@ class TrainOptions:
     folder: Path  # the checkpoint, the codec and the finished backbone
     font: Path = FONT
     steps: int = 60_000
+    minutes: float | None = None
     batch: int = 32
-    rate: float = 1e-3  # learning rate
+    rate: float = 1e-3  # learning rate of embeddings, biases and the first and the last layer
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
     every: int = 200  # steps between checkpoints
     shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
-    widening: float = 0.15  # share of a run from nothing in which the poses of the scenes widen to their full range
+    widening: int = 10_000  # new scenes in which poses widen to their full range
+    codec: Path | None = None  # folder of a trained codec; without it, a patch codec is fitted
     start_from: Path | None = None  # a finished backbone to begin with, as `pack` writes it
+    compile: bool = False  # compile the blocks of the transformer: needs a C++ compiler
 
 
 @dataclass(frozen=True)
@@ -47,68 +55,101 @@ class Trained:
     """The parts of a finished backbone."""
 
     backbone: Backbone
-    codec: PatchCodec
+    codec: PatchCodec | ConvCodec
     tokenizer: PreTrainedTokenizerFast
     scheduler: DPMSolverMultistepScheduler
 
 
-def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> Trained:
+def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda progress: None) -> Trained:
     """Trains a backbone.
 
     Raises UsageError for a checkpoint or a beginning of another network, MissingError without the font.
     """
     torch.manual_seed(options.seed)
     words, schedule = tokenizer(), scheduler(options.shared_labels)
-    start = _beginning(options.start_from) if options.start_from else None
-    codec = _codec(options, words, start)
-    net = Backbone(len(words), len(codec.deviation), SIDE // codec.patch)
+    start = _load_start(options.start_from) if options.start_from else None
+    codec = _codec(options, start)
+    shape = encode(codec, torch.zeros(1, 3, SIDE, SIDE)).shape[1:]
+    net = Backbone(len(words), shape[0], shape[1])
     if start:
-        _begin_with(net, start)
+        _load_weights(net, start)
     net.transformer.set_default_attn_processor()  # on processors, in bfloat16, a third faster than fused attention
+    if options.compile:
+        for block in net.transformer.transformer_blocks:
+            block.compile()
+
+    def batches(first: int) -> Iterator[Batch]:
+        encoder = SceneEncoder(options.font, codec, words, (options.seed, first))
+        cache = LatentCache(options.folder / "latents", encoder, tuple(shape))
+        return cache.batches(options.batch, 0 if options.start_from else options.widening)
+
+    def held_out() -> Batch:
+        encoder = SceneEncoder(options.font, codec, words, (options.seed + HELD_OUT_SEED,))
+        latents, tokens, _ = encoder(HELD_OUT, held=True)
+        return latents, tokens
+
     average = fit(
         net,
-        velocity_loss(codec, schedule.alphas_cumprod, options.shared_labels),
-        lambda first: _batches(options, words, first),
-        lambda: _held_out(options, words),
-        Plan(options.steps, options.rate, options.seed, options.dtype, options.every, decay=0.9995),
+        velocity_loss(schedule.alphas_cumprod, options.shared_labels, _weight(codec)),
+        batches,
+        held_out,
+        Plan(
+            options.steps,
+            options.rate,
+            options.seed,
+            options.dtype,
+            options.every,
+            decay=0.9995,
+            minutes=options.minutes or math.inf,
+        ),
         options.folder / "backbone.state.pt",
-        watch,
+        on_progress,
+        net.matrices(),
     )
     return Trained(average, codec, words, schedule)
 
 
-def _codec(options: TrainOptions, words: PreTrainedTokenizerFast, start: PixArt | None) -> PatchCodec:
-    """The codec that the run began with, else that of the backbone it begins with, else a new one."""
+def _codec(options: TrainOptions, start: PixArt | None) -> PatchCodec | ConvCodec:
+    """The codec that the run began with, else that of the options or of the backbone it begins with, else a new one."""
     folder = options.folder / "codec"
     if not folder.exists():
-        scenes = islice(Scenes(options.font, words, options.seed), FITTED_TO)
-        codec = start.vae if start else patch_codec.fit([torch.stack([picture for picture, _ in scenes])])
-        codec.save_pretrained(folder)
-    return PatchCodec.from_pretrained(folder)
+        _first_codec(options, start).save_pretrained(folder)
+    return _loaded_codec(folder)
 
 
-def _beginning(folder: Path) -> PixArt:
+def _first_codec(options: TrainOptions, start: PixArt | None) -> PatchCodec | ConvCodec:
+    if start:
+        return start.vae
+    if options.codec:
+        return _loaded_codec(options.codec)
+    renderer, rng = Renderer(options.font), np.random.default_rng(options.seed)
+    return patch_codec.fit([torch.stack([as_tensor(renderer.picture(draw(rng))) for _ in range(FITTED_TO)])])
+
+
+def _loaded_codec(folder: Path) -> PatchCodec | ConvCodec:
+    try:
+        name = read_object(folder / "config.json").get("_class_name")
+        kind = {kind.__name__: kind for kind in (PatchCodec, ConvCodec)}[name]
+        codec = kind.from_pretrained(folder, low_cpu_mem_usage=False).eval().requires_grad_(False)
+    except (KeyError, OSError) as error:
+        raise UsageError(f"{folder} is no codec of scenes: give a folder that `fastdiff train codec` wrote") from error
+    return codec
+
+
+def _weight(codec: PatchCodec | ConvCodec) -> Tensor | None:
+    return component_weight(codec) if isinstance(codec, PatchCodec) else None
+
+
+def _load_start(folder: Path) -> PixArt:
     start = load_transformer(str(folder))
-    if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec):
+    if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec | ConvCodec):
         raise UsageError(f"{folder} is no backbone of scenes: give a folder that an earlier run packed")
     return start
 
 
-def _begin_with(net: Backbone, start: PixArt) -> None:
+def _load_weights(net: Backbone, start: PixArt) -> None:
     try:
         net.transformer.load_state_dict(start.network.state_dict())
         net.text_encoder.load_state_dict(start.text_encoder.state_dict())
     except RuntimeError as error:
         raise UsageError(f"the networks of {start.name} are of another size, or know other words") from error
-
-
-def _held_out(options: TrainOptions, words: PreTrainedTokenizerFast) -> Batch:
-    """128 scenes of pairs that never train."""
-    scenes = Scenes(options.font, words, options.seed + 1_000_003, held=True)
-    return next(iter(DataLoader(scenes, batch_size=128)))
-
-
-def _batches(options: TrainOptions, words: PreTrainedTokenizerFast, first: int) -> Iterator[Batch]:
-    widening = 0 if options.start_from else round(options.widening * options.steps * options.batch)
-    scenes = Scenes(options.font, words, options.seed, first * options.batch, widening)
-    return iter(DataLoader(scenes, batch_size=options.batch, num_workers=1, prefetch_factor=4))

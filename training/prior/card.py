@@ -1,4 +1,4 @@
-"""The folder that `fastdiff attack` reads, and whose photographs made it."""
+"""The folder that `fastdiff attack` reads; its card lists the photographs."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +23,8 @@ def pack(trained: Trained, options: TrainOptions, name: str = "photos") -> Path:
         for photo in options.photos
     ]
     hidden = ("folder", "photos", "every")
-    told = {
+    description = {
         "recipe": {key: value for key, value in asdict(options).items() if key not in hidden},
         "data": {"side": SIDE, "photos": photos},
     }
-    return card.pack(options.folder / name, INDEX, networks, {"scheduler": trained.scheduler}, told)
+    return card.pack(options.folder / name, INDEX, networks, {"scheduler": trained.scheduler}, description)

@@ -1,4 +1,4 @@
-"""An endless stream of squares cut from photographs at every scale."""
+"""An endless stream of square crops of photographs at every scale."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-SIDE = 192  # pixels of a square
-LEAST = 160  # pixels of a photograph that become a square, at the fewest
-HELD_OUT = 10  # one photograph in so many never trains
+SIDE = 192  # pixels of a crop
+LEAST = 160  # pixels of the smallest crop, before it is resized
+HELD_OUT = 10  # one photograph in HELD_OUT is held out
 
 
-class Squares(IterableDataset):
-    """Yields squares (3, SIDE, SIDE) in [-1, 1]; a seed and a start, counted in squares, fix the whole stream.
+class Crops(IterableDataset):
+    """Yields crops (3, SIDE, SIDE) in [-1, 1]; a seed and a start, counted in crops, fix the whole stream.
 
-    A square is any part of any photograph, mirrored half of the time, a little brighter, darker, paler or warmer.
+    A crop is any part of any photograph, mirrored half of the time, with gamma, saturation and colours jittered.
     """
 
     def __init__(self, photos: Sequence[np.ndarray], seed: int, start: int = 0):
@@ -27,26 +27,26 @@ class Squares(IterableDataset):
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, self.start, worker.id if worker else 0])
         while True:
-            square = _cut(self.photos[int(rng.integers(len(self.photos)))], rng)
-            yield (torch.from_numpy(_tinted(square, rng)).movedim(-1, 0),)
+            crop = _crop(self.photos[int(rng.integers(len(self.photos)))], rng)
+            yield (torch.from_numpy(_colour_jittered(crop, rng)).movedim(-1, 0),)
 
 
-def parted(photos: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Photographs that train, and those that never do."""
+def split(photos: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Photographs for training, and held-out ones."""
     return [p for i, p in enumerate(photos) if i % HELD_OUT], [p for i, p in enumerate(photos) if not i % HELD_OUT]
 
 
-def _cut(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = photo.shape[:2]
     side = int(np.exp(rng.uniform(np.log(LEAST), np.log(min(height, width)))))
     y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    square = cv2.resize(photo[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return square[:, ::-1] if rng.random() < 0.5 else square
+    crop = cv2.resize(photo[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-def _tinted(square: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Floats in [-1, 1] of a square in uint8, with another gain for each colour, gamma and saturation."""
-    value = (square.astype(np.float32) / 255) ** np.float32(rng.uniform(0.8, 1.25))
+def _colour_jittered(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A crop in uint8 as floats in [-1, 1], with random gamma, saturation and gain of each colour."""
+    value = (crop.astype(np.float32) / 255) ** np.float32(rng.uniform(0.8, 1.25))
     grey = value.mean(-1, keepdims=True)
     value = grey + (value - grey) * np.float32(rng.uniform(0.6, 1.3))
     value *= rng.uniform(0.92, 1.08, 3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The bundled prior before it has learnt anything: a UNet of diffusers that is told nothing but the step."""
+"""The untrained prior of attack: an unconditional UNet of diffusers."""
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel

@@ -1,4 +1,4 @@
-"""The photographs that the bundled prior learns from: where Debian's packages put them, whose they are, their licences.
+"""The photographs of the bundled prior: their paths in Debian's packages, authors and licences.
 
 Packages: mate-backgrounds, plasma-workspace-wallpapers, lxqt-themes, lomiri-wallpapers-16.04; scikit-image brings the
 last ones. Drawings and gradients among their pictures are left out.
@@ -21,7 +21,7 @@ LEAST_SIDE = 256  # shorter photographs are left out
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph; `author` and `licence` are as its package tells them."""
+    """A photograph; `author` and `licence` are as its package states them."""
 
     path: Path
     author: str
@@ -107,8 +107,8 @@ SCIKIT_IMAGE = {
 }
 
 
-def listed() -> tuple[Photo, ...]:
-    """Those of the list that are here. Raises MissingError where none of the packages is installed."""
+def listed_photos() -> tuple[Photo, ...]:
+    """The installed photographs of LISTED, and those of scikit-image. Raises MissingError without any of LISTED."""
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
     samples = Path(spec.origin).parent / "data"
@@ -121,7 +121,7 @@ def listed() -> tuple[Photo, ...]:
     return found + tuple(Photo(samples / name, *whose) for name, whose in SCIKIT_IMAGE.items())
 
 
-def own(folder: Path) -> tuple[Photo, ...]:
+def photos_in(folder: Path) -> tuple[Photo, ...]:
     """All pictures of a folder and those in it. Raises UsageError where there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:

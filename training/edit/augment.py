@@ -1,4 +1,4 @@
-"""Scenes as a generator, a codec or a camera leaves them, and pictures that are no scenes."""
+"""Augmentation of scenes by the errors of generators, codecs and cameras, and outliers: pictures that are no scenes."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,16 +10,17 @@ from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.scenes import SIDE
 
-Wear = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # pictures are (SIDE, SIDE, 3) uint8
+Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # pictures are (SIDE, SIDE, 3) uint8
 TILE = 32  # pixels of the pieces of a mosaic
 
 
-def wear(picture: np.ndarray, rng: np.random.Generator, codec: PatchCodec) -> np.ndarray:
-    """The picture after a random part of what happens to pictures; one in four stays as it is."""
+def augment(picture: np.ndarray, rng: np.random.Generator, codec: PatchCodec) -> np.ndarray:
+    """The picture after a random subset of the augmentations; one in four is unchanged."""
     if rng.random() < 0.25:
         return picture
-    for happens, change in ((0.5, tinted), (0.4, blurred), (0.5, coded(codec)), (0.3, grainy), (0.4, compressed)):
-        if rng.random() < happens:
+    coded = through_codec(codec)
+    for probability, change in ((0.5, tinted), (0.4, blurred), (0.5, coded), (0.3, grainy), (0.4, compressed)):
+        if rng.random() < probability:
             picture = change(picture, rng)
     return picture
 
@@ -45,8 +46,8 @@ def compressed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))
 
 
-def coded(codec: PatchCodec) -> Wear:
-    """Through the codec, with errors of up to 0.4 deviations of its latents: what a generator gets wrong."""
+def through_codec(codec: PatchCodec) -> Augmentation:
+    """A round trip of the codec with noise of up to 0.4 deviations on the latents, as errors of a generator."""
 
     def change(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         latents = codec.encode(as_tensor(picture)[None]).latent_dist.mode()
@@ -57,7 +58,7 @@ def coded(codec: PatchCodec) -> Wear:
     return change
 
 
-def stranger(rng: np.random.Generator, scenes: Sequence[np.ndarray]) -> np.ndarray:
+def outlier(rng: np.random.Generator, scenes: Sequence[np.ndarray]) -> np.ndarray:
     """A picture that is no scene: a mosaic of pieces of scenes, two scenes in one, or clouds of random colours."""
     kind = rng.integers(4)
     if kind == 0:

@@ -1,0 +1,82 @@
+"""The training loop on a network of a few weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastdiff.training.fit import Batch, Plan, Progress, fit, rate_at
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4, affine=False)
+        self.inner, self.outer = nn.Linear(4, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(self.norm(x)).tanh())[:, 0]
+
+
+def loss(net: nn.Module, x: Tensor) -> Tensor:
+    return (net(x) - x.sum(1)).square().mean()
+
+
+def batches(first: int) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(first)
+    while True:
+        yield (2 + torch.randn(16, 4, generator=generator),)
+
+
+def trained(folder: Path, plan: Plan, *, muon: bool = False) -> tuple[Net, list[Progress]]:
+    torch.manual_seed(0)
+    net, seen = Net(), list[Progress]()
+    average = fit(
+        net,
+        loss,
+        batches,
+        lambda: next(batches(1000)),
+        plan,
+        folder / "state.pt",
+        seen.append,
+        [net.inner.weight] if muon else (),
+    )
+    return average, seen
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_the_loss_falls(tmp_path: Path, muon: bool) -> None:
+    _, seen = trained(tmp_path, Plan(600, 1e-2, every=100, matrix_rate=1e-2), muon=muon)
+    assert seen[-1].step == 600 and seen[-1].validation < 0.3 * seen[0].loss
+
+
+def test_the_average_has_the_running_statistics(tmp_path: Path) -> None:
+    average, _ = trained(tmp_path, Plan(100, 1e-3, every=100))
+    assert torch.allclose(average.norm.running_mean, torch.full((4,), 2.0), atol=0.3)
+
+
+def test_minutes_end_a_run_and_count_over_resumed_runs(tmp_path: Path) -> None:
+    plan = Plan(10**9, 1e-3, every=10**9, minutes=0.01)
+    _, first = trained(tmp_path, plan)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert [progress.step for progress in first] == [state["step"]] and 0.6 <= state["seconds"] < 5
+    assert trained(tmp_path, plan)[1] == []
+    longer = trained(tmp_path, Plan(10**9, 1e-3, every=10**9, minutes=0.01 + state["seconds"] / 60))[1]
+    assert longer[0].step > state["step"] and longer[0].seconds < 5
+
+
+def test_a_run_with_muon_resumes_its_momentum(tmp_path: Path) -> None:
+    trained(tmp_path, Plan(5, 1e-3), muon=True)
+    states = torch.load(tmp_path / "state.pt", weights_only=True)["optimizers"]
+    assert len(states) == 2 and states[1]["state"][0]["momentum_buffer"].shape == (8, 4)
+    _, resumed = trained(tmp_path, Plan(7, 1e-3), muon=True)
+    assert resumed[0].step == 7
+
+
+def test_the_rate_warms_up_and_falls_in_the_end() -> None:
+    assert rate_at(0, 0.0) == pytest.approx(1 / 200)
+    assert rate_at(1000, 0.5) == 1
+    assert rate_at(1000, 0.85) == pytest.approx(0.5)
+    assert rate_at(1000, 1.0) == 0
