@@ -1,14 +1,13 @@
 """Builds the guided denoiser of a model from prompts and a guidance scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from fastdiff.models.diffusion_model import Conditioning, DiffusionModel
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.guidance import ClassifierFree, GuidanceRule, Guided, Masked, Unguided
+from fastdiff.solvers.guidance import ClassifierFree, GuidanceRule, Guided, Mask, Masked, Unguided
 
 
 def guided_denoiser(
@@ -18,7 +17,7 @@ def guided_denoiser(
     size: tuple[int, int],
     *,
     negative_prompt: Conditioning | None = None,
-    guidance_mask: Callable[[Tensor], Tensor] | None = None,
+    guidance_mask: Mask | None = None,
 ) -> Guided:
     """Return a denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), one row per prompt.
 
