@@ -13,6 +13,7 @@ from torch import Tensor
 from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.apps.edit.token_merging import Matching
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.readback import read_back
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class CrossAttentionControl:
 
     @cached_property
     def _last(self) -> float:
-        return float(self.until.max())
+        return read_back(self.until.max())
 
     @cached_property
     def _emphasizes(self) -> bool:
-        return bool((self.scale != 1).any())
+        return read_back((self.scale != 1).any())
 
 
 @dataclass(frozen=True)
