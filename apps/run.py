@@ -15,6 +15,7 @@ from fastdiff.solvers.errors import OutputError, UsageError
 
 NO_RESULT = frozenset({"inputs", "out", "recursive", "force", "report", "jobs", "device"})  # options of every command
 STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in earlier versions
+ADDED = "added"  # in the metadata of an option's field: earlier versions had no such option
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,11 @@ def foreseen(job: Job) -> Prepared:
 def request_of(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
     """The digest of what a person asked for: the command and a dataclass of its options, paths made absolute.
 
-    Options of NO_RESULT and `without` are passed over; `more` are further parts. An option counts by its STORED_NAME,
-    if its field has one, so that manifests of earlier versions stay valid.
+    Options of NO_RESULT and `without` are passed over; `more` are further parts. So that manifests of earlier versions
+    stay valid, an option counts by its STORED_NAME, if its field has one, and one that was ADDED only where it is set.
     """
     counted = [each for each in fields(options) if each.name not in {*NO_RESULT, *without}]
+    counted = [each for each in counted if ADDED not in each.metadata or getattr(options, each.name) != each.default]
     values = [(each.metadata.get(STORED_NAME, each.name), _absolute(getattr(options, each.name))) for each in counted]
     return digest(command, values, *map(_absolute, more))
 

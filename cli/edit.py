@@ -51,6 +51,20 @@ if TYPE_CHECKING:
 @option("--solver-file", type=PATH, help="One for this model and guidance (fastdiff search).", group="Method")
 @option("--steps", type=click.IntRange(1, 1000), help="Of inversion and edit [default: the preset's].", group="Method")
 @option("--guidance", type=float, help="How strictly to follow the prompt [default: the preset's].", group="Method")
+@option(
+    "--guidance-rescale",
+    type=float,
+    metavar="SHARE",
+    help="How far to undo the contrast that guidance adds, 0 to 1 [default: 0].",
+    group="Method",
+)
+@option(
+    "--guidance-interval",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Guide at these times alone, from 0 to 1 at pure noise [default: always].",
+    group="Method",
+)
 @option("--strength", type=float, help="How far to go back to noise, up to 1 [default: the preset's].", group="Method")
 @option("--focus", type=float, help="Share to leave unguided (LEDITS++) [default: the preset's].", group="Method")
 @option("--merge", type=float, help="Share of tokens to merge, for speed [default: the preset's].", group="Method")

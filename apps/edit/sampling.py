@@ -108,16 +108,16 @@ class Edit:
 
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Return the denoiser of the edit alone, or of source and edit."""
-        against = self.source if self.preset.contrast else None
-        if not beside:
-            return guided_denoiser(self.backbone, self.target, self.preset.guidance, self.size, negative_prompt=against)
+        preset = self.preset
         return guided_denoiser(
             self.backbone,
-            Conditioning.cat(self.source, self.target),
-            (self.preset.source_guidance, self.preset.guidance),
+            Conditioning.cat(self.source, self.target) if beside else self.target,
+            (preset.source_guidance, preset.guidance) if beside else preset.guidance,
             self.size,
-            negative_prompt=against,
+            negative_prompt=self.source if preset.contrast else None,
             guidance_mask=mask,
+            rescale=preset.guidance_rescale,
+            interval=preset.guidance_interval,
         )
 
     def _solver(self, inversion: Inversion, maps: AttentionMaps) -> Solver:
