@@ -7,7 +7,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif]'
 	touch $@
 
-.PHONY: demo test lint debian bench-attack bench-docclean bench-edit bench-solvers
+.PHONY: demo test gpu lint debian bench-attack bench-docclean bench-edit bench-solvers
 
 demo: $(VENV)/installed
 	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
@@ -34,6 +34,9 @@ debian:
 
 test: lint debian
 	$(BIN)/pytest
+
+gpu: $(VENV)/installed
+	@$(BIN)/python tests/gpu.py
 
 bench-attack: $(VENV)/installed
 	mkdir -p runs

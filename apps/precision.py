@@ -5,6 +5,7 @@ from torch import Tensor
 
 from fastdiff.apps.device import resolve_device
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.readback import read_back
 
 WIDER = {torch.float16: (torch.bfloat16, torch.float32), torch.bfloat16: (torch.float32,), torch.float32: ()}
 
@@ -25,7 +26,7 @@ def precisions(device: str, dtype: str) -> tuple[str, tuple[torch.dtype, ...]]:
 
 def check_finite(values: Tensor, made: str, dtype: torch.dtype) -> None:
     """Raise NotFiniteError if `values`, computed in this precision, are not all finite; `made` names them."""
-    if values.isfinite().all():
+    if read_back(values.isfinite().all()):
         return
     wider = " or ".join(f"--dtype {dtype_name(each)}" for each in WIDER[dtype])
     remedy = f"give {wider}" if wider else "try milder settings, or another model"

@@ -76,6 +76,20 @@ if TYPE_CHECKING:
 )
 @option("--guidance", type=float, help="Guidance scale of the edit. [default: the preset's]", group="Method")
 @option(
+    "--guidance-rescale",
+    type=float,
+    metavar="SHARE",
+    help="Share of the contrast added by guidance to undo, 0 to 1. [default: 0]",
+    group="Method",
+)
+@option(
+    "--guidance-interval",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Times at which guidance acts, from 0 to 1 at pure noise. [default: all]",
+    group="Method",
+)
+@option(
     "--strength",
     type=float,
     help="Share of the noise schedule that the inversion covers, 0.05 to 1. [default: the preset's]",

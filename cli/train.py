@@ -170,7 +170,7 @@ def docclean(
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of scenes and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
-@option("--compile", is_flag=True, help="Compile the transformer: steps take a third less time. Needs a C++ compiler.", group="Run")
+@option("--compile", is_flag=True, help="Compile the transformer, with a C++ compiler: faster steps.", group="Run")
 @DEBUG
 def edit(
     font: Path | None,
@@ -236,8 +236,8 @@ def codec(
 ) -> None:
     """Train the autoencoder of edit on rendered scenes.
 
-    Takes about an hour on the processor. The same command resumes a stopped run from its last checkpoint. In the end the
-    folder `vae` in it holds the codec.
+    Takes about an hour on the processor. The same command resumes a stopped run from its last checkpoint. In the end
+    the folder `vae` in it holds the codec.
 
     \b
     Examples:
@@ -254,7 +254,7 @@ def codec(
     click.echo(vae)
 
 
-@command.command(cls=Command)
+@command.command(cls=Command, epilog=OF_ONE)
 @FONT_FILE
 @folder_option("runs/recogniser")
 @option("--steps", type=COUNT, default=5000, help="Training steps. [default: 5000]", group="Training")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.inversion.batching import row_norms
+from fastdiff.solvers.readback import read_back
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Anderson:
         best, least = y, row_norms(residuals[0]) / row_norms(y)
         for _ in range(self.iterations):
             unsolved = least > self.bound(y.dtype)
-            if not unsolved.any():
+            if not read_back(unsolved.any()):
                 break
             states.append(torch.where(_wide(unsolved, y), states[-1] + anderson_step(states, residuals), states[-1]))
             residuals.append(residual(states[-1]))

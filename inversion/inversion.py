@@ -12,6 +12,7 @@ from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, integrate
+from fastdiff.solvers.readback import read_back
 
 
 class InversionPath(NamedTuple):
@@ -64,8 +65,8 @@ def invert(f: Denoiser, x0: Tensor, grid: Grid, inverter: Inverter, measure: boo
         raise UsageError("the grid ends at sigma 0, where noise leaves no trace: end it at a sigma above 0")
     counted = CountingDenoiser(f)
     path = inverter(counted, x0, grid)
-    if path.converged is not None and not path.converged.all():
-        left = len(x0) - int(path.converged.sum())
+    if path.converged is not None and not read_back(path.converged.all()):
+        left = len(x0) - read_back(path.converged.sum())
         warnings.warn(f"{left} of {len(x0)} pictures were not inverted to the tolerance of the method", stacklevel=2)
     inversion = Inversion(
         path.solver, grid, path.states, counted.tally.nfe, step_residuals=path.step_residuals, converged=path.converged

@@ -7,6 +7,11 @@ from fastdiff.models.diffusion_model import (
     DiffusionModel as DiffusionModel,
     TransformerModel as TransformerModel,
 )
+from fastdiff.models.hooks import (
+    AttentionLayer as AttentionLayer,
+    Block as Block,
+    HookedDenoiser as HookedDenoiser,
+)
 from fastdiff.models.registry import load_model as load_model, load_transformer as load_transformer
 from fastdiff.models.sampling_problem import (
     SamplingProblem as SamplingProblem,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.readback import read_back
 
 TOLERANCE = 1e-4  # by which colours may leave [0, 1]
 LONGEST_NAME = 1000  # characters
@@ -64,7 +65,7 @@ class ClassifierTarget:
 
         Raises UsageError for colours outside [0, 1], and for logits that are not finite or not one per class.
         """
-        low, high = pictures.detach().aminmax()
+        low, high = map(read_back, pictures.detach().aminmax())
         if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
             raise UsageError(
                 f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
@@ -72,7 +73,7 @@ class ClassifierTarget:
         logits = self.net(self.preprocessing(clamp_colours(pictures)))
         if logits.ndim != 2 or logits.shape[1] != len(self.names):
             raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
-        if not logits.isfinite().all():
+        if not read_back(logits.isfinite().all()):
             raise UsageError(f"{self.name} gives logits that are not finite numbers")
         return logits.float()
 

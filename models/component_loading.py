@@ -1,7 +1,8 @@
 """Loads the components of a model folder: networks, autoencoders, text encoders and tokenizers.
 
 Only classes that the caller allows are instantiated, from config files and safetensors. No code of a folder is run, and
-no pickle is read.
+no pickle is read. Adapters (LoRA) are not loaded: diffusers needs PEFT for those of a UNet, and has no loader for
+PixArt's. A folder that diffusers saved after `fuse_lora` loads, and its fingerprint covers the adapter.
 """
 
 import hashlib

@@ -129,6 +129,10 @@ class TransformerModel(DiffusionModel, Protocol):
         """Return the rows and columns of the token grid for latents (B, C, h, w)."""
         ...
 
+    def embed(self, latents: Tensor) -> Tensor:
+        """Embed latents (B, C, h, w) as tokens (B, N, D), the input of the first block; token merging compares them."""
+        ...
+
 
 def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
     given = [part for part in parts if part is not None]

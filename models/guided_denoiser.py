@@ -1,14 +1,13 @@
 """Builds the guided denoiser of a model from prompts and a guidance scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from fastdiff.models.diffusion_model import Conditioning, DiffusionModel
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.guidance import ClassifierFree, GuidanceRule, Guided, Masked, Unguided
+from fastdiff.solvers.guidance import ClassifierFree, GuidanceRule, Guided, Interval, Mask, Masked, Rescaled, Unguided
 
 
 def guided_denoiser(
@@ -18,13 +17,16 @@ def guided_denoiser(
     size: tuple[int, int],
     *,
     negative_prompt: Conditioning | None = None,
-    guidance_mask: Callable[[Tensor], Tensor] | None = None,
+    guidance_mask: Mask | None = None,
+    rescale: float = 0.0,
+    interval: tuple[float, float] | None = None,
 ) -> Guided:
     """Return a denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), one row per prompt.
 
     `scale` is the guidance scale w, one for all rows or one per row. If every scale is 1, or the model has no
     classifier-free guidance, each step calls the network on B rows, otherwise on 2 B. `negative_prompt`, of one row,
-    replaces the empty prompt; `guidance_mask` is the mask of `fastdiff.solvers.guidance.Masked`.
+    replaces the empty prompt. `guidance_mask`, `rescale` and `interval` are the mask of `Masked`, the share of
+    `Rescaled` and the times of `Interval`, rules of `fastdiff.solvers.guidance`.
 
     Raises UsageError unless there are one or B scales.
     """
@@ -36,6 +38,10 @@ def guided_denoiser(
     if model.guidance_kind != "classifier-free" or all(each == 1 for each in scales):
         return Guided(model.bind(prompts, size), Unguided())
     rule: GuidanceRule = ClassifierFree(scales if len(set(scales)) > 1 else scales[0])
+    if rescale:
+        rule = Rescaled(rule, rescale)
     if guidance_mask is not None:
         rule = Masked(rule, guidance_mask)
+    if interval is not None:
+        rule = Interval(rule, *interval)
     return Guided(model.bind(prompts, size, negative_prompt or model.empty_prompt), rule)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,10 @@ class LatentDiffusionModel:
     vae: Any  # AutoencoderKL, PatchCodec or ConvCodec
 
     text_conditioned = True
-    guidance_kind: ClassVar[GuidanceKind] = "classifier-free"
+
+    @property
+    def guidance_kind(self) -> GuidanceKind:
+        return "classifier-free"
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         raise NotImplementedError

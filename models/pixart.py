@@ -55,6 +55,9 @@ class PixArt(LatentDiffusionModel):
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
+    def embed(self, latents: Tensor) -> Tensor:
+        return self.network.pos_embed(latents.to(self.network.dtype))
+
     @property
     def _stride(self) -> int:
         return self.network.config.patch_size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_encodings
 
@@ -47,6 +47,11 @@ class StableDiffusion(LatentDiffusionModel):
 
     text_encoders: tuple[TextEncoder, ...]
 
+    @property
+    def guidance_kind(self) -> GuidanceKind:
+        """Embedded in networks distilled with guidance, such as latent consistency models (arXiv 2310.04378)."""
+        return "embedded" if self.network.config.time_cond_proj_dim else "classifier-free"
+
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         tokenizers = [each.tokenizer for each in self.text_encoders]
         encoded = [
@@ -77,7 +82,10 @@ class StableDiffusion(LatentDiffusionModel):
         return out.hidden_states[-2] if self._is_xl else out.last_hidden_state, out[0]
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
-        """Return the embeddings, and for XL the pooled one and the time ids: original size, crop and target size."""
+        """Return the embeddings, the guidance scales where the network embeds them, and conditions of XL.
+
+        These are the pooled embedding and the time ids: original size, crop and target size.
+        """
         conditions: dict[str, Tensor] = {}
         if prompts.pooled is not None:
             place = torch.tensor([[*size, 0, 0, *size]], dtype=self.network.dtype, device=self.device)
@@ -85,7 +93,17 @@ class StableDiffusion(LatentDiffusionModel):
                 "text_embeds": prompts.pooled.to(self.network.dtype),
                 "time_ids": place.expand(len(prompts), -1),
             }
-        return {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": conditions}
+        given = {"encoder_hidden_states": prompts.embeddings, "added_cond_kwargs": conditions}
+        if prompts.guidance is None:
+            return given
+        return given | {"timestep_cond": self._guidance_embedding(prompts.guidance)}
+
+    def _guidance_embedding(self, scales: Tensor) -> Tensor:
+        """Embed guidance scales (B,) as networks were distilled with: sinusoidally, (B, D)."""
+        from diffusers.models.embeddings import get_timestep_embedding
+
+        width = self.network.config.time_cond_proj_dim
+        return get_timestep_embedding(1000 * (scales - 1), width).to(self.network.dtype)
 
 
 def load(components: Components, name: str) -> StableDiffusion:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 
 UNETS = {"diffusers.UNet2DModel": "diffusers.models.unets.unet_2d:UNet2DModel"}
@@ -18,7 +18,10 @@ class Unconditional(LatentDiffusionModel):
     """The `DiffusionModel` of such a folder. It ignores prompts."""
 
     text_conditioned = False
-    guidance_kind = "none"
+
+    @property
+    def guidance_kind(self) -> GuidanceKind:
+        return "none"
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         nothing = torch.zeros(len(texts), 0, device=self.device)

@@ -56,6 +56,7 @@ from fastdiff.solvers.grids import (
     leading as leading,
     linspace as linspace,
     log_snr as log_snr,
+    step_at as step_at,
     time_part as time_part,
     time_quadratic as time_quadratic,
     time_uniform as time_uniform,

@@ -14,6 +14,7 @@ from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Level, Schedule, 
 
 Grid = tuple[Level, ...]
 Spacing = Callable[[Schedule, int], Grid]
+ROUNDING = 1e-6  # in lam, of a level that was computed again
 
 
 def grid(spacing: Spacing, schedule: Schedule, steps: int, clean: bool = False) -> Grid:
@@ -24,6 +25,15 @@ def grid(spacing: Spacing, schedule: Schedule, steps: int, clean: bool = False) 
     if steps < 1:
         raise UsageError(f"{steps} steps: give one or more")
     return (*spacing(schedule, steps), CLEAN_LEVEL) if clean else spacing(schedule, steps + 1)
+
+
+def step_at(grid: Grid, level: Level) -> int:
+    """Return the index of the step of a run over a falling grid that evaluates its network at this noise level.
+
+    This is the last step that starts at the level or above it; levels beyond the ends belong to the end steps.
+    """
+    begun = sum(start.lam <= level.lam + ROUNDING for start in grid[:-1])
+    return max(begun - 1, 0)
 
 
 def time_uniform(schedule: Schedule, count: int) -> Grid:

@@ -12,6 +12,8 @@ from fastdiff.solvers.denoiser import DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate, from_x0
 from fastdiff.solvers.schedule import Level, Schedule
 
+Mask = Callable[[Tensor, Level], Tensor]
+
 
 class EstimatePair(NamedTuple):
     """Two estimates of one state, each (B, ...)."""
@@ -163,18 +165,18 @@ class Rescaled:
 class Masked:
     """Guidance by `rule` where a mask is 1; the unconditional estimate where it is 0.
 
-    `mask` maps the difference conditional - unconditional of the noise estimates (B, C, h, w) to (B, 1, h, w) in
-    [0, 1].
+    `mask` maps the difference conditional - unconditional of the noise estimates (B, C, h, w) and their noise level to
+    (B, 1, h, w) in [0, 1].
     """
 
     rule: GuidanceRule
-    mask: Callable[[Tensor], Tensor]
+    mask: Mask
 
     def needs_unconditional(self, level: Level) -> bool:
         return self.rule.needs_unconditional(level)
 
     def combine(self, pair: EstimatePair, x: Tensor, level: Level) -> Estimate:
-        share = self.mask(pair.conditional.eps - pair.unconditional.eps)
+        share = self.mask(pair.conditional.eps - pair.unconditional.eps, level)
         guided = self.rule.combine(pair, x, level)
         return Estimate(*(torch.lerp(a, b, share) for a, b in zip(pair.unconditional, guided, strict=True)))
 

@@ -173,7 +173,7 @@ def test_rows_have_their_own_scale_and_a_mask_leaves_the_unconditional_estimate(
     torch.testing.assert_close(f(x, level).x0[1], (pair.unconditional.x0 + 3 * difference)[1])
     seen, mask = [], torch.tensor([0.0, 1.0, 0.5], dtype=x.dtype)
 
-    def masked(difference):
+    def masked(difference, level):
         seen.append(difference)
         return mask
 

@@ -1,6 +1,7 @@
 """How prompts and a guidance scale reach a network, by a model's kind of guidance."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.guidance import Guided
 
 TRAINED = scheduler_from_config({"_class_name": "DDIMScheduler"})
 LEVEL = TRAINED.schedule.level(0.5)
@@ -76,3 +78,20 @@ def test_prompts_keep_all_that_they_hold() -> None:
     assert len(taken) == len(taken.ids) == len(taken.words) == len(taken.truncated) == 2
     with pytest.raises(UsageError, match="cannot share a batch"):
         Conditioning.cat(prompts(1.0), prompts(1.0, pooled=False))
+
+
+def test_guidance_is_rescaled_and_limited_to_an_interval() -> None:
+    model = Model("classifier-free")
+    x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    early, late = TRAINED.schedule.level(0.8), TRAINED.schedule.level(0.3)
+
+    def guided(**options: Any) -> Guided:
+        return guided_denoiser(model, prompts(1.0, 2.0), 3.0, (8, 8), **options)
+
+    plain, without = guided(), guided_denoiser(model, prompts(1.0, 2.0), 1.0, (8, 8))
+    limited = guided(interval=(0.0, 0.5))
+    assert torch.equal(limited(x, early).eps, without(x, early).eps)
+    assert torch.equal(limited(x, late).eps, plain(x, late).eps)
+    assert model.rows == [2, 2, 4, 4]
+    torch.testing.assert_close(guided(rescale=1.0)(x, late).x0.std((1, 2, 3)), without(x, late).x0.std((1, 2, 3)))
+    assert torch.equal(guided(rescale=0.0)(x, late).x0, plain(x, late).x0)

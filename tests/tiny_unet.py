@@ -42,8 +42,11 @@ def write_prior(folder: Path, seed: int = 0) -> Path:
     return _save(folder, "LDMPipeline", {"unet": unet, "vqvae": fit([smooth]), "scheduler": scheduler}, kinds)
 
 
-def write_stable_diffusion(folder: Path, xl: bool = False) -> Path:
-    """Stable Diffusion 1, or XL with its two text encoders, for pictures of 64 pixels."""
+def write_stable_diffusion(folder: Path, xl: bool = False, **changes: object) -> Path:
+    """Stable Diffusion 1, or XL with its two text encoders, for pictures of 64 pixels.
+
+    `changes` are for the config of the UNet.
+    """
     torch.manual_seed(0)
     words = tokenizer()
     settings = CLIPTextConfig(
@@ -72,6 +75,7 @@ def write_stable_diffusion(folder: Path, xl: bool = False) -> Path:
         attention_head_dim=4,
         norm_num_groups=4,
         **(embedding if xl else {}),
+        **changes,
     )
     parts: dict[str, object] = {
         "unet": unet,

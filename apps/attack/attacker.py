@@ -25,6 +25,7 @@ from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.diffusion_model import DiffusionModel
 from fastdiff.models.registry import load_model
 from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.readback import read_back
 
 LARGEST_SIDE = 512  # pixels of the canvas, for classifiers that take pictures of any size
 
@@ -86,7 +87,7 @@ class Attacker:
     def _begun(self, subject: AttackTarget, chances: Tensor) -> AttackReport:
         """Return the report before the attack; its status says whether the picture is attacked."""
         names = self._classifier.names
-        seen = int(chances.argmax())
+        seen = read_back(chances.argmax())
         true, target = seen if subject.true is None else subject.true, subject.target
         report = AttackReport(
             input=str(subject.path),
@@ -96,7 +97,7 @@ class Attacker:
             target_name=None if target is None else names[target],
             before=seen,
             before_name=names[seen],
-            confidence_before=float(chances[seen]),
+            confidence_before=read_back(chances[seen]),
             seed=self._settings.seed,
             classifier=self._classifier.name,
             model=self._settings.model if self._prior else None,
@@ -138,12 +139,12 @@ class Attacker:
                 found.pictures[row].cpu(),
                 replace(
                     reports[row],
-                    after=(after := int(chances[row].argmax())),
+                    after=(after := read_back(chances[row].argmax())),
                     after_name=self._classifier.names[after],
-                    confidence_after=float(chances[row, after]),
-                    success=bool(goal.take(torch.tensor([row])).margin(chances[row : row + 1]) > 0),
-                    iterations=int(found.iterations[row]),
-                    calls=inverted + int(found.calls[row]),
+                    confidence_after=read_back(chances[row, after]),
+                    success=read_back(goal.take(torch.tensor([row])).margin(chances[row : row + 1])[0] > 0),
+                    iterations=read_back(found.iterations[row]),
+                    calls=inverted + read_back(found.calls[row]),
                     roundtrip_error=misses[row],
                     caption=captions[row],
                     reason="; ".join(notes) or None,
@@ -180,7 +181,7 @@ class Attacker:
             notes.append("captions and losses on attention are off: this prior is not text-conditioned")
         noise = Noise(self._settings.seed, tuple(subject.identity for subject in subjects))
         space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, recorder)
-        return space, notes, captions, misses.tolist()
+        return space, notes, captions, read_back(misses)
 
     def _canvas(self, colour: Tensor) -> Canvas:
         """Return a canvas as large as the classifier's input, but no smaller than the prior's resolution."""

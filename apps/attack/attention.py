@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fastdiff.models.attention import Processor, processors
 from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.hooks import AttentionLayer, Processor, attention_layers, hooked_attention
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
@@ -68,10 +68,10 @@ def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionReco
     """Yield a recorder for the network's attention; calls in the backward pass are not recorded."""
     recorder = AttentionRecorder(most)
 
-    def writing(name: str, original: Processor) -> RecordingProcessor:
-        return RecordingProcessor(original, ".attn2." in name, "mid_block" in name, recorder)
+    def writing(layer: AttentionLayer, original: Processor) -> Processor:
+        return original if "mid_block" in layer.name else RecordingProcessor(original, layer.cross, recorder)
 
-    with processors(network, writing):
+    with hooked_attention(attention_layers(network), writing):
         yield recorder
 
 
@@ -80,8 +80,7 @@ class RecordingProcessor:
     """A processor that calls the original and records its attention maps."""
 
     original: Processor
-    crosses: bool
-    middle: bool
+    cross: bool
     recorder: AttentionRecorder
 
     def __call__(
@@ -91,12 +90,12 @@ class RecordingProcessor:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        if not self.middle and hidden_states.shape[1] <= self.recorder.most:
+        if hidden_states.shape[1] <= self.recorder.most:
             context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
             q, k = attn.head_to_batch_dim(attn.to_q(hidden_states)), attn.head_to_batch_dim(attn.to_k(context))
             maps = attn.get_attention_scores(q, k).unflatten(0, (-1, attn.heads)).mean(1)
             if rows := self.recorder.rows:
-                (self.recorder.cross if self.crosses else self.recorder.own).append(maps[-rows:])
+                (self.recorder.cross if self.cross else self.recorder.own).append(maps[-rows:])
         return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
 
 

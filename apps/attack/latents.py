@@ -25,6 +25,7 @@ from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.readback import read_back
 from fastdiff.solvers.schedule import Schedule
 
 PROBE = 8  # latents a side
@@ -60,7 +61,7 @@ class Latents:
     def take(self, rows: Tensor) -> "Latents":
         if len(rows) == len(self.reconstruction):
             return self
-        chosen = rows.tolist()
+        chosen = read_back(rows)
         prompts = self.prompts.take(chosen)
         assert self.noise.items is not None
         return replace(

@@ -10,6 +10,7 @@ from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.optimizer import Adam, Optimizer, Signs, clip_to_epsilon
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.space import Space
+from fastdiff.solvers.readback import read_back
 
 Classifier = Callable[[Tensor], Tensor]  # colours (B, 3, H, W) in [0, 1] to logits (B, C)
 
@@ -47,7 +48,7 @@ def search(
         look = _Look(part, classify, goal.take(active), delta[active], preset)
         best.see(active, look, delta[active], keep_last=not preset.stops)
         going = _going(best, active, preset) & (update < preset.iterations)
-        if going.any():
+        if read_back(going.any()):
             gradient = look.gradient()[going]
         best.calls[active] += space.calls - before
         won, active = look.won[going], active[going]

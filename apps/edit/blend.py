@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from fastdiff.apps.edit.control import Controller
+from fastdiff.apps.edit.control import AttentionMaps
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -46,7 +46,7 @@ class Blended(SolverWrapper[S]):
 class AttendedRegion:
     """A mask for `Blended`: where the source or the target has attended to a set of tracked words so far."""
 
-    controller: Controller
+    maps: AttentionMaps
     which: int  # of the sets
     tokens: tuple[int, int]  # rows and columns of the token grid
     latents: tuple[int, int]  # h, w
@@ -54,7 +54,7 @@ class AttendedRegion:
 
     def __call__(self) -> Tensor:
         """(rows, 1, h, w), 0 or 1. Raises UsageError before the first step."""
-        maps = self.controller.maps
+        maps = self.maps.total
         if maps is None:
             raise UsageError("no attention was written down: blending by words starts after the first step")
         attention = max_pool2d(maps[self.which].unflatten(1, (1, *self.tokens)), 3, stride=1, padding=1)

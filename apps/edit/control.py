@@ -1,4 +1,4 @@
-"""Rules by which an edit changes attention, and the current step of the run.
+"""Rules by which an edit changes attention, and the attention maps that it records.
 
 A batch has the rows [source, target...]; with guidance it has them twice, unconditional rows first.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.apps.edit.token_merging import Matching
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.readback import read_back
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class CrossAttentionControl:
 
     @cached_property
     def _last(self) -> float:
-        return float(self.until.max())
+        return read_back(self.until.max())
 
     @cached_property
     def _emphasizes(self) -> bool:
-        return bool((self.scale != 1).any())
+        return read_back((self.scale != 1).any())
 
 
 @dataclass(frozen=True)
@@ -85,50 +86,42 @@ class Control:
     """The rules of a run, on the device of the transformer. Without rules, attention is unchanged, bit for bit."""
 
     rows: int  # the source's and the targets'
-    steps: int
     cross_attention: CrossAttentionControl | None = None
     sharing: Sharing | None = None
     merging: Matching | None = None  # of the tokens in self-attention: one for all rows, blocks and steps
     tracked: TrackedWords | None = None
 
+    def shared(self, block: int, step: int, steps: int) -> Shared | None:
+        """Return what the targets take from the source in a block's self-attention at a step."""
+        return self.sharing.at(block, step, steps) if self.sharing else None
 
-class Controller:
-    """The rules of a run at its current step, which the sampling loop sets by `begin_step`."""
-
-    def __init__(self, control: Control):
-        self.control = control
-        self.begin_step(0)
-
-    def begin_step(self, step: int) -> None:
-        """Set the step about to be taken. Step 0 begins a run and clears the recorded maps."""
-        self.step = step
-        if step == 0:
-            self.maps: Tensor | None = None  # (sets, rows, N) attention to the tracked words, summed
-
-    def shared(self, block: int) -> Shared | None:
-        """Return what the targets take from the source in a block's self-attention at this step."""
-        sharing = self.control.sharing
-        return sharing.at(block, self.step, self.control.steps) if sharing else None
-
-    def cross_attention(self) -> Callable[[Tensor], Tensor] | None:
-        """Return the change to cross-attention at this step; None if none."""
-        cross_attention = self.control.cross_attention
-        return cross_attention.at(self.step, self.control.steps) if cross_attention else None
+    def cross_change(self, step: int, steps: int) -> Callable[[Tensor], Tensor] | None:
+        """Return the change to cross-attention at a step; None if none."""
+        return self.cross_attention.at(step, steps) if self.cross_attention else None
 
     def tracks(self, block: int) -> bool:
-        return self.control.tracked is not None and block in self.control.tracked.blocks
-
-    def record(self, probabilities: Tensor) -> None:
-        """Add the attention of all rows to the tokens of their prompts, (rows, heads, N, L), to the maps."""
-        assert self.control.tracked
-        maps = torch.einsum("rhnl,srl->srn", probabilities.float(), self.control.tracked.tokens.float())
-        self.maps = maps if self.maps is None else self.maps + maps
+        return self.tracked is not None and block in self.tracked.blocks
 
     def parted(self, x: Tensor) -> Tensor:
         """Reshape x (B, ...) to (halves, rows, ...), with two halves under guidance.
 
         Raises UsageError unless B is `rows` or twice that.
         """
-        if len(x) not in (self.control.rows, 2 * self.control.rows):
-            raise UsageError(f"a batch of {len(x)}: this control is of {self.control.rows} rows, once or twice")
-        return x.unflatten(0, (-1, self.control.rows))
+        if len(x) not in (self.rows, 2 * self.rows):
+            raise UsageError(f"a batch of {len(x)}: this control is of {self.rows} rows, once or twice")
+        return x.unflatten(0, (-1, self.rows))
+
+
+class AttentionMaps:
+    """Attention to the tracked words, summed over the blocks and the network calls of a run so far."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.total: Tensor | None = None  # (sets, rows, N)
+
+    def add(self, probabilities: Tensor, tracked: TrackedWords) -> None:
+        """Add the attention of all rows to the tokens of their prompts, (rows, heads, N, L)."""
+        maps = torch.einsum("rhnl,srl->srn", probabilities.float(), tracked.tokens.float())
+        self.total = maps if self.total is None else self.total + maps

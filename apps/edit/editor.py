@@ -30,6 +30,7 @@ from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
+from fastdiff.solvers.readback import read_back
 
 SEEN = 0.5  # probability from which on the requested concept counts as present
 APART = 1_000_003  # between the seeds of attempts, so that they differ from those of variants
@@ -171,7 +172,7 @@ class Editor:
         """Invert the source, and note if the inversion is inexact; `watch` receives the number of every call."""
         with warnings.catch_warnings(action="ignore"):
             inversion = self._sound.inverted(prepared.edit.invert(watch))
-        if inversion.converged is not None and not inversion.converged.all():
+        if inversion.converged is not None and not read_back(inversion.converged.all()):
             prepared.notes.append("its inversion is not exact: take more steps")
         return inversion
 

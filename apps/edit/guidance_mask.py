@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fastdiff.apps.edit.control import Controller
-from fastdiff.solvers.grids import Grid
+from fastdiff.apps.edit.control import AttentionMaps
+from fastdiff.solvers.schedule import Level
 
 SHAPED = 0.8  # time below which guidance has a spatial structure; above it, only the words count
 
@@ -21,20 +21,19 @@ SHAPED = 0.8  # time below which guidance has a spatial structure; above it, onl
 class WordsAndGuidanceMask:
     """The mask of `Masked` guidance: 1 where the targets are guided. The source is guided everywhere."""
 
-    controller: Controller
+    maps: AttentionMaps
     which: int  # of the sets of tracked words: what changes
     tokens: tuple[int, int]  # rows and columns of the token grid
     quantile: float  # of either mask: the share of the latents that it leaves out
-    grid: Grid
 
-    def __call__(self, guidance: Tensor) -> Tensor:
-        """Map the guidance difference (rows, C, h, w) to a mask (rows, 1, h, w) of 0 and 1."""
-        maps = self.controller.maps
+    def __call__(self, guidance: Tensor, level: Level) -> Tensor:
+        """Map the guidance difference (rows, C, h, w) at a noise level to a mask (rows, 1, h, w) of 0 and 1."""
+        maps = self.maps.total
         assert maps is not None  # the network was called just now
         source, targets = maps[self.which].unflatten(1, (1, *self.tokens)).tensor_split([1])
         attention = interpolate(source + targets, guidance.shape[-2:], mode="bilinear", align_corners=False)
         mask = self._highest(attention)
-        if self.grid[self.controller.step].t <= SHAPED:
+        if level.t <= SHAPED:
             mask = mask * self._highest(guidance[1:].abs().sum(1, keepdim=True))
         return torch.cat([torch.ones_like(mask[:1]), mask])
 

@@ -35,6 +35,7 @@ def fingerprint(options: Options) -> str:
                 *(options.solver, options.steps, options.guidance, options.strength, options.focus, options.merge),
                 *(options.attempts, options.blend, options.emphasize, options.release),
                 *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),
+                *(each for each in (options.guidance_rescale, options.guidance_interval) if each is not None),
             )
         )
     )

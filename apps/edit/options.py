@@ -1,11 +1,12 @@
 """The options of edit. Imports no torch, for the command line and for worker processes."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.apps.running.run import ADDED
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
@@ -22,7 +23,8 @@ class Options:
     (None: the bundled model's recogniser says so). `csv` is a table of edits in place of these, with the columns
     `input`, `prompt` and optionally `source`. `steps`, `guidance`, `strength` (0 to 1), `merge` (0 to 0.75), `focus` (0
     to 0.99, the share of the picture without guidance) and `attempts` (at most so many tries, until the recogniser sees
-    the requested concept) default to the preset's.
+    the requested concept) default to the preset's. `guidance_rescale` (0 to 1) is the share by which guided estimates
+    return to the deviation of unguided ones, `guidance_interval` the times, from 0 to 1 at pure noise, with guidance.
 
     `blend` names words: nothing changes where they receive no attention. `mask` is a picture, white where the edit may
     change something. `emphasize` holds words with factors such as "stripes:1.5", `release` words with the share of the
@@ -47,6 +49,8 @@ class Options:
     solver_file: Path | None = None
     steps: int | None = None
     guidance: float | None = None
+    guidance_rescale: float | None = field(default=None, metadata={ADDED: True})
+    guidance_interval: tuple[float, float] | None = field(default=None, metadata={ADDED: True})
     strength: float | None = None
     focus: float | None = None
     merge: float | None = None
@@ -83,6 +87,7 @@ class Options:
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
+            ("guidance rescale", self.guidance_rescale, 0, 1),
             ("strength", self.strength, 0.05, 1),
             ("focus", self.focus, 0, 0.99),
             ("merge", self.merge, 0, 0.75),
@@ -92,6 +97,10 @@ class Options:
         ):
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} of {value}: from {low} to {high}")
+
+        low, high = self.guidance_interval or (0, 1)
+        if not 0 <= low < high <= 1:
+            raise UsageError(f"guidance from time {low} to {high}: give two times from 0 to 1, the lower one first")
 
     @property
     def reads(self) -> tuple[Path, ...]:

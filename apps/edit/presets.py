@@ -12,6 +12,8 @@ class Preset:
     inversion: str  # a name of `fastdiff.inversion.registry.INVERTERS`
     steps: int
     guidance: float  # of the edit
+    guidance_rescale: float = 0.0  # share in [0, 1] by which the deviation of guided estimates returns to the unguided
+    guidance_interval: tuple[float, float] | None = None  # times in [0, 1], 1 is noise, with guidance; None is all
     source_guidance: float = 1.0  # of the inversion and of the source beside the edit
     strength: float = 1.0  # the time at which the inversion ends, as a fraction of the schedule's
     contrast: bool = False  # whether the source prompt is the negative prompt, in place of the empty one

@@ -1,7 +1,6 @@
-"""Attention processors that apply a controller's rules to a PixArt transformer."""
+"""Attention processors that apply the rules of a control."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,21 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from fastdiff.apps.edit.control import Controller
+from fastdiff.apps.edit.control import Control
 from fastdiff.apps.edit.span import Shared
 from fastdiff.apps.edit.token_merging import merge, unmerge
-from fastdiff.models.attention import Processor, processors
+from fastdiff.models.hooks import Processor
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
-    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-
-
-@contextmanager
-def controlled(transformer: "PixArtTransformer2DModel", controller: Controller) -> Iterator[None]:
-    """Apply the controller to the transformer's attention; the original processors return on exit."""
-    with processors(transformer, lambda name, original: _wrapped(name, original, controller)):
-        yield
 
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
@@ -41,8 +32,8 @@ class SelfProcessor:
     """Self-attention: merges tokens, shares with the source, and restores the number of tokens."""
 
     original: Processor
-    block: int
-    controller: Controller
+    control: Control
+    shared: Shared | None
 
     def __call__(
         self,
@@ -51,10 +42,10 @@ class SelfProcessor:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        shared, merging = self.controller.shared(self.block), self.controller.control.merging
+        merging = self.control.merging
         tokens = merge(hidden_states, merging) if merging else hidden_states
-        if shared:
-            attended = self._shared(attn, self.controller.parted(tokens), shared)
+        if self.shared:
+            attended = self._shared(attn, self.control.parted(tokens), self.shared)
         else:
             attended = self.original(attn, tokens, encoder_hidden_states, attention_mask)
         return unmerge(attended, merging) if merging else attended
@@ -76,11 +67,11 @@ class SelfProcessor:
 
 @dataclass(frozen=True)
 class CrossProcessor:
-    """Cross-attention: computes the maps explicitly where a rule changes or records them."""
+    """Cross-attention with explicit maps, which a rule changes, or records, or both."""
 
-    original: Processor
-    block: int
-    controller: Controller
+    control: Control
+    change: Callable[[Tensor], Tensor] | None  # of all rows' attention to their prompts, (rows, heads, N, L)
+    record: Callable[[Tensor], None] | None
 
     def __call__(
         self,
@@ -89,9 +80,6 @@ class CrossProcessor:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        cross_attention, tracks = self.controller.cross_attention(), self.controller.tracks(self.block)
-        if cross_attention is None and not tracks:
-            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         q, k, v = (
             attn.head_to_batch_dim(x)
             for x in (attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
@@ -100,21 +88,13 @@ class CrossProcessor:
         if mask is not None:
             mask = attn.prepare_attention_mask(mask, k.shape[1], len(hidden_states))
         probabilities = attn.get_attention_scores(q, k, mask)  # (B * heads, N, L)
-        *without, prompted = self.controller.parted(probabilities.unflatten(0, (-1, attn.heads)))
-        if cross_attention:
-            prompted = cross_attention(prompted)
-        if tracks:
-            self.controller.record(prompted)
+        *without, prompted = self.control.parted(probabilities.unflatten(0, (-1, attn.heads)))
+        if self.change:
+            prompted = self.change(prompted)
+        if self.record:
+            self.record(prompted)
         attended = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, attended)
-
-
-def _wrapped(name: str, original: Processor, controller: Controller) -> SelfProcessor | CrossProcessor:
-    """Return the processor for a name such as "transformer_blocks.3.attn1.processor"."""
-    _, block, kind, _ = name.split(".")
-    if kind == "attn1":
-        return SelfProcessor(original, int(block), controller)
-    return CrossProcessor(original, int(block), controller)
 
 
 def _out(attn: "Attention", attended: Tensor) -> Tensor:

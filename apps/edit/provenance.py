@@ -21,8 +21,10 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("emphasize", "release"), list),
     **dict.fromkeys(("residual", "preview", "outside"), bool),
     "seed": int,
+    "guidance_rescale": float | int | None,
+    "guidance_interval": list | None,
 }  # types of the recorded options
-LATER = {"solver_file": None}  # options that earlier versions did not record
+LATER = dict.fromkeys(("solver_file", "guidance_rescale", "guidance_interval"))  # not recorded by earlier versions
 
 
 def record(report: EditReport, options: Options, content: str, named: Mapping[str, str | None]) -> dict[str, Any]:
@@ -52,6 +54,10 @@ def remembered(path: Path) -> Options:
         if not fits or not all(isinstance(each, str) for each in (*words["emphasize"], *words["release"])):
             raise TypeError
         paths = {name: chosen[name] and Path(chosen[name]) for name in PATHS}
+        interval = chosen["guidance_interval"]
+        if interval is not None:
+            low, high = map(float, interval)
+            chosen["guidance_interval"] = low, high
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path.name} does not say how it was made in a way that this version knows") from error
     if not unchanged:

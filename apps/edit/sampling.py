@@ -1,20 +1,18 @@
 """An edit in latents: inversion under the source prompt, then sampling under the target prompt, beside the source."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fastdiff.apps.edit import words
 from fastdiff.apps.edit.blend import AttendedRegion, Blended
-from fastdiff.apps.edit.control import Control, Controller, CrossAttentionControl, Sharing, TrackedWords
+from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionControl, Sharing, TrackedWords
+from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.guidance_mask import WordsAndGuidanceMask
 from fastdiff.apps.edit.presets import Preset, steps_of
-from fastdiff.apps.edit.processors import controlled
 from fastdiff.apps.edit.token_merging import Matching, destinations, match
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.direct_inversion import apply_direct_inversion
@@ -24,15 +22,12 @@ from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.models.diffusion_model import Conditioning, TransformerModel
 from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.hooks import blocks
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
-from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
-
-if TYPE_CHECKING:
-    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
 TOLERANCE = 1e-3  # of the equations that an inversion solves, relative to the state
@@ -88,75 +83,58 @@ class Edit:
         """Invert the source, without direct inversion. `watch` receives the number of every network call."""
         noise = StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
-        with self._alone() as f:
-            return invert(CountingDenoiser(f, Tally(watch=watch)), self.latents, self.grid, inverter, measure=False)
+        f = CountingDenoiser(self._alone, Tally(watch=watch))
+        return invert(f, self.latents, self.grid, inverter, measure=False)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """Reconstruct the latents (1, C, h, w) from the inversion, without direct inversion."""
-        with self._alone() as f:
-            return regenerate(f, inversion)
+        return regenerate(self._alone, inversion)
 
-    @contextmanager
-    def _alone(self) -> Iterator[Denoiser]:
-        """Yield the denoiser of the source alone, with the edit's token merging."""
-        with controlled(self._transformer, Controller(Control(1, self.steps, merging=self._merging))):
-            yield guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
+    @property
+    def _alone(self) -> Denoiser:
+        """The denoiser of the source alone, with the edit's token merging."""
+        f = guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
+        return ControlledDenoiser(f, self.backbone.network, Control(1, merging=self._merging), self.grid)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
         """Sample the edit from the inversion. Raises UsageError for words that no prompt has."""
-        controller = Controller(self._control)
-        beside = controller.control.rows > 1
-        f = CountingDenoiser(self._denoiser(beside, self._focus(controller)))
-
-        def advance(now: Progress) -> None:
-            controller.begin_step(now.step.index + 1)
-            watch(now)
-
-        with controlled(self._transformer, controller):
-            x = inversion.x.repeat(controller.control.rows, 1, 1, 1)
-            x = integrate(f, self._solver(inversion, controller), x, self.grid, watch=advance).x
+        control, maps = self._control, AttentionMaps()
+        beside = control.rows > 1
+        guided = self._denoiser(beside, self._focus(maps))
+        f = CountingDenoiser(ControlledDenoiser(guided, self.backbone.network, control, self.grid, maps))
+        solver = self._solver(inversion, maps) if beside else inversion.solver
+        x = integrate(f, solver, inversion.x.repeat(control.rows, 1, 1, 1), self.grid, watch=watch).x
         return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
 
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Return the denoiser of the edit alone, or of source and edit."""
-        against = self.source if self.preset.contrast else None
-        if not beside:
-            return guided_denoiser(self.backbone, self.target, self.preset.guidance, self.size, negative_prompt=against)
+        preset = self.preset
         return guided_denoiser(
             self.backbone,
-            Conditioning.cat(self.source, self.target),
-            (self.preset.source_guidance, self.preset.guidance),
+            Conditioning.cat(self.source, self.target) if beside else self.target,
+            (preset.source_guidance, preset.guidance) if beside else preset.guidance,
             self.size,
-            negative_prompt=against,
+            negative_prompt=self.source if preset.contrast else None,
             guidance_mask=mask,
+            rescale=preset.guidance_rescale,
+            interval=preset.guidance_interval,
         )
 
-    def _solver(self, inversion: Inversion, controller: Controller) -> Solver:
+    def _solver(self, inversion: Inversion, maps: AttentionMaps) -> Solver:
         """Return the inversion's solver, wrapped for direct inversion of the source and for blending if needed."""
-        if controller.control.rows == 1:
-            return inversion.solver
         solver = (apply_direct_inversion(inversion) if self.preset.pinned else inversion).solver
-        region = self._region(controller)
+        region = self._region(maps)
         return solver if region is None else Blended(solver, region, self.grid[round(BLEND_FROM * self.steps)])
-
-    @property
-    def _transformer(self) -> "PixArtTransformer2DModel":
-        from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-
-        transformer = self.backbone.network
-        if not isinstance(transformer, PixArtTransformer2DModel):
-            raise UsageError(f"attention in a {type(transformer).__name__} is not controlled: only PixArt's is")
-        return transformer
 
     @property
     def _control(self) -> Control:
         """The attention rules. The source runs beside the edit if any rule or mask needs it."""
-        depth = len(self._transformer.transformer_blocks)
-        blocks = range(round(self.preset.first_block * depth), depth)
+        depth = len(blocks(self.backbone.network))
+        shared = range(round(self.preset.first_block * depth), depth)
         cross_attention, tracked = self._cross_attention, self._tracked(range(depth // 3, 2 * depth // 3 + 1))
-        sharing = Sharing(self.preset.self_attention, blocks) if self.preset.self_attention else None
+        sharing = Sharing(self.preset.self_attention, shared) if self.preset.self_attention else None
         beside = self.mask is not None or any(rule is not None for rule in (cross_attention, sharing, tracked))
-        return Control(2 if beside else 1, self.steps, cross_attention, sharing, self._merging, tracked)
+        return Control(2 if beside else 1, cross_attention, sharing, self._merging, tracked)
 
     @property
     def _cross_attention(self) -> CrossAttentionControl | None:
@@ -178,24 +156,24 @@ class Edit:
             sets.append(words.changed(*self._sentences, self._length))
         return TrackedWords(torch.stack(sets).to(self.latents.device), blocks) if sets else None
 
-    def _focus(self, controller: Controller) -> WordsAndGuidanceMask | None:
+    def _focus(self, maps: AttentionMaps) -> WordsAndGuidanceMask | None:
         if not self.preset.focus:
             return None
-        return WordsAndGuidanceMask(controller, -1, self._token_grid, self.preset.focus, self.grid)
+        return WordsAndGuidanceMask(maps, -1, self._token_grid, self.preset.focus)
 
-    def _region(self, controller: Controller) -> Callable[[], Tensor] | None:
+    def _region(self, maps: AttentionMaps) -> Callable[[], Tensor] | None:
         mask = self.mask
         if mask is not None:
             return lambda: mask
         if not self.blend:
             return None
-        return AttendedRegion(controller, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
+        return AttendedRegion(maps, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
 
     @cached_property
     def _merging(self) -> Matching | None:
         if not self.preset.merge:
             return None
-        tokens = self._transformer.pos_embed(self.latents.to(self._transformer.dtype))[0]
+        tokens = self.backbone.embed(self.latents)[0]
         return match(tokens, destinations(*self._token_grid, self.seed), self.preset.merge)
 
     @cached_property

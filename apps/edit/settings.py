@@ -11,7 +11,10 @@ from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.validation import check_name
 
-CHANGES = ("solver", "steps", "guidance", "strength", "focus", "merge", "attempts")  # options that change a preset
+CHANGES = (  # options that change a preset
+    *("solver", "steps", "guidance", "guidance_rescale", "guidance_interval", "strength", "focus", "merge"),
+    "attempts",
+)
 
 
 @dataclass(frozen=True)

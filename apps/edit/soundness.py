@@ -30,7 +30,7 @@ class Sound:
 
     def prompts(self, *prompts: Conditioning) -> None:
         for each in prompts:
-            self._checked(each.embeddings[each.mask], "the encoding of the prompt")
+            self._checked(each.embeddings.masked_fill(~each.mask[..., None], 0), "the encoding of the prompt")
 
     def inverted(self, inversion: Inversion) -> Inversion:
         """The states of the inversion, and the noise maps if it recorded any."""

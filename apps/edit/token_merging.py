@@ -46,8 +46,8 @@ def match(tokens: Tensor, destinations: Tensor, ratio: float) -> Matching:
     if not 0 <= ratio <= HIGHEST:
         raise UsageError(f"merging {ratio} of the tokens: give 0 to {HIGHEST}")
     everyone = torch.arange(len(tokens))
-    others = everyone[torch.isin(everyone, destinations, invert=True)].to(tokens.device)
-    everyone, destinations = everyone.to(tokens.device), destinations.to(tokens.device)
+    others = torch.isin(everyone, destinations).int().argsort(stable=True)[: len(tokens) - len(destinations)]
+    everyone, others, destinations = (each.to(tokens.device) for each in (everyone, others, destinations))
     units = normalize(tokens.float(), dim=-1, eps=1e-6)
     score, nearest = (units[others] @ units[destinations].T).max(dim=1)
     merged = score.topk(min(int(ratio * len(tokens)), len(others))).indices

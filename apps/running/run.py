@@ -17,6 +17,7 @@ WITHOUT_EFFECT = frozenset(
     {"inputs", "out", "recursive", "force", "report", "jobs", "device"}
 )  # options of every command
 STORED_NAME = "stored_name"  # in the metadata of an option's field: its name in earlier versions
+ADDED = "added"  # in the metadata of an option's field: earlier versions had no such option
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ def plan_run(job: Job) -> PreparedRun:
 def request_digest(command: str, options: Any, *more: object, without: Iterable[str] = ()) -> str:
     """Return the digest of a person's request: the command and a dataclass of its options, with absolute paths.
 
-    Passes over the options in WITHOUT_EFFECT and `without`. Counts an option by its STORED_NAME if its field has one:
-    manifests of earlier versions stay valid. `more` are further parts.
+    Passes over the options in WITHOUT_EFFECT and `without`. Counts an option by its STORED_NAME if its field has one,
+    and an option that was ADDED only where it is set, so that manifests of earlier versions stay valid. `more` are
+    further parts.
     """
     counted = [each for each in fields(options) if each.name not in {*WITHOUT_EFFECT, *without}]
+    counted = [each for each in counted if ADDED not in each.metadata or getattr(options, each.name) != each.default]
     values = [(each.metadata.get(STORED_NAME, each.name), _absolute(getattr(options, each.name))) for each in counted]
     return digest(command, values, *map(_absolute, more))
 

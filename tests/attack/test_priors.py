@@ -100,6 +100,21 @@ def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> 
     )
 
 
+def test_a_distilled_network_embeds_the_guidance_scale(tmp_path: Path) -> None:
+    folder = tiny_unet.write_stable_diffusion(tmp_path / "tiny", time_cond_proj_dim=8)
+    ours, theirs = load_model(str(folder)), StableDiffusionPipeline.from_pretrained(folder)
+    given, _ = theirs.encode_prompt("a fox", "cpu", 1, False)
+    latents, at = ours.encode(pictures()), ours.trained.schedule.level(0.5)
+    label, outputs = torch.tensor([ours.trained.timestep(at)]), []
+    for scale in (1.0, 7.5):
+        condition = theirs.get_guidance_scale_embedding(torch.tensor([scale - 1]), 8)
+        with torch.no_grad():
+            outputs.append(theirs.unet(latents, label, given, timestep_cond=condition).sample)
+            estimate = guided_denoiser(ours, ours.encode_prompts(["a fox"]), scale, (64, 64))(latents, at)
+        torch.testing.assert_close(estimate.eps, outputs[-1], rtol=1e-4, atol=1e-4)
+    assert ours.guidance_kind == "embedded" and (outputs[0] - outputs[1]).abs().max() > 1e-3
+
+
 def compare(ours: Any, unet: nn.Module, given: Any, nothing: Any, guidance: float, frame: Any) -> None:
     latents, at = ours.encode(pictures()), ours.trained.schedule.level(0.5)
     label = torch.tensor([ours.trained.timestep(at)])

@@ -7,8 +7,8 @@ from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor
 
 from fastdiff.apps.edit.blend import AttendedRegion, Blended
-from fastdiff.apps.edit.control import Control, Controller, TrackedWords
-from fastdiff.apps.edit.processors import controlled
+from fastdiff.apps.edit.control import AttentionMaps, Control, TrackedWords
+from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import grid, log_snr
@@ -41,12 +41,10 @@ def test_outside_is_the_source_from_the_start_on() -> None:
         assert torch.equal(now.x[1:, ..., :2], free.x[[0, 0] if blended else [1, 2]][..., :2])
 
 
-def region(*maps: list[list[float]], latents: tuple[int, int]) -> Tensor:
-    controller = Controller(Control(rows=len(maps), steps=1))
-    controller.maps = torch.stack(
-        [torch.zeros(len(maps), len(maps[0]) * len(maps[0][0])), torch.tensor(maps).flatten(1)]
-    )
-    return AttendedRegion(controller, 1, (len(maps[0]), len(maps[0][0])), latents)()[:, 0]
+def region(*rows: list[list[float]], latents: tuple[int, int]) -> Tensor:
+    maps = AttentionMaps()
+    maps.total = torch.stack([torch.zeros(len(rows), len(rows[0]) * len(rows[0][0])), torch.tensor(rows).flatten(1)])
+    return AttendedRegion(maps, 1, (len(rows[0]), len(rows[0][0])), latents)()[:, 0]
 
 
 def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_around() -> None:
@@ -63,27 +61,20 @@ def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_aroun
 
 def test_nothing_heard_yet_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="after the first step"):
-        AttendedRegion(Controller(Control(rows=1, steps=1)), 0, (2, 2), (4, 4))()
+        AttendedRegion(AttentionMaps(), 0, (2, 2), (4, 4))()
 
 
 def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
     net, text = tiny(), randoms(2, LENGTH, CHANNELS)
     net.transformer_blocks[1].attn2.to_q.weight.mul_(100)  # some words are heard in some places, not all in all
-    f = Network(lambda x, t: denoise(net, x, text)[:, :4], CosineVP(), "v", lambda level: level.t)
-    levels = grid(log_snr, f.schedule, 4)
+    network = Network(lambda x, t: denoise(net, x, text)[:, :4], CosineVP(), "v", lambda level: level.t)
+    levels = grid(log_snr, network.schedule, 4)
     tokens = torch.zeros(1, 2, LENGTH)
     tokens[..., 3] = 1
-    controller = Controller(Control(rows=2, steps=4, tracked=TrackedWords(tokens, range(1, 2))))
-    heard = AttendedRegion(controller, 0, (8, 8), (16, 16))
+    f = ControlledDenoiser(network, net, Control(rows=2, tracked=TrackedWords(tokens, range(1, 2))), levels)
+    heard = AttendedRegion(f.maps, 0, (8, 8), (16, 16))
     solver = Blended(SOLVERS["dpmpp-2m"](), heard, levels[2])
-    with controlled(net, controller):
-        source, target = integrate(
-            f,
-            solver,
-            randoms(1, 4, 16, 16).expand(2, -1, -1, -1),
-            levels,
-            watch=lambda now: controller.begin_step(now.step.index + 1),
-        ).x
+    source, target = integrate(f, solver, randoms(1, 4, 16, 16).expand(2, -1, -1, -1), levels).x
     outside = heard()[1].expand_as(target) == 0
     assert 0 < outside.float().mean() < 1
     assert torch.equal(target[outside], source[outside]) and not torch.equal(target, source)

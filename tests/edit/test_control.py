@@ -1,18 +1,23 @@
 """Attention under control in a real transformer: as it was where no rule applies, as the rules say where one does."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softmax
 
-from fastdiff.apps.edit.control import Control, Controller, CrossAttentionControl, Sharing, TrackedWords
-from fastdiff.apps.edit.processors import controlled
+from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionControl, Sharing, TrackedWords
+from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.span import Shared, Span
 from fastdiff.apps.edit.token_merging import destinations, match
+from fastdiff.models.hooks import attention_layers, hooked_attention
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.estimate import Estimate
+from fastdiff.solvers.grids import grid, time_uniform
+from fastdiff.solvers.schedule import CosineVP, Level
 
 NET = tiny()
 ALWAYS, NEVER, BLOCKS = Span(0, 1), Span(0, 0), range(3)
@@ -25,31 +30,62 @@ HEARD = TrackedWords(torch.ones(1, 2, LENGTH), BLOCKS)
 MERGING = match(randoms(16, 5), destinations(4, 4, seed=0), 0.4)
 
 
-class Recording(Controller):
+LEVELS = grid(time_uniform, CosineVP(), 4)
+
+
+class Recording(AttentionMaps):
     """Keeps the attention that it is shown."""
 
-    def begin_step(self, step: int) -> None:
-        super().begin_step(step)
+    def __init__(self) -> None:
+        super().__init__()
         self.seen: list[Tensor] = []
 
-    def record(self, probabilities: Tensor) -> None:
-        super().record(probabilities)
+    def add(self, probabilities: Tensor, tracked: TrackedWords) -> None:
+        super().add(probabilities, tracked)
         self.seen.append(probabilities)
 
 
 def control(**rules: object) -> Control:
-    return replace(Control(rows=2, steps=4), **rules)
+    return replace(Control(rows=2), **rules)  # type: ignore[arg-type]
 
 
 def sharing(shared: Shared, span: Span = ALWAYS, blocks: range = BLOCKS) -> Sharing:
     return Sharing(((shared, span),), blocks)
 
 
-def run(rules: Control | Controller, x: Tensor, text: Tensor, step: int = 0) -> Tensor:
-    controller = rules if isinstance(rules, Controller) else Controller(rules)
-    controller.begin_step(step)
-    with controlled(NET, controller):
-        return denoise(NET, x, text, MASK[: len(x)])
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A denoiser whose estimates are the outputs of the network, at time 500 whatever the level."""
+
+    text: Tensor
+    schedule = CosineVP()
+    batched = True
+
+    def __call__(self, x: Tensor, level: Level) -> Estimate:
+        return self.at_levels(x[None], [level])[0]
+
+    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
+        count, rows = states.shape[:2]
+        text, mask = self.text.repeat(count, 1, 1), MASK[:rows].repeat(count, 1)
+        return [Estimate(out, out) for out in denoise(NET, states.flatten(0, 1), text, mask).unflatten(0, (count, -1))]
+
+    def fresh(self) -> "Output":
+        return self
+
+
+def controlled(rules: Control, text: Tensor, maps: AttentionMaps | None = None) -> ControlledDenoiser:
+    return ControlledDenoiser(Output(text), NET, rules, LEVELS, maps or AttentionMaps())
+
+
+def run(rules: Control, x: Tensor, text: Tensor, step: int = 0, maps: AttentionMaps | None = None) -> Tensor:
+    return controlled(rules, text, maps).fresh()(x, LEVELS[step]).x0
+
+
+def attend(rules: Control, attention: nn.Module, tokens: Tensor) -> Tensor:
+    """The attention of one layer at the first step."""
+    f = controlled(rules, TEXT)
+    with hooked_attention(attention_layers(NET), lambda layer, processor: f.attention(layer, processor, LEVELS[0])):
+        return attention(tokens)
 
 
 X = randoms(4, 4, 8, 8)  # without prompts: source, target; with prompts: source, target
@@ -98,8 +134,7 @@ def test_the_source_goes_its_own_way(rules: Control) -> None:
 @pytest.mark.parametrize("shared", SHARED)
 def test_shared_attention_is_that_of_queries_keys_and_values_of_its_rows(shared: Shared) -> None:
     attention, tokens = NET.transformer_blocks[1].attn1, randoms(4, 16, 16)
-    with controlled(NET, Controller(control(sharing=sharing(shared)))):
-        attended = attention(tokens)
+    attended = attend(control(sharing=sharing(shared)), attention, tokens)
     for target, source in ((1, 0), (3, 2)):
         q, k, v = (
             layer(tokens[source if name in shared else target]).unflatten(1, (2, 8)).transpose(0, 1)
@@ -116,8 +151,7 @@ def test_mutual_attention_never_asks_for_the_targets_own_content() -> None:
         layer.register_forward_hook(lambda _, given, out: seen.append(given[0]))
         for layer in (attention.to_k, attention.to_v)
     ]
-    with controlled(NET, Controller(control(sharing=sharing("kv")))):
-        attention(tokens)
+    attend(control(sharing=sharing("kv")), attention, tokens)
     for hook in hooks:
         hook.remove()
     assert all(torch.equal(given, tokens.unflatten(0, (2, 2))[:, :1]) for given in seen) and len(seen) == 2
@@ -129,9 +163,9 @@ def test_explicit_attention_to_words_is_the_fused_one() -> None:
 
 def attention_to_words(cross_attention: CrossAttentionControl, step: int = 0) -> tuple[Tensor, Tensor]:
     """Of the source and the target in the first block, (heads, N, L) each."""
-    controller = Recording(control(cross_attention=cross_attention, tracked=HEARD))
-    run(controller, X, TEXT, step)
-    source, target = controller.seen[0]
+    maps = Recording()
+    run(control(cross_attention=cross_attention, tracked=HEARD), X, TEXT, step, maps)
+    source, target = maps.seen[0]
     return source, target
 
 
@@ -194,9 +228,7 @@ def test_the_switch_of_dit4edit_comes_at_its_step() -> None:
 
 def test_targets_do_not_meet() -> None:
     """Both targets in one batch come out as each alone does."""
-    both = run(
-        Control(rows=3, steps=4, cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[:3], TEXT[:3]
-    )
+    both = run(Control(rows=3, cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[:3], TEXT[:3])
     for target in (1, 2):
         rows = [0, target]
         alone = run(control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING), X[rows], TEXT[rows])
@@ -204,7 +236,7 @@ def test_targets_do_not_meet() -> None:
 
 
 def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
-    alone = run(Control(rows=1, steps=4, merging=MERGING), X[2:3], TEXT[2:3])
+    alone = run(Control(rows=1, merging=MERGING), X[2:3], TEXT[2:3])
     beside = run(control(merging=MERGING, sharing=sharing("kv")), X, TEXT)[2:3]
     torch.testing.assert_close(beside, alone, rtol=0, atol=1e-5)
     assert (alone - PLAIN[2:3]).abs().max() > 1e-3
@@ -212,32 +244,38 @@ def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
 
 def test_oblong_pictures_have_as_many_tokens_as_patches() -> None:
     x, merging = randoms(2, 4, 8, 12), match(randoms(24, 5), destinations(4, 6, seed=0), 0.3)
-    controller = Controller(control(merging=merging, sharing=sharing("kv"), tracked=HEARD))
-    assert run(controller, x, TEXT[:2]).shape == (2, 8, 8, 12)
-    assert controller.maps is not None and controller.maps.shape == (1, 2, 24)
+    rules, maps = control(merging=merging, sharing=sharing("kv"), tracked=HEARD), AttentionMaps()
+    assert run(rules, x, TEXT[:2], maps=maps).shape == (2, 8, 8, 12)
+    assert maps.total is not None and maps.total.shape == (1, 2, 24)
     everything = torch.full((1, 2, 24), 2.0 * 3)  # heads times blocks: all words were tracked
-    torch.testing.assert_close(controller.maps, everything)
+    torch.testing.assert_close(maps.total, everything)
 
 
 def test_a_run_begins_afresh_and_leaves_nothing_behind() -> None:
-    rules = control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING, tracked=HEARD)
-    controller = Controller(rules)
-    first, maps = run(controller, X, TEXT), controller.maps
-    run(controller, X.flip(0), TEXT, step=1)
-    assert maps is not None and not torch.equal(controller.maps, maps)
-    assert torch.equal(run(controller, X, TEXT), first) and torch.equal(controller.maps, maps)
+    f = controlled(control(cross_attention=IDENTITY, sharing=sharing("kv"), merging=MERGING, tracked=HEARD), TEXT)
+    first, maps = f.fresh()(X, LEVELS[0]).x0, f.maps.total
+    f(X.flip(0), LEVELS[1])
+    assert maps is not None and f.maps.total is not None and not torch.equal(f.maps.total, maps)
+    assert torch.equal(f.fresh()(X, LEVELS[0]).x0, first) and torch.equal(f.maps.total, maps)
     assert torch.equal(denoise(NET, X, TEXT, MASK), PLAIN)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_states_of_many_levels_are_controlled_at_the_step_of_each(rules: Control) -> None:
+    f, levels = controlled(rules, TEXT), LEVELS[:4]
+    together = f.at_levels(torch.stack([X, X.flip(-1), X.flip(-2), -X]), levels)
+    assert f.batched is (rules.sharing is None and rules.cross_attention is None)
+    for x, level, estimate in zip((X, X.flip(-1), X.flip(-2), -X), levels, together, strict=True):
+        torch.testing.assert_close(estimate.x0, f(x, level).x0, rtol=0, atol=1e-5)
 
 
 def test_processors_come_back_whatever_happens() -> None:
     before = NET.attn_processors
     with pytest.raises(UsageError, match=r"batch of 3.*2 rows"):
         run(control(sharing=sharing("kv")), X[:3], TEXT[:3])
-    outer, inner = Controller(control(sharing=sharing("kv"))), Controller(control())
-    with controlled(NET, outer):
-        expected = denoise(NET, X, TEXT, MASK)
-        with controlled(NET, inner):
-            assert torch.equal(denoise(NET, X, TEXT, MASK), expected)
+    outer = controlled(control(sharing=sharing("kv")), TEXT)
+    inner = replace(outer, inner=ControlledDenoiser(outer.inner, NET, control(), LEVELS))
+    assert torch.equal(inner(X, LEVELS[0]).x0, outer(X, LEVELS[0]).x0)
     after = NET.attn_processors
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
     assert torch.equal(denoise(NET, X, TEXT, MASK), PLAIN)

@@ -1,6 +1,7 @@
 """`fastdiff edit` and `fastdiff rerun` on real files, with a tiny model of random weights."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.running import output_manifest
+from fastdiff.apps.running.run import request_digest
 from fastdiff.cli.main import main
 
 FAST = ("--source", "a fox on grass", "--steps", "4")
@@ -50,6 +52,27 @@ def test_an_edit_that_wishes_for_nothing_new_returns_the_pixels(model: Path, pho
     assert np.array_equal(pixels(photo.with_name("photo-edit.png")), pixels(photo))
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
     assert told["preset"] == "ledits"  # of models that are named
+
+
+def test_guidance_is_rescaled_and_limited_and_a_rerun_repeats_both(model: Path, photo: Path) -> None:
+    whole, out = photo.with_name("whole.png"), photo.with_name("out.png")
+    way = (photo, *FAST, "--prompt", "a cat on grass", "--model", model)
+    limits = ("--guidance-rescale", "0.7", "--guidance-interval", "0.2", "0.6")
+    assert edit(*way, "-o", whole) == edit(*way, *limits, "-o", out) == 0
+    assert not np.array_equal(pixels(out), pixels(whole))
+    (told,) = json.loads(photo.with_name("out-report.json").read_text())["edits"]
+    assert (told["options"]["guidance_rescale"], told["options"]["guidance_interval"]) == (0.7, [0.2, 0.6])
+    assert main(["rerun", str(out), "-o", str(photo.with_name("again.png"))]) == 0
+    assert np.array_equal(pixels(photo.with_name("again.png")), pixels(out))
+    assert edit(*way, *limits[2:], "-o", whole, "--guidance-interval", "0.6", "0.2") == 2
+    assert edit(*way, "--guidance-rescale", "1.5", "-o", whole) == 2
+
+
+def test_options_that_earlier_versions_had_not_leave_their_requests_as_they_were() -> None:
+    plain = request_digest("edit", Options(("a.png",), prompt="a cat"))
+    without = [each.name for each in fields(Options) if each.name.startswith("guidance_")]
+    assert len(without) == 2 and plain == request_digest("edit", Options(("a.png",), prompt="a cat"), without=without)
+    assert plain != request_digest("edit", Options(("a.png",), prompt="a cat", guidance_rescale=0.5))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

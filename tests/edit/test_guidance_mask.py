@@ -5,7 +5,7 @@ from problems import LINEAR_BETAS
 from tiny_transformer import randoms
 from torch import Tensor
 
-from fastdiff.apps.edit.control import Control, Controller
+from fastdiff.apps.edit.control import AttentionMaps
 from fastdiff.apps.edit.guidance_mask import SHAPED, WordsAndGuidanceMask
 from fastdiff.solvers.grids import grid, linspace
 
@@ -15,10 +15,9 @@ WORDS = torch.tensor([[[0.0, 0, 0, 3], [4, 0, 0, 0]]])  # of source and target, 
 
 
 def masks(step: int, guidance: Tensor, quantile: float = 0.5) -> Tensor:
-    controller = Controller(Control(rows=2, steps=10))
-    controller.begin_step(step)
-    controller.maps = torch.cat([torch.full_like(WORDS, 9), WORDS])
-    return WordsAndGuidanceMask(controller, 1, (2, 2), quantile, LEVELS)(guidance)
+    maps = AttentionMaps()
+    maps.total = torch.cat([torch.full_like(WORDS, 9), WORDS])
+    return WordsAndGuidanceMask(maps, 1, (2, 2), quantile)(guidance, LEVELS[step])
 
 
 def test_early_steps_are_guided_where_words_of_either_prompt_are_heard() -> None:

@@ -110,9 +110,7 @@ def test_a_precision_counts_and_where_it_is_computed_does_not(dtype: str, same: 
     assert (fingerprint(other) == fingerprint(Options(("x.png",), **chosen))) is same
 
 
-def test_a_png_is_not_made_again_with_other_files(
-    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_png_is_not_made_again_with_other_files(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, mask = photo.with_name("photo-edit.png"), photo.with_name("mask.bmp")
     Image.new("L", (64, 64), 255).save(mask)
     assert edit(photo, model, "--mask", mask) == 0

@@ -1,0 +1,44 @@
+"""A denoiser that applies the rules of an edit to the attention of its network."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+from fastdiff.apps.edit.control import AttentionMaps, Control
+from fastdiff.apps.edit.processors import CrossProcessor, SelfProcessor
+from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor
+from fastdiff.solvers.grids import Grid, step_at
+from fastdiff.solvers.schedule import Level
+
+
+@dataclass(frozen=True, eq=False)
+class ControlledDenoiser(HookedDenoiser):
+    """Attention control, token merging and the recording of attention maps, at the step of the noise level.
+
+    Blend regions and guidance masks read `maps`; `fresh` clears them, and copies made by `fresh` share them.
+    """
+
+    control: Control
+    grid: Grid  # of the run
+    maps: AttentionMaps = field(default_factory=AttentionMaps)
+
+    @property
+    def same_at_all_levels(self) -> bool:
+        control = self.control
+        return control.cross_attention is None and control.sharing is None and control.tracked is None
+
+    def attention(self, layer: AttentionLayer, processor: Processor, level: Level) -> Processor:
+        control, steps = self.control, len(self.grid) - 1
+        step = step_at(self.grid, level)
+        if not layer.cross:
+            shared = control.shared(layer.block, step, steps)
+            return SelfProcessor(processor, control, shared) if shared or control.merging else processor
+        change = control.cross_change(step, steps)
+        tracked = control.tracked if control.tracks(layer.block) else None
+        if change is None and tracked is None:
+            return processor
+        return CrossProcessor(control, change, partial(self.maps.add, tracked=tracked) if tracked else None)
+
+    def fresh(self) -> Self:
+        self.maps.clear()
+        return super().fresh()

@@ -1,0 +1,14 @@
+"""The one place where the values of tensors on a device are read."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def read_back(values: Tensor) -> Any:
+    """Return the values of a tensor: a Python number for a scalar, else nested lists. Waits for the device.
+
+    Code that computes on a device reads values through this function alone, so that tests on a device without values
+    can replace it.
+    """
+    return values.tolist()

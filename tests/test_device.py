@@ -1,0 +1,220 @@
+"""Whole runs on a second device without a GPU: fake tensors have devices and shapes, and no values.
+
+A tensor that is left on the processor is an error there, as on a GPU.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_pixart
+import tiny_unet
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+
+from fastdiff.apps.attack import presets as attack_presets
+from fastdiff.apps.attack.attention import recording_attention
+from fastdiff.apps.attack.latents import Latents, prepare
+from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.canvas import lay
+from fastdiff.apps.docclean.restoration import tiling
+from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
+from fastdiff.apps.edit import editor as edit_editor, presets as edit_presets
+from fastdiff.apps.edit.edit_request import EditRequest
+from fastdiff.apps.edit.editor import Editor
+from fastdiff.apps.edit.settings import EditSettings
+from fastdiff.inversion import anderson
+from fastdiff.models import residual
+from fastdiff.models.classifier import ClassifierTarget, Preprocessing
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
+from fastdiff.models.registry import load_model
+from fastdiff.models.restorers import Pair
+from fastdiff.solvers.grids import time_part
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.registry import SOLVERS
+
+DEVICE = torch.device("cuda", 0)
+META = torch.device("meta")  # for gradients: those of a cuda tensor start the driver
+SIZE = (64, 64)
+WRITERS = {
+    "pixart": tiny_pixart.write,
+    "stable-diffusion": tiny_unet.write_stable_diffusion,
+    "xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True),
+    "unconditional": tiny_unet.write_prior,
+}
+
+
+@pytest.fixture
+def mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    """Fake tensors; values that are read of them are 1 or True."""
+
+    def ones(values: Tensor) -> Any:
+        with unset_fake_temporarily():
+            return torch.ones(values.shape, dtype=values.dtype).tolist()
+
+    for module in [module for name, module in sys.modules.items() if name.startswith("fastdiff.")]:
+        if getattr(module, "read_back", None) is read_back:
+            monkeypatch.setattr(module, "read_back", ones)
+    with FakeTensorMode() as mode:
+        yield mode
+
+
+@pytest.fixture(scope="module", params=list(WRITERS))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return WRITERS[request.param](tmp_path_factory.mktemp("model") / request.param)
+
+
+@pytest.fixture(scope="module", params=["stable-diffusion", "xl", "unconditional"])
+def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return WRITERS[request.param](tmp_path_factory.mktemp("unet") / request.param)
+
+
+@pytest.fixture(scope="module")
+def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("model") / "pixart")
+
+
+def on_device(net: Any, device: torch.device) -> Any:
+    """A network of the same config on the device. Inside the mode."""
+    with device:
+        made = type(net).from_config(net.config) if hasattr(net, "from_config") else type(net)(net.config)
+    return made.eval().requires_grad_(False)
+
+
+def moved(folder: Path, device: torch.device = DEVICE) -> Any:
+    """The model of a folder on the device. Inside the mode."""
+    with unset_fake_temporarily():
+        model: Any = load_model(str(folder))
+    parts: dict[str, Any] = {"network": on_device(model.network, device), "vae": on_device(model.vae, device)}
+    if hasattr(model, "text_encoder"):
+        parts["text_encoder"] = on_device(model.text_encoder, device)
+    if hasattr(model, "text_encoders"):
+        parts["text_encoders"] = tuple(
+            replace(each, encoder=on_device(each.encoder, device)) for each in model.text_encoders
+        )
+    return replace(model, **parts, components=replace(model.components, device=device))
+
+
+def is_on_device(*tensors: Tensor, device: torch.device = DEVICE) -> bool:
+    return all(isinstance(each, FakeTensor) and each.device == device for each in tensors)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.5])
+def test_models_encode_sample_and_decode(folder: Path, scale: float, mode: FakeTensorMode) -> None:
+    model = moved(folder)
+    latents = model.encode(torch.zeros(2, 3, *SIZE))
+    prompts = model.encode_prompts(["a fox", "a cat"])
+    levels = time_part(model.scheduler(SIZE).schedule, 0.6, 3)
+    f = guided_denoiser(model, prompts, scale, SIZE)
+    x = integrate(f, SOLVERS["dpmpp-2m"](), latents, levels).x
+    assert is_on_device(latents, prompts.embeddings, prompts.mask, x, model.decode(x))
+    assert x.shape == latents.shape
+    assert all(each.x0.shape == x.shape for each in f.at_levels(torch.stack([x, x, x]), levels[:3]))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers_step(solver: str, pixart: Path, mode: FakeTensorMode) -> None:
+    model = moved(pixart)
+    f = guided_denoiser(model, model.encode_prompts(["a fox"]), 1.0, SIZE)
+    levels = time_part(model.scheduler(SIZE).schedule, 0.6, 4)
+    assert is_on_device(integrate(f, SOLVERS[solver](), torch.zeros(1, 4, 8, 8, device=DEVICE), levels).x)
+
+
+@pytest.mark.parametrize("preset", edit_presets.PRESETS)
+def test_edits_invert_sample_and_decode(
+    preset: str, pixart: Path, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edit_editor, "load_transformer", lambda *args, **named: moved(pixart))
+    monkeypatch.setattr(edit_editor, "precisions", lambda device, dtype: (str(DEVICE), (torch.float32,)))
+    unsolved = cycle([True, True, False])
+    monkeypatch.setattr(anderson, "read_back", lambda values: next(unsolved))
+    chosen = replace(edit_presets.PRESETS[preset], steps=3, strength=0.5, focus=0.5, merge=0.3)
+    blend = None if preset == "dit4edit-exact" else "fox cat"  # its first step calls no network
+    settings = EditSettings("tiny", chosen, preset, blend=blend, emphasize=("cat:2",), release=("a:0.4",))
+    editor = Editor(settings)
+    request = EditRequest("a cat on grass", "a fox on grass")
+    prepared = editor.prepare(torch.zeros(1, 3, 64, 96), request, 0)
+    assert is_on_device(prepared.edit.latents, prepared.edit.target.embeddings)
+    inversion = editor.invert(prepared)
+    sampled = prepared.edit.sample(inversion, lambda now: None)
+    assert sampled.source is not None and is_on_device(inversion.trajectory, sampled.latents, sampled.source)
+    assert is_on_device(editor.regenerate(prepared, inversion))
+    assert editor.decode(sampled.latents).device.type == "cpu"
+
+
+class Mean(nn.Module):
+    """A classifier of two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", ["natural", "sca-strong", "diffattack"])
+def test_the_gradient_of_a_classifier_reaches_the_perturbation(method: str, unet: Path, mode: FakeTensorMode) -> None:
+    mode.allow_meta = mode.allow_non_fake_inputs = True
+    model = moved(unet, META)
+    with META:
+        classifier = ClassifierTarget("mean", Mean(), Preprocessing(32, 36, mean=(0.5,) * 3), ("a", "b"))
+    preset = replace(attack_presets.PRESETS[method], steps=3, landing=False)
+    canvas = lay(torch.zeros(2, 3, 80, 80, device=META), 64, model.size_multiple)
+    losses = method == "diffattack" and model.text_conditioned
+    with recording_attention(model.network, 64) if losses else nullcontext() as recorder:
+        space, misses = prepare(model, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), recorder)
+        check_gradients(space, misses, classifier)
+
+
+def check_gradients(space: Latents, misses: Tensor, classifier: ClassifierTarget) -> None:
+    goal = Goal(torch.tensor([0, 1], device=META), targeted=False)
+    rows = torch.tensor([1], device=META)
+    for pictures, wanted in ((space, goal), (space.take(rows), goal.take(rows))):
+        made, pull = pictures.sampled(pictures.unperturbed)
+        made = made.detach().requires_grad_()
+        score = wanted.score(classifier(pictures.decode(made)), space.preset.loss).sum()
+        gradient = pull(torch.autograd.grad(score, made)[0])
+        assert is_on_device(misses, made, gradient, device=META) and gradient.shape == pictures.unperturbed.shape
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_of_a_page_are_restored(channels: int, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = tiling.spans
+
+    def spans(*lengths: int) -> list[tiling.Span]:
+        with unset_fake_temporarily():
+            real = places(*lengths)
+        return [
+            replace(each, source=mode.from_tensor(each.source), share=mode.from_tensor(each.share)) for each in real
+        ]
+
+    monkeypatch.setattr(tiling, "spans", spans)
+    with unset_fake_temporarily():
+        residual.residual_schedule()  # of numbers
+    size = Size(channels, 4, 2)
+    with DEVICE:
+        pair = Pair(Predictor(size).eval(), ResidualDenoiser(size).eval(), channels)
+    for net in (pair.predictor, pair.denoiser):
+        monkeypatch.setattr(net, "to", lambda device, net=net: net)  # fake weights cannot be swapped; they are there
+    for page in (torch.zeros(300, 270), torch.zeros(300, 270, 3))[:channels]:
+        clean = TiledRestorer(pair, SOLVERS["dpmpp-2m"], 2, device=str(DEVICE))(page, 0)
+        assert clean.shape == page.shape and clean.device.type == "cpu"
+
+
+def test_a_tensor_that_is_left_on_the_processor_is_an_error(pixart: Path, mode: FakeTensorMode) -> None:
+    model = moved(pixart)
+    prompts = model.encode_prompts(["a fox"])
+    left = replace(prompts, embeddings=prompts.embeddings.cpu())
+    f = guided_denoiser(model, left, 1.0, SIZE)
+    with pytest.raises(RuntimeError, match="same device"):
+        f(torch.zeros(1, 4, 8, 8, device=DEVICE), model.trained.schedule.level(0.5))
