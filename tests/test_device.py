@@ -22,7 +22,7 @@ from fastdiff.apps.attack import presets as attack_presets
 from fastdiff.apps.attack.attention import recording_attention
 from fastdiff.apps.attack.latents import Latents, prepare
 from fastdiff.apps.attack.objective import Goal
-from fastdiff.apps.canvas import lay
+from fastdiff.apps.canvas import fit_canvas
 from fastdiff.apps.docclean.restoration import tiling
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.apps.edit import editor as edit_editor, presets as edit_presets
@@ -169,7 +169,7 @@ def test_the_gradient_of_a_classifier_reaches_the_perturbation(method: str, unet
     with META:
         classifier = ClassifierTarget("mean", Mean(), Preprocessing(32, 36, mean=(0.5,) * 3), ("a", "b"))
     preset = replace(attack_presets.PRESETS[method], steps=3, landing=False)
-    canvas = lay(torch.zeros(2, 3, 80, 80, device=META), 64, model.size_multiple)
+    canvas = fit_canvas(torch.zeros(2, 3, 80, 80, device=META), 64, model.size_multiple)
     losses = method == "diffattack" and model.text_conditioned
     with recording_attention(model.network, 64) if losses else nullcontext() as recorder:
         space, misses = prepare(model, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), recorder)
