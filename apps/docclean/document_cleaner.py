@@ -145,9 +145,9 @@ class DocumentCleaner:
         try:
             for number, picture in enumerate(document.pictures(index) if not why else ()):
                 key = noise_key(content, index, number)
-                page, told = self._clean(picture.page(), report, item.source.stem, index, key)
-                found.append(told)
-                if told.status in WRITTEN:
+                page, cleaned = self._clean(picture.page(), report, item.source.stem, index, key)
+                found.append(cleaned)
+                if cleaned.status in WRITTEN:
                     changes += picture.changes(one_bit(page).pixels)
         except UnsupportedPicture as error:
             changes, found = [], [replace(report, reason=str(error))]
@@ -223,8 +223,8 @@ def manifest_of(item: Item, content: str, made_with: str, options: Options) -> O
 
     The true text of the input counts by its content. Raises UsageError if it cannot be read.
     """
-    told = truth_file(options.truth, item.source.stem) if options.truth else None
-    true = (told.suffix, output_manifest.file_digest(told)) if told else None
+    truth = truth_file(options.truth, item.source.stem) if options.truth else None
+    true = (truth.suffix, output_manifest.file_digest(truth)) if truth else None
     key = output_manifest.digest(content, item.output.suffix, made_with, true)
     return OutputManifest(item.output, item.source, key, item.request, options.force)
 

@@ -75,15 +75,15 @@ class Claims:
         return [folder / name for name in self._manifest(folder).made_for(wanted.request)]
 
     def _candidates(self, wanted: OutputRequest) -> Iterator[Path]:
-        wish = wanted.item.output
+        preferred = wanted.item.output
         if wanted.named:
-            yield wish
+            yield preferred
             return
         earlier = self._earlier(wanted)
-        yield from sorted(earlier, key=lambda path: path != wish)
-        yield wish
+        yield from sorted(earlier, key=lambda path: path != preferred)
+        yield preferred
         for number in range(2, MOST_NUMBERS):
-            yield wish.with_name(f"{wish.stem}-{number}{wish.suffix}")
+            yield preferred.with_name(f"{preferred.stem}-{number}{preferred.suffix}")
 
     def _is_free(self, file: Path, output: Path, wanted: OutputRequest) -> bool:
         if self._is_read(file) or _folded(file) in self._taken or os.path.isdir(file):

@@ -152,12 +152,12 @@ def summary(left_out: Iterable[LeftOut]) -> str:
     left_out = list(left_out)
     counts = Counter(each.reason for each in left_out)
     kinds = sorted({os.path.splitext(each.path)[1] or "none" for each in left_out if each.reason == OTHER_KIND})
-    told = []
+    parts = []
     for reason, (one, several) in nouns.items():
         if count := counts[reason]:
             named = f" ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})" if reason == OTHER_KIND else ""
-            told.append(f"{count} {one if count == 1 else several}{named}")
-    return f"left out: {', '.join(told)}" if told else ""
+            parts.append(f"{count} {one if count == 1 else several}{named}")
+    return f"left out: {', '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True)

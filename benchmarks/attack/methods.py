@@ -30,10 +30,11 @@ def run(setting: Setting) -> Section:
 def _rates(reports: Mapping[str, Report]) -> Table:
     rows = []
     for name, report in reports.items():
-        told, images = report.summary, report.images
+        summary, images = report.summary, report.images
         right = sum(image.before == image.true for image in images)
-        rows.append((name, right / len(images), _of(told), told["attack_success_rate"], told["seconds_per_image"],
-                     told["calls"] / max(told["attacked"], 1)))  # fmt: skip
+        rates = summary["attack_success_rate"], summary["seconds_per_image"]
+        calls = summary["calls"] / max(summary["attacked"], 1)
+        rows.append((name, right / len(images), _of(summary), *rates, calls))
     columns = ("way", "clean accuracy", "succeeded", "rate", "seconds", "calls")
     note = "Of the pictures that the classifier knows; seconds and calls of the diffusion network for a picture."
     return Table("Attacks on efficientnet-lite0, after the PNG round trip", columns, rows, note)
@@ -53,16 +54,16 @@ def _others(reports: Mapping[str, Report]) -> Table:
     names = [*OTHERS, "jpeg-75", "bit-depth-4", "resize-pad"]
     rows = []
     for method, report in reports.items():
-        told = report.summary["transfer"] | report.summary["defences"]
-        cells = [f"{told[name]['attack_success_rate']:.3f} ({_of(told[name])})" if name in told else None
+        summary = report.summary["transfer"] | report.summary["defences"]
+        cells = [f"{summary[name]['attack_success_rate']:.3f} ({_of(summary[name])})" if name in summary else None
                  for name in names]  # fmt: skip
         rows.append((method, *cells))
     note = "Of attacked pictures that the other one, or the defended one, knows when clean."
     return Table("What attacks on efficientnet-lite0 do to others, and behind defences", ("way", *names), rows, note)
 
 
-def _of(told: Mapping[str, Any]) -> str:
-    return f"{told['succeeded']}/{told['of']}"
+def _of(summary: Mapping[str, Any]) -> str:
+    return f"{summary['succeeded']}/{summary['of']}"
 
 
 def _folder(name: str) -> str:

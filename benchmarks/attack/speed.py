@@ -25,10 +25,10 @@ def run(setting: Setting) -> Section:
     }
     rows = []
     for name, report in reports.items():
-        told = report.summary
-        per_success = told["seconds"] / told["succeeded"] if told["succeeded"] else None
-        calls = told["calls"] / max(told["attacked"], 1)
-        rows.append((name, f"{told['succeeded']}/{told['of']}", told["seconds_per_image"], per_success, calls))
+        summary = report.summary
+        per_success = summary["seconds"] / summary["succeeded"] if summary["succeeded"] else None
+        calls = summary["calls"] / max(summary["attacked"], 1)
+        rows.append((name, f"{summary['succeeded']}/{summary['of']}", summary["seconds_per_image"], per_success, calls))
     shares = [row[3] for row in rows]
     note = f"diffattack takes {shares[1] / shares[0]:.1f} times as long for a success" if all(shares) else ""
     compared = Table(

@@ -143,8 +143,8 @@ def _begin_with(net: nn.Module, given: Path, stage: str, colour: bool) -> None:
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        told = f"the networks of {given} have another width, other levels or other channels than this run"
-        raise UsageError(told) from error
+        message = f"the networks of {given} have another width, other levels or other channels than this run"
+        raise UsageError(message) from error
 
 
 def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:

@@ -44,14 +44,14 @@ def _rapidocr() -> Version:
 
 def _tesseract() -> Version:
     """Return the program on the PATH, and the English data that it finds."""
-    told, listed = (
+    printed, listed = (
         subprocess.run(["tesseract", option], capture_output=True, text=True, errors="replace").stdout
         for option in ("--version", "--list-langs")
     )
     place = re.search('"(.+)"', listed)
     data = Path(place[1]) / "eng.traineddata" if place else None
     known = digest.of_file(data) if data is not None and data.is_file() else ""
-    return "tesseract", version("pytesseract"), told.partition("\n")[0], known
+    return "tesseract", version("pytesseract"), printed.partition("\n")[0], known
 
 
 VERSIONS: Mapping[str, Callable[[], Version]] = {"easyocr": _easyocr, "rapidocr": _rapidocr, "tesseract": _tesseract}

@@ -71,8 +71,8 @@ def measure(page: DirtyPage, index: int, cleaners: dict[str, PageCleaner]) -> tu
         looks = _looks(page, shown, cleaned.pixels)
         rows.append(_row(page, method) | about | looks | _words(page, cleaned, cached_engine(JUDGE[method])))
         if method == SHOWN:
-            told = f"{page.name} ({index}): {cleaned.status}, {_told(rows[-1])}"
-            strip = Strip(told, report.score(rows[-1]), (page.pixels, cleaned.pixels, page.evened))
+            title = f"{page.name} ({index}): {cleaned.status}, {_shares(rows[-1])}"
+            strip = Strip(title, report.score(rows[-1]), (page.pixels, cleaned.pixels, page.evened))
     return rows, strip
 
 
@@ -131,7 +131,7 @@ def _words(page: DirtyPage, cleaned: CleanedPage, judge: Any) -> Row:
     }
 
 
-def _told(row: Row) -> str:
+def _shares(row: Row) -> str:
     """Return the shares of a page that are printed above it."""
     parts = [f"{row['lost']} of {row['read']} words lost"]
     parts += [f"{name} {kept / all_:.0%}" for name in report.SHARES for kept, all_ in [row[name]] if all_]
