@@ -55,7 +55,7 @@ def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
     Example:
       fastdiff invert fox.png --source "fox on a teal background" --preset dit4edit-exact
     """
-    from fastdiff.apps.edit.inverting import run
+    from fastdiff.apps.edit.invert_command import run
 
     inverted = run(Options((str(image),), prompt="", **chosen))
     if as_json:

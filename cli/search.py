@@ -8,8 +8,8 @@ import click
 
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
+from fastdiff.cli.problem_options import open_problem, problem_options
 from fastdiff.cli.progress import shown
-from fastdiff.cli.sampling_options import open_problem, sampling_options
 
 if TYPE_CHECKING:
     from fastdiff.apps.tuning.search import Ranked
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Number of held-out samples that rank the finalists. [default: 8]",
     group="Sampling",
 )
-@sampling_options("5,6,8,10")
+@problem_options("5,6,8,10")
 def command(
     model: str, out: Path | None, calls: tuple[int, ...], samples: int, seed: int, debug: bool, **chosen: Any
 ) -> None:

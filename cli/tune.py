@@ -8,8 +8,8 @@ import click
 
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
+from fastdiff.cli.problem_options import open_problem, problem_options
 from fastdiff.cli.progress import shown
-from fastdiff.cli.sampling_options import open_problem, sampling_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "network; teleport statistics of its samples; teleport-iia those and iia.",
     group="Sampling",
 )
-@sampling_options("5,6,8,10")
+@problem_options("5,6,8,10")
 def command(
     model: str,
     solver: str,

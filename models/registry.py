@@ -13,6 +13,7 @@ from fastdiff.models.diffusion_model import DiffusionModel, TransformerModel
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
+# `edit` loads transformer families alone.
 TRANSFORMER_FAMILIES = {
     "PixArtAlphaPipeline": "fastdiff.models.pixart",
     "PixArtSigmaPipeline": "fastdiff.models.pixart",

@@ -1,7 +1,7 @@
 """Multistep exponential integrators: one evaluation per step; the order comes from predictions of earlier steps.
 
 The multistep solvers of the DPM family are this step with another parameterization, order or treatment of the slope:
-see dpm_solver.py.
+see dpm_solver.py. adams_bashforth.py has terms of its own.
 """
 
 from collections.abc import Sequence

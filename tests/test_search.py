@@ -10,7 +10,7 @@ from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
 from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
 from fastdiff.cli.main import main
-from fastdiff.cli.sampling_options import Calls
+from fastdiff.cli.problem_options import Calls
 from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate

@@ -1,4 +1,4 @@
-"""A tiny transformer of Stable Diffusion 3 with random weights."""
+"""A tiny transformer of Stable Diffusion 3 with random weights, for the scheduler: edit loads no such folder."""
 
 import torch
 from diffusers import SD3Transformer2DModel

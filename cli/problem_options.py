@@ -35,7 +35,7 @@ class Calls(click.ParamType):
         return tuple(sorted(counts))
 
 
-def sampling_options(calls: str) -> Callable[[Function], Function]:
+def problem_options(calls: str) -> Callable[[Function], Function]:
     """Return a decorator that adds the options of a model and its conditions; `--nfe` defaults to `calls`."""
 
     def decorate(function: Function) -> Function:
