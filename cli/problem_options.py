@@ -17,7 +17,7 @@ MOST_CALLS = 1000
 MOST_PROMPTS = 100_000
 
 
-class Calls(click.ParamType):
+class Calls(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click alone
     """Numbers of calls, such as `5,6,8` and `5..12`: rising, each once."""
 
     name = "calls"

@@ -1,6 +1,6 @@
 """`fastdiff solvers`: what there is, and whether it keeps its promises."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -121,7 +121,7 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
     return SOME_FAILED if False in outcomes else 0
 
 
-def _properties(solver: "Solver") -> tuple[str, str, str, str]:
+def _properties(solver: "Solver[Any]") -> tuple[str, str, str, str]:
     from fastdiff.solvers.certificates import inverts
 
     kind = "SDE" if solver.stochastic else "ODE"

@@ -30,7 +30,8 @@ class Captioner:
         with torch.no_grad():
             generated = self.model.generate(**given, max_new_tokens=LONGEST, do_sample=False)
         start = given["input_ids"].shape[1] if "input_ids" in given and self._is_chat_model else 0
-        return self.processor.batch_decode(generated[:, start:], skip_special_tokens=True)[0].strip()
+        captions: list[str] = self.processor.batch_decode(generated[:, start:], skip_special_tokens=True)
+        return captions[0].strip()
 
     @property
     def _is_chat_model(self) -> bool:

@@ -70,7 +70,7 @@ class ClassifierTarget:
             raise UsageError(
                 f"colours from {low:.3g} to {high:.3g}: classifiers take [0, 1], and normalise them inside"
             )
-        logits = self.net(self.preprocessing(clamp_colours(pictures)))
+        logits: Tensor = self.net(self.preprocessing(clamp_colours(pictures)))
         if logits.ndim != 2 or logits.shape[1] != len(self.names):
             raise UsageError(f"{self.name} gives {tuple(logits.shape)} for {len(self.names)} class names")
         if not read_back(logits.isfinite().all()):

@@ -212,7 +212,8 @@ class Logits(nn.Module):
         self.net = net
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.net(pixel_values=pictures).logits
+        logits: torch.Tensor = self.net(pixel_values=pictures).logits
+        return logits
 
 
 class Function(nn.Module):
@@ -238,7 +239,7 @@ def model_folder(name: str, owner: str | None = None) -> Path:
 def _outputs(net: nn.Module, preprocessing: Preprocessing) -> int:
     side = preprocessing.side or 224
     with torch.no_grad():
-        return net(torch.zeros(1, 3, side, side)).shape[-1]
+        return int(net(torch.zeros(1, 3, side, side)).shape[-1])
 
 
 def _usual(count: int) -> tuple[str, ...]:

@@ -64,7 +64,8 @@ class Components:
             if file.stat().st_size > LARGEST_VOCABULARY:
                 raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
         with _loading(where):
-            return kind.from_pretrained(where, local_files_only=True)
+            tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(where, local_files_only=True)
+        return tokenizer
 
     def fingerprint(self, part: str) -> str:
         """Return the SHA-256 of a component's class and files, in hexadecimal."""

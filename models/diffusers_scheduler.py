@@ -52,7 +52,8 @@ def fastdiff_scheduler(
     grid that does not fit the schedule, and a config that `scheduler_from_config` refuses.
     """
     config = STABLE_DIFFUSION if like is None else {**like.config, "_class_name": type(like).__name__}
-    return FastdiffScheduler.from_config(config, solver=solver, highest_order=order, grid=grid)
+    made: FastdiffScheduler = FastdiffScheduler.from_config(config, solver=solver, highest_order=order, grid=grid)
+    return made
 
 
 class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # the two name their config file differently
@@ -71,7 +72,7 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
     init_noise_sigma = 1.0  # of the states that pipelines begin with
     _compatibles = [*FLOW_MATCHING, *MULTISTEP, *ONE_STEP, *EULER]  # noqa: RUF012
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         solver: str = "dpmpp-2m",
@@ -80,7 +81,9 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
         like: Mapping[str, Any] = STABLE_DIFFUSION,
     ) -> None:
         own = {*self.config, "_class_name"}
-        self.register_to_config(**{key: value for key, value in like.items() if key not in own})
+        self.register_to_config(  # type: ignore[no-untyped-call]
+            **{key: value for key, value in like.items() if key not in own}
+        )
         self._trained = scheduler_from_config(like)
         if grid is not None:
             check_name("grid", grid, SPACINGS)
@@ -246,10 +249,11 @@ class Drawn:
     generator: Generators
 
     def __call__(self, like: Tensor, step: int) -> Tensor:
-        return randn_tensor(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+        drawn: Tensor = randn_tensor(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+        return drawn
 
 
-def _fitting(name: str, order: int | None) -> Solver:
+def _fitting(name: str, order: int | None) -> Solver[Any]:
     """The solver of this name and order, which fits a pipeline."""
     check_name("solver", name, SOLVERS)
     make = SOLVERS[name]
@@ -262,7 +266,7 @@ def _fitting(name: str, order: int | None) -> Solver:
     return solver
 
 
-def _asks_about_its_state(solver: Solver) -> bool:
+def _asks_about_its_state(solver: Solver[Any]) -> bool:
     schedule, x = LinearVP(), torch.ones(1, 1)
     levels = grid(time_uniform, schedule, 4)
     memory = solver.init(levels)

@@ -51,7 +51,7 @@ class LatentDiffusionModel:
     ) -> ConditionedNetwork:
         def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
             given = self.network_arguments(prompts, size)
-            out = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
+            out: Tensor = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
             return out[:, : x.shape[1]].float()  # without learned variances
 
         return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
@@ -69,7 +69,7 @@ class LatentDiffusionModel:
 
     @property
     def resolution(self) -> int:
-        return self.network.config.sample_size * self._factor
+        return int(self.network.config.sample_size * self._factor)
 
     @property
     def size_multiple(self) -> int:
@@ -80,13 +80,14 @@ class LatentDiffusionModel:
         if height % self.size_multiple or width % self.size_multiple:
             raise UsageError(f"a picture of {width}x{height}: sides are multiples of {self.size_multiple}")
         with self._at_work(self.vae):
-            latents = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mode()
+            latents: Tensor = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mode()
         return (latents.float() - self._shift) * self._scale
 
     def decode(self, latents: Tensor) -> Tensor:
         latents = latents / self._scale + self._shift
         with self._at_work(self.vae):
-            return self.vae.decode(latents.to(self.device, self.vae.dtype), return_dict=False)[0].float()
+            picture: Tensor = self.vae.decode(latents.to(self.device, self.vae.dtype), return_dict=False)[0]
+        return picture.float()
 
     @property
     def _stride(self) -> int:
@@ -95,11 +96,11 @@ class LatentDiffusionModel:
 
     @property
     def _factor(self) -> int:
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return 1 << (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def _scale(self) -> float:
-        return self.vae.config.scaling_factor
+        return float(self.vae.config.scaling_factor)
 
     @property
     def _shift(self) -> float:

@@ -81,7 +81,8 @@ class NAFBlock(nn.Module):
         x = x + y * self.beta.to(x.dtype)
         y = v(x) if self.mlp is None else v(x) * (1 + scale_v) + shift_v
         y = self.conv5(self.sg(self.conv4(y)))
-        return x + y * self.gamma.to(x.dtype)
+        out: Tensor = x + y * self.gamma.to(x.dtype)
+        return out
 
 
 class TimeEmbedding(nn.Module):
@@ -136,7 +137,8 @@ class UNet(nn.Module):
         x = self.middle_blks(x, time)
         for up, blocks in zip(self.ups, self.decoders, strict=True):
             x = blocks(up(x) + skips.pop(), time)
-        return self.ending(x)[..., :height, :width]
+        out: Tensor = self.ending(x)
+        return out[..., :height, :width]
 
 
 class Predictor(UNet):

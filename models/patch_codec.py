@@ -23,14 +23,14 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name
     H and W are multiples of `patch`, which is 2 ** (len(block_out_channels) - 1): pipelines read the factor so.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 48,
         block_out_channels: tuple[int, ...] = (3, 12, 48, 48),
         scaling_factor: float = 1.0,
     ):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.patch = 2 ** (len(block_out_channels) - 1)
         values = 3 * self.patch**2
         self.components = nn.Parameter(torch.eye(latent_channels, values), requires_grad=False)  # orthonormal rows
@@ -57,7 +57,7 @@ def fit(pictures: Iterable[Tensor], latent_channels: int = 48) -> PatchCodec:
 
     Pictures are batches (B, 3, H, W) in [-1, 1].
     """
-    codec = PatchCodec(latent_channels)
+    codec: PatchCodec = PatchCodec(latent_channels)  # type: ignore[no-untyped-call]
     patches = torch.cat([F.pixel_unshuffle(batch, codec.patch).movedim(1, -1).flatten(0, -2) for batch in pictures])
     patches = patches.double()
     variance, directions = torch.linalg.eigh(patches.T.cov())

@@ -56,11 +56,12 @@ class PixArt(LatentDiffusionModel):
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:
-        return self.network.pos_embed(latents.to(self.network.dtype))
+        tokens: Tensor = self.network.pos_embed(latents.to(self.network.dtype))
+        return tokens
 
     @property
     def _stride(self) -> int:
-        return self.network.config.patch_size
+        return int(self.network.config.patch_size)
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         """Return embeddings and mask, and PixArt-alpha's micro-conditions at 1024 pixels: size and aspect ratio."""

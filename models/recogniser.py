@@ -83,7 +83,8 @@ class Recogniser(nn.Module):
 
     def probability(self, concept: str, pictures: Tensor) -> Tensor:
         """Return the probability (B,) that pictures (B, 3, SIDE, SIDE) in [-1, 1] show a concept."""
-        return self(pictures).concept.float().softmax(1)[:, self.labels.concepts.index(concept)]
+        logits: Tensor = self(pictures).concept
+        return logits.float().softmax(1)[:, self.labels.concepts.index(concept)]
 
     def _reading(self, concept: Tensor, kind: Tensor, colours: Tensor) -> Reading:
         """The likeliest words of these probabilities; two colours, the larger one first, unless it is plain."""
@@ -109,7 +110,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        out: Tensor = x + self.branch(x)
+        return out
 
 
 def bundled() -> Recogniser:

@@ -34,14 +34,16 @@ def load_transformer(
     With `offload`, the text encoder and the autoencoder occupy the device only while they run. Raises UsageError for
     an unknown family or a broken folder, MissingError for a model that is not on this computer.
     """
-    return _load(TRANSFORMER_FAMILIES, model, device, dtype, offload)
+    transformer: TransformerModel = _load(TRANSFORMER_FAMILIES, model, device, dtype, offload)
+    return transformer
 
 
 def load_model(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> DiffusionModel:
     """Load a model of any family, as `load_transformer`; it may be a UNet, and may ignore prompts."""
-    return _load(FAMILIES, model, device, dtype, offload)
+    loaded: DiffusionModel = _load(FAMILIES, model, device, dtype, offload)
+    return loaded
 
 
 def _load(families: Mapping[str, str], model: str, device: str, dtype: torch.dtype, offload: bool) -> Any:

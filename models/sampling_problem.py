@@ -162,7 +162,8 @@ def _of_restorer(
 
     def typed(*inputs: Tensor) -> Tensor:
         with torch.autocast(inputs[0].device.type, dtype, enabled=dtype != torch.float32):
-            return net(*inputs).float()
+            out: Tensor = net(*inputs)
+            return out.float()
 
     def bind(choices: Sequence[np.random.Generator], held: bool) -> Denoiser:
         crops = torch.stack([_crop(choice, pages, side, held) for choice in choices]).to(device)

@@ -130,7 +130,7 @@ def _without_last(spacing: Spacing, schedule: Schedule, count: int) -> Grid:
 def _lands_clean(config: Mapping[str, Any], name: str) -> bool:
     if name in ("DDIMScheduler", "PNDMScheduler"):
         return bool(config.get("set_alpha_to_one", name == "DDIMScheduler"))
-    return config.get("final_sigmas_type", "zero") == "zero"
+    return bool(config.get("final_sigmas_type", "zero") == "zero")
 
 
 def _prediction(config: Mapping[str, Any]) -> Prediction:
@@ -150,7 +150,7 @@ def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
 def _without_terminal_signal(table: np.ndarray) -> np.ndarray:
     """Lin et al. 2024 (arXiv 2305.08891), algorithm 1, but with a last value above 0, so that lam stays finite."""
     root = np.sqrt(table)
-    rescaled = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    rescaled: np.ndarray = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     rescaled[-1] = rescaled[-2] / 4
     return rescaled
 

@@ -73,7 +73,7 @@ class StableDiffusion(LatentDiffusionModel):
 
     @property
     def _stride(self) -> int:
-        return 2 ** (len(self.network.config.block_out_channels) - 1)
+        return 1 << (len(self.network.config.block_out_channels) - 1)
 
     def _outputs(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Return the states (B, L, D), for XL those before the last layer, and the pooled embedding (B, P)."""

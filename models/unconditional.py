@@ -34,7 +34,7 @@ class Unconditional(LatentDiffusionModel):
 
     @property
     def _stride(self) -> int:
-        return 2 ** (len(self.network.config.block_out_channels) - 1)
+        return 1 << (len(self.network.config.block_out_channels) - 1)
 
 
 def load(components: Components, name: str) -> Unconditional:

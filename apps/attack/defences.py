@@ -20,7 +20,8 @@ def jpeg(picture: np.ndarray, quality: int = 75) -> np.ndarray:
 def bit_depth(picture: np.ndarray, bits: int = 4) -> np.ndarray:
     """With fewer bits a channel (Xu et al. 2018, arXiv 1704.01155)."""
     levels = 2**bits - 1
-    return (np.round(picture / 255 * levels) / levels * 255).round().astype(np.uint8)
+    reduced: np.ndarray = (np.round(picture / 255 * levels) / levels * 255).round()
+    return reduced.astype(np.uint8)
 
 
 def resize_pad(picture: np.ndarray) -> np.ndarray:

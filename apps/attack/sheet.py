@@ -22,7 +22,7 @@ class Row:
 
 def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The change, amplified, as a picture: grey where there is none."""
-    change = after.astype(np.int16) - before
+    change: np.ndarray = after.astype(np.int16) - before
     return (128 + AMPLIFIED * change).clip(0, 255).astype(np.uint8)
 
 

@@ -74,7 +74,8 @@ def eight_bits(pictures: Tensor) -> Tensor:
     The gradient is straight-through, except that it is 0 where ascending would push colours further beyond black or
     white.
     """
-    return _EightBits.apply(pictures)
+    rounded: Tensor = _EightBits.apply(pictures)
+    return rounded
 
 
 class _EightBits(torch.autograd.Function):

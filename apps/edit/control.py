@@ -47,11 +47,11 @@ class CrossAttentionControl:
 
     @cached_property
     def _last(self) -> float:
-        return read_back(self.until.max())
+        return float(read_back(self.until.max()))
 
     @cached_property
     def _emphasizes(self) -> bool:
-        return read_back((self.scale != 1).any())
+        return bool(read_back((self.scale != 1).any()))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Control:
         """
         if len(x) not in (self.rows, 2 * self.rows):
             raise UsageError(f"a batch of {len(x)}: this control is of {self.rows} rows, once or twice")
-        return x.unflatten(0, (-1, self.rows))
+        return x.reshape(-1, self.rows, *x.shape[1:])
 
 
 class AttentionMaps:

@@ -30,7 +30,7 @@ class WordsAndGuidanceMask:
         """Map the guidance difference (rows, C, h, w) at a noise level to a mask (rows, 1, h, w) of 0 and 1."""
         maps = self.maps.total
         assert maps is not None  # the network was called just now
-        source, targets = maps[self.which].unflatten(1, (1, *self.tokens)).tensor_split([1])
+        source, targets = maps[self.which].reshape(-1, 1, *self.tokens).tensor_split([1])
         attention = interpolate(source + targets, guidance.shape[-2:], mode="bilinear", align_corners=False)
         mask = self._highest(attention)
         if level.t <= SHAPED:

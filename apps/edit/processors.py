@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 
-def compile_around_attention(transformer: nn.Module, backend: str | Callable = "inductor") -> None:
+def compile_around_attention(transformer: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the transformer except its attention, which controllers change at every step: no step recompiles."""
     from diffusers.models.attention_processor import Attention
 
@@ -100,4 +100,5 @@ class CrossProcessor:
 def _out(attn: "Attention", attended: Tensor) -> Tensor:
     """Project the attended values of all heads (B, heads, N, d) to (B, N, D)."""
     project, dropout = attn.to_out
-    return dropout(project(attended.transpose(1, 2).flatten(2)))
+    projected: Tensor = dropout(project(attended.transpose(1, 2).flatten(2)))
+    return projected

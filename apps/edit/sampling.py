@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ class Edit:
     emphasize: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
     preview: bool = False
-    tuned: tuple[Solver, Grid] | None = None
+    tuned: tuple[Solver[Any], Grid] | None = None
 
     @cached_property
     def grid(self) -> Grid:
@@ -120,7 +121,7 @@ class Edit:
             interval=preset.guidance_interval,
         )
 
-    def _solver(self, inversion: Inversion, maps: AttentionMaps) -> Solver:
+    def _solver(self, inversion: Inversion, maps: AttentionMaps) -> Solver[Any]:
         """Return the inversion's solver, wrapped for direct inversion of the source and for blending if needed."""
         solver = (apply_direct_inversion(inversion) if self.preset.pinned else inversion).solver
         region = self._region(maps)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models import fingerprint
@@ -25,7 +26,7 @@ def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
     return replace(preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=calls)
 
 
-def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[Solver, Grid]:
+def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[Solver[Any], Grid]:
     """The solver of the file and its levels, down to the cleanest that the network knows: a picture lies there.
 
     Raises UsageError where it was made for another model or guidance, does not have so many steps, or cannot invert.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def reference(batches: Sequence[Batch]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def ends(batches: Sequence[Batch], solver: Solver, levels: Grid) -> list[Tensor]:
+def ends(batches: Sequence[Batch], solver: Solver[Any], levels: Grid) -> list[Tensor]:
     """Return the end (B, ...) of the run of every batch."""
     return [integrate(f, solver, x, levels).x for f, x in batches]
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,7 +132,7 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
 
 def candidate_configs(grid: str) -> list[SamplerConfig]:
     """Return every deterministic solver of the registry on this grid, in each of its orders, without duplicates."""
-    made: list[tuple[Solver, SamplerConfig]] = []
+    made: list[tuple[Solver[Any], SamplerConfig]] = []
     for name, factory in SOLVERS.items():
         ordered = "order" in inspect.signature(factory).parameters
         for options in [{"order": order} for order in ORDERS] if ordered else [{}]:
