@@ -1,5 +1,6 @@
 """`fastdiff attack`."""
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,13 +40,21 @@ CHANGED = "[default: the method's]"
     "--transfer",
     multiple=True,
     metavar="SPEC",
-    help="Another classifier to test the results on. May be repeated.",
+    help="Another classifier to test the results on; classes are matched by name. May be repeated.",
+    group="Classifier",
+)
+@option(
+    "--eot",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Draws of a random classifier over which gradients and verdicts are averaged. [default: 1]",
     group="Classifier",
 )
 @option(
     "--target",
     metavar="CLASS|csv",
-    help="Target class by name or index, or csv for the column of --labels. [default: any other class]",
+    help="Target class by name or index (name:X and index:X say which), or csv for the column of --labels. "
+    "[default: any other class]",
     group="Goal",
 )
 @option(
@@ -59,8 +68,8 @@ CHANGED = "[default: the method's]"
     "--preset",
     type=click.Choice(list(PRESETS)),
     default="natural",
-    help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack follow their "
-    "papers. pgd and mifgsm use no prior, for comparison. [default: natural]",
+    help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack run all iterations, "
+    "as published. pgd and mifgsm use no prior and return the pixels of torchattacks. [default: natural]",
     group="Method",
 )
 @option(
@@ -88,7 +97,13 @@ CHANGED = "[default: the method's]"
 @option("--iterations", type=click.IntRange(0), help=f"Largest number of iterations. {CHANGED}", group="Method")
 @option("--step", type=float, help=f"Step size of an iteration. {CHANGED}", group="Method")
 @option("--epsilon", type=float, help=f"Largest change of a perturbed value. {CHANGED}", group="Method")
-@option("--confidence", type=float, help=f"Logit margin that counts as success. {CHANGED}", group="Method")
+@option(
+    "--early-stop/--no-early-stop",
+    default=None,
+    help=f"Stop a picture once it fools by --confidence, and keep the smallest change. {CHANGED}",
+    group="Method",
+)
+@option("--confidence", type=float, help=f"Logit margin that is enough for --early-stop. {CHANGED}", group="Method")
 @option("--momentum", type=float, help=f"Momentum of the gradient, 0 to 1. {CHANGED}", group="Method")
 @option("--caption", help="Caption of all pictures, for text-conditioned priors.", group="Captions")
 @option("--caption-file", type=PATH, help="JSON object from file names to captions.", group="Captions")
@@ -105,7 +120,11 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Attack a classifier with natural-looking changes, and report how it breaks.
 
     A diffusion prior inverts each picture. The attack perturbs its latents and returns a picture of the same size,
-    changed as little as possible. Success is judged on the written PNG. Attack only models that you own or may test.
+    changed as little as possible. Success is judged on each written PNG by itself; failures go to failed/. Attack only
+    models that you own or may test.
+
+    The classifier is examined first. Red flags (gradients that are zero, not finite or misleading, random logits) stand
+    beside every rate, and the exit code is 4. Without any usable gradient the run is refused.
 
     \b
     Examples:
@@ -135,19 +154,50 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 def _summary(report: "Report") -> str:
     """Summarise a run in a few lines."""
     counts = report.summary
-    lines = [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
+    lines = [*_examination(report)]
+    lines += [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
         lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
-    if counts["roundtrip_error"] is not None:
+    if counts["of_all_attacked"]["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
     for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
-        lines += [f"{text.format(name)} {rate['succeeded']} of {rate['of']}" for name, rate in rates.items()]
-    if counts["ssim"] is not None:
-        lines.append(f"mean SSIM {counts['ssim']:.3f}, lowest tenth of windows {counts['ssim_p10']:.3f}")
+        lines += [f"{text.format(name)} {_rate(rate)}" for name, rate in rates.items()]
+    for of, means in (("successes", counts), ("all attacked", counts["of_all_attacked"])):
+        if means["ssim"] is not None:
+            lines.append(f"mean SSIM of {of} {means['ssim']:.3f}, lowest tenth of windows {means['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
     look = f" Look at {report.sheet}." if report.sheet else ""
-    fates = f"{counts['succeeded']} of {counts['of']} succeeded, {counts['skipped']} skipped, {counts['failed']} failed"
+    fates = f"{_rate(counts, 'succeeded')}, {counts['skipped']} skipped, {counts['failed']} failed"
     return "\n".join([*lines, f"{fates}.{where}{look} Report: {report.path}"])
+
+
+def _examination(report: "Report") -> Iterator[str]:
+    """Yield the lines of the examination of the classifier."""
+    victim = report.victim
+    if victim is None:
+        return
+    accuracy = ""
+    if (clean := victim.clean_accuracy) is not None:
+        accuracy = f"right about {clean['right']} of {clean['of']} clean pictures ({_interval(clean)}), "
+    yield (
+        f"{victim.classifier}: {accuracy}{victim.outputs}, gradients {victim.zero_gradients:.1%} zero and "
+        f"{victim.non_finite_gradients:.1%} not finite, on {counted(victim.pictures, 'picture')}"
+    )
+    yield from (f"{victim.classifier} {note}" for note in victim.notes)
+    yield from (f"RED FLAG, {flag.name}: {flag.sentence}" for flag in victim.flags)
+
+
+def _rate(rate: Mapping[str, Any], verb: str = "") -> str:
+    """Format a rate, such as `3 of 4 succeeded (30 to 95 %)`, with its red flags."""
+    text = f"{rate['succeeded']} of {rate['of']}{verb and f' {verb}'}"
+    if rate["interval_95"] is not None:
+        text += f" ({_interval(rate)})"
+    return f"{text} [RED FLAGS: {', '.join(rate['flags'])}]" if rate["flags"] else text
+
+
+def _interval(rate: Mapping[str, Any]) -> str:
+    low, high = rate["interval_95"]
+    return f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
 
 
 def _worst(report: "Report") -> float:

@@ -6,7 +6,7 @@
   where they are in the cache of torch.hub.
 - module:MODULE:NAME: a torch module or a function of your own from colours (B, 3, H, W) in [0, 1] to logits (B, C), or
   a function without arguments that makes one. Its attributes `side` (pixels of its square input) and `names` (of its
-  classes) are read where it has them.
+  classes: a list, or a mapping with their indices) are read where it has them; `classifier_probe` finds the rest.
 """
 
 import importlib
@@ -25,6 +25,7 @@ from torch import nn
 
 from fastdiff.models.catalogue import find
 from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
+from fastdiff.models.classifier_probe import probed, reached_modules, training_layers
 from fastdiff.models.diffusers_folder import read_weights
 from fastdiff.models.image_processor import RESAMPLING, preprocessing_of
 from fastdiff.models.json_file import read_object
@@ -38,10 +39,11 @@ OLD_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # keys of t
 
 
 def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | None = None) -> ClassifierTarget:
-    """Load the classifier that `spec` names, in float32 on the device. `names` replace its class names.
+    """Load the classifier that `spec` names, on the device, in evaluation mode. `names` replace its class names.
 
-    Raises UsageError for an unknown or broken classifier, for fewer than two classes, and unless there are as many
-    names as classes; MissingError for a package or weights that are not on this computer.
+    It computes in float32, a network of one's own also in other precisions (see `classifier_probe`). Raises UsageError
+    for an unknown or broken classifier, for fewer than two classes, and unless there are as many names as classes;
+    MissingError for a package or weights that are not on this computer.
     """
     family, _, name = spec.partition(":")
     if spec not in LITE and (family not in FAMILIES or not name):
@@ -53,7 +55,13 @@ def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | Non
         raise
     except Exception as error:  # what a stranger's config or weights make of the libraries
         raise UsageError(f"cannot load {spec}: {_first_line(error)}") from error
-    target.net.to(device).float().eval().requires_grad_(False)
+    if family == "module" and (layers := training_layers(target.net)):
+        target = replace(target, notes=(f"had {', '.join(layers)} in training mode: set to evaluation",))
+    target.net.to(device).eval().requires_grad_(False)
+    if family == "module":
+        target = _with_names(*probed(target, device), names)
+    else:
+        target.net.float()
     if len(target.names) < 2:
         raise UsageError(f"{spec} has {len(target.names)} classes: two or more are needed")
     if names and len(names) != len(target.names):
@@ -162,9 +170,7 @@ def _huggingface(spec: str, name: str) -> ClassifierTarget:
     net = AutoModelForImageClassification.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
-    labels: Mapping[int, str] = net.config.id2label
-    names = tuple(labels[index] for index in range(len(labels)))
-    return ClassifierTarget(spec, Logits(net), preprocessing_of(processor), names)
+    return ClassifierTarget(spec, Logits(net), preprocessing_of(processor), class_names(spec, net.config.id2label))
 
 
 def _module(spec: str, name: str) -> ClassifierTarget:
@@ -185,8 +191,34 @@ def _module(spec: str, name: str) -> ClassifierTarget:
         raise UsageError(f"{spec} is a {type(made).__name__}: a torch module or a function of colours is needed")
     net = made if isinstance(made, nn.Module) else Function(made)
     preprocessing = Preprocessing(getattr(made, "side", None))
-    names = tuple(getattr(made, "names", ())) or _usual(_outputs(net.eval(), preprocessing))
+    names = class_names(spec, getattr(made, "names", ()))
     return ClassifierTarget(spec, net, preprocessing, names, Path(code.__file__) if code.__file__ else None)
+
+
+def class_names(spec: str, names: Any) -> tuple[str, ...]:
+    """Return the names of classes in the order of their indices, from a list or a mapping.
+
+    A mapping is from indices (numbers, or texts of them) to names, or from names to indices. Raises UsageError for a
+    mapping that has no name for one of the indices from 0.
+    """
+    if not isinstance(names, Mapping):
+        return tuple(map(str, names))
+    if names and all(isinstance(value, int) for value in names.values()):
+        names = {index: name for name, index in names.items()}
+    by_index = {int(key): str(name) for key, name in names.items() if str(key).isdecimal()}
+    if sorted(by_index) != list(range(len(names))):
+        raise UsageError(f"{spec} has a mapping of class names whose keys are not the indices 0 to {len(names) - 1}")
+    return tuple(by_index[index] for index in range(len(names)))
+
+
+def _with_names(target: ClassifierTarget, count: int, given: tuple[str, ...] | None) -> ClassifierTarget:
+    """Return a network of one's own with names for its `count` classes, which those `given` replace later."""
+    names = target.names or _usual(count)
+    if len(names) == 1 and count == 2:
+        names = (f"not {names[0]}", *names)
+    if len(names) != count and not given:
+        raise UsageError(f"{target.name} gives {count} logits for {len(names)} class names")
+    return replace(target, names=names if len(names) == count else numbered(count))
 
 
 def _needed(function: Callable[..., Any]) -> list[str]:
@@ -217,11 +249,19 @@ class Logits(nn.Module):
 
 
 class Function(nn.Module):
-    """Wraps a function from pictures to logits as a module without weights."""
+    """Wraps a function from pictures to logits as a module without weights.
+
+    Its mode is set on the networks that the function names too.
+    """
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.function = function
+
+    def train(self, mode: bool = True) -> "Function":
+        for each in reached_modules(self):
+            each.train(mode)
+        return super().train(mode)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.function(pictures)
@@ -234,12 +274,6 @@ def model_folder(name: str, owner: str | None = None) -> Path:
         path = find(name if owner is None or "/" in name else f"{owner}/{name}")
     read_weights(path)
     return path
-
-
-def _outputs(net: nn.Module, preprocessing: Preprocessing) -> int:
-    side = preprocessing.side or 224
-    with torch.no_grad():
-        return int(net(torch.zeros(1, 3, side, side)).shape[-1])
 
 
 def _usual(count: int) -> tuple[str, ...]:

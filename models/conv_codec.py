@@ -24,7 +24,7 @@ class ConvCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name 
     weights, which must be in evaluation mode to encode.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 32,
@@ -32,7 +32,7 @@ class ConvCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # the two name 
         layers_per_block: int = 1,
         scaling_factor: float = 1.0,
     ):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.factor = 2 ** (len(block_out_channels) - 1)
         full, half, *widths = block_out_channels
         self.encoder = nn.Sequential(
@@ -89,7 +89,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
+        change: Tensor = self.second(F.silu(self.first(F.silu(self.norm(x)))))
+        return x + change
 
 
 def _blocks(width: int, count: int) -> list[ResidualBlock]:

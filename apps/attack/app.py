@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,11 @@ from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
 from fastdiff.apps.attack.outputs import files_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
+from fastdiff.apps.attack.victim_examination import Specimen, VictimExamination, depends_on_batch, examine
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
 from fastdiff.apps.images import picture
+from fastdiff.apps.measures import wilson_interval
 from fastdiff.apps.running import batch, inputs, resume
 from fastdiff.apps.running.claims import OutputRequest
 from fastdiff.apps.running.inputs import Item
@@ -29,6 +32,7 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 VERB = "attack"
 NOT_OF_ITEMS = ("batch", "export_training_pairs")  # options that a result does not depend on
 MOST_CHECKED = 200  # pictures that the accuracy of a classifier is checked on
+EXAMINED = 8  # pictures that its gradients are examined on
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
     Pictures that fail are reported and leave the others alone; attacks that an earlier run finished from the same input
     with the same options, models and version are not done again. Raises UsageError for options, labels or inputs that
-    do not fit and for a classifier that is wrong about most labelled pictures, MissingError for a model that is not
+    do not fit, for a classifier that is wrong about most labelled pictures and for one without a usable gradient (see
+    `victim_examination`), MissingError for a model that is not
     here, OutputError where the report cannot be written, another run writes into the same place, or pairs would replace
     files of another origin.
     """
@@ -52,10 +57,9 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         if watch:  # models are gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
         work, classifiers = _work(options, prepared)
+        victim = _examine(work, classifiers)
         finished = _finished(work, classifiers)
         left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
-        if left.tasks:
-            _check_accuracy(work, classifiers)
         place = prepared.claim(sheet_of(prepared.report.output))
         exported = _claimed_pairs(options, prepared)
         items = [item for item, _ in work.tasks]
@@ -66,7 +70,9 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         labelled = sum(label.true is not None for _, label in work.tasks)
         shown = _write_sheet(images, prepared.manifest(place))
         path = prepared.report.output
-        report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out)
+        if victim is not None and victim.flags:
+            code = code or batch.SOME_FAILED
+        report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out, victim)
         prepared.write_report(report.to_json())
         if exported is not None:
             pairs.export(images, prepared.manifest(exported))
@@ -139,23 +145,45 @@ def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[P
     return known
 
 
-def _check_accuracy(work: Work, classifiers: Classifiers) -> None:
-    """On up to MOST_CHECKED labelled pictures, evenly over the run; unreadable ones are reported later."""
+def _examine(work: Work, classifiers: Classifiers) -> VictimExamination | None:
+    """Examine the attacked classifier on up to EXAMINED pictures, evenly over the run; None if none can be read.
+
+    Pictures that cannot be read are reported later. Raises UsageError as `labels.check_accuracy` and `examine` do, and
+    for batches of several pictures where logits depend on the others.
+    """
+    classifier, specimens = classifiers.attacked, []
+    for item, label in work.tasks[:: -(-len(work.tasks) // EXAMINED)]:
+        with contextlib.suppress(FastdiffError):
+            colours = photo.to_eight_bits(photo.read(item.source).colour).to(classifiers.device)
+            specimens.append(Specimen(colours, label.true, label.target))
+    if not specimens:
+        return None
+    if work.options.batch > 1 and depends_on_batch(classifier, specimens):
+        raise UsageError(f"{classifier.name} gives a picture other logits with others in its batch: give --batch 1")
+    return examine(classifier, specimens, work.options.preset, _clean_accuracy(work, classifiers))
+
+
+def _clean_accuracy(work: Work, classifiers: Classifiers) -> dict[str, Any] | None:
+    """Return the accuracy on up to MOST_CHECKED labelled pictures, evenly over the run; None without labels."""
     labelled = [(item, label.true) for item, label in work.tasks if label.true is not None]
-    if len(labelled) < labels.ENOUGH:
-        return
     predicted, true = [], []
-    for item, label in labelled[:: -(-len(labelled) // MOST_CHECKED)]:
+    for item, label in labelled[:: -(-len(labelled) // MOST_CHECKED) or 1]:
         with contextlib.suppress(FastdiffError), torch.no_grad():
-            colour = photo.read(item.source).colour.to(classifiers.device)
-            predicted.append(int(classifiers.attacked((colour + 1) / 2).argmax()))
+            colours = photo.to_eight_bits(photo.read(item.source).colour).to(classifiers.device)
+            predicted.append(int(classifiers.attacked(colours).argmax()))
             true.append(label)
+    if not true:
+        return None
     labels.check_accuracy(predicted, true, classifiers.attacked)
+    right = sum(a == b for a, b in zip(predicted, true, strict=True))
+    return {"accuracy": right / len(true), "right": right, "of": len(true),
+            "interval_95": wilson_interval(right, len(true))}  # fmt: skip
 
 
 def _finished(work: Work, classifiers: Classifiers) -> dict[Item, AttackReport]:
     """The outputs that an earlier run finished, with their reports; none are where the work is forced."""
-    still_valid = reuse.checker(classifiers.attacked, classifiers.others, classifiers.device)
+    draws = work.options.preset.eot
+    still_valid = reuse.checker(classifiers.attacked, classifiers.others, classifiers.device, draws)
     items = [item for item, _ in work.tasks]
     found = resume.finished(items, work.manifest, force=work.options.force, still_valid=still_valid)
     return {item: replace(AttackReport.read(records[0]), input=str(item.source)) for item, records in found.items()}

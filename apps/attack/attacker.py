@@ -13,6 +13,7 @@ from fastdiff.apps.attack.attention import AttentionRecorder, recording_attentio
 from fastdiff.apps.attack.captions import Captions
 from fastdiff.apps.attack.latents import prepare
 from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.photo import to_eight_bits
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.search import search
@@ -43,7 +44,10 @@ class AttackTarget:
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """The result: colours (3, H, W) in [0, 1] with 8 bits (None if the picture was skipped), and the report."""
+    """The result: colours (3, H, W) in [0, 1] with 8 bits (None if the picture was skipped), and the report.
+
+    The report has no verdict yet: the file that is made of the colours is judged.
+    """
 
     colour: Tensor | None
     report: AttackReport
@@ -74,7 +78,7 @@ class Attacker:
         """
         with torch.no_grad():
             colour = torch.cat([subject.colour for subject in subjects]).to(self._device)
-            chances = self._classifier((colour + 1) / 2).softmax(1)
+            chances = [self._classifier(each[None]).softmax(1)[0] for each in to_eight_bits(colour)]
             begun = [self._begun(*each) for each in zip(subjects, chances, strict=True)]
             rows = [row for row, report in enumerate(begun) if report.status == "attacked"]
             attempts = [Attempt(None, report) for report in begun]
@@ -133,16 +137,11 @@ class Attacker:
             space, notes, captions, misses = self._space(colour, subjects, reports, recorder)
             inverted = space.calls
             found = search(space, self._classifier, goal, self.preset, tick)
-        chances = self._classifier(found.pictures).softmax(1)
         return [
             Attempt(
                 found.pictures[row].cpu(),
                 replace(
                     reports[row],
-                    after=(after := read_back(chances[row].argmax())),
-                    after_name=self._classifier.names[after],
-                    confidence_after=read_back(chances[row, after]),
-                    success=read_back(goal.take(torch.tensor([row])).margin(chances[row : row + 1])[0] > 0),
                     iterations=read_back(found.iterations[row]),
                     calls=inverted + read_back(found.calls[row]),
                     roundtrip_error=misses[row],
@@ -163,7 +162,8 @@ class Attacker:
         """Return the search space, notes, and per picture its caption and round-trip error."""
         nothing = [None] * len(subjects)
         if self._prior is None:
-            return Pixels((colour + 1) / 2), [], list(nothing), list(nothing)
+            pixels = Pixels(to_eight_bits(colour), self.preset.epsilon, self.preset.early_stop)
+            return pixels, [], list(nothing), list(nothing)
         canvas = self._canvas(colour)
         notes = []
         if self._overflows:

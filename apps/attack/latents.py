@@ -74,8 +74,8 @@ class Latents:
             attention_losses=self.attention_losses and self.attention_losses.take(rows),
         )
 
-    def project(self, delta: Tensor) -> Tensor:
-        return delta
+    def add(self, delta: Tensor, change: Tensor) -> Tensor:
+        return delta + change
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         latents, pull = self._sampled(self.weights * delta)
@@ -96,6 +96,9 @@ class Latents:
     def decode(self, made: Tensor) -> Tensor:
         change = self.canvas.to_picture(self.prior.decode(made) - self.reconstruction)
         return eight_bits((self.canvas.original + change + 1) / 2)
+
+    def quantized(self, pictures: Tensor) -> Tensor:
+        return pictures
 
 
 def prepare(

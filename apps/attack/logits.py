@@ -17,10 +17,14 @@ from fastdiff.models.classifier import ClassifierTarget
 TOLERANCE = 1e-4  # of the largest logit; other threads and batches change less
 
 
-def measure(classifier: ClassifierTarget, pictures: Sequence[np.ndarray], device: str) -> list[Tensor]:
-    """The logits (1, C) of each picture, uint8 (H, W, 3). Raises UsageError as the classifier does."""
+def measure(classifier: ClassifierTarget, pictures: Sequence[np.ndarray], device: str, draws: int = 1) -> list[Tensor]:
+    """The logits (1, C) of each picture, uint8 (H, W, 3), by itself: the mean of `draws` passes.
+
+    Raises UsageError as the classifier does.
+    """
     with torch.no_grad():
-        return [classifier(_colours(pixels).to(device)).cpu() for pixels in pictures]
+        colours = [_colours(pixels).to(device) for pixels in pictures]
+        return [torch.stack([classifier(each) for _ in range(draws)]).mean(0).cpu() for each in colours]
 
 
 def stored(logits: Mapping[str, Sequence[Tensor]]) -> dict[str, list[str]]:

@@ -14,14 +14,17 @@ class Optimizer(Protocol):
         """Return the memory (B, S, ...) before the first update of perturbations (B, ...)."""
         ...
 
-    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Return the next perturbation and memory; `count` is the number of the update, from 1."""
+    def step(self, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return what to add to the perturbation, and the memory; `count` is the number of the update, from 1."""
         ...
 
 
 @dataclass(frozen=True)
 class Signs:
-    """g = momentum g + gradient / |gradient|_1, then delta + step sign(g) (Dong et al. 2018, arXiv 1710.06081)."""
+    """g = momentum g + gradient / mean |gradient|, then step sign(g) (Dong et al. 2018, arXiv 1710.06081).
+
+    The paper divides by the sum, which has the same signs; the mean is the very arithmetic of torchattacks.
+    """
 
     size: float
     momentum: float
@@ -29,10 +32,10 @@ class Signs:
     def begin(self, delta: Tensor) -> Tensor:
         return torch.zeros_like(delta)[:, None]
 
-    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        length = gradient.abs().flatten(1).sum(1).clamp(min=torch.finfo(gradient.dtype).tiny)
-        heading = self.momentum * memory[:, 0] + gradient / each(length, gradient)
-        return delta + self.size * heading.sign(), heading[:, None]
+    def step(self, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        length = gradient.abs().mean(tuple(range(1, gradient.ndim)), keepdim=True)
+        heading = self.momentum * memory[:, 0] + gradient / length.clamp(min=torch.finfo(gradient.dtype).tiny)
+        return self.size * heading.sign(), heading[:, None]
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,11 @@ class Adam:
     def begin(self, delta: Tensor) -> Tensor:
         return torch.zeros_like(delta)[:, None].repeat(1, 2, *[1] * (delta.ndim - 1))
 
-    def step(self, delta: Tensor, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def step(self, memory: Tensor, gradient: Tensor, count: int) -> tuple[Tensor, Tensor]:
         first = torch.lerp(gradient, memory[:, 0], self.betas[0])
         second = torch.lerp(gradient.square(), memory[:, 1], self.betas[1])
         mean, power = first / (1 - self.betas[0] ** count), second / (1 - self.betas[1] ** count)
-        return delta + self.rate * mean / (power.sqrt() + self.epsilon), torch.stack([first, second], dim=1)
+        return self.rate * mean / (power.sqrt() + self.epsilon), torch.stack([first, second], dim=1)
 
 
 def clip_to_epsilon(delta: Tensor, radius: Tensor) -> Tensor:

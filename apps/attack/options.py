@@ -18,7 +18,7 @@ from fastdiff.apps.attack.presets import (
     Preset,
 )
 from fastdiff.apps.attack.settings import AttackSettings
-from fastdiff.apps.running.run import STORED_NAME
+from fastdiff.apps.running.run import ADDED, STORED_NAME
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
@@ -36,6 +36,8 @@ CHANGES = (
     "epsilon",
     "momentum",
     "confidence",
+    "early_stop",
+    "eot",
 )
 
 
@@ -48,7 +50,7 @@ class Options:
     the columns image, true_label and target_label; None is any class but the true one. Without labels, the true class
     is the predicted one. `classifier` is attacked, and results are tested on `transfer`, by names of
     `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
-    options from `perturb` to `confidence` override the preset of `method` (see `presets.Preset`). Captions are for
+    options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
     class.
     """
@@ -72,6 +74,8 @@ class Options:
     epsilon: float | None = field(default=None, metadata={STORED_NAME: "ball"})
     momentum: float | None = None
     confidence: float | None = None
+    early_stop: bool | None = field(default=None, metadata={ADDED: True})
+    eot: int | None = field(default=None, metadata={ADDED: True})
     caption: str | None = None
     caption_file: Path | None = None
     captioner: str | None = None
@@ -106,6 +110,7 @@ class Options:
             ("epsilon", 0, 100),
             ("momentum", 0, 1),
             ("confidence", 0, 1000),
+            ("eot", 1, 1000),
             ("seed", 0, 2**63),
             ("batch", 1, 1024),
         ):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from fastdiff.apps.images import picture
 from fastdiff.solvers.errors import UsageError
 
@@ -16,3 +18,8 @@ def read(path: Path) -> picture.Picture:
         had, most = height * width / 1e6, MOST_PIXELS / 1e6
         raise UsageError(f"{path.name} has {had:.0f} megapixels: at most {most:.0f} are attacked")
     return read
+
+
+def to_eight_bits(colour: Tensor) -> Tensor:
+    """Return colours (..., H, W) in [-1, 1] as an 8-bit file keeps them, in [0, 1]: torchvision's ToTensor of it."""
+    return ((colour + 1) * 127.5).round().clamp(0, 255).contiguous() / 255

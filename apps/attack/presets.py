@@ -32,18 +32,21 @@ class Preset:
     channel_balance: float = 0.0  # 0: latent channels move equally far, 1: they change pixels equally
     confidence: float = 0.02  # margin in logits that counts as success; rounding in other batch sizes is smaller
     adam: bool = False  # whether Adam replaces the momentum sign step
-    stops: bool = True  # after the first success and refinement; otherwise the last iterate is the result
+    early_stop: bool = False  # after the first success and refinement; otherwise the last iterate is the result
     refine: int = 0  # iterations after the first success; each success sets epsilon to `shrink` times the reached one
     shrink: float = 0.7
     last: int = 2  # steps that backprop-last-k goes through
     queries: int = 10  # samples of the random gradient-free estimate
+    eot: int = (
+        1  # draws of a random classifier that gradients are averaged over (Athalye et al. 2018, arXiv 1802.00420)
+    )
     distraction: float = 0.0  # weight of the variance of cross-attention to the caption, to be lowered
     structure: float = 0.0  # weight of the change of self-attention, to be lowered
     scale: float = 1.0  # weight of the loss against those two
 
 
 SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it
-PGD = Preset("pixels", iterations=10, step=2 / 255, epsilon=8 / 255, momentum=0.0, stops=False)  # Madry et al. 2018
+PGD = Preset("pixels", iterations=10, step=2 / 255, epsilon=8 / 255, momentum=0.0)  # Madry et al. 2018
 PRESETS = {
     "natural": Preset(
         "x_k",
@@ -54,6 +57,7 @@ PRESETS = {
         epsilon=0.3,
         channel_balance=0.5,
         confidence=5.0,
+        early_stop=True,
         refine=4,
     ),
     "sca-official": SCA,

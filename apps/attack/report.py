@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fastdiff.apps.measures import mean
+from fastdiff.apps.attack.victim_examination import VictimExamination
+from fastdiff.apps.measures import mean, wilson_interval
 from fastdiff.apps.running.inputs import LeftOut
 
 
@@ -26,11 +27,11 @@ class Trial:
 class AttackReport:
     """One picture; None where something does not apply or was not measured.
 
-    Labels are indices of classes, counted from 0. `success` is judged on the colours that were found,
-    `success_after_png` on the file, read again. `calls` counts calls of the diffusion network for this picture,
-    inversion included; `roundtrip_error` is the largest difference between latents and their reconstruction.
-    `status` is attacked, skipped (the classifier is wrong beforehand, or sees the target already) or failed; `reason`
-    says why, or what is worth knowing.
+    Labels are indices of classes, counted from 0. `after`, `confidence_after` and `success_after_png` are judged on the
+    written file alone, read again; failures lie in a folder of their own. `calls` counts calls of the diffusion network
+    for this picture, inversion included; `roundtrip_error` is the largest difference between latents and their
+    reconstruction. `status` is attacked, skipped (the classifier is wrong beforehand, or sees the target already) or
+    failed; `reason` says why, or what is worth knowing.
     """
 
     input: str
@@ -46,7 +47,6 @@ class AttackReport:
     after_name: str | None = None
     confidence_before: float | None = None
     confidence_after: float | None = None
-    success: bool | None = None
     success_after_png: bool | None = None
     iterations: int | None = None
     calls: int | None = None
@@ -87,7 +87,7 @@ class Report:
     """All pictures of a run, `earlier` of whose inputs an earlier run finished; `path` is where report.json is.
 
     `labelled` counts the pictures whose true label a table holds. `sheet` is the contact sheet, `left_out` what was
-    found and is no input.
+    found and is no input. `victim` is the examination of the attacked classifier, None where no picture could be read.
     """
 
     images: tuple[AttackReport, ...]
@@ -97,29 +97,34 @@ class Report:
     labelled: int
     sheet: Path | None
     left_out: tuple[LeftOut, ...]
+    victim: VictimExamination | None
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts, rates with their numerators and denominators, and the mean of each measure over attacked pictures."""
+        """Counts, rates (see `rate`), and means of measures: over successes, and over all attacked pictures apart."""
         attacked = [image for image in self.images if image.status == "attacked"]
+        successes = [image for image in attacked if image.success_after_png]
+        flags = self.victim.flag_names if self.victim else []
         seconds = sum(image.seconds for image in attacked)
         return {
             "attacked": len(attacked),
             "skipped": sum(image.status == "skipped" for image in self.images),
             "failed": sum(image.status == "failed" for image in self.images),
             "labelled": self.labelled,
-            **rate([bool(image.success_after_png) for image in attacked]),
+            **rate(len(successes), len(attacked), flags),
             "seconds": round(seconds, 3),
             "seconds_per_image": round(seconds / len(attacked), 3) if attacked else None,
             "calls": sum(image.calls or 0 for image in attacked),
-            **{name: mean([getattr(image, name) for image in attacked]) for name in MEASURES},
-            "transfer": _rates([image.transfer for image in attacked]),
-            "defences": _rates([image.defences for image in attacked]),
+            **_means(successes),
+            "of_all_attacked": _means(attacked),
+            "transfer": _rates([image.transfer for image in attacked], flags),
+            "defences": _rates([image.defences for image in attacked], flags),
         }
 
     def to_json(self) -> str:
         """The text of `report.json`."""
         content = {
+            "victim": asdict(self.victim) if self.victim else None,
             "images": [asdict(image) for image in self.images],
             "left_out": [asdict(each) for each in self.left_out],
             "summary": self.summary,
@@ -127,15 +132,27 @@ class Report:
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def rate(successes: Sequence[bool]) -> dict[str, Any]:
-    """The share of successes, None of nothing, with how many they are of how many."""
-    share = sum(successes) / len(successes) if successes else None
-    return {"attack_success_rate": share, "succeeded": sum(successes), "of": len(successes)}
+def rate(succeeded: int, of: int, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """The share of successes with its numerator and denominator, its 95 % interval, and the victim's red flags.
 
-
-def _rates(images: Sequence[Mapping[str, Trial]]) -> dict[str, dict[str, Any]]:
-    names = dict.fromkeys(name for trials in images for name in trials)
+    The interval is Wilson's. It and the share are None of nothing.
+    """
     return {
-        name: rate([trials[name].success for trials in images if name in trials and trials[name].right])
-        for name in names
+        "attack_success_rate": succeeded / of if of else None,
+        "succeeded": succeeded,
+        "of": of,
+        "interval_95": wilson_interval(succeeded, of) if of else None,
+        "flags": list(flags),
     }
+
+
+def _means(images: Sequence[AttackReport]) -> dict[str, float | None]:
+    return {name: mean([getattr(image, name) for image in images]) for name in MEASURES}
+
+
+def _rates(images: Sequence[Mapping[str, Trial]], flags: Sequence[str]) -> dict[str, dict[str, Any]]:
+    names = dict.fromkeys(name for trials in images for name in trials)
+    counted = {
+        name: [trials[name].success for trials in images if name in trials and trials[name].right] for name in names
+    }
+    return {name: rate(sum(successes), len(successes), flags) for name, successes in counted.items()}

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from fastdiff.apps.attack import logits
+from fastdiff.apps.attack.outputs import placed
 from fastdiff.apps.images import picture
 from fastdiff.apps.running.inputs import Item
 from fastdiff.models.classifier import ClassifierTarget
@@ -21,19 +22,20 @@ def measured(
     device: str,
     clean: np.ndarray,
     attacked: np.ndarray | None,
+    draws: int,
 ) -> dict[str, list[Tensor]]:
-    """The logits of the attacked classifier and the others on pictures, uint8 (H, W, 3).
+    """The logits of the attacked classifier and the others on pictures, uint8 (H, W, 3), each the mean of `draws`.
 
     Where a picture was skipped, `attacked` is None and the others do not count. Raises UsageError as classifiers do.
     """
     if attacked is None:
-        return {VICTIM: logits.measure(victim, [clean], device)}
+        return {VICTIM: logits.measure(victim, [clean], device, draws)}
     classifiers = {VICTIM: victim, **others}
-    return {name: logits.measure(each, [clean, attacked], device) for name, each in classifiers.items()}
+    return {name: logits.measure(each, [clean, attacked], device, draws) for name, each in classifiers.items()}
 
 
 def checker(
-    victim: ClassifierTarget, others: Mapping[str, ClassifierTarget], device: str
+    victim: ClassifierTarget, others: Mapping[str, ClassifierTarget], device: str, draws: int
 ) -> Callable[[Item, list[dict[str, Any]]], bool]:
     """A check of a finished item and its records: True if the classifiers still give the stored logits.
 
@@ -44,9 +46,9 @@ def checker(
         record = records[0]
         if "logits" not in record:
             return False
-        attacked = pixels_of(item.output) if record["output"] else None
+        made = placed(item.output, record["success_after_png"]) if record["output"] else None
         try:
-            now = measured(victim, others, device, pixels_of(item.source), attacked)
+            now = measured(victim, others, device, pixels_of(item.source), pixels_of(made) if made else None, draws)
         except Exception:  # of a classifier of one's own; it fails again, and is reported, when the item is attacked
             return False
         return logits.agree(record["logits"], now)

@@ -46,7 +46,7 @@ def search(
         watch(update / (preset.iterations + 1))
         part, before = space.take(active), space.calls
         look = _Look(part, classify, goal.take(active), delta[active], preset)
-        best.see(active, look, delta[active], keep_last=not preset.stops)
+        best.see(active, look, delta[active], keep_last=not preset.early_stop)
         going = _going(best, active, preset) & (update < preset.iterations)
         if read_back(going.any()):
             gradient = look.gradient()[going]
@@ -54,13 +54,13 @@ def search(
         won, active = look.won[going], active[going]
         if not len(active):
             break
-        if preset.stops:
+        if preset.early_stop:
             reached = delta[active].abs().flatten(1).amax(1)
             radius[active] = torch.where(won, preset.shrink * reached, radius[active])
-        moved, memory[active] = optimizer.step(delta[active], memory[active], gradient, update + 1)
-        delta[active] = space.take(active).project(clip_to_epsilon(moved, radius[active]))
+        change, memory[active] = optimizer.step(memory[active], gradient, update + 1)
+        delta[active] = clip_to_epsilon(space.take(active).add(delta[active], change), radius[active])
         best.updated(active)
-    return best.found()
+    return best.found(space)
 
 
 class _Look:
@@ -71,16 +71,16 @@ class _Look:
         self._made = made.detach().requires_grad_()
         with torch.enable_grad():
             pictures = space.decode(self._made)
-            logits = classify(pictures)
-            self._score = preset.scale * goal.score(logits, preset.loss).sum()
+            draws = [classify(pictures) for _ in range(preset.eot)]
+            self._score = preset.scale * torch.stack([goal.score(logits, preset.loss).sum() for logits in draws]).mean()
         self.pictures = pictures.detach()
         self.change = (self.pictures - space.pictures).square().flatten(1).mean(1)
-        self.margin = goal.margin(logits.detach())
+        self.margin = torch.stack([goal.margin(logits.detach()) for logits in draws]).mean(0)
         self.won = self.margin > preset.confidence
 
     def gradient(self) -> Tensor:
-        """Return the gradient of the score by the perturbations."""
-        return self._pull(torch.autograd.grad(self._score, self._made)[0])
+        """Return the gradient of the score by the perturbations, 0 where the classifier's is not finite."""
+        return self._pull(torch.autograd.grad(self._score, self._made)[0].nan_to_num(0, 0, 0))
 
 
 class _Best:
@@ -111,12 +111,12 @@ class _Best:
         self.iterations[rows] += 1
         self.refined[rows] += self.success[rows]
 
-    def found(self) -> Found:
-        return Found(self.pictures, self.delta, self.margin, self.success, self.iterations, self.calls)
+    def found(self, space: Space) -> Found:
+        return Found(space.quantized(self.pictures), self.delta, self.margin, self.success, self.iterations, self.calls)
 
 
 def _going(best: _Best, rows: Tensor, preset: Preset) -> Tensor:
-    if not preset.stops:
+    if not preset.early_stop:
         return torch.ones_like(rows, dtype=torch.bool)
     return ~best.success[rows] | (best.refined[rows] < preset.refine)
 

@@ -1,11 +1,14 @@
 """Spaces of perturbations: how they change the pictures, and how gradients return to them."""
 
+from dataclasses import dataclass, replace
+from math import floor
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from fastdiff.apps.attack.gradient import Pullback
+from fastdiff.models.classifier import clamp_colours
 
 
 class Space(Protocol):
@@ -30,8 +33,8 @@ class Space(Protocol):
         """Return the space of some of the pictures."""
         ...
 
-    def project(self, delta: Tensor) -> Tensor:
-        """Project perturbations to the nearest ones that give valid pictures."""
+    def add(self, delta: Tensor, change: Tensor) -> Tensor:
+        """Return the perturbations after an update by `change`, before they are clipped to epsilon."""
         ...
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
@@ -39,33 +42,51 @@ class Space(Protocol):
         ...
 
     def decode(self, made: Tensor) -> Tensor:
-        """Decode a sample to pictures (B, 3, H, W) in [0, 1] with 8 bits, with a graph if gradients are enabled."""
+        """Decode a sample to pictures (B, 3, H, W) in [0, 1], with a graph if gradients are enabled."""
+        ...
+
+    def quantized(self, pictures: Tensor) -> Tensor:
+        """Return decoded pictures as an 8-bit file keeps them, within the bounds of the perturbation."""
         ...
 
 
+@dataclass(frozen=True, eq=False)
 class Pixels:
-    """Perturbations are added to colours (B, 3, H, W) in [0, 1] themselves."""
+    """Perturbations are added to colours (B, 3, H, W) in [0, 1] with 8 bits, and stay within epsilon (None: unbounded).
+
+    Iterates are those of torchattacks, which rounds none; with `rounds` each is rounded to 8 bits, for a search that
+    stops at one.
+    """
+
+    pictures: Tensor
+    epsilon: float | None = None
+    rounds: bool = False
 
     calls = 0
-
-    def __init__(self, pictures: Tensor) -> None:
-        self.pictures = pictures
 
     @property
     def unperturbed(self) -> Tensor:
         return torch.zeros_like(self.pictures)
 
     def take(self, rows: Tensor) -> "Pixels":
-        return Pixels(self.pictures[rows])
+        return replace(self, pictures=self.pictures[rows])
 
-    def project(self, delta: Tensor) -> Tensor:
-        return (self.pictures + delta).clamp(0, 1) - self.pictures
+    def add(self, delta: Tensor, change: Tensor) -> Tensor:
+        return (self.pictures + delta).clamp(0, 1) + change - self.pictures
 
     def sampled(self, delta: Tensor) -> tuple[Tensor, Pullback]:
         return delta, lambda gradient: gradient
 
     def decode(self, made: Tensor) -> Tensor:
-        return eight_bits(self.pictures + made)
+        pictures = clamp_colours(self.pictures + made)
+        return pictures + (self.quantized(pictures) - pictures).detach() if self.rounds else pictures
+
+    def quantized(self, pictures: Tensor) -> Tensor:
+        steps, clean = (pictures.clamp(0, 1) * 255).round(), (self.pictures * 255).round()
+        if self.epsilon is not None:
+            bound = floor(self.epsilon * 255 + 1e-9)  # 0.03 allows 7 steps, 8/255 allows 8
+            steps = steps.clamp(clean - bound, clean + bound)
+        return steps / 255
 
 
 def eight_bits(pictures: Tensor) -> Tensor:

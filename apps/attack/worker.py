@@ -16,7 +16,7 @@ from fastdiff.apps.attack.defences import DEFENCES
 from fastdiff.apps.attack.naturalness import compare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.options import FROM_TABLE
-from fastdiff.apps.attack.outputs import difference_of
+from fastdiff.apps.attack.outputs import difference_of, placed
 from fastdiff.apps.attack.report import AttackReport, Trial
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.images import picture
@@ -31,6 +31,7 @@ class Worker:
     def __init__(self, work: Work, classifiers: Classifiers | None = None) -> None:
         self._work, loaded = work, classifiers or load_classifiers(work.options)
         self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
+        self._counterparts = loaded.counterparts
         self._attack = Attacker(work.options.settings, self._classifier)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
@@ -44,9 +45,13 @@ class Worker:
         if attempt.colour is not None:
             return self._written(item, manifest, content, attempt, time.monotonic() - seconds)
         report = replace(attempt.report, seconds=round(seconds, 3))
-        outputs = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None)
+        outputs = reuse.measured(self._classifier, {}, self._device, reuse.pixels_of(item.source), None, self._draws)
         manifest.publish({}, [asdict(report) | {"logits": logits.stored(outputs)}], final=True)
         return report
+
+    @property
+    def _draws(self) -> int:
+        return self._attack.preset.eot
 
     def _attack_group(self, first: inputs.Item, tick: batch.Tick) -> None:
         """Attack a picture in one batch with the next pictures of the same size."""
@@ -85,7 +90,6 @@ class Worker:
             "true": attempted.true,
         }
         record = {
-            "adversarial": True,
             "fastdiff": importlib.metadata.version("fastdiff-toolkit"),
             "classifier": attempted.classifier,
             "model": attempted.model,
@@ -94,23 +98,34 @@ class Worker:
             "input": item.source.name,
             "sha256": content,
         }
-        beside = difference_of(item.output)
-        with manifest.drafts(item.outputs) as drafts:
-            draft, shown = drafts[item.output], drafts[beside]
-            picture.save(attempt.colour * 2 - 1, picture.without_alpha(original), draft, record)
+        with manifest.drafts([item.output, difference_of(item.output)]) as drafts:
+            draft, shown = drafts.values()
+            picture.save(
+                attempt.colour * 2 - 1, picture.without_alpha(original), draft, {"adversarial": True, **record}
+            )
             before, after = picture.to_uint8(original.colour[0]), picture.to_uint8(picture.read(draft).colour[0])
+            outputs = reuse.measured(self._classifier, self._others, self._device, before, after, self._draws)
+            success = _judged(outputs[reuse.VICTIM], attempted).success
+            if not success:
+                picture.save(attempt.colour * 2 - 1, picture.without_alpha(original), draft, record)
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
-            outputs = reuse.measured(self._classifier, self._others, self._device, before, after)
+            output = placed(item.output, success)
+            chances = outputs[reuse.VICTIM][1].softmax(1)[0]
+            seen = int(chances.argmax())
             report = replace(
                 attempted,
-                output=str(item.output),
-                difference=str(beside),
+                output=str(output),
+                difference=str(difference_of(output)),
+                after=seen,
+                after_name=self._classifier.names[seen],
+                confidence_after=float(chances[seen]),
                 reason="; ".join(note for note in (original.page.note, attempted.reason) if note) or None,
-                success_after_png=_judged(outputs[reuse.VICTIM], attempted).success,
-                transfer={spec: _judged(outputs[spec], attempted) for spec in self._others},
+                success_after_png=success,
+                transfer={spec: _judged(outputs[spec], attempted, self._counterparts[spec]) for spec in self._others},
                 defences={
                     name: _judged(
-                        logits.measure(self._classifier, [defend(before), defend(after)], self._device), attempted
+                        logits.measure(self._classifier, [defend(before), defend(after)], self._device, self._draws),
+                        attempted,
                     )
                     for name, defend in DEFENCES.items()
                 },
@@ -118,15 +133,24 @@ class Worker:
                 **asdict(compare(before, after)),
                 seconds=round(time.monotonic() - began, 3),
             )
-            manifest.publish(drafts, [asdict(report) | {"logits": logits.stored(outputs)}], final=True)
+            files = {output: draft, difference_of(output): shown}
+            manifest.publish(files, [asdict(report) | {"logits": logits.stored(outputs)}], final=True)
         return report
 
 
-def _judged(pair: Sequence[Tensor], attempted: AttackReport) -> Trial:
-    """Return whether the logits are right about the clean picture, and reach the goal on the attacked one."""
+def _judged(pair: Sequence[Tensor], attempted: AttackReport, classes: Sequence[int | None] | None = None) -> Trial:
+    """Return whether the logits are right about the clean picture, and reach the goal on the attacked one.
+
+    `classes` are the indices in these logits of the report's classes; a picture whose class or target is not among them
+    counts as one that is not right.
+    """
     assert attempted.true is not None
-    goal = Goal(
-        torch.tensor([attempted.true if attempted.target is None else attempted.target]), attempted.target is not None
+    true, target = (
+        each if each is None or classes is None else classes[each] for each in (attempted.true, attempted.target)
     )
+    label = true if attempted.target is None else target
+    if true is None or label is None:
+        return Trial(False, False)
+    goal = Goal(torch.tensor([label]), attempted.target is not None)
     clean, attacked = pair
-    return Trial(bool(clean.argmax() == attempted.true), bool(goal.margin(attacked) > 0))
+    return Trial(bool(clean.argmax() == true), bool(goal.margin(attacked) > 0))

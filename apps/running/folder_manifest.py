@@ -20,19 +20,21 @@ class Manifest:
         """Read the manifest of a folder; damaged entries are empty."""
         return cls(tuple(map(read_entry, sorted((folder / FOLDER).glob("*.json")))))
 
-    def holds(self, path: Path) -> bool:
+    def holds(self, path: Path, name: str | None = None) -> bool:
         """True if a file of this folder is an unchanged result of an earlier run.
 
         Name and content identify a result: a changed file, or one that only has the name of a result, is none.
+        `name` is the one in the manifest, for a file of a sub-folder.
         """
-        entries = self._by_name.get(path.name)
+        name = name or path.name
+        entries = self._by_name.get(name)
         if not entries:
             return False
         try:
             made = file_digest(path)
         except UsageError:
             return False
-        return any(entry.knows(path.name, made) for entry in entries)
+        return any(entry.knows(name, made) for entry in entries)
 
     def made_for(self, request: str) -> tuple[str, ...]:
         """Return the names of outputs made for a request, the shortest first."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastdiff.apps.running import output_manifest
 from fastdiff.apps.running.folder_manifest import Manifest
+from fastdiff.apps.running.output_manifest import FAILED
 from fastdiff.solvers.errors import UsageError
 
 LONGEST_NAME = 255  # bytes
@@ -231,6 +232,8 @@ class _Search:
         return None if path.suffix.lower() in self.suffixes else OTHER_KIND
 
     def _is_result(self, path: Path) -> bool:
+        if path.parent.name == FAILED and self.manifest(path.parent.parent).holds(path, f"{FAILED}/{path.name}"):
+            return True
         return self.manifest(path.parent).holds(path)
 
     def _place(self, source: Path) -> Path:

@@ -27,6 +27,7 @@ from fastdiff.apps.running import atomic
 from fastdiff.solvers.errors import OutputError, UsageError
 
 FOLDER = ".fastdiff"
+FAILED = "failed"  # the folder, beside an output, of files that missed its aim
 DRAFT = "draft-"  # prefix of the names of drafts in FOLDER
 
 

@@ -1,9 +1,9 @@
 """Measures attacks on the bundled classifier: how often, how natural, how fast, and what they transfer to.
 
-    python -m benchmarks.attack DATA [--model NAME] [--only methods,speed,gradients,references] [--limit N]
-                                [--json PATH] [--pictures DIR]
+    python -m benchmarks.attack DATA [--model NAME] [--only methods,speed,gradients,references,failing]
+                                [--limit N] [--json PATH] [--pictures DIR]
 
-DATA holds `nips17/images/*.png` and `nips17/labels.csv` (image, true_label, target_label).
+DATA holds `nips17/images/*.png` and `nips17/labels.csv` (image, true_label, target_label), and `failing/attack`.
 """
 
 import argparse
@@ -12,11 +12,17 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.attack import gradients, methods, references, speed
+from benchmarks.attack import failing, gradients, methods, references, speed
 from benchmarks.attack.cases import Setting
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"methods": methods.run, "speed": speed.run, "gradients": gradients.run, "references": references.run}
+SECTIONS = {
+    "methods": methods.run,
+    "speed": speed.run,
+    "gradients": gradients.run,
+    "references": references.run,
+    "failing": failing.run,
+}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastdiff.apps.attack.app import run
 from fastdiff.apps.attack.options import Options
+from fastdiff.apps.attack.photo import to_eight_bits
 from fastdiff.apps.attack.report import Report
 from fastdiff.apps.images import picture
 
@@ -61,4 +62,4 @@ def cases(setting: Setting, most: int) -> list[Case]:
 
 def pictures(some: list[Case]) -> Tensor:
     """Return the pictures of cases, (B, 3, H, W) in [0, 1]."""
-    return (torch.cat([case.colour for case in some]) + 1) / 2
+    return to_eight_bits(torch.cat([case.colour for case in some]))

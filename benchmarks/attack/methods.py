@@ -41,13 +41,17 @@ def _rates(reports: Mapping[str, Report]) -> Table:
 
 
 def _naturalness(reports: Mapping[str, Report]) -> Table:
-    rows = [(name, *(report.summary[measure] for measure in SHOWN)) for name, report in reports.items()]
+    rows = [
+        (name, *(means[measure] for measure in SHOWN), whole["ssim"])
+        for name, report in reports.items()
+        for means, whole in [(report.summary, report.summary["of_all_attacked"])]
+    ]
     noise = {name: report.summary["noise_change"] for name, report in reports.items()}
     note = ""
     if noise["PGD 8/255"]:
         share = {name: value / noise["PGD 8/255"] for name, value in noise.items() if "natural" in name and value}
         note = ", ".join(f"{name}: {value:.3f} of PGD's change of noise" for name, value in share.items())
-    return Table("Means over attacked pictures", ("way", *SHOWN), rows, note)
+    return Table("Means over successes", ("way", *SHOWN, "ssim of all attacked"), rows, note)
 
 
 def _others(reports: Mapping[str, Report]) -> Table:
@@ -63,7 +67,8 @@ def _others(reports: Mapping[str, Report]) -> Table:
 
 
 def _of(summary: Mapping[str, Any]) -> str:
-    return f"{summary['succeeded']}/{summary['of']}"
+    low, high = summary["interval_95"] or (0, 1)
+    return f"{summary['succeeded']}/{summary['of']} [{low:.2f}, {high:.2f}]"
 
 
 def _folder(name: str) -> str:

@@ -21,7 +21,8 @@ CONFIDENCE = 0.02  # margin in logits that both must reach
 def run(setting: Setting) -> Section:
     methods = ("natural", "diffattack")
     reports = {
-        method: setting.attack(f"speed-{method}", PICTURES, method=method, confidence=CONFIDENCE) for method in methods
+        method: setting.attack(f"speed-{method}", PICTURES, method=method, confidence=CONFIDENCE, early_stop=True)
+        for method in methods
     }
     rows = []
     for name, report in reports.items():

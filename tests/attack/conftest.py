@@ -20,6 +20,10 @@ class Shifted(Colours):
         return super().forward(x).roll(1, 1)
 class Reordered(Shifted):
     names = ("blue", "red", "green")
+class Fruit(Colours):
+    names = ("cherry", "lime", "plum")
+class Synonyms(Colours):
+    names = ("crimson, Red", "teal", "blue_, navy")
 class Undefined(Colours):
     def forward(self, x):
         return super().forward(x) * float("nan")

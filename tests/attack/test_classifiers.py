@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from fastdiff.models.classifier import ClassifierTarget, Preprocessing, numbered
-from fastdiff.models.classifier_loading import load_classifier, read_names
+from fastdiff.models.classifier_loading import class_names, load_classifier, read_names
 from fastdiff.solvers.errors import MissingError, UsageError
 
 CAT = data.chelsea()  # (300, 451, 3)
@@ -210,7 +210,6 @@ def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "broken = 3\n"
         "def plain(x):\n"
         "    return x.mean((2, 3))\n"
-        "one = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1))\n"
     )
     monkeypatch.chdir(tmp_path)
     target = load_classifier("module:own_net:build")
@@ -221,12 +220,49 @@ def test_a_module_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(plain(torch.full((1, 3, 20, 20), 0.25)), torch.full((1, 3), 0.25))
     for spec, told in (
         ("own_net:broken", "cannot be made"),
-        ("own_net:one", "has 1 classes: two or more"),
         ("own_net", "MODULE:NAME"),
         ("no_such:x", "cannot be made"),
     ):
         with pytest.raises(UsageError, match=told):
             load_classifier(f"module:{spec}")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({10: "k", 2: "c", **{index: str(index) for index in (0, 1, 3, 4, 5, 6, 7, 8, 9)}}, ("0", "1", "c")),
+        ({"10": "k", "2": "c", **{str(index): "x" for index in (0, 1, 3, 4, 5, 6, 7, 8, 9)}}, ("x", "x", "c")),
+        ({"ant": 1, "bee": 0, "cat": 2}, ("bee", "ant", "cat")),
+        (["a", "b", "c"], ("a", "b", "c")),
+    ],
+)
+def test_names_in_the_order_of_their_indices(names: Any, expected: tuple[str, ...]) -> None:
+    assert class_names("net", names)[:3] == expected
+
+
+def test_mappings_of_names_without_all_indices() -> None:
+    for names in ({1: "a", 2: "b"}, {"a": "x", "b": "y"}, {"a": 0, "b": 2}):
+        with pytest.raises(UsageError, match="keys are not the indices 0 to 1"):
+            class_names("net", names)
+
+
+def test_a_network_for_which_no_side_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd_net.py").write_text(
+        "import torch\n"
+        "odd = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 3))\n"
+        "linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 21 * 21, 3))\n"
+        "grey = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3))\n"
+        "def words(x):\n"
+        "    return 'cat'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"give it an attribute `side`.*RuntimeError"):
+        load_classifier("module:odd_net:odd")
+    with pytest.raises(UsageError, match="gives a str without a tensor of floats"):
+        load_classifier("module:odd_net:words")
+    linear, grey = load_classifier("module:odd_net:linear"), load_classifier("module:odd_net:grey")
+    assert (linear.preprocessing.side, linear.preprocessing.grey) == (21, False)
+    assert (grey.preprocessing.side, grey.preprocessing.grey) == (28, True)
 
 
 def test_as_many_names_as_classes() -> None:

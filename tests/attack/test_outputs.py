@@ -99,3 +99,35 @@ def test_pictures_that_would_not_fit_into_memory(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((5000, 5001), np.uint8)).save(tmp_path / "large.png")
     with pytest.raises(UsageError, match=r"large\.png has 25 megapixels: at most 25"):
         photos.read(tmp_path / "large.png")
+
+
+def test_failures_lie_apart_and_do_not_say_that_they_are_adversarial(
+    photo: Path, colours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    way = ("--classifier", colours, "--method", "pgd", "-r")
+    none, most = ("--epsilon", 0), ("--epsilon", 1, "--step", 0.05)
+    run = [main(["attack", *map(str, (photo.parent, *way, *more))]) for more in (none, most)]
+    assert run == [0, 0]
+    out = photo.parent.with_name(f"{photo.parent.name}-attack")
+    failed, succeeded = out / "failed" / "cat.png", out / "cat-2.png"
+    assert {path.name for path in failed.parent.iterdir()} == {"cat.png", "cat-difference.png"}
+    assert b"adversarial" not in failed.read_bytes() and b"adversarial" in succeeded.read_bytes()
+    capsys.readouterr()
+    assert main(["attack", *map(str, (photo.parent, *way, *none))]) == 0
+    assert "1 input done already" in capsys.readouterr().out
+    assert main(["attack", *map(str, (out, *way, *most, "-o", photo.parent / "again"))]) == 2
+    assert "4 earlier results" in capsys.readouterr().err or not (photo.parent / "again").exists()
+
+
+def test_means_are_of_successes_with_those_of_all_apart(photo: Path, colours: str) -> None:
+    folder, out = photo.parent / "plain", photo.parent / "out"
+    folder.mkdir()
+    Image.new("RGB", (40, 40), (120, 126, 120)).save(folder / "a.png")
+    Image.new("RGB", (40, 40), (200, 90, 90)).save(folder / "b.png")
+    assert main(["attack", str(folder), "--classifier", colours, "--method", "pgd", "-o", str(out)]) == 0
+    content = json.loads((out / "report.json").read_text())
+    images, summary = content["images"], content["summary"]
+    assert [image["success_after_png"] for image in images] == [True, False]
+    assert summary["psnr"] == pytest.approx(images[0]["psnr"])
+    assert summary["of_all_attacked"]["psnr"] == pytest.approx((images[0]["psnr"] + images[1]["psnr"]) / 2)
+    assert summary["interval_95"] == pytest.approx([0.0945, 0.9055], abs=1e-3), "Wilson's of 1 in 2"
