@@ -7,7 +7,7 @@ import click
 
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.presets import GRADIENTS, LOSSES, PERTURBED, PRESETS
-from fastdiff.cli.exit_codes import OF_INPUTS
+from fastdiff.cli.exit_codes import OF_ATTACKS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHANGED = "[default: the method's]"
 
 
-@click.command(cls=Command, epilog=OF_INPUTS)
+@click.command(cls=Command, epilog=OF_ATTACKS)
 @click.argument("inputs", nargs=-1, required=True)
 @files
 @option(

@@ -86,6 +86,7 @@ PARSED = {
         "fastdiff train docclean --colour --stage predictor --folder runs/colour "
         "--start-from data/docclean.safetensors",
         "fastdiff train edit --steps 4500",
+        "fastdiff train codec --minutes 60 --dtype bfloat16",
         "fastdiff train recogniser --dtype bfloat16",
         "fastdiff train prior --steps 4000 --dtype bfloat16",
     ),
