@@ -15,6 +15,8 @@ from skimage import data
 
 from fastdiff.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 GOALS: dict[str, tuple[str, ...]] = {"untargeted": (), "targeted": ("--target", "toaster")}
 SIDE = 299  # pixels, of the longer side

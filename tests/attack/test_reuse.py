@@ -19,6 +19,8 @@ from fastdiff.apps.attack.options import Options
 from fastdiff.apps.running.run import ADDED, request_digest
 from fastdiff.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 PGD = ("--method", "pgd", "--iterations", "2")
 FUNCTIONS = """
 import torch

@@ -22,6 +22,8 @@ from fastdiff.cli.main import main
 from fastdiff.models.restorers import bundled
 from fastdiff.solvers.errors import MissingError, UsageError
 
+pytestmark = pytest.mark.slow
+
 LIGHTER = 0.1
 PRICE = "4,250.75"
 TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of numbers, dates and codes, 8 rows

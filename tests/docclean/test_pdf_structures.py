@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 from fastdiff.cli.main import main
 from fastdiff.models.nafdpm import Predictor, Size
 
+pytestmark = pytest.mark.slow
+
 LIGHTER = 0.1  # of full white
 DPI = 100
 SAME, MOVED = 0.98, 0.9  # least overlap of ink on pages that were kept, and cleaned

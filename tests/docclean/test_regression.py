@@ -11,6 +11,8 @@ import pytest
 
 from fastdiff.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 STORED = json.loads((Path(__file__).parent / "stored.json").read_text())
 TOLERANCE = 0.02  # of word F and confidence: processors differ in the last bits, readers a little more

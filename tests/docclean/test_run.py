@@ -27,6 +27,8 @@ from fastdiff.apps.docclean.restoration import page_restorer
 from fastdiff.apps.running import output_manifest
 from fastdiff.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 LIGHTER = 0.1  # of full white
 
 

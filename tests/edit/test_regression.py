@@ -21,6 +21,8 @@ from fastdiff.apps.similarity import psnr
 from fastdiff.cli.main import main
 from fastdiff.models import recogniser
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SAMPLES, BACKBONE = ROOT / "data" / "samples-edit", ROOT / "data" / "scenes"
 JUDGE = ROOT / "benchmarks" / "edit" / "judge.safetensors"  # trained apart from the recogniser that guides the attempts

@@ -27,6 +27,8 @@ from fastdiff.training.edit.render import FONT, Renderer
 from fastdiff.training.edit.scenes import Background
 from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
+pytestmark = pytest.mark.slow
+
 
 def train(folder: Path, *options: object) -> int:
     return main(["train", "edit", "--folder", str(folder), "--batch", "2", *map(str, options)])
