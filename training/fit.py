@@ -145,7 +145,9 @@ def _resume(
         for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
     except Exception as error:
-        raise UsageError(f"{path} is damaged or of a network of other size: remove it, or change the folder") from error
+        raise UsageError(
+            f"{path} is damaged, of an earlier version, or of a network of other size: remove it, or change the folder"
+        ) from error
     return state["step"], state["seconds"]
 
 

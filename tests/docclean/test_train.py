@@ -56,7 +56,8 @@ def test_a_stopped_run_resumes(trained: Path) -> None:
     before = torch.load(trained / "predictor.after2.pt", weights_only=True)
     after = state(trained)
     assert (before["step"], after["step"]) == (2, 3)
-    assert {int(moments["step"]) for moments in after["optimizer"]["state"].values()} == {3}
+    (optimizer,) = after["optimizers"]
+    assert {int(moments["step"]) for moments in optimizer["state"].values()} == {3}
     moved = [(after["net"][name] - value).abs().max().item() for name, value in before["net"].items()]
     assert 0 < max(moved) < 1e-3  # one step of the warm-up, not a new start
 
