@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from fastdiff.apps.docclean.report import PageReport, Report
 
 MOST_NAMED = 10  # pages of a status that are named on the screen
+SHOWN = {  # cause of a region in the report -> the phrase for the screen
+    "strokes gone": "possible strokes",
+    "strokes recoloured": "strokes of another colour",
+    "strokes invented": "new strokes",
+    "area changed": "figures and fills",
+    "digits": "numbers",
+    "word changed": "words that would read otherwise",
+    "word not certain": "uncertain words",
+    "strokes not read": "strokes that OCR does not read",
+    "blurred strokes, which the page keeps": "all blurred strokes",
+}
 FATES = ("cleaned", "partly cleaned", "kept", "failed")
 
 
@@ -104,6 +115,8 @@ def _summary(report: "Report") -> str:
     long = {page.input for page in pages if page.page not in (None, 1)}
     partly = _with(pages, "partly cleaned")
     lines = _listed("partly cleaned", [f"{_place(page, long)}, {_put_back(page)}" for page in partly])
+    forced = [page for page in _with(pages, "cleaned") if _left(page)]
+    lines += _listed("cleaned by force", [f"{_place(page, long)}, {_left(page)}" for page in forced])
     kept = [page for page in _with(pages, "kept") if not page.untouched]
     lines += _listed("kept", [f"{_place(page, long)}, {page.reason}" for page in kept])
     lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in pages if _is_failed_page(page)]
@@ -140,10 +153,25 @@ def _place(page: "PageReport", long: set[str]) -> str:
 
 
 def _put_back(page: "PageReport") -> str:
-    """Such as `3 regions put back: photograph changed, digits (2)`."""
-    causes = Counter(region.cause for region in page.regions if region.decision == "put back")
+    """Such as `kept as they came in 3 places: area, digits (2)`, and why the page was cleaned less."""
+    return _joined(f"kept as it came in {_places(page, 'put back')}", page)
+
+
+def _left(page: "PageReport") -> str | None:
+    """Such as `changed in 3 places: area, digits (2)`, and what reads worse; None without such places."""
+    places = _places(page, "left")
+    return _joined(f"changed in {places}", page) if places else None
+
+
+def _joined(fate: str, page: "PageReport") -> str:
+    return f"{fate}; {page.reason}" if page.reason else fate
+
+
+def _places(page: "PageReport", decision: str) -> str | None:
+    """Such as `3 places: changed area, digits (2)`; None without a region of that decision."""
+    causes = Counter(SHOWN.get(region.cause, region.cause) for region in page.regions if region.decision == decision)
     named = ", ".join(f"{cause} ({count})" if count > 1 else cause for cause, count in causes.items())
-    return f"{counted(causes.total(), 'region')} put back: {named}"
+    return f"{counted(causes.total(), 'place')}: {named}" if causes else None
 
 
 def _is_failed_page(page: "PageReport") -> bool:

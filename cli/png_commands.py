@@ -37,5 +37,6 @@ def make(options: "Options", png: Path, verb: str, out: Path | None, force: bool
 
     with shown(debug=debug) as watch:
         report = app.run(replace(options, out=out, force=force), watch, app.Remade(png, verb))
-    click.echo(report.edits[0].output or report.edits[0].reason)
+    (edit,) = report.edits
+    click.echo(": ".join(filter(None, [edit.output, edit.reason])))
     return report.exit_code

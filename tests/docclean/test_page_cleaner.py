@@ -164,7 +164,7 @@ def test_partly_cleaned_pages_are_written_reported_and_reused(
     command = ["docclean", str(scan), "--ocr", "rapidocr", "--task", "deblur", "--weights", str(weights)]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert f"partly cleaned: {scan} page 1, 1 region put back: digits" in printed
+    assert f"partly cleaned: {scan} page 1, kept as it came in 1 place: numbers" in printed
     assert "2 pages: 1 cleaned, 1 partly cleaned, 0 kept, 0 failed" in printed
     text = (tmp_path / "scan-clean-report.json").read_text()
     report = json.loads(text)
