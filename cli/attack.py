@@ -167,8 +167,9 @@ def _summary(report: "Report") -> str:
             lines.append(f"mean SSIM of {of} {means['ssim']:.3f}, lowest tenth of windows {means['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
     look = f" Look at {report.sheet}." if report.sheet else ""
-    fates = f"{_rate(counts, 'succeeded')}, {counts['skipped']} skipped, {counts['failed']} failed"
-    return "\n".join([*lines, f"{fates}.{where}{look} Report: {report.path}"])
+    withstood = counts["of"] - counts["succeeded"]
+    others = f"{withstood} withstood, {counts['skipped']} skipped, {counts['failed']} errors"
+    return "\n".join([*lines, f"{_rate(counts, 'succeeded')}, {others}.{where}{look} Report: {report.path}"])
 
 
 def _examination(report: "Report") -> Iterator[str]:

@@ -19,7 +19,8 @@ ITEMS = 2  # of its batch
 TOLERANCE = 1e-3  # between single precision runs that should agree, relative to the largest element
 MARKS = {True: "PASS", False: "FAIL", None: "-"}
 NOTES = """
-order: of convergence. calls: of the network, a step. SDE: the solver adds noise.
+order: of the formula; `certify` measures the order of convergence. calls: of the network, a step. \
+SDE: the solver adds noise.
 Every solver takes networks that predict eps, x0, v or flow: what they say becomes an estimate of signal and noise \
 before a solver sees it."""
 FITTED = """

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastdiff.solvers.estimate import FROM, Estimate, Prediction
 from fastdiff.solvers.schedule import Level, Schedule
+from fastdiff.solvers.validation import check_name
 
 
 class Denoiser(Protocol):
@@ -86,7 +87,8 @@ class Network:
 
     Calls `net(x, timestep, **given)` with x (B, ...) and timestep (B,), both in `dtype`. The output must have the shape
     of x; the estimate has the dtype of the state. Batched evaluation of N levels calls the network once with N B rows:
-    all B rows of a level before those of the next level, and `given` repeated N times.
+    all B rows of a level before those of the next level, and `given` repeated N times. Raises UsageError for an unknown
+    prediction.
     """
 
     net: Callable[..., Tensor]
@@ -97,6 +99,9 @@ class Network:
     dtype: torch.dtype = torch.float32
 
     batched = True
+
+    def __post_init__(self) -> None:
+        check_name("prediction", self.predicts, FROM)
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         timestep = torch.full((x.shape[0],), self.timestep(level), dtype=self.dtype, device=x.device)
