@@ -1,5 +1,6 @@
 """`fastdiff train`: one sub-command for every application whose networks can be trained."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +40,7 @@ SHARED_LABELS = option(
 MINUTES = option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
+    default=math.inf,
     help="Training time in minutes, over all runs in the folder. [default: until the last step]",
     group="Training",
 )
@@ -176,7 +178,7 @@ def edit(
     font: Path | None,
     folder: Path,
     steps: int,
-    minutes: float | None,
+    minutes: float,
     batch: int,
     codec: Path | None,
     start_from: Path | None,
@@ -199,7 +201,7 @@ def edit(
       fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    start from a finished one
     """
     from fastdiff.training.edit.card import pack
-    from fastdiff.training.edit.render import FONT
+    from fastdiff.training.edit.render import emoji_font
     from fastdiff.training.edit.train import TrainOptions, run
 
     with writing(folder):
@@ -207,7 +209,7 @@ def edit(
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
             folder,
-            font=font or FONT,
+            font=font or emoji_font(),
             steps=steps,
             minutes=minutes,
             batch=batch,
@@ -231,9 +233,7 @@ def edit(
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
 @DTYPE
 @DEBUG
-def codec(
-    font: Path | None, folder: Path, steps: int, minutes: float | None, seed: int, dtype: str, debug: bool
-) -> None:
+def codec(font: Path | None, folder: Path, steps: int, minutes: float, seed: int, dtype: str, debug: bool) -> None:
     """Train the autoencoder of edit on rendered scenes.
 
     Takes about an hour on the processor. The same command resumes a stopped run from its last checkpoint. In the end
@@ -245,11 +245,11 @@ def codec(
       fastdiff train edit --codec runs/codec/vae
     """
     from fastdiff.training.edit.codec import TrainOptions, run
-    from fastdiff.training.edit.render import FONT
+    from fastdiff.training.edit.render import emoji_font
 
     with writing(folder):
         click.echo(f"codec: {steps} steps, in {folder}", err=True)
-        options = TrainOptions(folder, font=font or FONT, steps=steps, minutes=minutes, seed=seed, dtype=dtype)
+        options = TrainOptions(folder, font=font or emoji_font(), steps=steps, minutes=minutes, seed=seed, dtype=dtype)
         vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
     click.echo(vae)
 
@@ -288,12 +288,12 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
     """
     from fastdiff.training.edit.recogniser import TrainOptions, run
     from fastdiff.training.edit.recogniser_card import pack
-    from fastdiff.training.edit.render import FONT
+    from fastdiff.training.edit.render import emoji_font
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
-        options = TrainOptions(folder, font=font or FONT, steps=steps, seed=seed, width=int(width), dtype=dtype)
+        options = TrainOptions(folder, font=font or emoji_font(), steps=steps, seed=seed, width=int(width), dtype=dtype)
         trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
     click.echo(target)

@@ -9,7 +9,7 @@ from torch import Tensor
 from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.codec import CALIBRATION_BATCH, ScenePool, calibrate, loss
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer, emoji_font
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_training_makes_latents_of_unit_deviation(pictures: Tensor) -> None:
 
 def test_calibrated_latents_have_unit_deviation(renderer: Renderer) -> None:
     torch.manual_seed(0)
-    codec, pool = ConvCodec().eval(), ScenePool(FONT, seed=0, size=2 * CALIBRATION_BATCH)
+    codec, pool = ConvCodec().eval(), ScenePool(emoji_font(), seed=0, size=2 * CALIBRATION_BATCH)
     calibrate(codec, pool)
     latents = encoded(codec, pool.batch(2 * CALIBRATION_BATCH)[0])
     assert not codec.normalization.training
@@ -63,7 +63,7 @@ def test_sides_that_do_not_fit_are_refused(codec: ConvCodec) -> None:
 
 
 def test_a_pool_renders_some_scenes_anew(renderer: Renderer) -> None:
-    pool = ScenePool(FONT, seed=0, size=16)
+    pool = ScenePool(emoji_font(), seed=0, size=16)
     before = list(pool.rows)
     pictures, opacities = pool.batch(16)
     assert pictures.shape == (16, 3, 128, 128) and opacities.shape == (16, 1, 128, 128)
@@ -74,7 +74,7 @@ def test_a_pool_renders_some_scenes_anew(renderer: Renderer) -> None:
 def test_a_few_steps_of_training_lower_the_loss(renderer: Renderer) -> None:
     torch.manual_seed(0)
     net = ConvCodec(latent_channels=8, block_out_channels=(8, 8, 16, 16, 16)).train()
-    batch = ScenePool(FONT, seed=0, size=8).batch(8)
+    batch = ScenePool(emoji_font(), seed=0, size=8).batch(8)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
     errors = []
     for _ in range(30):

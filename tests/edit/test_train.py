@@ -23,7 +23,7 @@ from fastdiff.training.edit import dataset
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import LatentCache, SceneEncoder, shortened
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import Background
 from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
@@ -183,7 +183,7 @@ def test_the_tokenizer_knows_every_caption_and_points_back_at_its_words() -> Non
 
 @pytest.fixture
 def encoder(renderer: Renderer, pictures: Tensor) -> SceneEncoder:
-    return SceneEncoder(FONT, fit([pictures[:50]]), tokenizer(), (0,))
+    return SceneEncoder(emoji_font(), fit([pictures[:50]]), tokenizer(), (0,))
 
 
 def test_poses_widen_as_the_cache_grows(encoder: SceneEncoder) -> None:

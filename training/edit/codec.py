@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import draw
 from fastdiff.training.fit import Batch, Plan, Progress, fit
 
@@ -30,9 +30,9 @@ class TrainOptions:
     """A training run."""
 
     folder: Path  # the checkpoint and, in `vae`, the finished codec
-    font: Path = FONT
+    font: Path = field(default_factory=emoji_font)
     steps: int = 100_000
-    minutes: float | None = None
+    minutes: float = math.inf
     batch: int = 32
     rate: float = 1.5e-3  # learning rate
     seed: int = 0
@@ -87,7 +87,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             options.dtype,
             options.every,
             decay=0.9985,
-            minutes=options.minutes or math.inf,
+            minutes=options.minutes,
         ),
         options.folder / "codec.state.pt",
         on_progress,

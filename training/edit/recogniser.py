@@ -1,7 +1,7 @@
 """Trains a recogniser of scenes, in minutes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from fastdiff.models.recogniser import Labels, Recogniser
 from fastdiff.training.edit.augment import augment, outlier
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import COLOURS, KINDS, Scene, draw, pair_hash
 from fastdiff.training.fit import Batch, Plan, Progress, fit
 
@@ -35,7 +35,7 @@ class TrainOptions:
     """A training run. Even seeds learn from one half of the pairs that train, odd seeds from the other."""
 
     folder: Path  # the checkpoint and the finished recogniser
-    font: Path = FONT
+    font: Path = field(default_factory=emoji_font)
     steps: int = 5000
     batch: int = 32
     rate: float = 2e-3  # learning rate

@@ -11,16 +11,21 @@ from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.scenes import COLOURS, SIDE, Background, Pattern, Pose, Scene
 from fastdiff.training.font_folders import find_font
 
-FONT = find_font("NotoColorEmoji.ttf") or Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 STRIKE = 109  # the one size of the font's bitmaps
 SQUARE = 136  # pixels: their larger side
 FINE = 2  # emoji are drawn so many times larger, and averaged
 
 
+def emoji_font() -> Path:
+    """Returns the installed Noto Color Emoji font, or where Debian installs it."""
+    return find_font("NotoColorEmoji.ttf") or Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+
+
 class Renderer:
     """Draws scenes; the same scene is the same picture, bit by bit. Raises MissingError without the font."""
 
-    def __init__(self, font: Path = FONT):
+    def __init__(self, font: Path | None = None):
+        font = font or emoji_font()
         try:
             strike = ImageFont.truetype(str(font), STRIKE)
             self._emoji = {name: _bitmap(strike, character) for name, character in CONCEPTS.items()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import Backbone, tokenizer
 from fastdiff.training.edit.dataset import LatentCache, SceneEncoder, as_tensor
-from fastdiff.training.edit.render import FONT, Renderer
+from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import SIDE, draw
 from fastdiff.training.fit import Batch, Plan, Progress, fit
 from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
@@ -35,9 +35,9 @@ class TrainOptions:
     """A training run."""
 
     folder: Path  # the checkpoint, the codec and the finished backbone
-    font: Path = FONT
+    font: Path = field(default_factory=emoji_font)
     steps: int = 60_000
-    minutes: float | None = None
+    minutes: float = math.inf
     batch: int = 32
     rate: float = 1e-3  # learning rate of embeddings, biases and the first and the last layer
     seed: int = 0
@@ -100,7 +100,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             options.dtype,
             options.every,
             decay=0.9995,
-            minutes=options.minutes or math.inf,
+            minutes=options.minutes,
         ),
         options.folder / "backbone.state.pt",
         on_progress,
