@@ -168,7 +168,7 @@ def _summary(report: "Report") -> str:
     where = places({image.output for image in report.images if image.output})
     look = f" Look at {report.sheet}." if report.sheet else ""
     withstood = counts["of"] - counts["succeeded"]
-    others = f"{withstood} withstood, {counts['skipped']} skipped, {counts['failed']} errors"
+    others = f"{withstood} withstood, {counts['skipped']} skipped, {counted(counts['failed'], 'error')}"
     return "\n".join([*lines, f"{_rate(counts, 'succeeded')}, {others}.{where}{look} Report: {report.path}"])
 
 
