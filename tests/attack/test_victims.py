@@ -48,7 +48,7 @@ class NoGradient(Wrapped):
 
 class Clamped(Wrapped):
     def forward(self, x):
-        return self.net(x.clamp(0, 1))
+        return self.net(torch.nn.functional.hardtanh(x, 0, 1))  # clamp has a gradient at its ends before torch 2.14
 
 class Scaled(Wrapped):
     def forward(self, x):
