@@ -9,8 +9,10 @@ from pages import text_page
 from PIL import Image
 
 from fastdiff.apps.docclean.guard.guard import GuardResult, guard
+from fastdiff.apps.docclean.guard.lines import lost_lines
 from fastdiff.apps.docclean.guard.mark_classifier import MarkClassifier
 from fastdiff.apps.docclean.imaging.illumination import even_out
+from fastdiff.apps.docclean.imaging.layers import Layers, split, working_copy
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.training.docclean.guard_fit import fit
 from fastdiff.training.docclean.guard_samples import Samples
@@ -166,3 +168,19 @@ def test_the_core_of_a_shadow_does_not_go_back() -> None:
     letter = np.asarray(Image.open(SAMPLES / "letter.png"))
     restored = PageRestorer(task="clean")(letter, 0).pixels
     assert not [region for region in guard(even_out(letter), restored).regions if region.cause == "area changed"]
+
+
+def layers_of(page: np.ndarray) -> Layers:
+    """The layers of a grey page with strong grain."""
+    grain = np.abs(np.random.default_rng(4).normal(0, 25, page.shape))
+    return split(working_copy(np.clip(page - grain, 0, 255).astype(np.uint8)))
+
+
+def test_a_rule_fainter_than_the_grain_is_found_and_a_streak_of_the_scanner_is_none() -> None:
+    page, blank = np.full((SIDE, SIDE), 255.0), split(np.full((SIDE, SIDE, 3), 255, np.uint8))
+    assert lost_lines(layers_of(page), blank).mean() < 0.002  # about 0.02 if grain passed for lines
+    page[300, 60:740] -= 22
+    page[:, 500] -= 22  # from border to border
+    lost = lost_lines(layers_of(page), blank)
+    assert lost[300, 80:720].mean() > 0.95
+    assert lost[20:280, 498:503].mean() < 0.05

@@ -1,7 +1,8 @@
 """Finds fine straight lines that a restored page lost: rules of forms and tables, fainter than the noise of the page.
 
 Averaging a page along its rows or columns makes lines in this direction stand out. Folds and scratches are not that
-straight.
+straight. A faint line from one border to the other, through the margins, is no rule: a scanner with dust on its glass
+draws it.
 """
 
 import cv2
@@ -9,9 +10,10 @@ import numpy as np
 
 from fastdiff.apps.docclean.imaging.layers import Layers
 
-ALONG = 41  # pixels of the working copy over which a line is averaged
+ALONG = (41, 123)  # pixels of the working copy over which lines are averaged: fainter ones show on longer averages
 BESIDE = 4  # pixels to both sides of a line at which the page is brighter
-FAINTEST = 3.0  # grey levels, on that average
+FAINTEST = 3.0  # grey levels, on that average; and
+NOISE = 3.0  # standard deviations of the average by which a line stands out: grain of paper makes shorter ones
 LENGTH = 1 / 12  # of the longer side: the shortest line
 KEPT = 0.6  # least share of its contrast that a line keeps
 INK, TEXT = 30, 0.1  # grey levels of strokes that are no faint line, and the share of them in a row of text
@@ -22,25 +24,45 @@ def lost_lines(before: Layers, after: Layers) -> np.ndarray:
     grey, restored = (cv2.cvtColor(layers.page, cv2.COLOR_RGB2GRAY).astype(np.float32) for layers in (before, after))
     ink = (before.strokes > INK).astype(np.float32)
     length = round(max(grey.shape) * LENGTH) | 1
-    return _lost_along_rows(grey, restored, ink, length) | _lost_along_rows(grey.T, restored.T, ink.T, length).T
+    lost = np.zeros(ink.shape, bool)
+    for along in ALONG:
+        lost |= _lost_along_rows(grey, restored, ink, length, along)
+        lost |= _lost_along_rows(grey.T, restored.T, ink.T, length, along).T
+    return lost
 
 
-def _lost_along_rows(before: np.ndarray, after: np.ndarray, ink: np.ndarray, length: int) -> np.ndarray:
+def _lost_along_rows(before: np.ndarray, after: np.ndarray, ink: np.ndarray, length: int, along: int) -> np.ndarray:
     before, after, ink = (np.ascontiguousarray(layer) for layer in (before, after, ink))
-    was, left = _depth(before), cv2.dilate(_depth(after), np.ones((3, 1), np.uint8))
-    text = cv2.dilate(cv2.boxFilter(ink, -1, (ALONG, 1)), np.ones((2 * BESIDE + 1, 1), np.uint8)) > TEXT
-    faint = (was > FAINTEST) & ~text
+    was, left = _depth(before, along), cv2.dilate(_depth(after, along), np.ones((3, 1), np.uint8))
+    text = cv2.dilate(cv2.boxFilter(ink, -1, (ALONG[0], 1)), np.ones((2 * BESIDE + 1, 1), np.uint8)) > TEXT
+    faint = (was > max(FAINTEST, _noise_level(was[~text]))) & ~text
     sharpest = faint & (was >= cv2.dilate(was, np.ones((3, 1), np.uint8)))
     thick = cv2.dilate(sharpest.astype(np.uint8), np.ones((3, 1), np.uint8))  # a line may climb by a pixel
-    long = cv2.morphologyEx(thick, cv2.MORPH_OPEN, np.ones((1, length), np.uint8)) > 0
-    lost = long & faint & (left < KEPT * was)
+    edged = cv2.copyMakeBorder(thick, 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)  # a run ends where the page does
+    long = cv2.morphologyEx(edged, cv2.MORPH_OPEN, np.ones((1, max(length, along // 2)), np.uint8))[:, 1:-1] > 0
+    line = long & faint
+    streak = _thickened(line[:, 0] & line[:, -1])
+    lost = line & (left < KEPT * was) & ~streak[:, None]
     return cv2.dilate(lost.astype(np.uint8), np.ones((3, 5), np.uint8)) > 0
 
 
-def _depth(page: np.ndarray) -> np.ndarray:
-    """Return the darkness of each pixel relative to those BESIDE it above and below, averaged along its row: float32
-    (H, W).
+def _thickened(rows: np.ndarray) -> np.ndarray:
+    """Return rows (H,) with those BESIDE them."""
+    return cv2.dilate(rows.astype(np.uint8)[:, None], np.ones((2 * BESIDE + 1, 1), np.uint8))[:, 0] > 0
+
+
+def _noise_level(depth: np.ndarray) -> float:
+    """Return the depth that the noise of a page without lines hardly ever has, of depths (N,)."""
+    if not depth.size:
+        return 0.0
+    middle, upper = np.quantile(depth, (0.5, 0.84))
+    return float(middle + NOISE * (upper - middle))
+
+
+def _depth(page: np.ndarray, along: int) -> np.ndarray:
+    """Return the darkness of each pixel relative to those BESIDE it above and below, averaged over `along` pixels of
+    its row: float32 (H, W).
     """
-    mean = cv2.boxFilter(page, -1, (ALONG, 1))
+    mean = cv2.boxFilter(page, -1, (along, 1))
     edged = cv2.copyMakeBorder(mean, BESIDE, BESIDE, 0, 0, cv2.BORDER_REPLICATE)
     return np.minimum(edged[: len(mean)], edged[2 * BESIDE :]) - mean
