@@ -228,6 +228,10 @@ def test_a_backbone_is_trained_on_a_learned_codec(renderer: Renderer, tmp_path: 
     ours = load_transformer(str(tmp_path / "run" / "scenes"))
     assert ours.resolution == 128 and ours.encode(torch.zeros(1, 3, 128, 128)).shape == (1, 32, 8, 8)
     assert ours.token_grid(torch.zeros(1, 32, 8, 8)) == (8, 8)
+    weights = load_file(tmp_path / "run" / "scenes" / "vae" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float16}
+    card = (tmp_path / "run" / "scenes" / "card.json").read_text()
+    assert "Infinity" not in card and json.loads(card)["bytes"] < 30e6
 
 
 def test_a_folder_without_a_codec_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,11 @@
 """The folder that `fastdiff edit` reads."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.training import card
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.scenes import COLOURS, KINDS, SIDE
@@ -20,9 +22,13 @@ INDEX = {
 
 
 def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
-    """Writes a finished backbone, in half precision, as the folder NAME with its card, and returns that."""
+    """Writes a finished backbone, in half precision, as the folder NAME with its card, and returns that.
+
+    The small patch codec keeps its precision.
+    """
     halves = trained.backbone.half()
-    networks = {"transformer": halves.transformer, "text_encoder": halves.text_encoder, "vae": trained.codec}
+    codec = trained.codec.half() if isinstance(trained.codec, ConvCodec) else trained.codec
+    networks = {"transformer": halves.transformer, "text_encoder": halves.text_encoder, "vae": codec}
     font = {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": card.digest(options.font)}
     description = {
         "recipe": _recipe(options),
@@ -34,7 +40,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
             "backgrounds": list(KINDS),
         },
     }
-    kind = type(trained.codec)
+    kind = type(codec)
     index = {**INDEX, "vae": [kind.__module__, kind.__name__]}
     others = {"tokenizer": trained.tokenizer, "scheduler": trained.scheduler}
     return card.pack(options.folder / name, index, networks, others, description)
@@ -43,6 +49,8 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
 def _recipe(options: TrainOptions) -> dict[str, Any]:
     """The options, without paths."""
     recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every", "compile")}
+    if math.isinf(options.minutes):
+        recipe["minutes"] = None  # JSON knows no infinity
     if options.start_from:
         made = card.recipe(options.start_from / "card.json")
         recipe["start_from"] = card.begun_with(options.start_from, made)
