@@ -22,7 +22,9 @@ def lost_lines(before: Layers, after: Layers) -> np.ndarray:
     grey, restored = (cv2.cvtColor(layers.page, cv2.COLOR_RGB2GRAY).astype(np.float32) for layers in (before, after))
     ink = (before.strokes > INK).astype(np.float32)
     length = round(max(grey.shape) * LENGTH) | 1
-    return _lost_along_rows(grey, restored, ink, length) | _lost_along_rows(grey.T, restored.T, ink.T, length).T
+    across, down = _lost_along_rows(grey, restored, ink, length), _lost_along_rows(grey.T, restored.T, ink.T, length)
+    lost: np.ndarray = across | down.T
+    return lost
 
 
 def _lost_along_rows(before: np.ndarray, after: np.ndarray, ink: np.ndarray, length: int) -> np.ndarray:
