@@ -23,8 +23,8 @@ def striped(ink: int = 20, paper: int = 255) -> np.ndarray:
 
 
 def lightening(folder: Path, level: float) -> Path:
-    """Weights whose network adds `level` to every pixel; 1 makes every page white."""
-    net = Predictor(Size(channels=1, width=4, levels=2))
+    """Weights of the smallest network there is, which adds `level` to every pixel; 1 makes every page white."""
+    net = Predictor(Size(channels=1, width=1, levels=1))
     torch.nn.init.zeros_(net.ending.weight)
     torch.nn.init.constant_(net.get_parameter("ending.bias"), level)
     path = folder / f"lighter{level}.safetensors"
