@@ -91,7 +91,7 @@ def make_tools(folder: Path) -> Path:
     tools.mkdir()
     net = Predictor(Size(channels=1, width=4, levels=2))
     torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.constant_(net.ending.bias, 0.1)
+    torch.nn.init.constant_(net.get_parameter("ending.bias"), 0.1)
     save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, tools / "w.safetensors")
     (tools / "three_colours.py").write_text(CLASSIFIER)
     return tools
@@ -139,7 +139,8 @@ def check_pair(tools: Path, folder: Path, seed: int) -> tuple[list[int], list[st
     write_random_files(place, rng)
     pair = [random_command(tools, place, rng) for _ in range(2)]
     makers: dict[str, list[str]] = {}  # of files that runs made
-    codes, faults = [], []
+    codes: list[int] = []
+    faults: list[str] = []
     for run in (*pair, pair[0]):
         before = contents(place)
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
@@ -165,8 +166,8 @@ def write_random_files(place: Path, rng: random.Random) -> None:
             if name.endswith(".txt"):
                 path.write_text("notes")
             else:
-                more = {"save_all": True, "append_images": [picture(50)]} if name.endswith(".tif") else {}
-                picture(number).save(path, **more)
+                pages = [picture(50)] if name.endswith(".tif") else []
+                picture(number).save(path, save_all=bool(pages), append_images=pages)
     for name in rng.sample(OTHERS, rng.randint(0, 3)):
         (place / "out" / name).write_text(f"somebody's {name}")
     (place / "edits.csv").write_text("input,prompt\nin/a.png,dog\nin/a.png,owl\n")

@@ -84,6 +84,7 @@ def random_state(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 CENTRES = torch.randn(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+DISCRETE = DiscreteVP.from_betas(BETAS)  # the schedule of this name in SCHEDULES
 LINEAR_BETAS = DiscreteVP.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist())
 SMOOTH = Clusters(LINEAR_BETAS, 0.7 * CENTRES, 0.6)
 STIFF = Clusters(LINEAR_BETAS, CENTRES, 0.05)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tifffile
 import torch
 from PIL import Image, TiffImagePlugin
 from safetensors.torch import save_file
@@ -21,10 +23,10 @@ def striped(ink: int = 20, paper: int = 255) -> np.ndarray:
 
 
 def lightening(folder: Path, level: float) -> Path:
-    """Weights whose network adds `level` to every pixel; 1 makes every page white."""
-    net = Predictor(Size(channels=1, width=4, levels=2))
+    """Weights of the smallest network there is, which adds `level` to every pixel; 1 makes every page white."""
+    net = Predictor(Size(channels=1, width=1, levels=1))
     torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.constant_(net.ending.bias, level)
+    torch.nn.init.constant_(net.get_parameter("ending.bias"), level)
     path = folder / f"lighter{level}.safetensors"
     save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
     return path
@@ -41,12 +43,19 @@ def judged(weights: Path, *arguments: object) -> int:
     return main(["docclean", *map(str, arguments), *chosen])
 
 
-def save_tiff(path: Path, pages: Iterable[Image.Image | bytes], **settings: object) -> None:
+def tiff_pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The pages of a file, each with all its tags."""
+    pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
+    assert len(pages) == len(file.pages)
+    return pages
+
+
+def save_tiff(path: Path, pages: Iterable[Image.Image | bytes], **settings: Any) -> None:
     """A TIFF by Pillow of images, and of TIFF files of one page."""
     for page in pages:
         with TiffImagePlugin.AppendingTiffWriter(str(path), new=not path.exists()) as file:
             if isinstance(page, bytes):
                 file.write(page)
             else:
-                page.save(file, format="TIFF", compression=page.info.get("compression"), **settings)  # type: ignore[arg-type]
+                page.save(file, format="TIFF", compression=page.info.get("compression"), **settings)
             file.newFrame()

@@ -17,7 +17,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import from_eps
 from fastdiff.solvers.exponential import EPS, taylor
 from fastdiff.solvers.grids import grid, karras, log_snr, time_uniform
-from fastdiff.solvers.integration import integrate, steps_of
+from fastdiff.solvers.integration import Progress, integrate, steps_of
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import EDM, Level, LinearVP, Schedule
 from fastdiff.solvers.unipc import UniPC
@@ -50,7 +50,7 @@ def integral(schedule, t, u, degree):
 
 def last_stride(solver, f, levels):
     """What the last step adds to x / alpha, once the history is full."""
-    seen = []
+    seen = list[Progress]()
     integrate(f, solver, start(), levels, watch=seen.append)
     before, after = (p.x.item() / p.step.u.alpha for p in seen[-2:])
     return after - before
@@ -62,7 +62,7 @@ def last_stride(solver, f, levels):
 def test_deis_integrates_polynomials_in_time_exactly(order, schedule, direction):
     levels = grid(karras, schedule, 4)[::direction]
     got = [last_stride(deis(order, lower_final=False), Noisy(schedule, d), levels) for d in (order - 1, order)]
-    exact = [integral(schedule, *levels[-2:], degree) for degree in (order - 1, order)]
+    exact = [integral(schedule, levels[-2], levels[-1], degree) for degree in (order - 1, order)]
     assert got[0] == pytest.approx(exact[0], rel=1e-6)
     assert got[1] != pytest.approx(exact[1], rel=1e-4)
 
@@ -73,7 +73,7 @@ def test_ipndm_integrates_polynomials_exactly_over_equal_strides(order, directio
     schedule = EDM(2.0, 0.5)
     levels = grid(time_uniform, schedule, 6)[::direction]
     got = [last_stride(ipndm(order, lower_final=False), Noisy(schedule, d), levels) for d in (order - 1, order)]
-    exact = [integral(schedule, *levels[-2:], degree) for degree in (order - 1, order)]
+    exact = [integral(schedule, levels[-2], levels[-1], degree) for degree in (order - 1, order)]
     assert got[0] == pytest.approx(exact[0], rel=1e-8)
     assert got[1] != pytest.approx(exact[1], rel=1e-4)
 

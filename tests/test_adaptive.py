@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from known import known
 from problems import MIXTURE, MIXTURE_END, MIXTURE_START, SCHEDULES, Gaussian, random_state, start
 
 from fastdiff.solvers.adaptive import Adaptive
@@ -74,7 +75,7 @@ def test_dtype_is_kept_and_gradients_flow():
     assert Adaptive()(MIXTURE, random_state(2, dtype=torch.float32), TOP, BOTTOM).x.dtype == torch.float32
     x = start().requires_grad_()
     Adaptive()(MIXTURE, x, TOP, BOTTOM).x.sum().backward()
-    assert torch.isfinite(x.grad).all() and x.grad.abs().max() > 0
+    assert torch.isfinite(known(x.grad)).all() and known(x.grad).abs().max() > 0
 
 
 def test_a_state_without_any_error_takes_few_steps():

@@ -304,5 +304,5 @@ def test_what_no_item_can_do_without_ends_the_run(tmp_path: Path) -> None:
 
 def test_the_death_of_a_worker_process_is_told(tmp_path: Path) -> None:
     items = [Item(Path("death"), tmp_path / "a"), Item(Path("death"), tmp_path / "b")]
-    for outcome in batch.run(items, workers.setup, "", jobs=2):
-        assert "worker process died" in (outcome.error or "")
+    outcomes = list(batch.run(items, workers.setup, "", jobs=2))
+    assert len(outcomes) == 2 and all("worker process died" in (outcome.error or "") for outcome in outcomes)

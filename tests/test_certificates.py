@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from problems import random_state
+from problems import DISCRETE, random_state
 from tiny_transformer import CHANNELS, LENGTH, randoms, tiny
 
 from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
 from fastdiff.inversion.obelm import OBELM
-from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inverts, normal
-from fastdiff.solvers.closed_form import SCHEDULES
+from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inverts
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Network, SingleLevelDenoiser
 from fastdiff.solvers.dpm_solver import dpmpp_3m
@@ -20,8 +19,10 @@ from fastdiff.solvers.exponential import X0_SDE
 from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.metadata import METADATA
 from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 
+NOISE = Noise()
 EXACTLY_INVERTED = {"ddim", "euler", "heun", "dpmpp-2s", "dpm-1", "sde-dpmpp-1", "sde-dpmpp-2m"}
 
 
@@ -113,8 +114,8 @@ def test_a_division_by_zero_is_not_finite() -> None:
     [
         (DDIM, 2, "1.00 and 0.99"),
         (lambda: dpmpp_3m(published=True), 3, "1.97 and 2.03"),
-        (lambda noise=None: Multistep(1, X0_SDE, noise=noise or normal), 2, "0.98"),
-        (lambda noise=None: Loud(noise), 1, "-0.21"),
+        (lambda noise=NOISE: Multistep(1, X0_SDE, noise=noise), 2, "0.98"),
+        (lambda noise=NOISE: Loud(1, X0_SDE, noise=noise), 1, "-0.21"),
     ],
 )
 def test_a_claim_of_another_order_fails(make: Any, claimed: int, measured: str) -> None:
@@ -125,9 +126,6 @@ def test_a_claim_of_another_order_fails(make: Any, claimed: int, measured: str) 
 
 class Loud(Multistep):
     """The steps of the SDE with more noise than they need."""
-
-    def __init__(self, noise: Any) -> None:
-        super().__init__(1, X0_SDE, noise=noise or normal)
 
     def transition(self, *given: Any) -> Any:
         mean, deviation, after = super().transition(*given)
@@ -141,13 +139,12 @@ def network(rows: slice = slice(None)) -> Network:
         nothing = {"resolution": None, "aspect_ratio": None}
         return net(x, words, label, added_cond_kwargs=nothing).sample[:, :4]
 
-    return Network(call, SCHEDULES["discrete"], "eps", timestep=SCHEDULES["discrete"].timestep)  # type: ignore[attr-defined]
+    return Network(call, DISCRETE, "eps", timestep=DISCRETE.timestep)
 
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    schedule = SCHEDULES["discrete"]
-    levels = grid(time_uniform, schedule, 3, clean=True)
+    levels = grid(time_uniform, DISCRETE, 3, clean=True)
     items = (network(slice(0, 1)), network(slice(1, 2)))
     return Problem(network(), random_state(2, 4, 8, 8, dtype=torch.float32), levels, 1e-3, items)
 

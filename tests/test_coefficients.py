@@ -1,8 +1,12 @@
 """What all solvers with fitted numbers share: grids, memory, batches, gradients, calls and storage."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from problems import MIXTURE, Gaussian, random_state, start
+from torch import Tensor
 
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.dc_cascade import Cascade
@@ -16,7 +20,7 @@ from fastdiff.solvers.exponential import EPS
 from fastdiff.solvers.grids import grid, log_snr, time_uniform
 from fastdiff.solvers.heun import Heun
 from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.schedule import Flow
 from fastdiff.solvers.unipc import UniPC
 
@@ -28,7 +32,8 @@ def numbers(columns):
     return torch.tensor([[0.1 * (i - 2) - 0.03 * k for k in range(columns)] for i in range(STEPS)], dtype=torch.float64)
 
 
-MAKE = {  # name -> (the solver of some numbers, numbers a step, the plain solver)
+Made = tuple[Callable[[Tensor], Solver[Any]], int, Solver[Any]]  # from numbers, numbers a step, the plain solver
+MAKE: dict[str, Made] = {
     "dc": (lambda n: DC(UniPC(3), tuple(1 + row[0] for row in n)), 1, UniPC(3)),
     "dc noise": (lambda n: DC(UniPC(2, EPS), tuple(1 + row[0] for row in n)), 1, UniPC(2, EPS)),
     "dc 2m": (

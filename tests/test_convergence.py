@@ -1,6 +1,7 @@
 """Published values, orders of convergence and exact flows of the deterministic solvers."""
 
 from math import log2
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ from fastdiff.solvers.dpm_solver import dpm_2m, dpmpp_2m, dpmpp_3m
 from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.exponential import EPS, X0, half, midpoint, moments, taylor, weights
 from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.unipc import UniPC
 
-GOLDEN = {
+GOLDEN: dict[str, tuple[Solver[Any], int, float, float, float]] = {
     "ddim": (DDIM(), 10, 0.8419461035, 0.8545509530, 0.8709212241),
     "2m, no lower final": (dpmpp_2m(lower_final=False), 10, 0.9588844291, 1.0318735198, 0.9444434177),
     "2m": (dpmpp_2m(), 10, 0.9556132064, 0.8922809200, 0.9284342842),
@@ -63,7 +64,7 @@ def test_grid_of_flow_dpm_solver():
     assert [level.sigma for level in levels] == pytest.approx([0.999666, 0.89964, 0.749625, 0.499667, 0], abs=5e-7)
 
 
-VARIANTS = {  # of registered solvers, which have certificates
+VARIANTS: dict[str, tuple[Solver[Any], int]] = {  # of registered solvers, which have certificates
     "2m taylor": (dpmpp_2m(taylor), 2),
     "3m published": (dpmpp_3m(published=True), 2),
     "unip-2": (UniPC(2, corrector=False), 2),

@@ -1,10 +1,11 @@
 """Networks as denoisers, and the denoisers that wrap them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from problems import MIXTURE, SCHEDULES, Gaussian, TwoDenoisers, random_state, start
+from problems import DISCRETE, MIXTURE, Gaussian, TwoDenoisers, random_state, start
 
 from fastdiff.apps.attack.gradient import Checkpointed
 from fastdiff.inversion.precomputed import PrecomputedDenoiser, precompute
@@ -39,48 +40,49 @@ def test_memory_of_a_denoiser_does_not_outlive_a_run():
 
 
 def test_network_binds_conditioning_label_and_dtype():
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def net(x, label, *, text):
         seen.update(x=x, label=label, text=text)
         return x
 
-    schedule = SCHEDULES["discrete"]
     text = torch.ones(2)
-    f = Network(net, schedule, "eps", schedule.timestep, {"text": text}, torch.bfloat16)
-    estimate = f(random_state(2, 3, dtype=torch.float32), schedule.at_timestep(12))
+    f = Network(net, DISCRETE, "eps", DISCRETE.timestep, {"text": text}, torch.bfloat16)
+    estimate = f(random_state(2, 3, dtype=torch.float32), DISCRETE.at_timestep(12))
     assert seen["x"].dtype == torch.bfloat16 and seen["text"] is text
     assert seen["label"].tolist() == [12, 12]
     assert estimate.x0.dtype == torch.float32
     replaced = replace(f, given={"text": torch.zeros(2)})
-    replaced(random_state(2, 3), schedule.at_timestep(0))
+    replaced(random_state(2, 3), DISCRETE.at_timestep(0))
     assert seen["text"].sum() == 0
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 100])
 def test_states_at_several_levels_are_answered_in_few_calls_as_one_by_one(rows):
-    schedule, labels = SCHEDULES["discrete"], []
+    labels: list[list[float]] = []
     given = {"text": random_state(2, 3)}
 
     def net(x, label, *, text):
         labels.append(label.tolist())
         return x * label[:, None] + text
 
-    f = CountingDenoiser(CountingDenoiser(Network(net, schedule, "v", schedule.timestep, given, torch.float64)))
-    levels, states = grid(log_snr, schedule, 4), random_state(5, 2, 3)
+    network = Network(net, DISCRETE, "v", DISCRETE.timestep, given, torch.float64)
+    counted = CountingDenoiser(network)
+    f = CountingDenoiser(counted)
+    levels, states = grid(log_snr, DISCRETE, 4), random_state(5, 2, 3)
     answered = precompute(f, states, levels, rows)
     count = max(1, rows // 2)
-    assert f.tally.nfe == f.inner.tally.nfe == len(labels) == -(-5 // count)
-    assert labels[0] == [schedule.timestep(level) for level in levels[:count] for _ in range(2)]
+    assert f.tally.nfe == counted.tally.nfe == len(labels) == -(-5 // count)
+    assert labels[0] == [DISCRETE.timestep(level) for level in levels[:count] for _ in range(2)]
     for x, level in zip(states, levels, strict=True):
-        for told, alone in zip(answered(x, level), f.inner.inner(x, level), strict=True):
+        for told, alone in zip(answered(x, level), network(x, level), strict=True):
             torch.testing.assert_close(told, alone, rtol=0, atol=1e-12)
     calls = f.tally.nfe
-    answered(states[0], schedule.level(0.5))
+    answered(states[0], DISCRETE.level(0.5))
     assert f.tally.nfe == calls + 1
 
 
-LEVELS, STATES = grid(log_snr, SCHEDULES["discrete"], 4), random_state(5, 2, 3)
+LEVELS, STATES = grid(log_snr, DISCRETE, 4), random_state(5, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +103,10 @@ def test_every_wrapper_forwards_batched_evaluation(wrap):
         calls.append(len(x))
         return x * label[:, None]
 
-    schedule = SCHEDULES["discrete"]
-    f = wrap(Network(net, schedule, "v", schedule.timestep, dtype=torch.float64))
+    f = wrap(Network(net, DISCRETE, "v", DISCRETE.timestep, dtype=torch.float64))
     alone = [f(x, level) for x, level in zip(STATES, LEVELS, strict=True)]
     calls.clear()
-    assert f.batched and f.schedule is schedule
+    assert f.batched and f.schedule is DISCRETE
     for one, other in zip(f.fresh().at_levels(STATES, LEVELS), alone, strict=True):
         torch.testing.assert_close(torch.stack(one), torch.stack(other), rtol=0, atol=1e-12)
     assert len(calls) == 1

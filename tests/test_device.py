@@ -4,7 +4,7 @@ A tensor that is left on the processor is an error there, as on a GPU.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import cycle
@@ -45,7 +45,7 @@ from fastdiff.solvers.registry import SOLVERS
 DEVICE = torch.device("cuda", 0)
 META = torch.device("meta")  # for gradients: those of a cuda tensor start the driver
 SIZE = (64, 64)
-WRITERS = {
+WRITERS: dict[str, Callable[[Path], Path]] = {
     "pixart": tiny_pixart.write,
     "stable-diffusion": tiny_unet.write_stable_diffusion,
     "xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True),

@@ -1,7 +1,7 @@
 """The published few-step grids, and how their solvers read them."""
 
 import pytest
-from problems import SCHEDULES
+from problems import DISCRETE, SCHEDULES
 
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.few_step_grids import few_step
@@ -26,11 +26,10 @@ PUBLISHED = {  # steps: labels, sigma / alpha
 @pytest.mark.parametrize("steps", PUBLISHED)
 def test_published_grids(steps):
     """The schedule reads the same noise at a label up to 0.001 away, which is linear in log(alpha) between knots."""
-    schedule = SCHEDULES["discrete"]
     labels, edm_sigmas = PUBLISHED[steps]
-    levels = grid(few_step, schedule, steps)
+    levels = grid(few_step, DISCRETE, steps)
     assert [level.edm_sigma for level in levels] == pytest.approx(edm_sigmas, abs=1e-5)
-    assert [schedule.timestep(level) for level in levels] == pytest.approx(labels, abs=2e-3)
+    assert [DISCRETE.timestep(level) for level in levels] == pytest.approx(labels, abs=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_every_attention_layer_and_block_of_a_family_is_found(family: str, model
     cross = [layer for layer in layers if layer.cross]
     assert (len(parts), len(layers) - len(cross), len(cross)) == SITES[family]
     assert [block.index for block in parts] == list(range(len(parts)))
-    assert all(network.get_submodule(each.name) is each.module for each in (*parts, *layers))
+    modules = [(each.name, each.module) for each in parts] + [(each.name, each.module) for each in layers]
+    assert all(network.get_submodule(name) is module for name, module in modules)
     assert all(layer.name.startswith(f"{parts[layer.block].name}.") for layer in layers)
     assert {id(layer.module) for layer in layers} == {
         id(module) for module in network.modules() if hasattr(module, "processor")

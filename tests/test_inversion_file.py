@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from known import known
 from problems import LINEAR_BETAS, SCHEDULES, SMOOTH, Gaussian
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -52,7 +53,7 @@ def test_the_solver_that_was_inverted_comes_back(tmp_path):
 def test_every_schedule_knows_its_own(tmp_path, schedule):
     f = Gaussian(SCHEDULES[schedule])
     save_inversion(tmp_path / "it", invert(f, SMOOTH.sample(2), grid(log_snr, f.schedule, 9), OBELM()), SETTING)
-    assert load_inversion(tmp_path / "it", f.schedule)[0].residual.max() < 1e-6
+    assert known(load_inversion(tmp_path / "it", f.schedule)[0].residual).max() < 1e-6
     for name in SCHEDULES.keys() - {schedule}:
         with pytest.raises(UsageError, match="another noise schedule"):
             load_inversion(tmp_path / "it", SCHEDULES[name])
@@ -93,7 +94,7 @@ def test_the_undamaged_file_of_these_tests_is_read(tmp_path):
     table, solved = torch.rand(6, 2), torch.tensor([True, False])
     inversion, setting = load_inversion(damaged(tmp_path, misses=table, converged=solved), LINEAR_BETAS)
     assert inversion.nfe == 6 and setting.prompts == ("a", "b")
-    assert torch.equal(inversion.step_residuals, table) and torch.equal(inversion.converged, solved)
+    assert torch.equal(known(inversion.step_residuals), table) and torch.equal(known(inversion.converged), solved)
     save_inversion(tmp_path / "again", inversion, setting)
     with safe_open(tmp_path / "again", "pt") as file:
         assert {*file.keys()} == {"trajectory", "maps", "misses", "converged"}

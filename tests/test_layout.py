@@ -59,7 +59,7 @@ def test_imports_are_absolute_and_point_downwards(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import"
-            names = [node.module]
+            names = [str(node.module)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:

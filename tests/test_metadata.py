@@ -5,6 +5,7 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_photograph_takes_along_what_the_kind_holds(tmp_path: Path, suffix: st
     elif suffix == ".tif":
         assert lost == {'text "Comment"'}  # the description is taken
         with tifffile.TiffFile(tmp_path / "written.tif") as file:
-            assert bytes(file.pages[0].tags[34377].value) == RESOURCES
+            assert bytes(file.pages.first.tags[34377].value) == RESOURCES
     elif suffix == ".png":
         assert image.info["Comment"] == "two words" and lost == {"IPTC"}
     else:
@@ -169,7 +170,7 @@ def test_png_chunks_come_through_as_they_are(tmp_path: Path) -> None:
     assert lost_metadata(page, "png") == ()
     written(page, tmp_path, ".tif")
     with tifffile.TiffFile(tmp_path / "written.tif") as file:
-        assert [file.pages[0].tags[tag].value for tag in (269, 270, 315)] == ["Deed", "Straße", "Šimon"]
+        assert [file.pages.first.tags[tag].value for tag in (269, 270, 315)] == ["Deed", "Straße", "Šimon"]
     assert lost_metadata(page, "tiff") == ("cHRM", "gAMA", "pHYs")
     assert lost_metadata(page, "bmp")[:3] == ('text "Title"', 'text "Description"', 'text "Author"')
 
@@ -203,10 +204,11 @@ def test_comments_of_netpbm_and_gif(tmp_path: Path) -> None:
 def test_broken_metadata_fails_no_page(tmp_path: Path) -> None:
     image, garbage = Image.fromarray(COLOUR), b"Exif\0\0II*\0\xff\xff\xff\xff nothing"
     files: dict[str, tuple[bytes, str]] = {}
-    for suffix, settings in ((".jpg", {"quality": 95}), (".webp", {"lossless": True}), (".png", {})):
+    kinds: dict[str, dict[str, Any]] = {".jpg": {"quality": 95}, ".webp": {"lossless": True}, ".png": {}}
+    for suffix, settings in kinds.items():
         for name, block in (("garbage", garbage), ("no", b"Exif\0\0what is this?"), ("short", garbage[:8])):
             file = io.BytesIO()
-            image.save(file, format={".jpg": "JPEG", ".webp": "WEBP", ".png": "PNG"}[suffix], exif=block, **settings)  # type: ignore[arg-type]
+            image.save(file, format={".jpg": "JPEG", ".webp": "WEBP", ".png": "PNG"}[suffix], exif=block, **settings)
             files[f"{name}{suffix}"] = (file.getvalue(), "EXIF")
     plain = io.BytesIO()
     image.save(plain, format="PNG")

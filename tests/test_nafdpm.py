@@ -70,17 +70,17 @@ def test_time_gives_shift_and_scale_of_attention_then_of_the_gated_network(modul
     for name, parameter in block.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
-    torch.nn.init.zeros_(block.mlp[1].weight)
+    torch.nn.init.zeros_(block.get_parameter("mlp.1.weight"))
     with torch.no_grad():
-        block.mlp[1].bias.copy_(torch.tensor(modulation).repeat_interleave(4))
+        block.get_parameter("mlp.1.bias").copy_(torch.tensor(modulation).repeat_interleave(4))
     x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
     assert torch.equal(block(x, torch.randn(1, 8, dtype=torch.float64)), x) == silent
 
 
 def test_a_predictor_that_ends_in_zero_returns_its_input() -> None:
     net = awake(Predictor(SMALL))
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.zeros_(net.ending.bias)
+    torch.nn.init.zeros_(net.get_parameter("ending.weight"))
+    torch.nn.init.zeros_(net.get_parameter("ending.bias"))
     y = torch.rand(2, 1, 13, 18, dtype=torch.float64)
     assert torch.equal(net(y), y)
 
@@ -98,7 +98,7 @@ def test_a_denoiser_takes_its_condition_and_its_time() -> None:
     net = awake(ResidualDenoiser(Size(3, 4, 2)))
     residual, restored = torch.randn(2, 2, 3, 9, 10, dtype=torch.float64).unbind()
     times = torch.tensor([0.0, 99.0])
-    net.time_mlp[0].register_forward_hook(lambda module, given, out: out.double())
+    net.get_submodule("time_mlp.0").register_forward_hook(lambda module, given, out: out.double())
     out = net(residual, times, restored)
     assert out.shape == residual.shape
     assert not torch.allclose(out, net(residual, times, restored.flip(0)))

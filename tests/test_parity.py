@@ -1,5 +1,7 @@
 """The classes of diffusers and our solvers on the same levels and the same network."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import (
@@ -24,7 +26,7 @@ from fastdiff.solvers.euler_ancestral import EulerAncestral
 from fastdiff.solvers.exponential import EPS, X0, X0_SDE, half, midpoint, taylor
 from fastdiff.solvers.grids import time_uniform
 from fastdiff.solvers.heun import Heun
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.multistep import Multistep
 from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Flow, from_edm_sigma
 from fastdiff.solvers.unipc import UniPC
@@ -154,12 +156,12 @@ def test_samplers_in_edm_scaling(kind):
         extra = {} if kind is HeunDiscreteScheduler else {"generator": generator}
         theirs = scheduler.step(eps, t, theirs, **extra).prev_sample
     again = torch.Generator().manual_seed(5)
-    ours = {
+    ours: dict[type, Solver[Any]] = {
         EulerDiscreteScheduler: DDIM(),
         HeunDiscreteScheduler: Heun(),
         EulerAncestralDiscreteScheduler: EulerAncestral(lambda x, step: torch.randn(x.shape, generator=again)),
-    }[kind]
-    assert_close(integrate(F, ours, start(), levels).x, theirs)
+    }
+    assert_close(integrate(F, ours[kind], start(), levels).x, theirs)
 
 
 def test_flow_euler():
@@ -264,9 +266,11 @@ def test_scheduler_config_names_the_prediction():
 def test_scheduler_config_is_read_from_what_diffusers_saves(tmp_path):
     DDIMScheduler(beta_end=0.012).save_pretrained(tmp_path)
     read = [read_scheduler_config(path) for path in (tmp_path, tmp_path / "scheduler_config.json")]
-    table = torch.tensor(read[0].schedule.alphas_cumprod)
+    schedule = read[0].schedule
+    assert isinstance(schedule, DiscreteVP)
+    table = torch.tensor(schedule.alphas_cumprod)
     torch.testing.assert_close(table, DDIMScheduler(beta_end=0.012).alphas_cumprod, rtol=1e-4, atol=0)
-    assert read[0].schedule == read[1].schedule
+    assert schedule == read[1].schedule
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
@@ -42,7 +41,7 @@ def test_every_public_name_is_there_and_none_is_a_module(package: str) -> None:
     module = import_module(package)
     assert module.__all__ == dir(module) and len(module.__all__) > 3
     assert all(getattr(module, name) is not None for name in module.__all__)
-    assert not set(module.__all__) & {info.name for info in iter_modules([str(Path(module.__file__).parent)])}
+    assert not set(module.__all__) & {info.name for info in iter_modules(module.__path__)}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = module.nothing
 

@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_pixart
-import torch
 from PIL import Image
-from safetensors.torch import save_file
+from scans import lightening
 
 from fastdiff.cli.main import main
-from fastdiff.models.nafdpm import Predictor, Size
 
 COMMAND = "import sys; from fastdiff.cli.main import main; sys.exit(main(sys.argv[1:]))"
 NET = """
@@ -35,12 +34,7 @@ class Colours(torch.nn.Module):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a tiny network that lightens every page."""
-    net = Predictor(Size(channels=1, width=4, levels=2))
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.constant_(net.ending.bias, 0.1)
-    path = tmp_path_factory.mktemp("weights") / "lighter.safetensors"
-    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
-    return path
+    return lightening(tmp_path_factory.mktemp("weights"), 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -283,8 +277,8 @@ def test_what_is_left_out_is_told_and_reported(
     scan.with_name("notes.docx").write_text("")
     (scan.parent / "more").mkdir()
     told = "left out: 1 file of another kind (.docx), 1 sub-folder (give -r)"
-    for number, run in enumerate((docclean, edit, attack)):
-        first = (weights, model, classifier)[number]
+    runs: list[tuple[Callable[..., int], object]] = [(docclean, weights), (edit, model), (attack, classifier)]
+    for number, (run, first) in enumerate(runs):
         more = ("--prompt", "a cat") if run is edit else ()
         out = scan.parent.parent / f"{scan.parent.name}-{number}"
         assert run(first, scan.parent, "--dry-run", "-o", out, *more) == 0

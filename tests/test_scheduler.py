@@ -37,10 +37,11 @@ from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.spacings import SPACINGS
 
+Scheduler = Any  # of diffusers: the base class SchedulerMixin declares none of their methods
 PROMPTS = ["a fox", "a cat and a dog"]
 STEPS = 6
 CHOICES = [("unipc", 3, "karras"), ("dpmpp-2m", None, None), ("ddim", None, "trailing")]
-FLOWS = {
+FLOWS: dict[str, Scheduler] = {
     "matching": FlowMatchEulerDiscreteScheduler(shift=3.0),
     "sigmas": DPMSolverMultistepScheduler(
         use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction", num_train_timesteps=1000
@@ -62,11 +63,11 @@ def noise(*shape: int) -> Tensor:
     return random_state(*shape, dtype=torch.float32)
 
 
-def made(solver: str, order: int | None) -> Solver:
+def made(solver: str, order: int | None) -> Solver[Any]:
     return SOLVERS[solver]() if order is None else SOLVERS[solver](order=order)
 
 
-def run(trained: TrainedScheduler, f: Denoiser, solver: Solver, spacing: str | None, x: Tensor) -> Tensor:
+def run(trained: TrainedScheduler, f: Denoiser, solver: Solver[Any], spacing: str | None, x: Tensor) -> Tensor:
     """Our own run over the levels of this spacing."""
     trained = trained if spacing is None else replace(trained, spacing=SPACINGS[spacing])
     with torch.inference_mode():
@@ -122,7 +123,8 @@ def test_stable_diffusion_samples_as_our_own_loop_does(
 @pytest.mark.parametrize("solver", ["flow-dpm", "unipc"])
 def test_a_flow_pipeline_samples_as_our_own_loop_does(solver: str, flow: str) -> None:
     net = tiny_sd3.transformer()
-    scheduler, absent = fastdiff_scheduler(solver, like=FLOWS[flow]), [None] * 7
+    scheduler: Scheduler = fastdiff_scheduler(solver, like=FLOWS[flow])
+    absent: list[Any] = [None] * 7
     x, words, whole = noise(2, 4, 8, 8), noise(2, 5, 16), noise(2, 8)
     theirs = sampled(
         StableDiffusion3Pipeline(net, scheduler, *absent),
@@ -161,7 +163,7 @@ def stepped(scheduler: Any, levels: Any, f: Denoiser, x: Tensor) -> Tensor:
     ],
 )
 def test_parity_with_diffusers_on_equal_sigmas(
-    theirs: SchedulerMixin, solver: str, order: int | None, steps: int
+    theirs: Scheduler, solver: str, order: int | None, steps: int
 ) -> None:
     ours = fastdiff_scheduler(solver, order=order, like=theirs)
     for scheduler in (ours, theirs):
@@ -176,9 +178,9 @@ def test_parity_with_diffusers_on_equal_sigmas(
 def test_the_default_is_stable_diffusion_and_labels_are_not_rounded() -> None:
     scheduler = fastdiff_scheduler("unipc", order=3, grid="karras")
     assert isinstance(scheduler, SchedulerMixin) and scheduler.order == 1 and scheduler.init_noise_sigma == 1
-    assert (scheduler.config.beta_schedule, scheduler.config.beta_end) == ("scaled_linear", 0.012)
-    assert scheduler.config.prediction_type == "epsilon" and len(scheduler) == 1000
-    assert FastdiffScheduler().config.like == scheduler.config.like
+    assert (scheduler.config["beta_schedule"], scheduler.config["beta_end"]) == ("scaled_linear", 0.012)
+    assert scheduler.config["prediction_type"] == "epsilon" and len(scheduler) == 1000
+    assert FastdiffScheduler().config["like"] == scheduler.config["like"]
     scheduler.set_timesteps(8, "cpu")
     theirs = DPMSolverMultistepScheduler.from_config(scheduler.config, use_karras_sigmas=True)
     theirs.set_timesteps(8)
@@ -197,7 +199,7 @@ def test_the_default_is_stable_diffusion_and_labels_are_not_rounded() -> None:
         DDIMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing"),
     ],
 )
-def test_a_config_is_copied_kept_and_given_back(like: SchedulerMixin, tmp_path: Path) -> None:
+def test_a_config_is_copied_kept_and_given_back(like: Scheduler, tmp_path: Path) -> None:
     first = fastdiff_scheduler("dpmpp-2m", like=like)
     first.save_pretrained(tmp_path)
     others = [
@@ -224,7 +226,7 @@ def test_set_timesteps_begins_anew() -> None:
     runs = []
     for halves in (1, 2, 2):
         scheduler.set_timesteps(STEPS)
-        levels = scheduler_from_config(scheduler.config.like).grid(STEPS)
+        levels = scheduler_from_config(scheduler.config["like"]).grid(STEPS)
         runs.append(stepped(scheduler, levels[: len(levels) // halves], f, noise(2, 3)))
     assert torch.equal(runs[1], runs[2]) and not torch.equal(runs[0], runs[1])
 
@@ -247,10 +249,10 @@ def test_a_picture_is_changed_from_a_part_of_its_noise(stable_diffusion: Path) -
 
 
 @pytest.mark.parametrize("like", [None, *FLOWS.values()])
-def test_noise_is_added_to_the_level_of_a_label(like: SchedulerMixin | None) -> None:
+def test_noise_is_added_to_the_level_of_a_label(like: Scheduler | None) -> None:
     scheduler = fastdiff_scheduler("ddim", like=like)
     scheduler.set_timesteps(5)
-    levels = scheduler_from_config(scheduler.config.like).grid(5)
+    levels = scheduler_from_config(scheduler.config["like"]).grid(5)
     noisy = scheduler.add_noise(torch.full((2, 3), 2.0), torch.ones(2, 3), scheduler.timesteps[[1, 4]])
     assert noisy[:, 0].tolist() == pytest.approx([2 * levels[i].alpha + levels[i].sigma for i in (1, 4)], rel=1e-5)
 
@@ -274,7 +276,7 @@ def test_generators_make_the_noise_of_stochastic_solvers() -> None:
 def test_states_keep_their_dtype(dtype: torch.dtype) -> None:
     scheduler, x = fastdiff_scheduler("unipc"), noise(2, 3).to(dtype)
     scheduler.set_timesteps(2)
-    assert scheduler.step(0.3 * x, scheduler.timesteps[0], x).prev_sample.dtype == dtype
+    assert scheduler.step(0.3 * x, scheduler.timesteps[0], x, return_dict=False)[0].dtype == dtype
 
 
 class NoSync(TorchDispatchMode):
@@ -291,7 +293,7 @@ def test_a_step_reads_no_number_from_a_tensor(solver: str) -> None:
     scheduler.set_timesteps(STEPS)
     with NoSync():
         for t in scheduler.timesteps:
-            x = scheduler.step(0.5 * x, t, x).prev_sample
+            x = scheduler.step(0.5 * x, t, x, return_dict=False)[0]
         with pytest.raises(AssertionError, match="was read"):
             x.sum().item()
 
@@ -308,7 +310,7 @@ def test_every_solver_runs_as_in_our_loop_or_is_refused() -> None:
         if make().stochastic:
             continue
         scheduler.set_timesteps(STEPS)
-        trained = scheduler_from_config(scheduler.config.like)
+        trained = scheduler_from_config(scheduler.config["like"])
         levels = replace(trained, spacing=SPACINGS["karras"]).grid(STEPS)
         f, x = Mixture(trained.schedule), noise(2, 3)
         ours = integrate(f, make(), x.double(), levels).x.float()

@@ -13,7 +13,6 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
-    SchedulerMixin,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -33,7 +32,9 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.schedule import DiscreteVP
 
+Scheduler = Any  # of diffusers: the base class SchedulerMixin declares none of their methods
 STEPS = 10  # divides the trained steps, so that diffusers rounds none where they are equally far apart
 TRAILING = {"timestep_spacing": "trailing"}
 KARRAS = {"use_karras_sigmas": True}
@@ -56,11 +57,11 @@ TWINS = [
 MULTISTEP = [twin for twin in TWINS if isinstance(twin[0], DPMSolverMultistepScheduler | UniPCMultistepScheduler)]
 
 
-def config(like: SchedulerMixin) -> dict[str, Any]:
+def config(like: Scheduler) -> dict[str, Any]:
     return {**like.config, "_class_name": type(like).__name__}
 
 
-def said(like: SchedulerMixin, levels: Grid, index: int, x: Tensor) -> Tensor:
+def said(like: Scheduler, levels: Grid, index: int, x: Tensor) -> Tensor:
     """What a network that knows the mixture says at a level, in the terms of the config."""
     estimate = Mixture(scheduler_from_config(config(like)).schedule)(x.double(), levels[index])
     flow = scheduler_from_config(config(like)).predicts == "flow"
@@ -68,8 +69,8 @@ def said(like: SchedulerMixin, levels: Grid, index: int, x: Tensor) -> Tensor:
 
 
 def walked(
-    scheduler: SchedulerMixin,
-    like: SchedulerMixin,
+    scheduler: Scheduler,
+    like: Scheduler,
     indices: Sequence[int],
     x: Tensor,
     named: Callable[[Tensor], Any] = lambda timestep: timestep,
@@ -93,7 +94,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 @pytest.mark.parametrize("first", [1, 4, 9])
 @pytest.mark.parametrize(("theirs", "solver", "order"), TWINS)
 def test_sliced_timesteps_are_those_of_diffusers(
-    theirs: SchedulerMixin, solver: str, order: int | None, first: int, told: bool
+    theirs: Scheduler, solver: str, order: int | None, first: int, told: bool
 ) -> None:
     ours, ends = fastdiff_scheduler(solver, order=order, like=theirs), []
     for scheduler in (ours, theirs):
@@ -107,7 +108,7 @@ def test_sliced_timesteps_are_those_of_diffusers(
 
 @pytest.mark.parametrize(("theirs", "solver", "order"), MULTISTEP)
 def test_after_a_repeated_step_a_run_goes_on_as_one_that_begins_there(
-    theirs: SchedulerMixin, solver: str, order: int | None
+    theirs: Scheduler, solver: str, order: int | None
 ) -> None:
     """Diffusers counts on, and has to be set anew; its one-step classes take the timestep, as ours do."""
     ours, x = fastdiff_scheduler(solver, order=order, like=theirs), random_state(2, 3, dtype=torch.float32)
@@ -142,7 +143,7 @@ def test_every_solver_begins_at_a_slice_as_our_loop_does(solver: str) -> None:
     torch.testing.assert_close(walked(scheduler, like, range(3, STEPS), x.float()), ours, rtol=0, atol=2e-4)
 
 
-NAMES = {
+NAMES: dict[str, Callable[[Tensor], Any]] = {
     "truncated": int,
     "rounded": lambda t: round(float(t)),
     "integer tensor": lambda t: t.long(),
@@ -189,7 +190,7 @@ def test_equal_timesteps_are_told_apart_by_their_places_and_the_step_before() ->
     scheduler.step(x, values[twice], x)
     assert scheduler.step_index == twice + 2  # the second at the start, as in diffusers
     scheduler.set_begin_index(twice)
-    levels = scheduler_from_config(scheduler.config.like).grid(STEPS)
+    levels = scheduler_from_config(scheduler.config["like"]).grid(STEPS)
     noisy = scheduler.add_noise(torch.zeros(1, 1), torch.ones(1, 1), torch.tensor(values[twice : twice + 1]))
     assert noisy.item() == pytest.approx(levels[twice].sigma)
     scheduler.step(x, values[twice], x)
@@ -226,13 +227,14 @@ def test_custom_timesteps_are_those_of_diffusers(kind: dict[str, str]) -> None:
     theirs, chosen = DPMSolverMultistepScheduler(**kind), [999, 700, 450, 300, 50, 10]
     ours, ends = fastdiff_scheduler("dpmpp-2m", like=theirs), []
     schedule = scheduler_from_config(config(theirs)).schedule
+    assert isinstance(schedule, DiscreteVP)
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(timesteps=chosen)
         assert scheduler.timesteps.tolist() == pytest.approx(chosen)
         x = random_state(2, 3, dtype=torch.float32)
         for label, timestep in zip(chosen, scheduler.timesteps, strict=True):
             eps = Mixture(schedule)(x.double(), schedule.at_timestep(label)).eps.float()
-            x = scheduler.step(eps, timestep, x).prev_sample
+            x = scheduler.step(eps, timestep, x, return_dict=False)[0]
         ends.append(x)
     torch.testing.assert_close(*ends, rtol=0, atol=5e-3)
 
@@ -253,7 +255,7 @@ def test_runs_that_cannot_be_set(options: dict[str, Any], message: str) -> None:
         fastdiff_scheduler("ddim").set_timesteps(**options)
 
 
-def with_both(make: Callable[[SchedulerMixin], Any], theirs: SchedulerMixin, solver: str, **options: Any) -> None:
+def with_both(make: Callable[[Scheduler], Any], theirs: Scheduler, solver: str, **options: Any) -> None:
     """Pipelines end in the same latents with a scheduler of ours as with its twin."""
     ends = []
     for scheduler in (theirs, fastdiff_scheduler(solver, like=theirs)):
@@ -282,7 +284,7 @@ def test_pictures_are_changed_and_filled_in_as_with_diffusers(kind: Any, solver:
     else:
         inputs |= {"image": random_state(1, 4, 32, 32, dtype=torch.float32)}
 
-    def make(scheduler: SchedulerMixin) -> Any:
+    def make(scheduler: Scheduler) -> Any:
         return kind(**parts | {"scheduler": scheduler}, requires_safety_checker=False)
 
     with_both(make, theirs, solver, **inputs)
@@ -291,8 +293,9 @@ def test_pictures_are_changed_and_filled_in_as_with_diffusers(kind: Any, solver:
 def test_stable_diffusion_3_changes_pictures_as_with_diffusers() -> None:
     net = tiny_sd3.transformer()
     vae = AutoencoderKL(block_out_channels=(4,), norm_num_groups=2, latent_channels=4).eval()
+    absent: list[Any] = [None] * 6
     with_both(
-        lambda scheduler: StableDiffusion3Img2ImgPipeline(net, scheduler, vae, *[None] * 6),
+        lambda scheduler: StableDiffusion3Img2ImgPipeline(net, scheduler, vae, *absent),
         FlowMatchEulerDiscreteScheduler(shift=3.0),
         "euler",
         image=random_state(1, 4, 8, 8, dtype=torch.float32),
@@ -315,6 +318,6 @@ def test_pixart_from_a_later_step_on(tmp_path: Path) -> None:
         x = random_state(1, 4, 8, 8, dtype=torch.float32)
         with torch.inference_mode():
             for index, timestep in list(enumerate(scheduler.timesteps))[4:]:
-                x = scheduler.step(net(x, levels[index]).eps, timestep, x).prev_sample
+                x = scheduler.step(net(x, levels[index]).eps, timestep, x, return_dict=False)[0]
         ends.append(x)
     torch.testing.assert_close(*ends, rtol=0, atol=5e-3)

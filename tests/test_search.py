@@ -6,6 +6,7 @@ from problems import MIXTURE
 from sampling_problems import oracle
 
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
+from fastdiff.apps.running import batch
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
 from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
@@ -20,7 +21,7 @@ from fastdiff.solvers.solver_file import read_solver_file
 
 def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
     subject = oracle(MIXTURE, tmp_path / "model")
-    told = []
+    told = list[batch.Progress]()
     ranking = Search(subject, (4, 6), samples=8).run(told.append)
     held = list(subject.batches(8, held=True))
     exact = reference(held)

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import SCHEDULES, random_state
+from problems import DISCRETE, random_state
 
 from fastdiff.solvers.denoiser import Network
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.shared_timesteps import SharedTimesteps
-
-SCHEDULE = SCHEDULES["discrete"]
 
 
 @pytest.mark.parametrize(
@@ -40,11 +38,11 @@ def test_only_the_label_of_a_network_is_shared():
         asked.append(label)
         return 0.3 * x
 
-    plain = Network(net, SCHEDULE, "eps", SCHEDULE.timestep, dtype=torch.float64)
+    plain = Network(net, DISCRETE, "eps", DISCRETE.timestep, dtype=torch.float64)
     shared = replace(plain, timestep=SharedTimesteps().wrap(plain.timestep))
     x = random_state(2, 3)
     for label in (43.25, 58.0):
-        level = SCHEDULE.at_timestep(label)
+        level = DISCRETE.at_timestep(label)
         torch.testing.assert_close(shared(x, level).x0, plain(x, level).x0, rtol=0, atol=0)
     assert [label[0].item() for label in asked] == pytest.approx([40, 43.25, 40, 58])
 

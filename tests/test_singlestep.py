@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DPMSolverSinglestepScheduler
 from problems import LINEAR_BETAS, MIXTURE, MIXTURE_END, MIXTURE_START, Mixture, random_state, start
+from torch import Tensor
 
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser
@@ -15,7 +16,7 @@ from fastdiff.solvers.dpmpp_2s import DPMpp2S
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.exponential import EPS, X0, midpoint, taylor
 from fastdiff.solvers.grids import grid, log_snr, time_quadratic, time_uniform
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Progress, integrate
 from fastdiff.solvers.schedule import CLEAN_LEVEL, from_edm_sigma
 from fastdiff.solvers.singlestep import Singlestep, budget, budgeted
 
@@ -105,7 +106,7 @@ def test_first_order_is_ddim():
 
 def test_a_step_is_started_afresh_where_the_one_before_ended():
     """The states between are inner nodes: the step from its beginning does not depend on what came before."""
-    levels, seen = grid(log_snr, MIXTURE.schedule, 6), []
+    levels, seen = grid(log_snr, MIXTURE.schedule, 6), list[Progress]()
     solver = dpmpp_3s(lower_final=False)
     integrate(MIXTURE, solver, random_state(3), levels, watch=seen.append)
     assert torch.equal(seen[0].x, integrate(MIXTURE, dpmpp_3s(), random_state(3), levels[:2]).x)
@@ -114,7 +115,7 @@ def test_a_step_is_started_afresh_where_the_one_before_ended():
 
 
 def test_sigma_zero_amid_a_step_ends_on_the_clean_estimate():
-    levels, seen = (*grid(log_snr, MIXTURE.schedule, 4), CLEAN_LEVEL), []
+    levels, seen = (*grid(log_snr, MIXTURE.schedule, 4), CLEAN_LEVEL), list[Progress]()
     solver = dpm_3()
     assert budget(5, 3) == (3, 2)
     x = integrate(MIXTURE, solver, random_state(3), levels, watch=seen.append).x
@@ -135,11 +136,11 @@ def test_third_order_steps_agree_with_diffusers(kind):
     f = Mixture(LINEAR_BETAS)
     levels = tuple(from_edm_sigma(LINEAR_BETAS, float(sigma)) for sigma in scheduler.sigmas)[:7]
     x = random_state(2, 3, dtype=torch.float32)
-    theirs = []
+    theirs = list[Tensor]()
     for t, level in zip(scheduler.timesteps[:6], levels, strict=False):
         eps = f((theirs[-1] if theirs else x).double(), level).eps.float()
         theirs.append(scheduler.step(eps, t, theirs[-1] if theirs else x).prev_sample)
-    seen = []
+    seen = list[Progress]()
     solver = Singlestep(3, X0 if kind == "dpmsolver++" else EPS, taylor, lower_final=False)
     integrate(f, solver, x, levels, watch=seen.append)
     for ours, other in zip(seen, theirs, strict=True):

@@ -65,6 +65,7 @@ def test_the_stored_solver_samples_as_the_fitted_one(tmp_path):
 
 def test_counts_between_the_tuned_ones_follow_by_regression_and_others_are_refused():
     solver, levels = dc_file().sampler(SCHEDULE, 7)
+    assert isinstance(solver, DC)
     assert len(levels) == 8 and len(solver.ratios) == 7
     assert solver.ratios[:2] == (1, 1) and min(solver.ratios) > 0.8 and max(solver.ratios) < 1.5
     for calls in (4, 9):

@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,21 @@ from problems import MIXTURE, SCHEDULES, Gaussian
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sampling_problems import oracle
+from torch import Tensor
 
 from fastdiff.apps.docclean.options import Options
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.apps.docclean.restoration.tiled_teleport import TiledTeleport
+from fastdiff.apps.running import batch
 from fastdiff.apps.tuning import fits, measure
 from fastdiff.apps.tuning.tune import Result, Tuning, run
 from fastdiff.cli.main import main
+from fastdiff.models.conditioned_network import ConditionedNetwork
 from fastdiff.models.sampling_problem import load_sampling_problem
 from fastdiff.solvers.dc import DC
+from fastdiff.solvers.denoiser import Denoiser, Network
 from fastdiff.solvers.errors import OutputError, UsageError
+from fastdiff.solvers.guidance import Guided
 from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.solver_file import read_solver_file
@@ -36,8 +42,8 @@ def coarse(monkeypatch):
     monkeypatch.setattr(fits, "NODES", 30)
 
 
-def tuned(tmp_path, solver, f=MIXTURE, **options):
-    options = {"nfe": (5,), "grid": "log-snr", "samples": 16} | options
+def tuned(tmp_path, solver, f=MIXTURE, **changes):
+    options: dict[str, Any] = {"nfe": (5,), "grid": "log-snr", "samples": 16} | changes
     return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
 
 
@@ -126,7 +132,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path):
     with pytest.raises(Stopped):
         run(tuning, stop)
     assert not tuning.out.exists()
-    told = []
+    told = list[batch.Progress]()
     assert run(tuning, told.append) == whole
     assert {now.name for now in told} == {"6 calls"}
     assert all(a.done <= b.done <= b.total for a, b in pairwise(told)) and told[-1].done == told[-1].total
@@ -164,17 +170,24 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
         tuned(tmp_path, **options)
 
 
+def conditioned(f: Denoiser) -> Tensor:
+    """The restored pages that the network is conditioned on."""
+    assert isinstance(f, Network)
+    return f.given["restored"]
+
+
 def test_items_are_replayable_and_held_out_ones_are_others():
     model = load_sampling_problem("docclean", size=32)
     by_two = list(model.batches(4, seed=3, rows=2))
     f, x = model.batch(range(4), seed=3)
+    restored = conditioned(f)
     ((_, later),) = model.batches(2, seed=3, first=2)
     assert torch.equal(later, x[2:])
     assert torch.equal(torch.cat([x for _, x in by_two]), x)
-    assert torch.equal(torch.cat([f.given["restored"] for f, _ in by_two]), f.given["restored"])
+    assert torch.equal(torch.cat([conditioned(f) for f, _ in by_two]), restored)
     for other in (model.batch(range(4), seed=3, held=True), model.batch(range(4), seed=4)):
         assert not torch.isclose(other[1], x).any(dim=(1, 2, 3)).all()
-        assert not torch.equal(other[0].given["restored"], f.given["restored"])
+        assert not torch.equal(conditioned(other[0]), restored)
 
 
 def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
@@ -184,7 +197,9 @@ def test_prompts_are_parted_between_fitting_and_measuring(tmp_path):
     assert model.guidance == 2.0 and "4 prompts" in model.description
     assert model.batch(range(16))[1].shape == (16, 4, 8, 8)
     for held in (False, True):
-        prompts = model.batch(range(16), held=held)[0].network.prompts
+        f = model.batch(range(16), held=held)[0]
+        assert isinstance(f, Guided) and isinstance(f.network, ConditionedNetwork)
+        prompts = f.network.prompts
         drawn.append({tuple(row.flatten().tolist()) for row in prompts.embeddings})
     assert len(drawn[0]) == len(drawn[1]) == 2 and not drawn[0] & drawn[1]
 
@@ -225,9 +240,9 @@ def test_the_command_tunes_the_bundled_denoiser_and_docclean_takes_the_file(tmp_
         PageRestorer(task="deblur", device="cpu", solver_file=out)(page, 0)
     with pytest.raises(UsageError, match="5 calls: the solver file has 3, 4"):
         PageRestorer(task="clean", device="cpu", solver_file=out, calls=5)(page, 0)
-    for options in ({"task": "auto"}, {"task": "clean", "solver": "ddim"}):
+    for task, solver in (("auto", None), ("clean", "ddim")):
         with pytest.raises(UsageError, match="for the network of one task"):
-            Options(("page.png",), solver_file=out, **options)
+            Options(("page.png",), solver_file=out, task=task, solver=solver)
 
 
 def test_statistics_of_small_crops_serve_pages_of_any_size(tmp_path):

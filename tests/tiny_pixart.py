@@ -7,18 +7,18 @@ from string import ascii_lowercase
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from torch import nn
-from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 WORDS = ("a", "fox", "cat", "dog", "and", "on", "grass", "stripe")
 PIECES = ("s", "d", "▁", ",", ".", "-", "'", *ascii_lowercase)  # what other words are put together from
 
 
-def tokenizer() -> T5TokenizerFast:
+def tokenizer() -> T5Tokenizer:
     """Whole words for WORDS, pieces for all others."""
     whole = [(f"▁{word}", -1.0) for word in WORDS]
     pieces = [(piece, -8.0) for piece in dict.fromkeys(PIECES)]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    return T5TokenizerFast(vocab=[*special, *whole, *pieces], extra_ids=0)
+    return T5Tokenizer(vocab=[*special, *whole, *pieces], extra_ids=0)
 
 
 def transformer(**changes: object) -> PixArtTransformer2DModel:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ import torch
 from PIL import Image
 
 from benchmarks.attack.cases import Setting
-from benchmarks.attack.references import Whole
+from benchmarks.attack.references import NormalisedClassifier
 from benchmarks.result import Section, Table
 from fastdiff.apps.attack.app import run as attack
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.attack.report import Report
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
@@ -70,9 +70,9 @@ def run(setting: Setting) -> Section:
             given = {"labels": Path("labels.csv"), **case.options}
             given["labels"] = folder / given["labels"]
             options = Options((str(folder / PICTURE),), method="pgd", out=out, force=True, **given)
-            rows.append((case.name, case.fault, _outcome(lambda options=options: _told(attack(options)))))
+            rows.append((case.name, case.fault, _outcome(partial(_attacked, options))))
         for method in ("pgd", "mifgsm"):
-            outcome = _outcome(lambda method=method: _equal_pixels(folder, out, method))
+            outcome = _outcome(partial(_equal_pixels, folder, out, method))
             rows.append((f"torchattacks, {method}", "25 to 78 % equal values", outcome))
     rows.append(("saturated", "0 of 24 (torchattacks: 23)", _outcome(lambda: _saturated(folder / "saturated", out))))
     rows.append(("stale", "old numbers for new weights", _outcome(lambda: _stale(folder, out))))
@@ -87,8 +87,9 @@ def _outcome(measure: Callable[[], str]) -> str:
         return f"refused: {error}"
 
 
-def _told(report: Report) -> str:
-    """Say what the report says of a run."""
+def _attacked(options: Options) -> str:
+    """Attack, and say what the report says of the run."""
+    report = attack(options)
     summary, victim = report.summary, report.victim
     parts = [f"{summary['succeeded']} of {summary['of']} succeeded", *(image.reason or "" for image in report.images)]
     for image in report.images:
@@ -109,7 +110,7 @@ def _equal_pixels(folder: Path, out: Path, method: str) -> str:
     report = attack(options)
     path = report.images[0].output
     assert path is not None
-    net = Whole(load_classifier("efficientnet-lite0")).eval()
+    net = NormalisedClassifier(load_classifier("efficientnet-lite0")).eval()
     bounds = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
     if method == "pgd":
         theirs = torchattacks.PGD(net, random_start=False, **bounds)

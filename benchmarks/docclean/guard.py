@@ -1,6 +1,7 @@
 """Content and dirt that the guard puts back on rendered pages of held-out fonts and photographs, by threshold."""
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,12 @@ def _share(rows: Sequence[Row], name: str, threshold: float) -> float | None:
     return sum(row[f"{name} {threshold}"] for row in rows) / whole if whole else None
 
 
+def _shares(rows: Sequence[Row], name: str, thresholds: Sequence[float]) -> list[float]:
+    """Return the share at every threshold, not a number where there are no such pixels."""
+    shares = [_share(rows, name, threshold) for threshold in thresholds]
+    return [nan if share is None else share for share in shares]
+
+
 def _curve(layer: str, rows: list[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for threshold in sorted({*THRESHOLDS, CHOSEN[layer]}):
@@ -97,10 +104,10 @@ def _drawn(rows: list[Row]) -> np.ndarray:
     axes = canvas.figure.add_subplot(xlabel="share of dirt put back", ylabel="share of content put back")
     for layer, threshold in CHOSEN.items():
         mine = [row for row in rows if row["layer"] == layer]
-        points = [[_share(mine, name, each) for each in THRESHOLDS] for name in ("dirt", "content")]
-        (line,) = axes.plot(*points, marker=".", label=layer)
-        chosen = [_share(mine, name, threshold) for name in ("dirt", "content")]
-        axes.plot(*([value] for value in chosen), "o", color=line.get_color(), label=f"{layer}, chosen")
+        dirt, content = (_shares(mine, name, THRESHOLDS) for name in ("dirt", "content"))
+        (line,) = axes.plot(dirt, content, marker=".", label=layer)
+        dirt, content = (_shares(mine, name, (threshold,)) for name in ("dirt", "content"))
+        axes.plot(dirt, content, "o", color=line.get_color(), label=f"{layer}, chosen")
     axes.legend()
     axes.grid(alpha=0.3)
     canvas.draw()

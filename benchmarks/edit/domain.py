@@ -6,11 +6,11 @@ DATA holds `nips17/images/*.png`; the codec is that of MODEL, a model of scenes.
 with, percentiles are shown.
 """
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -52,8 +52,9 @@ def scenes() -> Iterator[np.ndarray]:
 
 
 def compressed(picture: np.ndarray) -> np.ndarray:
-    _, stored = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])
-    return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    stored = io.BytesIO()
+    Image.fromarray(picture).save(stored, "JPEG", quality=75)
+    return np.array(Image.open(stored))
 
 
 def photographs(folder: Path) -> Iterator[np.ndarray]:

@@ -49,7 +49,7 @@ def run(model: str, limit: int | None) -> Section:
         for number, case in enumerate(every if name in DONE_ALL else every[:COMPARED]):
             edited, seconds = timed(way, case)
             right = found.read(edited)[0].concept == case.target.concept
-            row = {"way": name, "kind": case.kind, "case": number, "found": right, "seconds": seconds}
+            row: dict[str, Any] = {"way": name, "kind": case.kind, "case": number, "found": right, "seconds": seconds}
             row |= measured(edited, case) | {"whole": psnr(edited, case.truth)} | against_truth(edited, case)
             rows.append(row)
             if name == DEFAULT:

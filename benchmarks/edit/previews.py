@@ -28,7 +28,8 @@ def run(model: str, limit: int | None) -> Section:
             for number, (case, (final, seconds)) in enumerate(zip(mine, finished, strict=True)):
                 first, sooner = timed(edit, case)
                 seen, then = (found.read(each)[0].concept for each in (first, final))
-                row = {"way": way, "case": number, "alike": seen == then, "found": seen == case.target.concept}
+                row: dict[str, Any] = {"way": way, "case": number}
+                row |= {"alike": seen == then, "found": seen == case.target.concept}
                 row |= {"whole": psnr(first, final), "object": psnr(first, final, case.region)}
                 rows.append(row | {"seconds": sooner, "finished in": seconds})
                 if way == f"{DEFAULT}, preview":

@@ -1,13 +1,14 @@
 """When and where DiT4Edit switches from a locked layout to mutual attention: the paper does not say."""
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
 
 from benchmarks.edit.cases import SEED, against_truth, judge, swaps
 from benchmarks.edit.edits import editor_of, request_of
-from benchmarks.result import Section, Table, means
+from benchmarks.result import Cell, Section, Table, means
 from fastdiff.apps.edit.presets import PRESETS, Preset
 from fastdiff.apps.edit.span import Span
 
@@ -34,11 +35,14 @@ def run(model: str, limit: int | None) -> Section:
                     found = reader.read(edited)[0].concept == case.target.concept
                     row = {"setting": f"switch at {switch:.0%} of the steps, from {first:.0%} of the blocks on"}
                     rows.append(row | {"case": number, "found": found} | against_truth(edited, case))
-    lines = sorted(means(rows, "setting", MEASURES), key=lambda line: line[1], reverse=True)
+    lines = sorted(means(rows, "setting", MEASURES), key=_psnr, reverse=True)
     title = "DiT4Edit's switch and first block on word swaps, best first: PSNR to the true answer in dB, judge's finds"
     return Section([Table(title, ("setting", *MEASURES, "edits"), lines)], rows)
 
 
+def _psnr(line: tuple[Cell, ...]) -> float:
+    return line[1] if isinstance(line[1], float) else -inf
+
+
 def switched(preset: Preset, switch: float, first_block: float) -> Preset:
-    own = (("qkv", Span(0, switch)), ("kv", Span(switch, 1)))
-    return replace(preset, self_attention=own, first_block=first_block)
+    return replace(preset, self_attention=(("qkv", Span(0, switch)), ("kv", Span(switch, 1))), first_block=first_block)

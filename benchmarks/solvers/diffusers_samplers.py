@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 import diffusers
-from diffusers import SchedulerMixin
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import Denoiser
@@ -26,7 +25,8 @@ GRIDS: Mapping[str, Mapping[str, Any]] = {
     "beta": {"use_beta_sigmas": True},
     "lu": {"use_lu_lambdas": True},
 }  # grids that begin at the start of the schedule, with the options of the class that select them
-CLASSES: Mapping[str, tuple[type[SchedulerMixin], Mapping[str, Any]]] = {
+Scheduler = Any  # of diffusers: the base class SchedulerMixin declares none of their methods
+CLASSES: Mapping[str, tuple[type, Mapping[str, Any]]] = {
     "DPMSolverMultistep 2": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 2}),
     "DPMSolverMultistep 3": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 3}),
     "UniPC 2": (diffusers.UniPCMultistepScheduler, {"solver_order": 2}),
@@ -61,7 +61,7 @@ class DiffusersSampler:
             x = scheduler.step(f(state, from_edm_sigma(f.schedule, edm_sigma)).eps, timestep, x).prev_sample
         return x
 
-    def _scheduler(self, schedule: DiscreteVP) -> SchedulerMixin:
+    def _scheduler(self, schedule: DiscreteVP) -> Scheduler:
         make, options = CLASSES[self.name]
         table = {"num_train_timesteps": len(schedule.alphas_cumprod), "trained_betas": betas(schedule)}
         return make(**table, **options, **GRIDS[self.grid])
@@ -72,7 +72,7 @@ class DiffusersSampler:
 
 def grids(name: str) -> Sequence[str]:
     """Return the grids that a class of CLASSES offers."""
-    accepted = inspect.signature(CLASSES[name][0].__init__).parameters
+    accepted = inspect.signature(CLASSES[name][0]).parameters
     return [grid for grid, options in GRIDS.items() if options.keys() <= accepted.keys()]
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import diffusers
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor
 
 from benchmarks.result import Section, Table
 from benchmarks.solvers.diffusers_classes import DIFFUSERS_CLASSES, tuned_solvers
+from benchmarks.solvers.diffusers_samplers import Scheduler
 from fastdiff.models.diffusers_scheduler import fastdiff_scheduler
 from fastdiff.solvers.denoiser import CountingDenoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
@@ -104,9 +104,9 @@ def states() -> tuple[Tensor, Tensor]:
     return x, output
 
 
-def pairs() -> list[tuple[str, SchedulerMixin | None]]:
+def pairs() -> list[tuple[str, Scheduler | None]]:
     """Return every solver of the registry with each class of the same method, or with None."""
-    rows: list[tuple[str, SchedulerMixin | None]] = []
+    rows: list[tuple[str, Scheduler | None]] = []
     for name in SOLVERS:
         twins = [make(**options) for mine, make, options in DIFFUSERS_CLASSES if mine == name]
         rows += [(name, twin) for twin in twins or [None]]
@@ -131,7 +131,7 @@ def fastdiff_run(f: Stored, solver: Solver, x: Tensor, levels: Grid) -> Run:
     return Run(lambda: integrate(f, solver, x, levels), counted.tally.nfe)
 
 
-def diffusers_run(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> Run:
+def diffusers_run(scheduler: Scheduler, x: Tensor, output: Tensor) -> Run:
     scheduler.set_timesteps(STEPS)
     return Run(
         lambda: run_scheduler(scheduler, x, output), len(scheduler.timesteps), lambda: scheduler.set_timesteps(STEPS)
@@ -146,7 +146,7 @@ def drop_in_run(name: str, x: Tensor, output: Tensor) -> dict[str, Run]:
         return {}
 
 
-def run_scheduler(scheduler: SchedulerMixin, x: Tensor, output: Tensor) -> None:
+def run_scheduler(scheduler: Scheduler, x: Tensor, output: Tensor) -> None:
     for t in scheduler.timesteps:
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(x, t)
@@ -159,7 +159,7 @@ def plain_run(output: Tensor) -> tuple[Stored, Grid]:
     return Stored(output, table, "eps"), grid(log_snr, table, STEPS)
 
 
-def same_run(scheduler: SchedulerMixin | None, output: Tensor) -> tuple[Stored, Grid]:
+def same_run(scheduler: Scheduler | None, output: Tensor) -> tuple[Stored, Grid]:
     """Return the stored network, and the levels that the scheduler visits."""
     if scheduler is None or isinstance(scheduler, diffusers.IPNDMScheduler):  # its own levels take as long
         return plain_run(output)

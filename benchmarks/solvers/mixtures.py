@@ -17,6 +17,7 @@ from benchmarks.solvers.networks import join, limited, section
 from benchmarks.solvers.problem import make_problem
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.solvers.closed_form import MODES, SCHEDULES, Mixture
+from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import CLEAN_LEVEL, Level
 
@@ -49,7 +50,7 @@ def start(f: Mixture, items: Sequence[int]) -> Batch:
     return f, f.schedule.level(f.schedule.start).sigma * Noise(0, tuple(items))(like)
 
 
-def end(x: Tensor, f: Mixture) -> Tensor:
+def end(x: Tensor, f: Denoiser) -> Tensor:
     """Return the ends at sigma 0 of the exact flow through states (B, ...) of the noisiest level."""
     top = f.schedule.level(f.schedule.start)
     return torch.tensor([quantile(share(state, top)) for state in x.flatten().tolist()], dtype=x.dtype).reshape(x.shape)

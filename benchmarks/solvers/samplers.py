@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.few_step_grids import few_step
 from fastdiff.solvers.grids import grid
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import TUNED
 
@@ -58,7 +58,7 @@ class FewStepSampler:
     grid = "few-step"
 
     def sample(self, f: Denoiser, x: Tensor, nfe: int) -> Tensor:
-        solver = dpmpp_2m(lower_final=False) if nfe == 8 else DDIM()
+        solver: Solver[Any] = dpmpp_2m(lower_final=False) if nfe == 8 else DDIM()
         return integrate(f, solver, x, grid(few_step, f.schedule, nfe)).x
 
     def __str__(self) -> str:

@@ -62,7 +62,7 @@ def test_the_larger_ones_see_more(name: str, side: int) -> None:
 def test_timm(tmp_path: Path) -> None:
     net = timm.create_model("test_vit", num_classes=5).eval()
     names = ["ant", "bee", "cat", "dog", "elk"]
-    timm.models.save_for_hf(net, tmp_path / "net", model_config={"label_names": names}, safe_serialization=True)
+    timm.models.save_for_hf(net, str(tmp_path / "net"), model_config={"label_names": names}, safe_serialization=True)
     target = load_classifier(f"timm:{tmp_path / 'net'}")
     assert target.names == tuple(names)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(net), is_training=False)

@@ -38,11 +38,15 @@ from fastdiff.apps.images.picture import to_uint8
 from fastdiff.cli.main import main
 from fastdiff.models.captioner import LONGEST, REQUEST, load_captioner
 from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
 from fastdiff.models.registry import load_model, load_transformer
 from fastdiff.models.scheduler_config import TrainedScheduler
+from fastdiff.models.unconditional import Unconditional
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.schedule import Level, LinearVP
+
+SMALL: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,7 @@ def level(folder: Path) -> Level:
 
 def test_unconditional_priors_are_those_of_diffusers(prior: Path) -> None:
     ours = load_model(str(prior))
+    assert isinstance(ours, Unconditional)
     assert not ours.text_conditioned and (ours.resolution, ours.size_multiple) == (64, 16)
     pipeline = LDMPipeline(ours.vae, ours.network, DDIMScheduler())
     latents = ours.encode(pictures())
@@ -88,7 +93,7 @@ def test_stable_diffusion_is_that_of_diffusers(guidance: float, stable_diffusion
 def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> None:
     ours, theirs = load_model(str(xl)), StableDiffusionXLPipeline.from_pretrained(xl)
     theirs.register_to_config(force_zeros_for_empty_prompt=False)
-    given, nothing, pooled, pooled_nothing = theirs.encode_prompt("a fox", device="cpu")
+    given, nothing, pooled, pooled_nothing = theirs.encode_prompt("a fox", device=torch.device("cpu"))
     sizes = torch.tensor([[64.0, 64, 0, 0, 64, 64]])
     compare(
         ours,
@@ -193,9 +198,10 @@ def test_every_family_runs_in_attack_through_one_contract(
 
 @pytest.mark.parametrize("method", ["natural", "sca-strong"])
 def test_the_schedule_is_that_of_the_size_of_the_picture(method: str, prior: Path) -> None:
-    ours, sizes = load_model(str(prior)), []
+    ours, sizes = load_model(str(prior)), list[tuple[int, int]]()
+    assert isinstance(ours, Unconditional)
 
-    class Shifted(type(ours)):  # type: ignore[misc]
+    class Shifted(Unconditional):
         def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
             sizes.append(size)
             return replace(ours.trained, schedule=LinearVP())
@@ -214,6 +220,7 @@ def test_components_have_fingerprints_of_their_own(xl: Path, stable_diffusion: P
     config.write_text(config.read_text() + " ")
     theirs = load_model(str(copy))
     parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer")
+    assert isinstance(ours, LatentDiffusionModel) and isinstance(theirs, LatentDiffusionModel)
     before, after = ({part: each.components.fingerprint(part) for part in parts} for each in (ours, theirs))
     assert {part for part in parts if before[part] != after[part]} == {"text_encoder"}
     assert len(set(before.values())) == len(parts)
@@ -232,12 +239,11 @@ def test_captions(stable_diffusion: Path, photo: Path, colours: str) -> None:
 def test_a_captioning_model(stable_diffusion: Path, photo: Path, colours: str, tmp_path: Path) -> None:
     folder = tmp_path / "blip"
     torch.manual_seed(0)
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     words = tokenizer()
     special = {"bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0, "eos_token_id": 3}
-    text = small | special | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 80}
+    text = SMALL | special | {"vocab_size": len(words), "encoder_hidden_size": 16, "max_position_embeddings": 80}
     BlipForConditionalGeneration(
-        BlipConfig(text_config=text, vision_config=small | {"image_size": 32, "patch_size": 16}, projection_dim=16)
+        BlipConfig(text_config=text, vision_config=SMALL | {"image_size": 32, "patch_size": 16}, projection_dim=16)
     ).save_pretrained(folder)
     BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), words).save_pretrained(folder)
     way = ("--classifier", colours, "--iterations", 0, "--captioner", folder)
@@ -252,11 +258,10 @@ def test_a_captioning_model_that_is_talked_to(tmp_path: Path) -> None:
     asked = f"USER {REQUEST} ASSISTANT".replace(".", " .")
     words = tokenizer("<image>", *dict.fromkeys(asked.split()))
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**small, image_size=32, patch_size=16),
-        text_config=LlamaConfig(**small, vocab_size=len(words), bos_token_id=2, eos_token_id=3, pad_token_id=0),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        vision_config=CLIPVisionConfig(**SMALL, image_size=32, patch_size=16),
+        text_config=LlamaConfig(**SMALL, vocab_size=len(words), bos_token_id=2, eos_token_id=3, pad_token_id=0),
+        image_token_index=words.get_vocab()["<image>"],
         vision_feature_layer=-1,
     )
     LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
@@ -288,6 +293,7 @@ def tokenizer(*more: str) -> PreTrainedTokenizerFast:
 
 def test_channels_that_move_pixels_more_move_less(prior: Path) -> None:
     ours = load_model(str(prior))
+    assert isinstance(ours, Unconditional)
     even, half, none = (channel_weights(ours, 48, share).flatten() for share in (1.0, 0.5, 0.0))
     effect = ours.vae.deviation.detach()
     torch.testing.assert_close(even * effect, (even * effect).mean().expand(48), rtol=1e-3, atol=0)
@@ -353,7 +359,7 @@ def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> 
 @pytest.mark.parametrize("inversion", ["ledits", "edit-friendly"])
 def test_a_recorded_inversion_costs_as_many_calls_as_in_an_edit(inversion: Literal["ledits"], tmp_path: Path) -> None:
     ours = load_transformer(str(tiny_pixart.write(tmp_path / "tiny")))
-    steps, watched = 10, []
+    steps, watched = 10, list[int]()
     canvas = fit_canvas(pictures(1), 64, ours.size_multiple)
     attack = replace(PRESETS["sca-strong"], inversion=inversion, steps=steps, landing=False, guidance=1.0)
     edit = replace(EDITS["ledits"], inversion=inversion, steps=steps, strength=attack.strength)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ Attack = Callable[..., bool]
 
 
 @pytest.fixture
-def attack(photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Attack:
+def attack(photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Attack]:
     """Attacks the picture by functions of the folder that it is in; whether an earlier run had done that."""
     (photo.parent / "victims.py").write_text(FUNCTIONS)
     monkeypatch.chdir(photo.parent)

@@ -11,7 +11,7 @@ import numpy as np
 import pikepdf
 from pages import text_page
 from pikepdf import Array, Dictionary, Name
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 WIDTH, HEIGHT = 245, 346  # points, of most pages
 SHAPE = (480, 340)  # pixels of most scans: 100 dpi
@@ -98,6 +98,7 @@ def fax(pdf: pikepdf.Pdf, bits: np.ndarray) -> pikepdf.Object:
     buffer = io.BytesIO()
     Image.fromarray(bits).save(buffer, format="TIFF", compression="group4", strip_size=2**24)
     with Image.open(buffer) as tiff:
+        assert isinstance(tiff, TiffImagePlugin.TiffImageFile)
         start, length = tiff.tag_v2[273][0], tiff.tag_v2[279][0]
         black_is_1 = tiff.tag_v2[262] == 0
     made = image(pdf, bits)

@@ -2,16 +2,15 @@
 
 import colorsys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pages import text_page
-from safetensors.torch import save_file
+from scans import lightening
 
 from fastdiff.apps.docclean.imaging import colour
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
-from fastdiff.models.nafdpm import Predictor, Size
 
 PAPER = np.array([235, 220, 190])  # yellowed
 STAMPS = {"red": (190, 40, 50), "blue": (40, 60, 160), "green": (30, 120, 60)}
@@ -39,12 +38,7 @@ def letter() -> tuple[np.ndarray, np.ndarray, dict[str, tuple[slice, slice]]]:
 @pytest.fixture(scope="module")
 def unchanging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network that returns its input."""
-    net = Predictor(Size(1, 4, 2))
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.zeros_(net.ending.bias)
-    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
-    save_file({f"predictor.{name}": value for name, value in net.state_dict().items()}, path)
-    return path
+    return lightening(tmp_path_factory.mktemp("weights"), 0.0)
 
 
 @pytest.mark.parametrize("scale", [1, 257], ids=["8 bit", "16 bit"])
@@ -90,7 +84,7 @@ def test_bands_of_rows_leave_no_seam() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_grey_page_that_needs_nothing_keeps_every_bit(unchanging: Path, dtype: type) -> None:
+def test_a_grey_page_that_needs_nothing_keeps_every_bit(unchanging: Path, dtype: type[np.unsignedinteger[Any]]) -> None:
     page = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 280), endpoint=True).astype(dtype)
     restored_page = PageRestorer(task="clean", device="cpu", weights=unchanging, calls=0)(page, key=0)
     assert np.array_equal(restored_page.pixels, page)

@@ -22,7 +22,9 @@ class OwnFace(Face):
     """Pillow's own font, which needs no installed one."""
 
     def at(self, pixels: float) -> ImageFont.FreeTypeFont:
-        return ImageFont.load_default(pixels)
+        font = ImageFont.load_default(pixels)
+        assert isinstance(font, ImageFont.FreeTypeFont)
+        return font
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +97,8 @@ def test_degraded_shapes_stay_where_they_are(page: np.ndarray, bank: textures.Ba
     degraded = degrade_colour(rng, page, scene, profile)
     assert degraded.dtype == np.float32 and degraded.min() >= 0 and degraded.max() <= 1
     assert np.array_equal(np.round(degraded * 255) / np.float32(255), degraded)
-    details = [picture[..., 1] - cv2.GaussianBlur(picture[..., 1], (0, 0), 8) for picture in (page, degraded)]
-    (x, y), certainty = cv2.phaseCorrelate(*details, cv2.createHanningWindow((256, 256), cv2.CV_32F))
+    before, after = (picture[..., 1] - cv2.GaussianBlur(picture[..., 1], (0, 0), 8) for picture in (page, degraded))
+    (x, y), certainty = cv2.phaseCorrelate(before, after, cv2.createHanningWindow((256, 256), cv2.CV_32F))
     assert np.hypot(x, y) < 0.6 and certainty > 0.05
 
 

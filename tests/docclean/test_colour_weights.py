@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,10 +29,10 @@ AWAY[56:194, 46:184] = True
 
 def weights(folder: Path, size: Size, bias: tuple[float, ...]) -> Path:
     """A predictor that adds `bias` to the channels of its input, and a denoiser that finds no residual."""
-    tensors = {}
+    tensors = dict[str, torch.Tensor]()
     for name, net, shift in (("predictor", Predictor(size), bias), ("denoiser", ResidualDenoiser(size), (0.0,))):
         torch.nn.init.zeros_(net.ending.weight)
-        net.ending.bias.data = torch.tensor(shift).expand(size.channels).clone()
+        net.get_parameter("ending.bias").data = torch.tensor(shift).expand(size.channels).clone()
         tensors |= {f"{name}.{key}": value for key, value in net.state_dict().items()}
     path = folder / f"{size.channels}.safetensors"
     save_file(tensors, path)
@@ -40,7 +41,7 @@ def weights(folder: Path, size: Size, bias: tuple[float, ...]) -> Path:
 
 @pytest.fixture(scope="module")
 def shifting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return weights(tmp_path_factory.mktemp("weights"), Size(3, 4, 2), SHIFT)
+    return weights(tmp_path_factory.mktemp("weights"), Size(3, 1, 1), SHIFT)
 
 
 @pytest.fixture
@@ -55,11 +56,13 @@ def page() -> np.ndarray:
 
 @pytest.fixture
 def unchanging(tmp_path: Path) -> Path:
-    return weights(tmp_path, Size(3, 4, 2), (0.0, 0.0, 0.0))
+    return weights(tmp_path, Size(3, 1, 1), (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_colour_network_restores_every_channel(shifting: Path, page: np.ndarray, dtype: type) -> None:
+def test_a_colour_network_restores_every_channel(
+    shifting: Path, page: np.ndarray, dtype: type[np.unsignedinteger[Any]]
+) -> None:
     white = np.iinfo(dtype).max
     pixels = page.astype(dtype) * (white // 255)
     clean = PageRestorer(task="clean", device="cpu", weights=shifting, calls=0)(pixels, key=0).pixels

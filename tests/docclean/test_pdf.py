@@ -105,6 +105,7 @@ def test_images_become_pages_of_their_size(tmp_path: Path, pixels: np.ndarray, s
         box = [float(number) for number in pdf.pages[0].mediabox]
         assert box == pytest.approx([0, 0, 255 * 72 / 150, 330 * 72 / 150], abs=0.01)
         (image,) = pdf.pages[0].get_images().values()
+        assert isinstance(image, pikepdf.Stream)
         assert ("/CCITTFaxDecode" in pikepdf.PdfImage(image).filters) == (pixels.dtype == bool)
 
 
@@ -113,7 +114,7 @@ def test_a_picture_is_replaced_in_place(tmp_path: Path, rotation: int) -> None:
     path, part, target = scan(tmp_path / "scan.pdf", GREY, GREY), tmp_path / "part", tmp_path / "out.pdf"
     with pikepdf.open(path, allow_overwriting_input=True) as pdf:
         pdf.Root.Pages.Rotate = rotation
-        pdf.pages[1].cropbox = [6, 12, 54, 60]
+        pdf.pages[1].cropbox = pikepdf.Rectangle(6, 12, 54, 60)
         pdf.docinfo["/Title"] = "Minutes"
         pdf.save(path)
     with open_pdf(path) as document:

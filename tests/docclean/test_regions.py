@@ -1,5 +1,7 @@
 """Tests of putting back regions: masks, soft borders, matched paper, and strokes that no engine read."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(1200, 90), (1200, 90, 3)])
-def test_pixels_inside_go_back_and_far_ones_stay(dtype: type, shape: tuple[int, ...]) -> None:
+def test_pixels_inside_go_back_and_far_ones_stay(dtype: type[np.unsignedinteger[Any]], shape: tuple[int, ...]) -> None:
     white = np.iinfo(dtype).max
     cleaned, evened = np.full(shape, white, dtype), np.zeros(shape, dtype)
     box = (30, 500, 60, 530)  # across the border between two bands of rows
@@ -32,8 +34,8 @@ def test_the_paper_of_strokes_that_go_back_is_that_around_them() -> None:
     matched = match_paper(evened, cleaned)
     assert matched[190:200, 100:600:12] == pytest.approx(0.4 * 255, abs=3)
     assert matched[180:188, 100:600].min() >= 252
-    deep = [np.dstack([page] * 3).astype(np.uint16) * 257 for page in (evened, cleaned)]
-    colour = match_paper(*deep)
+    deep_evened, deep_cleaned = (np.dstack([page] * 3).astype(np.uint16) * 257 for page in (evened, cleaned))
+    colour = match_paper(deep_evened, deep_cleaned)
     assert colour.shape == (400, 700, 3)
     assert colour[..., 1] / 257 == pytest.approx(matched, abs=1)
 

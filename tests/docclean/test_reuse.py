@@ -7,29 +7,23 @@ from pathlib import Path
 import easyocr_en_models
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file, save_file
+from scans import lightening
 
 from fastdiff.apps.docclean.identity import fingerprint
 from fastdiff.apps.docclean.ocr.engine_version import engine_version
 from fastdiff.apps.docclean.options import Options
 from fastdiff.cli.main import main
-from fastdiff.models.nafdpm import Predictor, Size
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A folder of one small network, which changes nothing."""
-    net = Predictor(Size(channels=1, width=4, levels=2))
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.zeros_(net.ending.bias)
-    (tmp_path / "weights").mkdir()
-    save_file(
-        {f"predictor.{name}": value for name, value in net.state_dict().items()},
-        tmp_path / "weights" / "network.safetensors",
-    )
-    return tmp_path / "weights"
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    lightening(folder, 0.0)
+    return folder
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def docclean(scan: Path, weights: Path, *more: object) -> int:
 def test_other_weights_of_the_same_name_clean_again(
     scan: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, file = scan.with_name("scan-clean.png"), weights / "network.safetensors"
+    out, (file,) = scan.with_name("scan-clean.png"), weights.iterdir()
     assert docclean(scan, weights, "--ocr", "none", "--force-clean") == 0
     before = np.asarray(Image.open(out)).astype(int)
     file.touch()

@@ -26,8 +26,8 @@ def alike(first: np.ndarray, second: np.ndarray) -> float:
 def test_letters_that_were_drawn_bolder_keep_their_shapes_and_turn_black(scale: int, channels: int) -> None:
     soft, wanted = text(110, 200), text(0, 255)
     bold = cv2.erode(wanted, np.ones((3, 3), np.uint8))
-    dtype = np.uint8 if scale == 1 else np.uint16
-    pages = (np.stack([page.astype(dtype) * dtype(scale)] * channels, -1) for page in (soft, bold))
+    dtype = np.dtype(np.uint8 if scale == 1 else np.uint16)
+    pages = (np.stack([page.astype(dtype) * dtype.type(scale)] * channels, -1) for page in (soft, bold))
     evened, cleaned = map(np.squeeze, pages)
     kept = stroke_shapes.keep_shapes(evened, cleaned)
     assert kept.dtype == dtype and kept.shape == evened.shape

@@ -124,6 +124,7 @@ def test_a_word_that_is_not_printed_there_is_untrue():
 def test_the_sheet_records_the_places_of_its_words():
     sheet = Sheet()
     font = ImageFont.load_default(size=32)
+    assert isinstance(font, ImageFont.FreeTypeFont)
     sheet.write(50, 60, "ink  and paper", font)
     page = sheet.finish("text", 12, 200).pixels[..., 0]
     assert [word.text for word in sheet.words] == ["ink", "and", "paper"]

@@ -41,8 +41,8 @@ def test_the_networks_are_those_of_the_card(weights: Path, card: dict) -> None:
     assert sum(card["parameters"].values()) == sum(value.numel() for value in tensors.values())
     pair = read_pair(weights)
     assert pair.channels == card["network"]["channels"]
-    assert pair.predictor.intro.out_channels == card["network"]["width"]
-    assert len(pair.predictor.downs) == card["network"]["levels"]
+    assert len(pair.predictor.get_parameter("intro.weight")) == card["network"]["width"]
+    assert len([*pair.predictor.get_submodule("downs").children()]) == card["network"]["levels"]
 
 
 def test_the_card_holds_licences_and_settings(card: dict) -> None:

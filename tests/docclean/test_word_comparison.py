@@ -48,8 +48,8 @@ PLACE = (100.0, 50.0, 160.0, 70.0)
 def test_each_change_of_a_word_is_judged(
     before: tuple[str, float] | None, after: tuple[str, float] | None, judgement: str
 ) -> None:
-    readings = [reading((*word, PLACE)) if word else Reading((), 0.0) for word in (before, after)]
-    (pair,) = compare(*readings, BLANK)
+    first, second = (reading((*word, PLACE)) if word else Reading((), 0.0) for word in (before, after))
+    (pair,) = compare(first, second, BLANK)
     assert pair.judgement == judgement
     assert (pair.before, pair.after) == tuple(word[0] if word else "" for word in (before, after))
 

@@ -15,7 +15,7 @@ END = 1
 
 def sentence(*words: tuple[str, int]) -> Sentence:
     """Words with their numbers of tokens, and an end token; a token's id tells its word and its place in that."""
-    told, ids = [], []
+    told, ids = list[Word](), list[int]()
     for text, count in words:
         told.append(Word(text, tuple(range(len(ids), len(ids) + count))))
         ids += [hash((text, piece)) for piece in range(count)]

@@ -48,8 +48,8 @@ def region(*rows: list[list[float]], latents: tuple[int, int]) -> Tensor:
 
 
 def test_a_word_is_heard_where_attention_is_near_its_highest_and_one_token_around() -> None:
-    source = [[0.0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0.0]]
-    target = [[8.0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 2.3, 0.0]]  # 2.3 < 0.3 * 8
+    source: list[list[float]] = [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    target: list[list[float]] = [[8, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 2.3, 0]]  # 2.3 < 0.3 * 8
     apart = region(source, target, latents=(3, 5))
     assert not apart[0].any()
     assert apart[1].tolist() == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
@@ -66,7 +66,8 @@ def test_nothing_heard_yet_is_one_sentence() -> None:
 
 def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
     net, text = tiny(), randoms(2, LENGTH, CHANNELS)
-    net.transformer_blocks[1].attn2.to_q.weight.mul_(100)  # some words are heard in some places, not all in all
+    # some words are heard in some places, not all in all
+    net.get_parameter("transformer_blocks.1.attn2.to_q.weight").mul_(100)
     network = Network(lambda x, t: denoise(net, x, text)[:, :4], CosineVP(), "v", lambda level: level.t)
     levels = grid(log_snr, network.schedule, 4)
     tokens = torch.zeros(1, 2, LENGTH)

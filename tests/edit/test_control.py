@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from tiny_transformer import CHANNELS, LENGTH, denoise, randoms, tiny
 from torch import Tensor, nn
 from torch.nn.functional import softmax
@@ -45,8 +47,14 @@ class Recording(AttentionMaps):
         self.seen.append(probabilities)
 
 
-def control(**rules: object) -> Control:
-    return replace(Control(rows=2), **rules)  # type: ignore[arg-type]
+def control(**rules: Any) -> Control:
+    return replace(Control(rows=2), **rules)
+
+
+def self_attention(block: int) -> Attention:
+    layer = NET.get_submodule(f"transformer_blocks.{block}.attn1")
+    assert isinstance(layer, Attention)
+    return layer
 
 
 def sharing(shared: Shared, span: Span = ALWAYS, blocks: range = BLOCKS) -> Sharing:
@@ -133,7 +141,7 @@ def test_the_source_goes_its_own_way(rules: Control) -> None:
 
 @pytest.mark.parametrize("shared", SHARED)
 def test_shared_attention_is_that_of_queries_keys_and_values_of_its_rows(shared: Shared) -> None:
-    attention, tokens = NET.transformer_blocks[1].attn1, randoms(4, 16, 16)
+    attention, tokens = self_attention(1), randoms(4, 16, 16)
     attended = attend(control(sharing=sharing(shared)), attention, tokens)
     for target, source in ((1, 0), (3, 2)):
         q, k, v = (
@@ -146,7 +154,7 @@ def test_shared_attention_is_that_of_queries_keys_and_values_of_its_rows(shared:
 
 
 def test_mutual_attention_never_asks_for_the_targets_own_content() -> None:
-    attention, tokens, seen = NET.transformer_blocks[2].attn1, randoms(4, 16, 16), []
+    attention, tokens, seen = self_attention(2), randoms(4, 16, 16), list[Tensor]()
     hooks = [
         layer.register_forward_hook(lambda _, given, out: seen.append(given[0]))
         for layer in (attention.to_k, attention.to_v)
@@ -220,7 +228,8 @@ def test_the_switch_of_dit4edit_comes_at_its_step() -> None:
     rules = Sharing((("qkv", Span(0, 0.5)), ("kv", ALWAYS)), range(1, 3))
     assert [rules.at(1, step, 4) for step in range(4)] == ["qkv", "qkv", "kv", "kv"] and rules.at(0, 0, 4) is None
     whole = control(sharing=rules)
-    for step, shared in ((1, "qkv"), (2, "kv")):
+    steps: list[tuple[int, Shared]] = [(1, "qkv"), (2, "kv")]
+    for step, shared in steps:
         assert torch.equal(
             run(whole, X, TEXT, step), run(control(sharing=sharing(shared, blocks=range(1, 3))), X, TEXT)
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import Tensor
 
 from fastdiff.models.conv_codec import ConvCodec
@@ -26,8 +27,9 @@ def test_latents_are_a_sixteenth_of_the_sides_and_pictures_have_the_size_again(c
     pictures = torch.rand(2, 3, 48, 80) * 2 - 1
     latents = encoded(codec, pictures)
     assert latents.shape == (2, 32, 3, 5)
-    assert codec.decode(latents).sample.shape == pictures.shape
-    assert torch.equal(codec.decode(latents, return_dict=False)[0], codec.decode(latents).sample)
+    decoded = codec.decode(latents)
+    assert isinstance(decoded, DecoderOutput) and decoded.sample.shape == pictures.shape
+    assert torch.equal(codec.decode(latents, return_dict=False)[0], decoded.sample)
 
 
 def test_a_picture_is_encoded_alike_alone_and_in_a_batch(codec: ConvCodec) -> None:

@@ -28,7 +28,7 @@ def codec() -> PatchCodec:
 
 
 def restored(codec: PatchCodec, picture: Tensor) -> Tensor:
-    return codec.decode(codec.encode(picture).latent_dist.mode()).sample
+    return codec.decode(codec.encode(picture).latent_dist.mode(), return_dict=False)[0]
 
 
 def test_the_sample_scenes_are_inside(codec: PatchCodec, recogniser: Recogniser) -> None:

@@ -1,10 +1,11 @@
 """The PixArt backbone against the pipelines of diffusers, on folders of the real classes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
+from diffusers import DiffusionPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline
 from tiny_pixart import write
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate
 
-STYLES = {
+STYLES: dict[str, tuple[type[DiffusionPipeline], dict[str, Any]]] = {
     "alpha-256": (PixArtAlphaPipeline, {"sample_size": 32, "interpolation_scale": 0.5}),
     "alpha-512": (PixArtAlphaPipeline, {"sample_size": 64}),
     "alpha-1024": (PixArtAlphaPipeline, {"sample_size": 128}),
@@ -60,7 +61,7 @@ def assert_close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-4) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_samples_are_those_of_the_real_pipeline(style: str, guidance: float, tmp_path: Path) -> None:
     folder = written(tmp_path, style)
-    pipeline = STYLES[style][0].from_pretrained(folder)
+    pipeline: Any = STYLES[style][0].from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         PROMPTS,
@@ -128,8 +129,8 @@ def test_pictures_of_any_size_go_through(backbone: TransformerModel, height: int
     assert latents.shape == (1, 4, height // 8, width // 8)
     assert backbone.token_grid(latents) == (height // 16, width // 16)
     tokens: list[int] = []
-    block = backbone.network.transformer_blocks[0]
-    hook = block.attn1.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
+    layer = backbone.network.get_submodule("transformer_blocks.0.attn1")
+    hook = layer.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
     f = guided_denoiser(backbone, backbone.encode_prompts(["a fox"]), 1.0, (height, width))
     assert f(latents, backbone.trained.grid(STEPS)[3]).x0.shape == latents.shape
     hook.remove()

@@ -56,7 +56,7 @@ def test_the_most_alike_merge_first_each_into_its_nearest() -> None:
 
 def test_a_picture_of_doubled_tokens_attends_as_the_picture_itself() -> None:
     """Every place holds four equal tokens, so nothing is lost."""
-    attention = tiny(1).transformer_blocks[0].attn1
+    attention = tiny(1).get_submodule("transformer_blocks.0.attn1")
     small = randoms(2, 9, 16)
 
     def doubled(tokens: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ def photo(tmp_path: Path) -> Path:
 
 
 def write(path: Path, model: Path, recipe: SamplerConfig, steps: int = 4, **changes: Any) -> Path:
-    about = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE} | changes
+    about: dict[str, Any] = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE}
     data_view = [torch.full((101, 4, 1, 1), value) for value in (1.0, 0.0, 0.0)]
     statistics = dict(zip(("linear", "slope", "offset"), data_view, strict=True))
     tensors = {"4.numbers": torch.zeros(4, 1, dtype=torch.float64), "all.lam": torch.linspace(-8, 8, 101).double()}
     tensors |= {f"all.{name}": value for name, value in statistics.items()}
-    SolverFile(**about, configs={steps: recipe}, tensors=tensors, card={}).save(path)
+    SolverFile(**about | changes, configs={steps: recipe}, tensors=tensors, card={}).save(path)
     return path
 
 

@@ -95,7 +95,8 @@ def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[n
 def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Return the parts of `gone` around places away from the rest `left` of the strokes, all bool (H, W)."""
     away = gone & ~_grown(left, ENDS)
-    return gone & _grown(without_specks(away, LEAST_GAP), ENDS + 1)
+    gaps: np.ndarray = gone & _grown(without_specks(away, LEAST_GAP), ENDS + 1)
+    return gaps
 
 
 def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -114,7 +115,8 @@ def lost_areas(marks: Marks, changes: Changes, content: np.ndarray, depth: np.nd
     figures = cv2.dilate((chosen & ~small)[marks.labels].astype(np.uint8), np.ones((FAR, FAR), np.uint8)) > 0
     for label in np.flatnonzero(small).tolist():
         chosen[label] = not _is_core(marks.labels, label, marks.boxes[label], depth, figures)
-    return chosen[marks.labels]
+    lost: np.ndarray = chosen[marks.labels]
+    return lost
 
 
 def _is_core(labels: np.ndarray, label: int, box: np.ndarray, depth: np.ndarray, figures: np.ndarray) -> bool:
@@ -154,7 +156,8 @@ def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarra
     """Return rows of a mask, enlarged to a page of `shape`."""
     down = np.arange(rows.start, rows.stop) * len(mask) // shape[0]
     across = np.arange(shape[1]) * mask.shape[1] // shape[1]
-    return mask[down[:, None], across]
+    enlarged: np.ndarray = mask[down[:, None], across]
+    return enlarged
 
 
 def _whole_figures(lost: np.ndarray, dirt: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ class MarkClassifier:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         scaled = np.clip((features - self.middle) / self.spread, -FARTHEST, FARTHEST)
         hidden = np.tanh(scaled @ self.w1.T + self.b1)
-        return 1 / (1 + np.exp(-(hidden @ self.w2 + self.b2)))
+        probability: np.ndarray = 1 / (1 + np.exp(-(hidden @ self.w2 + self.b2)))
+        return probability
 
 
 @cache

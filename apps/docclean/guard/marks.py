@@ -160,7 +160,8 @@ def _parted(marked: np.ndarray, steep: np.ndarray) -> np.ndarray:
     texture = cv2.dilate(cv2.erode(rough, square), np.ones((3, 3), np.uint8)) > 0  # without its outline
     flat = marked & ~steep
     line = cv2.dilate(texture.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return (flat & ~line) | texture
+    parted: np.ndarray = (flat & ~line) | texture
+    return parted
 
 
 def _least(strokes: np.ndarray) -> float:
@@ -183,7 +184,8 @@ def _connected(core: np.ndarray, fewest: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _means(values: np.ndarray, which: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    return np.bincount(which, values, minlength=len(sizes)) / np.maximum(sizes, 1)
+    means: np.ndarray = np.bincount(which, values, minlength=len(sizes)) / np.maximum(sizes, 1)
+    return means
 
 
 def _absorption(page: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -221,7 +223,8 @@ def _texture(page: np.ndarray) -> np.ndarray:
 
 def _touches_border(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     left, top, width, height = boxes.T
-    return ((left == 0) | (top == 0) | (left + width == shape[1]) | (top + height == shape[0])).astype(np.float32)
+    touches: np.ndarray = (left == 0) | (top == 0) | (left + width == shape[1]) | (top + height == shape[0])
+    return touches.astype(np.float32)
 
 
 def _colour_features(colours: np.ndarray) -> list[np.ndarray]:

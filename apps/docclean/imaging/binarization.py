@@ -18,14 +18,15 @@ def paper_mask(restored: np.ndarray, grey: np.ndarray) -> np.ndarray:
 
     `restored` is float in [0, 1], `grey` the given page, uint8, both (H, W).
     """
-    dark = apply_hysteresis_threshold(1 - restored, 1 - INK, 1 - CORE)
+    dark: np.ndarray = apply_hysteresis_threshold(1 - restored, 1 - INK, 1 - CORE)
     labels, count = ndimage.label(dark, np.ones((3, 3)))
     if not count:
         return ~dark
     contrast = cv2.GaussianBlur(strokes.contrast(grey), (0, 0), 0.7)
     strongest = ndimage.maximum(contrast, labels, np.arange(1, count + 1))
     kept = strongest >= FAINTEST * _median(strongest, np.bincount(labels.ravel())[1:])
-    return ~np.concatenate([[False], kept])[labels]
+    ink: np.ndarray = np.concatenate([[False], kept])[labels]
+    return ~ink
 
 
 def _median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -44,7 +44,8 @@ def is_coloured(pixels: np.ndarray) -> bool:
 
 def normalize(pixels: np.ndarray) -> np.ndarray:
     """Convert uint8 or uint16 of any shape to float32 in [0, 1], 1 = white."""
-    return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    levels: np.ndarray = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    return levels
 
 
 def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:

@@ -123,7 +123,8 @@ def _bright_plane(light: np.ndarray, calm: np.ndarray, basis: np.ndarray) -> np.
         fitted = a @ _solve(a, b, weights)
         relative = b / np.maximum(fitted, 0.02) - 1
         weights = np.where(relative > 0, 1.0, 0.12) * np.exp(-((relative / np.where(relative > 0, 0.3, 0.1)) ** 2))
-    return basis @ _solve(a, b, weights)
+    plane: np.ndarray = basis @ _solve(a, b, weights)
+    return plane
 
 
 def _solve(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -132,13 +133,14 @@ def _solve(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _is_near(light: np.ndarray, field: np.ndarray, band: float) -> np.ndarray:
-    return np.abs(light / np.maximum(field, 0.02) - 1) < band
+    near: np.ndarray = np.abs(light / np.maximum(field, 0.02) - 1) < band
+    return near
 
 
 def _is_paper(inside: np.ndarray, least: float, ninths_with_paper: int) -> bool:
     ninths = [part for row in np.array_split(inside, 3, 0) for part in np.array_split(row, 3, 1)]
     spread = sum(bool(part.size) and part.mean() > 0.05 for part in ninths)
-    return inside.mean() >= least and spread >= min(ninths_with_paper, inside.size)
+    return bool(inside.mean() >= least) and spread >= min(ninths_with_paper, inside.size)
 
 
 def _is_plain(light: np.ndarray, field: np.ndarray) -> bool:
@@ -149,7 +151,8 @@ def _is_plain(light: np.ndarray, field: np.ndarray) -> bool:
 
 
 def _fit(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    return basis @ _solve(basis[inside], cells[inside], np.ones(int(inside.sum())))
+    fitted: np.ndarray = basis @ _solve(basis[inside], cells[inside], np.ones(int(inside.sum())))
+    return fitted
 
 
 def _fit_one_colour(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -166,7 +169,8 @@ def _fit_one_colour(cells: np.ndarray, inside: np.ndarray, basis: np.ndarray) ->
 def _tinge(cells: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Return the deviation of the worst channel from the field, relative to all channels: (h, w)."""
     relative = cells / np.maximum(colours, 0.02)
-    return np.abs(relative - relative.mean(-1, keepdims=True)).max(-1)
+    worst: np.ndarray = np.abs(relative - relative.mean(-1, keepdims=True)).max(-1)
+    return worst
 
 
 def _details(rest: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
@@ -174,7 +178,8 @@ def _details(rest: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
     sigma = reach * max(inside.shape)
     share = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), sigma)
     known = cv2.GaussianBlur((rest * inside[..., None]).astype(np.float32), (0, 0), sigma)
-    return known.reshape(rest.shape) / (share + 0.05)[..., None]
+    details: np.ndarray = known.reshape(rest.shape) / (share + 0.05)[..., None]
+    return details
 
 
 def _target(field: np.ndarray) -> np.ndarray:
@@ -190,5 +195,5 @@ def upsampled_rows(gain: np.ndarray, rows: slice, height: int, width: int) -> np
     place = np.clip((np.arange(rows.start, rows.stop) + 0.5) * len(gain) / height - 0.5, 0, len(gain) - 1)
     first = np.minimum(place.astype(int), max(len(gain) - 2, 0))
     share = (place - first).astype(np.float32).reshape(-1, *[1] * (gain.ndim - 1))
-    strip = gain[first] * (1 - share) + gain[np.minimum(first + 1, len(gain) - 1)] * share
+    strip: np.ndarray = gain[first] * (1 - share) + gain[np.minimum(first + 1, len(gain) - 1)] * share
     return cv2.resize(strip, (width, len(strip)), interpolation=cv2.INTER_LINEAR)

@@ -55,7 +55,8 @@ def split(page: np.ndarray, colour: np.ndarray | None = None) -> Layers:
 
 def widest_stroke(page: np.ndarray) -> int:
     """Return the width in pixels, odd, up to which a mark of a working copy is a stroke."""
-    return max(3, round(max(page.shape[:2]) * STROKE)) | 1
+    longer: int = max(page.shape[:2])
+    return max(3, round(longer * STROKE)) | 1
 
 
 def paper_colour(page: np.ndarray) -> np.ndarray:

@@ -103,7 +103,8 @@ def _lighter(base: np.ndarray, target: np.ndarray) -> np.ndarray:
     sigma = NEARBY * widest_stroke(base)
     weight = (target / 255) ** DARKER
     new, old = (cv2.GaussianBlur(weight * ground, (0, 0), sigma) for ground in (target, base))
-    return new / np.maximum(old, 1e-3)
+    ratio: np.ndarray = new / np.maximum(old, 1e-3)
+    return ratio
 
 
 def _absorbed(page: np.ndarray, ground: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ def contrast(grey: np.ndarray) -> np.ndarray:
 
     uint8 (H, W) -> float32 (H, W) in [0, 1].
     """
-    return 1 - grey / np.maximum(paper_level(grey), 1).astype(np.float32)
+    darkness: np.ndarray = 1 - grey / np.maximum(paper_level(grey), 1).astype(np.float32)
+    return darkness
 
 
 def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
@@ -17,7 +18,8 @@ def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= least
     large[0] = False  # the label of the background
-    return large[labels]
+    kept: np.ndarray = large[labels]
+    return kept
 
 
 def paper_level(grey: np.ndarray) -> np.ndarray:

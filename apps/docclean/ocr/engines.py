@@ -58,8 +58,10 @@ class Reading:
 class Engine(Protocol):
     """An engine that holds its models: build one, read many pages."""
 
-    name: str
-    note: str | None  # why the engine is not the requested one
+    @property
+    def name(self) -> str: ...
+    @property
+    def note(self) -> str | None: ...  # why the engine is not the requested one
 
     def read(self, pixels: np.ndarray) -> Reading:
         """Read a page of uint8 grey (H, W) or RGB (H, W, 3)."""
@@ -165,7 +167,7 @@ class Tesseract:
         return Reading(reading_order(fragments), time.perf_counter() - start)
 
 
-ENGINES = {"easyocr": EasyOcr, "rapidocr": RapidOcr, "tesseract": Tesseract}
+ENGINES: dict[str, Callable[[str], Engine]] = {"easyocr": EasyOcr, "rapidocr": RapidOcr, "tesseract": Tesseract}
 
 
 def load_engine(name: str, device: str = "auto") -> Engine | None:

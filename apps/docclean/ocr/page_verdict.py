@@ -118,7 +118,8 @@ def ink_verdict(before: np.ndarray, after: np.ndarray) -> Verdict:
 
 def _darker_than(share: float, grey: np.ndarray) -> np.ndarray:
     """Return the pixels below a share of the page's paper, which is its 95th percentile."""
-    return grey < share * np.percentile(grey, 95)
+    darker: np.ndarray = grey < share * np.percentile(grey, 95)
+    return darker
 
 
 def _working_copy(pixels: np.ndarray) -> np.ndarray:

@@ -168,9 +168,10 @@ def _fitted(boxes: Sequence[tuple[float, float, float, float]], characters: int,
 
 def _gap(line: np.ndarray, side: int, width: float) -> int:
     """Return the column near a side with the least ink around it; characters of the line (h, W) have this width."""
-    first, last = max(side - round(2 * REACH * width), 0), min(side + round(2 * REACH * width) + 1, line.shape[1])
+    right: int = line.shape[1]
+    first, last = max(side - round(2 * REACH * width), 0), min(side + round(2 * REACH * width) + 1, right)
     if first >= last or not len(line):
-        return min(max(side, 0), line.shape[1])
+        return min(max(side, 0), right)
     ink = 255 - line[:, first:last].min(0).astype(np.float32)
     around = cv2.blur(ink[None], (max(round(GAP * width), 1), 1), borderType=cv2.BORDER_REPLICATE)[0]
     columns = np.arange(first, last)

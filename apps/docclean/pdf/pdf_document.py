@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import hypot, sqrt
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -306,7 +307,7 @@ class PdfDocument:
         box = visible_box(leaf)
         if not isinstance(shown, FastdiffError) and shown.pieces:
             return round(max(_dpi(draw, self.path.name) for draw in shown.pieces) / _unit(leaf), 2)
-        most = POINTS / _unit(leaf) * (MOST_PIXELS / (box.width * box.height)) ** 0.5
+        most = POINTS / _unit(leaf) * sqrt(MOST_PIXELS / (box.width * box.height))
         return min(MIXED_DPI, 0.99 * most)
 
 
@@ -314,7 +315,7 @@ def _dpi(draw: Draw, name: str) -> float:
     """Return the greater resolution of an image, in pixels per inch of default user space."""
     width, height = image_samples.image_size(draw.image, name)
     a, b, c, d, _, _ = draw.matrix
-    return max(width / (a * a + b * b) ** 0.5, height / (c * c + d * d) ** 0.5) * POINTS
+    return max(width / hypot(a, b), height / hypot(c, d)) * POINTS
 
 
 def _unit(page: pikepdf.Object) -> float:

@@ -194,7 +194,8 @@ def _keyed(image: pikepdf.Object, ranges: Sequence[int], name: str) -> np.ndarra
     most = 2 ** min(int(image.get("/BitsPerComponent", 8)), 8) - 1
     values = np.rint(samples.pixels.reshape(height, width, -1)[..., :components] / 255 * most)
     low, high = np.array(ranges[::2]), np.array(ranges[1::2])
-    return ((values >= low) & (values <= high)).all(2)
+    inside: np.ndarray = ((values >= low) & (values <= high)).all(2)
+    return inside
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
@@ -208,4 +209,5 @@ def _on_white(pixels: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
         return pixels
     white: Any = np.iinfo(pixels.dtype).max
     share = opacity if pixels.ndim == 2 else opacity[..., None]
-    return np.rint(white + (pixels.astype(np.float32) - white) * share).astype(pixels.dtype)
+    shown: np.ndarray = np.rint(white + (pixels.astype(np.float32) - white) * share).astype(pixels.dtype)
+    return shown

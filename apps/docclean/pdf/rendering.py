@@ -67,7 +67,7 @@ def _drawn(file: bytes, width: int, height: int) -> np.ndarray:
         bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
         flags = pdfium.FPDF_REVERSE_BYTE_ORDER | pdfium.FPDF_ANNOT
         pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, flags)
-        pixels = bitmap.to_numpy()
+        pixels: np.ndarray = bitmap.to_numpy()
         pixels = (pixels[..., 0] if is_grey(pixels) else pixels).copy()
         bitmap.close()
         page.close()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class TiledRestorer:
     """Maps degraded pages to clean pages. With `calls` = 0 the output of the predictor is final."""
 
     pair: Pair
-    solver: Callable[..., Solver]
+    solver: Callable[..., Solver[Any]]
     calls: int  # most network evaluations of the denoiser per page, 0 or more
     seed: int = 0
     device: str = "cpu"
@@ -34,7 +35,7 @@ class TiledRestorer:
     file: SolverFile | None = None  # replaces the solver and its levels
 
     @cached_property
-    def _plan(self) -> tuple[Solver, Grid]:
+    def _plan(self) -> tuple[Solver[Any], Grid]:
         """The solver and its levels: by default from the noisiest trained level to the cleanest, then x0."""
         schedule = residual_schedule()
         if self.file is None:
@@ -87,7 +88,7 @@ class TiledRestorer:
 
         def typed(*inputs: Tensor) -> Tensor:
             with torch.autocast(inputs[0].device.type, self.dtype, enabled=self.dtype != torch.float32):
-                out = net(*inputs).float()
+                out: Tensor = net(*inputs).float()
             check_finite(out, "the cleaning of the page", self.dtype)  # checked here, since residuals are clamped later
             return out
 

@@ -75,8 +75,8 @@ class Sheet:
             start = text.index(word, start)
             left, top, right, bottom = font.getbbox(word)
             shift = font.getlength(text[:start])
-            box = (x + shift + left, y + top, x + shift + right, y + bottom)
-            self.words.append(Word(word, tuple(value / OVERSAMPLE for value in box)))
+            left, right = (x + shift + left) / OVERSAMPLE, (x + shift + right) / OVERSAMPLE
+            self.words.append(Word(word, (left, (y + top) / OVERSAMPLE, right, (y + bottom) / OVERSAMPLE)))
             start += len(word)
         return font.getlength(text) / OVERSAMPLE
 
@@ -129,5 +129,7 @@ class Sheet:
             marks.multiply(pixels, coverage.astype(np.float32), colour.astype(np.float32))
         ground = np.full(3, 255, np.uint8) if paper is None else np.round(paper * 255).astype(np.uint8)
         pixels = np.round(pixels[: round(bottom)] * (ground / np.float32(255))).astype(np.uint8)
-        lists = (tuple(each) for each in (self.words, self.hair_lines, self.pencil, self.pictures))
-        return KnownPage(kind, pixels, ground, glyph_height, *lists)
+        words, pictures = tuple(self.words), tuple(self.pictures)
+        return KnownPage(
+            kind, pixels, ground, glyph_height, words, tuple(self.hair_lines), tuple(self.pencil), pictures
+        )

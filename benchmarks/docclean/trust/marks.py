@@ -34,11 +34,11 @@ def signature(rng: Rng, sheet: Sheet, place: Place) -> None:
 
 def note(rng: Rng, sheet: Sheet, face: Face, place: Place) -> None:
     """Write two short lines in coloured ink."""
-    colour = tuple(round(255 * float(value)) for value in _ink(rng, float(rng.choice(INKS))))
+    red, green, blue = (round(255 * float(value)) for value in _ink(rng, float(rng.choice(INKS))))
     font = face.at(21 * OVERSAMPLE)
     remark = str(rng.choice(["file with the others", "please return", "not yet paid"]))
-    sheet.write(*place, f"seen on {_date(rng)}", font, colour)
-    sheet.write(place[0], place[1] + 28, remark, font, colour)
+    sheet.write(*place, f"seen on {_date(rng)}", font, (red, green, blue))
+    sheet.write(place[0], place[1] + 28, remark, font, (red, green, blue))
 
 
 def highlight(rng: Rng, sheet: Sheet, lines: list[tuple[float, float]], left: float, size: float) -> None:
