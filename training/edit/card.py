@@ -42,7 +42,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
 
 def _recipe(options: TrainOptions) -> dict[str, Any]:
     """The options, without paths."""
-    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every", "compile")}
+    recipe = card.without_machine(asdict(options), "folder", "font")
     if options.start_from:
         made = card.recipe(options.start_from / "card.json")
         recipe["start_from"] = card.begun_with(options.start_from, made)
