@@ -1,5 +1,6 @@
 """The training loop on a network of a few weights."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastdiff.training.card import without_machine
 from fastdiff.training.fit import Batch, Plan, Progress, fit, noise_like, rate_at
 
 
@@ -89,6 +91,11 @@ def test_a_run_of_another_device_resumes_here(tmp_path: Path, monkeypatch: pytes
         trained(tmp_path, Plan(5, 1e-3))
     _, resumed = trained(tmp_path, Plan(7, 1e-3))
     assert resumed[0].step == 7
+
+
+def test_cards_hold_no_infinity_and_nothing_of_the_machine() -> None:
+    options = {"steps": 3, "minutes": math.inf, "device": "cuda", "folder": Path("runs"), "seed": 0}
+    assert without_machine(options, "folder") == {"steps": 3, "seed": 0}
 
 
 def test_noise_is_that_of_the_seed_in_the_layout_of_its_tensor() -> None:
