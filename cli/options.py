@@ -81,6 +81,17 @@ def running(function: Function) -> Function:
     return function
 
 
+def device(function: Function) -> Function:
+    """Add the option for the device."""
+    return option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        help="Device of the networks. auto takes a GPU where there is one. [default: auto]",
+        group="Run",
+    )(function)
+
+
 def computing(function: Function) -> Function:
     """Add the options for device, precision and seed."""
     for decorate in (
@@ -91,13 +102,7 @@ def computing(function: Function) -> Function:
             help="Precision of the networks. auto is float32, and bfloat16 on a GPU that supports it. [default: auto]",
             group="Run",
         ),
-        option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-            default="auto",
-            help="Device of the networks. auto takes a GPU where there is one. [default: auto]",
-            group="Run",
-        ),
+        device,
         option(
             "--seed",
             type=int,

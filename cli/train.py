@@ -10,7 +10,7 @@ import click
 
 from fastdiff.apps.running.atomic import writing
 from fastdiff.cli.exit_codes import OF_ONE
-from fastdiff.cli.options import PATH, Command, Function, option
+from fastdiff.cli.options import PATH, Command, Function, device as device_option, option
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ DTYPE = option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
-    help="bfloat16 is faster where the processor has it. [default: float32]",
+    help="bfloat16 is faster where the device has it. [default: float32]",
     group="Run",
 )
 START_FROM = option(
@@ -37,9 +37,10 @@ SHARED_LABELS = option(
     help="Timesteps below this one share five conditions, as in E-TSDM. [default: 0, none]",
     group="Training",
 )
+MINUTES_RANGE = click.FloatRange(0, min_open=True)
 MINUTES = option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=MINUTES_RANGE,
     default=math.inf,
     help="Training time in minutes, over all runs in the folder. [default: until the last step]",
     group="Training",
@@ -89,6 +90,13 @@ def command() -> None:
     group="Training",
 )
 @option("--steps", type=COUNT, default=20_000, help="Training steps of each stage. [default: 20000]", group="Training")
+@option(
+    "--minutes",
+    type=MINUTES_RANGE,
+    default=math.inf,
+    help="Training time of each stage in minutes, over all runs in the folder. [default: until the last step]",
+    group="Training",
+)
 @option("--batch", type=COUNT, default=16, help="Patches per step. [default: 16]", group="Training")
 @START_FROM
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of pages and weights. [default: 0]", group="Training")
@@ -102,6 +110,7 @@ def command() -> None:
     "--levels", type=click.IntRange(1, 6), default=4, help="Number of down-samplings. [default: 4]", group="Network"
 )
 @DTYPE
+@device_option
 @DEBUG
 def docclean(
     pages: Path | None,
@@ -110,6 +119,7 @@ def docclean(
     task: str,
     stage: str,
     steps: int,
+    minutes: float,
     batch: int,
     start_from: Path | None,
     seed: int,
@@ -117,11 +127,12 @@ def docclean(
     width: int,
     levels: int,
     dtype: str,
+    device: str,
     debug: bool,
 ) -> None:
     """Train the networks of docclean.
 
-    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    Takes hours on a CPU. The same command resumes a stopped run from its last checkpoint. In the end the folder
     holds docclean.safetensors and its card, docclean.json, with recipe, fonts and licences.
 
     \b
@@ -132,6 +143,7 @@ def docclean(
       fastdiff train docclean --colour --stage predictor --folder runs/colour --start-from docclean.safetensors
       fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
     """
+    from fastdiff.apps.device import resolve_device
     from fastdiff.training.docclean.card import pack
     from fastdiff.training.docclean.colour_dataset import ColourMixture
     from fastdiff.training.docclean.dataset import MIXTURES
@@ -139,6 +151,7 @@ def docclean(
 
     if colour and task != "clean":
         raise UsageError("--colour is for --task clean: colour pages are hardly blurred")
+    chosen = resolve_device(device, dtype)[0]
     with writing(folder):
         for name in STAGES if stage == "all" else (stage,):
             click.echo(f"{name}: {steps} steps, in {folder}", err=True)
@@ -146,6 +159,7 @@ def docclean(
                 folder=folder,
                 stage=name,
                 steps=steps,
+                minutes=minutes,
                 batch=batch,
                 width=width,
                 levels=levels,
@@ -153,6 +167,7 @@ def docclean(
                 own=pages,
                 seed=seed,
                 dtype=dtype,
+                device=chosen,
                 mixture=ColourMixture() if colour else MIXTURES[task],
                 start_from=start_from,
             )
@@ -172,6 +187,7 @@ def docclean(
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of scenes and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
+@device_option
 @option("--compile", is_flag=True, help="Compile the transformer, with a C++ compiler: faster steps.", group="Run")
 @DEBUG
 def edit(
@@ -185,25 +201,28 @@ def edit(
     seed: int,
     shared_labels: int,
     dtype: str,
+    device: str,
     compile: bool,
     debug: bool,
 ) -> None:
     """Train the backbone of edit on rendered scenes.
 
-    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    Takes hours on a CPU. The same command resumes a stopped run from its last checkpoint. In the end the folder
     `scenes` in it holds the backbone in the layout of diffusers, and its card, card.json.
 
     \b
     Examples:
       fastdiff train edit --steps 4500         as the bundled backbone began; its card has both runs
-      fastdiff train edit --dtype bfloat16     where the processor is fast at it
+      fastdiff train edit --dtype bfloat16     where the device is fast at it
       fastdiff train edit --codec runs/codec/vae --dtype bfloat16 --compile      on a learned codec
       fastdiff train edit --folder runs/longer --start-from runs/edit/scenes    start from a finished one
     """
+    from fastdiff.apps.device import resolve_device
     from fastdiff.training.edit.card import pack
     from fastdiff.training.edit.render import emoji_font
     from fastdiff.training.edit.train import TrainOptions, run
 
+    chosen = resolve_device(device, dtype)[0]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
@@ -215,6 +234,7 @@ def edit(
             batch=batch,
             seed=seed,
             dtype=dtype,
+            device=chosen,
             shared_labels=shared_labels,
             codec=codec,
             start_from=start_from,
@@ -232,11 +252,14 @@ def edit(
 @MINUTES
 @option("--seed", type=click.IntRange(0), default=0, help="Of scenes and weights. [default: 0]", group="Training")
 @DTYPE
+@device_option
 @DEBUG
-def codec(font: Path | None, folder: Path, steps: int, minutes: float, seed: int, dtype: str, debug: bool) -> None:
+def codec(
+    font: Path | None, folder: Path, steps: int, minutes: float, seed: int, dtype: str, device: str, debug: bool
+) -> None:
     """Train the autoencoder of edit on rendered scenes.
 
-    Takes about an hour on the processor. The same command resumes a stopped run from its last checkpoint. In the end
+    Takes about an hour on a CPU. The same command resumes a stopped run from its last checkpoint. In the end
     the folder `vae` in it holds the codec.
 
     \b
@@ -244,12 +267,16 @@ def codec(font: Path | None, folder: Path, steps: int, minutes: float, seed: int
       fastdiff train codec --dtype bfloat16 --minutes 60
       fastdiff train edit --codec runs/codec/vae
     """
+    from fastdiff.apps.device import resolve_device
     from fastdiff.training.edit.codec import TrainOptions, run
     from fastdiff.training.edit.render import emoji_font
 
+    chosen = resolve_device(device, dtype)[0]
     with writing(folder):
         click.echo(f"codec: {steps} steps, in {folder}", err=True)
-        options = TrainOptions(folder, font=font or emoji_font(), steps=steps, minutes=minutes, seed=seed, dtype=dtype)
+        options = TrainOptions(
+            folder, font=font or emoji_font(), steps=steps, minutes=minutes, seed=seed, dtype=dtype, device=chosen
+        )
         vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
     click.echo(vae)
 
@@ -258,6 +285,7 @@ def codec(font: Path | None, folder: Path, steps: int, minutes: float, seed: int
 @FONT_FILE
 @folder_option("runs/recogniser")
 @option("--steps", type=COUNT, default=5000, help="Training steps. [default: 5000]", group="Training")
+@MINUTES
 @option(
     "--seed",
     type=click.IntRange(0),
@@ -274,11 +302,22 @@ def codec(font: Path | None, folder: Path, steps: int, minutes: float, seed: int
     group="Network",
 )
 @DTYPE
+@device_option
 @DEBUG
-def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: str, dtype: str, debug: bool) -> None:
+def recogniser(
+    font: Path | None,
+    folder: Path,
+    steps: int,
+    minutes: float,
+    seed: int,
+    width: str,
+    dtype: str,
+    device: str,
+    debug: bool,
+) -> None:
     """Train the network that captions scenes.
 
-    Takes minutes on the processor. The same command resumes a stopped run from its last checkpoint. In the end the
+    Takes minutes on a CPU. The same command resumes a stopped run from its last checkpoint. In the end the
     folder holds recogniser.safetensors and its card, recogniser.json, with the share of right captions.
 
     \b
@@ -286,14 +325,25 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
       fastdiff train recogniser --dtype bfloat16                               the recipe of the bundled one
       fastdiff train recogniser --dtype bfloat16 --seed 1 --width 32 --folder runs/judge
     """
+    from fastdiff.apps.device import resolve_device
     from fastdiff.training.edit.recogniser import TrainOptions, run
     from fastdiff.training.edit.recogniser_card import pack
     from fastdiff.training.edit.render import emoji_font
 
+    chosen = resolve_device(device, dtype)[0]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
-        options = TrainOptions(folder, font=font or emoji_font(), steps=steps, seed=seed, width=int(width), dtype=dtype)
+        options = TrainOptions(
+            folder,
+            font=font or emoji_font(),
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            width=int(width),
+            dtype=dtype,
+            device=chosen,
+        )
         trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options)
     click.echo(target)
@@ -303,24 +353,28 @@ def recogniser(font: Path | None, folder: Path, steps: int, seed: int, width: st
 @option("--photos", type=PATH, help="Folder of your own photographs. [default: Debian's wallpapers]", group="Data")
 @folder_option("runs/prior")
 @option("--steps", type=COUNT, default=40_000, help="Training steps. [default: 40000]", group="Training")
+@MINUTES
 @option("--batch", type=COUNT, default=16, help="Crops per step. [default: 16]", group="Training")
 @option("--seed", type=click.IntRange(0), default=0, help="Seed of crops and weights. [default: 0]", group="Training")
 @SHARED_LABELS
 @DTYPE
+@device_option
 @DEBUG
 def prior(
     photos: Path | None,
     folder: Path,
     steps: int,
+    minutes: float,
     batch: int,
     seed: int,
     shared_labels: int,
     dtype: str,
+    device: str,
     debug: bool,
 ) -> None:
     """Train the natural-image prior of attack on photographs.
 
-    Takes hours on the processor. The same command resumes a stopped run from its last checkpoint. In the end the folder
+    Takes hours on a CPU. The same command resumes a stopped run from its last checkpoint. In the end the folder
     `photos` in it holds the prior in the layout of diffusers, and its card, card.json, with the photographs' licences.
 
     \b
@@ -328,16 +382,26 @@ def prior(
       fastdiff train prior --steps 4000 --dtype bfloat16     the recipe of the bundled prior
       fastdiff train prior --photos holiday/    your own photographs
     """
+    from fastdiff.apps.device import resolve_device
     from fastdiff.training.prior.card import pack
     from fastdiff.training.prior.photos import listed_photos, photos_in
     from fastdiff.training.prior.train import TrainOptions, run
 
+    chosen = resolve_device(device, dtype)[0]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         found = photos_in(photos) if photos else listed_photos()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
         options = TrainOptions(
-            folder, found, steps=steps, batch=batch, seed=seed, dtype=dtype, shared_labels=shared_labels
+            folder,
+            found,
+            steps=steps,
+            minutes=minutes,
+            batch=batch,
+            seed=seed,
+            dtype=dtype,
+            device=chosen,
+            shared_labels=shared_labels,
         )
         target = pack(run(options, lambda progress: click.echo(_summary(progress), err=True)), options)
     click.echo(target)

@@ -1,4 +1,4 @@
-"""The one place where the values of tensors on a device are read."""
+"""The one place where the values of tensors on a device are read, and shapes that depend on them."""
 
 from typing import Any
 
@@ -12,3 +12,11 @@ def read_back(values: Tensor) -> Any:
     can replace it.
     """
     return values.tolist()
+
+
+def selected(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values (N, ...) of a tensor (*M, ...) where a mask (*M) is true. Waits for the device.
+
+    N depends on values; tests replace this function as `read_back`.
+    """
+    return values[mask]

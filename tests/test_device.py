@@ -22,6 +22,8 @@ from fastdiff.apps.attack import presets as attack_presets
 from fastdiff.apps.attack.attention import recording_attention
 from fastdiff.apps.attack.latents import Latents, prepare
 from fastdiff.apps.attack.objective import Goal
+from fastdiff.apps.attack.search import search
+from fastdiff.apps.attack.space import Pixels, Space
 from fastdiff.apps.canvas import fit_canvas
 from fastdiff.apps.docclean.restoration import tiling
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
@@ -39,7 +41,7 @@ from fastdiff.models.restorers import Pair
 from fastdiff.solvers.grids import time_part
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
-from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.readback import read_back, selected
 from fastdiff.solvers.registry import SOLVERS
 
 DEVICE = torch.device("cuda", 0)
@@ -55,15 +57,19 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 @pytest.fixture
 def mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
-    """Fake tensors; values that are read of them are 1 or True."""
+    """Fake tensors; values that are read of them are 1 or True, and so are masks that select."""
 
     def ones(values: Tensor) -> Any:
         with unset_fake_temporarily():
             return torch.ones(values.shape, dtype=values.dtype).tolist()
 
+    def everything(values: Tensor, mask: Tensor) -> Tensor:
+        return values.flatten(0, mask.ndim - 1)
+
     for module in [module for name, module in sys.modules.items() if name.startswith("fastdiff.")]:
-        if getattr(module, "read_back", None) is read_back:
-            monkeypatch.setattr(module, "read_back", ones)
+        for function, without_values in ((read_back, ones), (selected, everything)):
+            if getattr(module, function.__name__, None) is function:
+                monkeypatch.setattr(module, function.__name__, without_values)
     with FakeTensorMode() as mode:
         yield mode
 
@@ -81,6 +87,11 @@ def unet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_pixart.write(tmp_path_factory.mktemp("model") / "pixart")
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_unet.write_prior(tmp_path_factory.mktemp("prior") / "prior")
 
 
 def on_device(net: Any, device: torch.device) -> Any:
@@ -148,7 +159,8 @@ def test_edits_invert_sample_and_decode(
     sampled = prepared.edit.sample(inversion, lambda now: None)
     assert sampled.source is not None and is_on_device(inversion.trajectory, sampled.latents, sampled.source)
     assert is_on_device(editor.regenerate(prepared, inversion))
-    assert editor.decode(sampled.latents).device.type == "cpu"
+    edited = editor.finish(prepared, inversion, sampled, torch.ones(1, 1, 64, 96))
+    assert edited.colour.shape == (3, 64, 96) and edited.colour.device.type == "cpu"
 
 
 class Mean(nn.Module):
@@ -174,6 +186,23 @@ def test_the_gradient_of_a_classifier_reaches_the_perturbation(method: str, unet
     with recording_attention(model.network, 64) if losses else nullcontext() as recorder:
         space, misses = prepare(model, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), recorder)
         check_gradients(space, misses, classifier)
+
+
+@pytest.mark.parametrize("method", ["natural", "diffattack", "pgd"])
+def test_the_loop_of_attack_updates_and_keeps_the_best(method: str, prior: Path, mode: FakeTensorMode) -> None:
+    mode.allow_meta = mode.allow_non_fake_inputs = True
+    model = moved(prior, META)
+    with META:
+        classifier = ClassifierTarget("mean", Mean(), Preprocessing(32, 36, mean=(0.5,) * 3), ("a", "b"))
+    preset = replace(attack_presets.PRESETS[method], iterations=1, steps=3, distraction=0.0, structure=0.0)
+    pictures = torch.zeros(2, 3, 80, 80, device=META)
+    space: Space = Pixels(pictures, preset.epsilon)
+    if method != "pgd":
+        canvas = fit_canvas(pictures, 64, model.size_multiple)
+        space, _ = prepare(model, preset, canvas, ["a fox", "a cat"], Noise(0, (0, 1)), None)
+    found = search(space, classifier, Goal(torch.tensor([0, 1], device=META), targeted=False), preset)
+    assert found.pictures.shape == pictures.shape and found.delta.shape == space.unperturbed.shape
+    assert is_on_device(*vars(found).values(), device=META)
 
 
 def check_gradients(space: Latents, misses: Tensor, classifier: ClassifierTarget) -> None:

@@ -1,5 +1,6 @@
 """The training loop on a network of a few weights."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 from known import known
 from torch import Tensor, nn
 
-from fastdiff.training.fit import Batch, Plan, Progress, fit, rate_at
+from fastdiff.training.card import without_machine
+from fastdiff.training.fit import Batch, Plan, Progress, fit, noise_like, rate_at
 
 
 class Net(nn.Module):
@@ -33,6 +35,7 @@ def batches(first: int) -> Iterator[Batch]:
 
 def trained(folder: Path, plan: Plan, *, muon: bool = False) -> tuple[Net, list[Progress]]:
     torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
     net, seen = Net(), list[Progress]()
     average = fit(
         net,
@@ -81,3 +84,33 @@ def test_the_rate_warms_up_and_falls_in_the_end() -> None:
     assert rate_at(1000, 0.5) == 1
     assert rate_at(1000, 0.85) == pytest.approx(0.5)
     assert rate_at(1000, 1.0) == 0
+
+
+def test_a_run_of_another_device_resumes_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:
+        there.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        trained(tmp_path, Plan(5, 1e-3))
+    _, resumed = trained(tmp_path, Plan(7, 1e-3))
+    assert resumed[0].step == 7
+
+
+def test_cards_hold_no_infinity_and_nothing_of_the_machine() -> None:
+    options = {"steps": 3, "minutes": math.inf, "device": "cuda", "folder": Path("runs"), "seed": 0}
+    assert without_machine(options, "folder") == {"steps": 3, "seed": 0}
+
+
+def test_noise_is_that_of_the_seed_in_the_layout_of_its_tensor() -> None:
+    x = torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    drawn = noise_like(x)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.randn_like(x)) and drawn.stride() == x.stride()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_few_steps_on_a_gpu_are_those_of_the_cpu(tmp_path: Path) -> None:
+    there, _ = trained(tmp_path / "gpu", Plan(20, 1e-3, device="cuda"), muon=True)
+    here, _ = trained(tmp_path / "cpu", Plan(20, 1e-3), muon=True)
+    for ours, theirs in zip(there.parameters(), here.parameters(), strict=True):
+        assert ours.device.type == "cpu" and torch.allclose(ours, theirs, atol=1e-3)

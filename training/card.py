@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 
 LICENCE = "Apache-2.0"  # of the weights
+MACHINE = ("every", "compile", "device")  # options that say how a machine trains, not what is trained
 
 
 def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], others: Mapping[str, Any],
@@ -46,6 +48,15 @@ def begun_with(weights: Path, recipe: Mapping[str, Any] | None) -> dict[str, Any
 def recipe(path: Path) -> dict[str, Any]:
     """How the weights of the card at `path` were made; empty without a card."""
     return json.loads(path.read_text()).get("recipe", {}) if path.exists() else {}
+
+
+def without_machine(options: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """The options of a training for its card.
+
+    Leaves out `without`, infinite limits, for which JSON has no number, and options of the machine alone.
+    """
+    hidden = {*without, *MACHINE}
+    return {name: value for name, value in options.items() if name not in hidden and value != math.inf}
 
 
 def digest(path: Path) -> str:

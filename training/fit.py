@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.readback import read_back
 
 Network = TypeVar("Network", bound=nn.Module)
 Batch = tuple[Tensor, ...]
@@ -25,11 +26,12 @@ class Plan:
     steps: int  # at most
     rate: float  # learning rate of AdamW; constant after a short warm-up, falling to zero over the last 30 %
     seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
     every: int = 200  # steps between checkpoints
     decay: float = 0.999  # of the average
     minutes: float = math.inf  # at most, over all runs from the first step on
     matrix_rate: float = 3e-3  # learning rate of Muon, adjusted to the RMS of AdamW's updates; falls as `rate` does
+    device: str = "cpu"  # of the networks and the optimizers
 
 
 @dataclass(frozen=True)
@@ -78,42 +80,55 @@ def fit(
 ) -> Network:
     """Trains from the last checkpoint, or the beginning, to the end; returns the averaged network.
 
-    `batches` makes the stream of batches from a step on. Muon (Jordan et al. 2024) trains the 2-D weights `matrices`,
-    AdamW all others. Raises UsageError for a checkpoint of other networks.
+    `batches` makes the stream of batches from a step on, and `validation` the held-out batch; both may be on the CPU.
+    An objective draws its noise on the CPU, so that a seed means the same on every device. The averaged network is on
+    the CPU. Muon (Jordan et al. 2024) trains the 2-D weights `matrices`, AdamW all others. Raises UsageError for a
+    checkpoint of other networks.
     """
+    device = torch.device(plan.device)
+    net.to(device)
     average = Average(net, plan.decay)
     optimizers = _optimizers(net, matrices, plan)
     first, spent = _resume(checkpoint, net, average.net, list(optimizers))
     if (done := _done(plan, first, spent)) >= 1:
-        return average.net
+        return average.net.to("cpu")
     torch.manual_seed(plan.seed + first)  # a resumed run draws new noise
-    held_out, stream = validation(), batches(first)
-    half = torch.autocast("cpu", torch.bfloat16, enabled=plan.dtype == "bfloat16")
-    total, count, started, step = 0.0, 0, time.monotonic(), first
+    held_out, stream = _moved(validation(), device), batches(first)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=plan.dtype == "bfloat16")
+    total, count, started, step = torch.zeros((), device=device), 0, time.monotonic(), first
     while done < 1:
         for optimizer, rate in optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = rate * rate_at(step, done)
         with half:
-            loss = objective(net, *next(stream))
+            loss = objective(net, *_moved(next(stream), device))
         net.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
         average.update(net, step)
-        total, count, step = total + loss.item(), count + 1, step + 1
+        total, count, step = total + loss.detach(), count + 1, step + 1
         seconds = time.monotonic() - started
         done = _done(plan, step, spent + seconds)
         if step % plan.every == 0 or done >= 1:
             state = {"net": net.state_dict(), "average": average.net.state_dict()}
             states = [optimizer.state_dict() for optimizer in optimizers]
             _replace(checkpoint, {**state, "optimizers": states, "step": step, "seconds": spent + seconds})
-            error = _validate(average.net, objective, held_out, half)
+            mean, error = read_back(total) / count, _validate(average.net, objective, held_out, half)
             left = min(seconds / (step - first) * (plan.steps - step), 60 * plan.minutes - spent - seconds)
-            on_progress(Progress(step, plan.steps, total / count, error, seconds, max(left, 0.0)))
-            total, count = 0.0, 0
-    return average.net
+            on_progress(Progress(step, plan.steps, mean, error, seconds, max(left, 0.0)))
+            total, count = torch.zeros_like(total), 0
+    return average.net.to("cpu")
+
+
+def noise_like(x: Tensor) -> Tensor:
+    """Return standard normal noise in the shape and on the device of `x`, drawn on the CPU."""
+    return torch.randn_like(x, device="cpu").to(x.device)
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return tuple(each.to(device) for each in batch)
 
 
 def _optimizers(net: nn.Module, matrices: Sequence[nn.Parameter], plan: Plan) -> dict[torch.optim.Optimizer, float]:
@@ -139,7 +154,7 @@ def _resume(
     if not path.exists():
         return 0, 0.0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
@@ -153,9 +168,9 @@ def _resume(
 
 def _validate(net: nn.Module, objective: Objective, batch: Batch, half: torch.autocast) -> float:
     """The objective on the fixed validation batch, with the same noise every time."""
-    with torch.no_grad(), torch.random.fork_rng(), half:
+    with torch.no_grad(), torch.random.fork_rng(devices=()), half:
         torch.manual_seed(0)
-        return objective(net, *batch).item()
+        return read_back(objective(net, *batch))
 
 
 def _replace(path: Path, state: dict) -> None:

@@ -8,7 +8,7 @@ from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.scheduler_config import SHARED_LABELS
 from fastdiff.solvers.shared_timesteps import SharedTimesteps
-from fastdiff.training.fit import Objective
+from fastdiff.training.fit import Objective, noise_like
 
 
 def scheduler(shared_labels: int = 0) -> DPMSolverMultistepScheduler:
@@ -26,18 +26,18 @@ def velocity_loss(abar: Tensor, shared_labels: int = 0, weight: Tensor | None = 
     """Error of v = alpha eps - sigma x0 (Salimans & Ho 2022, arXiv 2202.00512) at logit-normal training steps.
 
     The network is called with noisy latents, their timesteps and the rest of a batch. `weight` broadcasts over latents
-    (B, C, H, W).
+    (B, C, H, W). `abar` and `weight` are on the CPU; latents may be elsewhere.
     """
     shared = SharedTimesteps(shared_labels)
     labels = torch.tensor([shared(label) for label in range(len(abar))])
 
     def loss(net: nn.Module, clean: Tensor, *given: Tensor) -> Tensor:
         t = (torch.randn(len(clean)).sigmoid() * len(abar)).long()
-        alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
-        noise = torch.randn_like(clean)
-        predicted = net(alpha * clean + sigma * noise, labels[t], *given).float()
+        alpha, sigma = (share.sqrt()[:, None, None, None].to(clean.device) for share in (abar[t], 1 - abar[t]))
+        noise = noise_like(clean)
+        predicted = net(alpha * clean + sigma * noise, labels[t].to(clean.device), *given).float()
         error = (predicted - (alpha * noise - sigma * clean)).square()
-        return (error if weight is None else weight * error).mean()
+        return (error if weight is None else weight.to(error.device) * error).mean()
 
     return loss
 

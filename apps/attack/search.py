@@ -10,7 +10,7 @@ from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.optimizer import Adam, Optimizer, Signs, clip_to_epsilon
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.space import Space
-from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.readback import read_back, selected
 
 Classifier = Callable[[Tensor], Tensor]  # colours (B, 3, H, W) in [0, 1] to logits (B, C)
 
@@ -49,9 +49,9 @@ def search(
         best.see(active, look, delta[active], keep_last=not preset.early_stop)
         going = _going(best, active, preset) & (update < preset.iterations)
         if read_back(going.any()):
-            gradient = look.gradient()[going]
+            gradient = selected(look.gradient(), going)
         best.calls[active] += space.calls - before
-        won, active = look.won[going], active[going]
+        won, active = selected(look.won, going), selected(active, going)
         if not len(active):
             break
         if preset.early_stop:
@@ -102,10 +102,10 @@ class _Best:
         better = (look.won >= self.success[rows]) & (ahead | (look.won > self.success[rows]))
         if keep_last:
             better = torch.ones_like(better)
-        kept = rows[better]
-        self.pictures[kept], self.delta[kept] = look.pictures[better], delta[better]
-        self.margin[kept], self.success[kept] = look.margin[better], look.won[better]
-        self.change[kept] = look.change[better]
+        kept = selected(rows, better)
+        self.pictures[kept], self.delta[kept] = selected(look.pictures, better), selected(delta, better)
+        self.margin[kept], self.success[kept] = selected(look.margin, better), selected(look.won, better)
+        self.change[kept] = selected(look.change, better)
 
     def updated(self, rows: Tensor) -> None:
         self.iterations[rows] += 1

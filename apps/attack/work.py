@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
@@ -60,6 +60,15 @@ def load_classifiers(options: Options) -> Classifiers:
     others = {spec: load_classifier(spec, device) for spec in options.transfer}
     found = {spec: counterparts(attacked, other, named=names is not None) for spec, other in others.items()}
     return Classifiers(attacked, others, found, device)
+
+
+@cache
+def shared_classifiers(options: Options) -> Classifiers:
+    """Return the classifiers of this worker process, which loads them once and ends with the run.
+
+    Raises as `load_classifiers` does.
+    """
+    return load_classifiers(options)
 
 
 def counterparts(attacked: ClassifierTarget, other: ClassifierTarget, *, named: bool) -> tuple[int | None, ...]:

@@ -18,7 +18,7 @@ from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.options import FROM_TABLE
 from fastdiff.apps.attack.outputs import difference_of, placed
 from fastdiff.apps.attack.report import AttackReport, Trial
-from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
+from fastdiff.apps.attack.work import Classifiers, Work, shared_classifiers
 from fastdiff.apps.images import picture
 from fastdiff.apps.running import batch, inputs, output_manifest
 from fastdiff.apps.running.output_manifest import OutputManifest
@@ -26,10 +26,10 @@ from fastdiff.solvers.errors import FastdiffError, UsageError
 
 
 class Worker:
-    """Attacks pictures with one prior and one set of classifiers, which it loads unless they are given."""
+    """Attacks pictures with one prior and one set of classifiers: those given, or else those of the worker process."""
 
     def __init__(self, work: Work, classifiers: Classifiers | None = None) -> None:
-        self._work, loaded = work, classifiers or load_classifiers(work.options)
+        self._work, loaded = work, classifiers or shared_classifiers(work.options)
         self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
         self._counterparts = loaded.counterparts
         self._attack = Attacker(work.options.settings, self._classifier)

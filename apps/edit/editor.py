@@ -30,7 +30,7 @@ from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.registry import load_transformer
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
-from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.readback import read_back, selected
 
 SEEN = 0.5  # probability from which on the requested concept counts as present
 APART = 1_000_003  # between the seeds of attempts, so that they differ from those of variants
@@ -204,7 +204,7 @@ class Editor:
             inversion=self._inversion,
             calls=inversion.nfe + sampled.calls,
             roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
-            psnr_unedited=psnr(colour[kept], original[kept]) if kept.any() else None,
+            psnr_unedited=psnr(selected(colour, kept), selected(original, kept)) if read_back(kept.any()) else None,
             codec_ceiling=psnr(prepared.reconstruction.clamp(-1, 1), canvas.picture),
             status="edited",
             reason="; ".join(prepared.notes) or None,

@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastdiff.apps.running.inputs import Item
 from fastdiff.solvers.errors import FastdiffError, UsageError
@@ -21,6 +22,8 @@ SOME_FAILED = 4  # exit code
 Tick = Callable[[float], None]  # called with the share of the item that is done, 0 to 1
 Work = Callable[[Item, Tick], Any]
 Setup = Callable[[Any], Work]
+Pool = ProcessPoolExecutor
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,48 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
+@contextmanager
+def open_pool(jobs: int) -> Iterator[Pool | None]:
+    """Yield `jobs` worker processes, which start as work arrives and end with the block; None for a single job."""
+    if jobs <= 1:
+        yield None
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (threads,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def call(pool: Pool, function: Callable[..., Value], *arguments: Any) -> Value:
+    """Call a function in one of the processes, and return its value or raise its error."""
+    try:
+        return pool.submit(function, *arguments).result()
+    except BrokenProcessPool as error:
+        raise FastdiffError("a worker process died before the first input: memory for --jobs 1 may suffice") from error
+
+
 def run(
-    items: Sequence[Item], setup: Setup, options: Hashable, *, jobs: int = 1, watch: Watch | None = None
+    items: Sequence[Item],
+    setup: Setup,
+    options: Hashable,
+    *,
+    jobs: int = 1,
+    watch: Watch | None = None,
+    pool: Pool | None = None,
 ) -> list[Outcome]:
     """Give every item to a worker and return the outcomes in the order of the items.
 
-    `setup(options)` loads the tools of the work and returns the worker, once in each of the `jobs` processes; this
-    function raises its errors. An item that fails, in whatever way, leaves the others alone. KeyboardInterrupt passes
-    through; workers write atomically and leave no partial output.
+    `setup(options)` loads the tools of the work and returns the worker, once in each process of `pool`, if it is given,
+    else of `jobs` processes; this function raises its errors. An item that fails, in whatever way, leaves the others
+    alone. KeyboardInterrupt passes through; workers write atomically and leave no partial output.
     """
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: at least 1")
-    jobs = min(jobs, len(items))
+    if pool is None and min(jobs, len(items)) > 1:
+        with open_pool(min(jobs, len(items))) as pool:
+            return run(items, setup, options, watch=watch, pool=pool)
     started = time.monotonic()
 
     def tell(done: float, name: str, finished: Outcome | None = None) -> None:
@@ -82,9 +115,9 @@ def run(
     def tell_share(index: int, name: str, share: float) -> None:
         tell(index + share, name)
 
-    if jobs > 1:
+    if pool is not None:
         outcomes = {}
-        for index, outcome in _in_processes(items, setup, options, jobs):
+        for index, outcome in _in_processes(items, setup, options, pool):
             outcomes[index] = outcome
             tell(len(outcomes), outcome.item.source.name, outcome)
         return [outcomes[index] for index in range(len(items))]
@@ -121,23 +154,18 @@ def _attempt(work: Work, item: Item, tick: Tick) -> Outcome:
         return Outcome(item, error=sentence, exit_code=SOME_FAILED, trace=traceback.format_exc())
 
 
-def _in_processes(items: Sequence[Item], setup: Setup, options: Hashable, jobs: int) -> Iterator[tuple[int, Outcome]]:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (threads,))
-    try:
-        waiting: dict[Future[Outcome], int] = {
-            pool.submit(_attempt_there, setup, options, item): index for index, item in enumerate(items)
-        }
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                index = waiting.pop(future)
-                try:
-                    yield index, future.result()
-                except BrokenProcessPool:
-                    sentence = f"{items[index].source.name}: a worker process died; run again to go on"
-                    yield index, Outcome(items[index], error=sentence, exit_code=SOME_FAILED)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _in_processes(items: Sequence[Item], setup: Setup, options: Hashable, pool: Pool) -> Iterator[tuple[int, Outcome]]:
+    waiting: dict[Future[Outcome], int] = {
+        pool.submit(_attempt_there, setup, options, item): index for index, item in enumerate(items)
+    }
+    while waiting:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            index = waiting.pop(future)
+            try:
+                yield index, future.result()
+            except BrokenProcessPool:
+                sentence = f"{items[index].source.name}: a worker process died; run again to go on"
+                yield index, Outcome(items[index], error=sentence, exit_code=SOME_FAILED)
 
 
 def _begin(threads: int) -> None:

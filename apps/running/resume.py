@@ -40,14 +40,15 @@ def run(
     options: Hashable,
     failed: Callable[[batch.Outcome], Value],
     *,
-    jobs: int,
+    jobs: int = 1,
     watch: batch.Watch | None,
+    pool: batch.Pool | None = None,
 ) -> tuple[dict[Item, Value], int]:
     """Return the value of every item, and the exit code; items that are not done go through `batch.run`.
 
     `failed` makes a value of a failed outcome. `setup` is called only if work is left.
     """
     waiting = [item for item in items if item not in done]
-    outcomes = batch.run(waiting, setup, options, jobs=jobs, watch=watch) if waiting else []
+    outcomes = batch.run(waiting, setup, options, jobs=jobs, watch=watch, pool=pool) if waiting else []
     made = {outcome.item: outcome.value or failed(outcome) for outcome in outcomes}
     return {**done, **made}, batch.exit_code([*outcomes, *map(batch.Outcome, done)])

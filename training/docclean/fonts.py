@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import ImageFont
 
 from fastdiff.solvers.errors import MissingError
-from fastdiff.training.font_folders import font_folders
+from fastdiff.training.data_folders import font_folders
 
 # Never rendered for training: benchmarks and samples use these.
 HELD_OUT = ("EB Garamond", "Lato", "Courier Prime")

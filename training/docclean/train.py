@@ -1,6 +1,7 @@
 """Trains the two networks of document clean-up; a stopped run resumes from its last checkpoint."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastdiff.training import card
 from fastdiff.training.docclean import colour_pool, losses, pool
 from fastdiff.training.docclean.colour_dataset import ColourMixture, ColourPatches
 from fastdiff.training.docclean.dataset import Mixture, Patches
-from fastdiff.training.fit import Objective, Plan, Progress, fit
+from fastdiff.training.fit import Objective, Plan, Progress, fit, noise_like
 
 STAGES = ("predictor", "denoiser")
 
@@ -29,6 +30,7 @@ class TrainOptions:
     folder: Path  # checkpoints, the pool of clean pages and the finished weights
     stage: str = "predictor"  # one of STAGES
     steps: int = 20_000
+    minutes: float = math.inf
     batch: int = 16
     rate: float = 1e-3  # learning rate; constant after a short warm-up, falling to zero over the last 30 %
     width: int = 16
@@ -36,7 +38,8 @@ class TrainOptions:
     pages: int = 800  # in the pool
     own: Path | None = None  # folder of the user's clean pages, the first in the pool; the others are rendered
     seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision, faster on some processors
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
+    device: str = "cpu"
     every: int = 200  # steps between checkpoints
     mixture: Mixture | ColourMixture = field(default_factory=Mixture)  # the latter trains on colour pages
     start_from: Path | None = None  # initial weights, as `read_pair` reads them; grey ones may begin colour
@@ -54,7 +57,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     """
     torch.manual_seed(options.seed)
     size = Size(3 if options.colour else 1, options.width, options.levels)
-    net, objective = _stage(options.stage, size, options.folder)
+    net, objective = _stage(options.stage, size, options.folder, options.device)
     _fill(options)
     if options.start_from:
         _begin_with(net, options.start_from, options.stage, options.colour)
@@ -64,7 +67,15 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
         objective,
         lambda first: _batches(options, first),
         lambda: _held_out(options),
-        Plan(options.steps, options.rate, options.seed, options.dtype, options.every),
+        Plan(
+            options.steps,
+            options.rate,
+            options.seed,
+            options.dtype,
+            options.every,
+            minutes=options.minutes,
+            device=options.device,
+        ),
         options.folder / f"{options.stage}.state.pt",
         watch,
     )
@@ -80,7 +91,7 @@ def recipe(options: TrainOptions) -> dict:
     if options.start_from:
         made = card.recipe(options.start_from.with_suffix(".json")).get(options.stage)
         values["start_from"] = card.begun_with(options.start_from, made)
-    return {name: value for name, value in values.items() if name not in ("folder", "stage", "every")}
+    return card.without_machine(values, "folder", "stage")
 
 
 def predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
@@ -92,7 +103,10 @@ def colour_predictor_loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Te
 
 
 def denoiser_loss(predictor: nn.Module) -> Objective:
-    """Return the loss of a denoiser behind a finished predictor: denoising error at uniform timesteps."""
+    """Return the loss of a denoiser behind a finished predictor: denoising error at uniform timesteps.
+
+    The predictor is on the device of the pictures.
+    """
     abar = alphas_cumprod().float()
 
     def loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
@@ -100,9 +114,9 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
             restored = predictor(degraded).float()
         target = clean - restored  # (B, C, H, W)
         t = torch.randint(len(abar), (len(target),))
-        alpha, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
-        noisy = alpha * target + sigma * torch.randn_like(target)
-        return losses.residual_loss(net(noisy, t, restored).float(), target)
+        alpha, sigma = (share.sqrt()[:, None, None, None].to(target.device) for share in (abar[t], 1 - abar[t]))
+        noisy = alpha * target + sigma * noise_like(target)
+        return losses.residual_loss(net(noisy, t.to(target.device), restored).float(), target)
 
     return loss
 
@@ -117,11 +131,11 @@ def _fill(options: TrainOptions) -> None:
         colour_pool.fill(options.folder / "pool", options.pages, options.seed)
 
 
-def _stage(name: str, size: Size, folder: Path) -> tuple[nn.Module, Objective]:
+def _stage(name: str, size: Size, folder: Path, device: str) -> tuple[nn.Module, Objective]:
     if name == "predictor":
         return Predictor(size), predictor_loss if size.channels == 1 else colour_predictor_loss
     if name == "denoiser":
-        return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder))
+        return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder).to(device))
     raise UsageError(f"unknown stage '{name}': one of {', '.join(STAGES)}")
 
 

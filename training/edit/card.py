@@ -1,6 +1,5 @@
 """The folder that `fastdiff edit` reads."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,7 @@ def pack(trained: Trained, options: TrainOptions, name: str = "scenes") -> Path:
 
 def _recipe(options: TrainOptions) -> dict[str, Any]:
     """The options, without paths."""
-    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every", "compile")}
-    if math.isinf(options.minutes):
-        recipe["minutes"] = None  # JSON knows no infinity
+    recipe = card.without_machine(asdict(options), "folder", "font")
     if options.start_from:
         made = card.recipe(options.start_from / "card.json")
         recipe["start_from"] = card.begun_with(options.start_from, made)

@@ -14,7 +14,7 @@ from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import draw
-from fastdiff.training.fit import Batch, Plan, Progress, fit
+from fastdiff.training.fit import Batch, Plan, Progress, fit, noise_like
 
 LATENT_NOISE = 0.6  # deviations: the largest noise that the decoder is trained to tolerate
 GRADIENT_WEIGHT = 0.5
@@ -36,7 +36,8 @@ class TrainOptions:
     batch: int = 32
     rate: float = 1.5e-3  # learning rate
     seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
+    device: str = "cpu"
     every: int = 200  # steps between checkpoints
 
 
@@ -88,6 +89,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             options.every,
             decay=0.9985,
             minutes=options.minutes,
+            device=options.device,
         ),
         options.folder / "codec.state.pt",
         on_progress,
@@ -115,8 +117,8 @@ def loss(net: ConvCodec, pictures: Tensor, opacities: Tensor) -> Tensor:
     """
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     latents = net.encode(pictures).latent_dist.mode()
-    deviation = LATENT_NOISE * torch.rand(len(pictures), 1, 1, 1)
-    error = net.decode(latents + deviation * torch.randn_like(latents), return_dict=False)[0].float() - pictures
+    deviation = LATENT_NOISE * torch.rand(len(pictures), 1, 1, 1).to(latents.device)
+    error = net.decode(latents + deviation * noise_like(latents), return_dict=False)[0].float() - pictures
     weighted = (1 + (EMOJI_WEIGHT - 1) * opacities) * error.abs()
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return weighted.mean() + GRADIENT_WEIGHT * edges

@@ -1,5 +1,6 @@
 """Trains a recogniser of scenes, in minutes."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,11 +38,13 @@ class TrainOptions:
     folder: Path  # the checkpoint and the finished recogniser
     font: Path = field(default_factory=emoji_font)
     steps: int = 5000
+    minutes: float = math.inf
     batch: int = 32
     rate: float = 2e-3  # learning rate
     seed: int = 0
     width: int = 24
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
+    device: str = "cpu"
     every: int = 200  # steps between checkpoints
 
 
@@ -115,7 +118,15 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             )
         ),
         lambda: next(iter(DataLoader(LabelledScenes(options.font, options.seed + HELD_OUT_SEED, held=True), 128))),
-        Plan(options.steps, options.rate, options.seed, options.dtype, options.every),
+        Plan(
+            options.steps,
+            options.rate,
+            options.seed,
+            options.dtype,
+            options.every,
+            minutes=options.minutes,
+            device=options.device,
+        ),
         options.folder / "recogniser.state.pt",
         on_progress,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fastdiff.models.recogniser import Reading, Recogniser, load, save
-from fastdiff.training.card import LICENCE, digest
+from fastdiff.training.card import LICENCE, digest, without_machine
 from fastdiff.training.edit.card import FONT_LICENCE
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.recogniser import TrainOptions, fitted_codec
@@ -31,7 +31,7 @@ def pack(recogniser: Recogniser, options: TrainOptions) -> Path:
         "sha256": digest(target),
         "licence": LICENCE,
         "parameters": sum(value.numel() for value in recogniser.parameters()),
-        "recipe": {key: value for key, value in asdict(options).items() if key not in ("folder", "font", "every")},
+        "recipe": without_machine(asdict(options), "folder", "font"),
         "data": {"font": {"name": "Noto Color Emoji", "licence": FONT_LICENCE, "sha256": digest(options.font)}},
         "scores": scores(load(target), options.font),
     }

@@ -41,7 +41,8 @@ class TrainOptions:
     batch: int = 32
     rate: float = 1e-3  # learning rate of embeddings, biases and the first and the last layer
     seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the processor is fast at it
+    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
+    device: str = "cpu"
     every: int = 200  # steps between checkpoints
     shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
     widening: int = 10_000  # new scenes in which poses widen to their full range
@@ -73,7 +74,8 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
     net = Backbone(len(words), shape[0], shape[1])
     if start:
         _load_weights(net, start)
-    net.transformer.set_default_attn_processor()  # on processors, in bfloat16, a third faster than fused attention
+    if options.device == "cpu":
+        net.transformer.set_default_attn_processor()  # in bfloat16 a third faster there than fused attention
     if options.compile:
         for block in net.transformer.transformer_blocks:
             block.compile()
@@ -101,6 +103,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             options.every,
             decay=0.9995,
             minutes=options.minutes,
+            device=options.device,
         ),
         options.folder / "backbone.state.pt",
         on_progress,

@@ -22,9 +22,8 @@ def pack(trained: Trained, options: TrainOptions, name: str = "photos") -> Path:
         {"file": photo.path.name, "author": photo.author, "licence": photo.licence, "sha256": card.digest(photo.path)}
         for photo in options.photos
     ]
-    hidden = ("folder", "photos", "every")
     description = {
-        "recipe": {key: value for key, value in asdict(options).items() if key not in hidden},
+        "recipe": card.without_machine(asdict(options), "folder", "photos"),
         "data": {"side": SIDE, "photos": photos},
     }
     return card.pack(options.folder / name, INDEX, networks, {"scheduler": trained.scheduler}, description)

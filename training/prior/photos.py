@@ -5,7 +5,7 @@ last ones. Drawings and gradients among their pictures are left out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fastdiff.solvers.errors import MissingError, UsageError
+from fastdiff.training.data_folders import find_data
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 LONG_SIDE = 2048  # pixels at which photographs are kept in memory
@@ -28,10 +29,10 @@ class Photo:
     licence: str
 
 
-_MATE = "/usr/share/backgrounds/mate/nature"
-_PLASMA = "/usr/share/wallpapers"
-_LXQT = "/usr/share/lxqt/wallpapers"
-_LOMIRI = "/usr/share/backgrounds"
+_MATE = "backgrounds/mate/nature"
+_PLASMA = "wallpapers"
+_LXQT = "lxqt/wallpapers"
+_LOMIRI = "backgrounds"
 _PLASMA_AUTHORS = {
     "BytheWater": "Maciej Wiklo",
     "ColdRipple": "Risto Saukonpää",
@@ -44,7 +45,7 @@ _PLASMA_AUTHORS = {
     "Path": "Risto Saukonpää",
     "summer_1am": "Risto Saukonpää",
 }
-LISTED = (
+LISTED = (  # by their paths in a folder of shared data
     *(
         Photo(Path(f"{_MATE}/{name}.jpg"), author, "GPL-2.0-or-later")
         for name, author in {
@@ -112,7 +113,7 @@ def listed_photos() -> tuple[Photo, ...]:
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
     samples = Path(spec.origin).parent / "data"
-    found = tuple(photo for photo in LISTED if photo.path.is_file())
+    found = tuple(replace(photo, path=path) for photo in LISTED if (path := find_data(photo.path)))
     if not found:
         raise MissingError(
             "no photographs to learn from: install mate-backgrounds, plasma-workspace-wallpapers, lxqt-themes and "
