@@ -20,7 +20,7 @@ from fastdiff.apps.attack.victim_examination import Specimen, VictimExamination,
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
 from fastdiff.apps.attack.worker import Worker
 from fastdiff.apps.images import picture
-from fastdiff.apps.measures import wilson_interval
+from fastdiff.apps.measures import accuracy
 from fastdiff.apps.running import batch, inputs, resume
 from fastdiff.apps.running.claims import OutputRequest
 from fastdiff.apps.running.inputs import Item
@@ -176,8 +176,7 @@ def _clean_accuracy(work: Work, classifiers: Classifiers) -> dict[str, Any] | No
         return None
     labels.check_accuracy(predicted, true, classifiers.attacked)
     right = sum(a == b for a, b in zip(predicted, true, strict=True))
-    return {"accuracy": right / len(true), "right": right, "of": len(true),
-            "interval_95": wilson_interval(right, len(true))}  # fmt: skip
+    return accuracy(right, len(true))
 
 
 def _finished(work: Work, classifiers: Classifiers) -> dict[Item, AttackReport]:
