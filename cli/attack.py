@@ -60,7 +60,8 @@ CHANGED = "[default: the method's]"
 @option(
     "--labels",
     type=PATH,
-    help="CSV table with the columns image, true_label and, optionally, target_label.",
+    help="CSV table with the columns image, true_label and, optionally, target_label; or a folder with a folder of "
+    "pictures for every class, as ImageFolder reads.",
     group="Goal",
 )
 @option(
@@ -130,6 +131,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     Examples:
       fastdiff attack photos/                                      the bundled classifier, any other class
       fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
+      fastdiff attack val/ --recursive --labels val/               labels from the folders of the pictures
       fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
       fastdiff attack photos/ --transfer torchvision:resnet50      also tests the results on another classifier
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
@@ -157,7 +159,10 @@ def _summary(report: "Report") -> str:
     lines = [*_examination(report)]
     lines += [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
-        lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
+        lines.append(f"{counts['labelled']} of {counted(len(report.images), 'picture')} have a label")
+    if (robust := counts["robust_accuracy"]) is not None:
+        masked = f" [RED FLAGS: {', '.join(robust['flags'])}]" if robust.get("flags") else ""
+        lines.append(f"robust accuracy {robust['right']} of {robust['of']} ({_interval(robust)}){masked}")
     if counts["of_all_attacked"]["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
     for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):

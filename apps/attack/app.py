@@ -134,9 +134,14 @@ def _claimed_pairs(options: Options, prepared: PreparedRun) -> Item | None:
 
 
 def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
-    """Return the labels of the given table, which must name some of the pictures."""
+    """Return the labels of the given table or folder, which must have some for the pictures."""
     if options.labels is None:
         return {}
+    if options.labels.is_dir():
+        known = labels.of_folders(options.labels, pictures, classifier)
+        if not known:
+            raise UsageError(f"no picture is in a folder in {options.labels}: give --recursive for pictures in folders")
+        return known
     known = labels.assigned(labels.read(options.labels, classifier), pictures)
     if not known:
         raise UsageError(f"{options.labels} names none of the pictures: its column image holds their paths or names")

@@ -47,8 +47,9 @@ class Options:
 
     `inputs`, `out` and the default names of outputs are as in `running.inputs.plan`, with the verb "attack".
     Outputs are PNG. `target` is the target class by name or index, or "csv" for the column of `labels`, a table with
-    the columns image, true_label and target_label; None is any class but the true one. Without labels, the true class
-    is the predicted one. `classifier` is attacked, and results are tested on `transfer`, by names of
+    the columns image, true_label and target_label; None is any class but the true one. `labels` may also be a folder
+    with a folder of pictures for every class (see `labels.of_folders`). Without labels, the true class is the predicted
+    one. `classifier` is attacked, and results are tested on `transfer`, by names of
     `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
     options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
@@ -119,6 +120,8 @@ class Options:
                 raise UsageError(f"{name} of {value}: from {low} to {high}")
         if self.target == FROM_TABLE and self.labels is None:
             raise UsageError("--target csv takes the targets of a table: give it with --labels")
+        if self.target == FROM_TABLE and self.labels is not None and self.labels.is_dir():
+            raise UsageError(f"--target csv takes the targets of a table: {self.labels} is a folder")
         if sum(each is not None for each in (self.caption, self.caption_file, self.captioner)) > 1:
             raise UsageError("give one of --caption, --caption-file and --captioner")
         if self.caption is not None and len(self.caption) > LONGEST_CAPTION:

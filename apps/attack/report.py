@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.apps.attack.victim_examination import VictimExamination
-from fastdiff.apps.measures import mean, wilson_interval
+from fastdiff.apps.measures import accuracy, mean, wilson_interval
 from fastdiff.apps.running.inputs import LeftOut
 
 
@@ -101,7 +101,10 @@ class Report:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts, rates (see `rate`), and means of measures: over successes, and over all attacked pictures apart."""
+        """Counts, robust accuracy, rates (see `rate`), and means of measures.
+
+        Means are over successes, and over all attacked pictures apart.
+        """
         attacked = [image for image in self.images if image.status == "attacked"]
         successes = [image for image in attacked if image.success_after_png]
         flags = self.victim.flag_names if self.victim else []
@@ -111,6 +114,7 @@ class Report:
             "skipped": sum(image.status == "skipped" for image in self.images),
             "failed": sum(image.status == "failed" for image in self.images),
             "labelled": self.labelled,
+            "robust_accuracy": self._robust_accuracy(flags),
             **rate(len(successes), len(attacked), flags),
             "seconds": round(seconds, 3),
             "seconds_per_image": round(seconds / len(attacked), 3) if attacked else None,
@@ -120,6 +124,18 @@ class Report:
             "transfer": _rates([image.transfer for image in attacked], flags),
             "defences": _rates([image.defences for image in attacked], flags),
         }
+
+    def _robust_accuracy(self, flags: Sequence[str]) -> dict[str, Any] | None:
+        """Return the accuracy on attacked pictures; None unless all pictures have a label.
+
+        Pictures that the classifier gets wrong beforehand count as wrong, those that failed to be read do not count,
+        and those that it sees the target in beforehand are not attacked and do not count.
+        """
+        if not self.labelled or self.labelled < len(self.images):
+            return None
+        counted = [image for image in self.images if image.status == "attacked" or _is_wrong_beforehand(image)]
+        right = sum(image.status == "attacked" and image.after == image.true for image in counted)
+        return accuracy(right, len(counted), flags) if counted else None
 
     def to_json(self) -> str:
         """The text of `report.json`."""
@@ -144,6 +160,10 @@ def rate(succeeded: int, of: int, flags: Sequence[str] = ()) -> dict[str, Any]:
         "interval_95": wilson_interval(succeeded, of) if of else None,
         "flags": list(flags),
     }
+
+
+def _is_wrong_beforehand(image: AttackReport) -> bool:
+    return image.status == "skipped" and image.before != image.true
 
 
 def _means(images: Sequence[AttackReport]) -> dict[str, float | None]:
