@@ -44,6 +44,15 @@ CHANGED = "[default: the method's]"
     group="Classifier",
 )
 @option(
+    "--surrogate",
+    "surrogates",
+    multiple=True,
+    metavar="SPEC",
+    help="Another classifier with the same classes, attacked together with --classifier: their logits are averaged, so "
+    "that results transfer. May be repeated.",
+    group="Classifier",
+)
+@option(
     "--eot",
     type=click.IntRange(1),
     metavar="N",
@@ -70,7 +79,8 @@ CHANGED = "[default: the method's]"
     type=click.Choice(list(PRESETS)),
     default="natural",
     help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack run all iterations, "
-    "as published. pgd and mifgsm use no prior and return the pixels of torchattacks. [default: natural]",
+    "as published. transfer changes textures, to fool other classifiers too. pgd and mifgsm return the pixels of "
+    "torchattacks. These three use no prior. [default: natural]",
     group="Method",
 )
 @option(
@@ -82,7 +92,7 @@ CHANGED = "[default: the method's]"
 @option(
     "--perturb",
     type=click.Choice(PERTURBED),
-    help=f"Perturbed values: a latent, the noise maps or the pixels. {CHANGED}",
+    help=f"Perturbed values: a latent or the noise maps, the pixels, or the pixels by their texture. {CHANGED}",
     group="Method",
 )
 @option("--gradient", type=click.Choice(GRADIENTS), help=f"Gradient estimator. {CHANGED}", group="Method")
@@ -134,6 +144,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack val/ --recursive --labels val/               labels from the folders of the pictures
       fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
       fastdiff attack photos/ --transfer torchvision:resnet50      also tests the results on another classifier
+      fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
     from fastdiff.apps.attack import app

@@ -60,6 +60,7 @@ PLANNED = (
     "fastdiff attack photos/ --labels labels.csv --target csv",
     "fastdiff attack val/ --recursive --labels val/",
     "fastdiff attack photos/ --transfer efficientnet-lite1",
+    "fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2",
     "fastdiff attack photos/ --classifier module:my_net:build --classes names.txt",
 )
 # Those of PARSED are parsed only, and their options checked together.

@@ -120,7 +120,7 @@ def _work(options: Options, prepared: PreparedRun) -> tuple[Work, Classifiers]:
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    made_with = fingerprint(options, [classifier, *classifiers.others.values()])
+    made_with = fingerprint(options, [classifier, *classifiers.surrogates, *classifiers.others.values()])
     return Work(options, made_with, tuple(tasks)), classifiers
 
 

@@ -15,9 +15,12 @@ from fastdiff.apps.attack.latents import prepare
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.report import AttackReport
-from fastdiff.apps.attack.search import search
+from fastdiff.apps.attack.search import Classifier, search
 from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.attack.space import Pixels, Space
+from fastdiff.apps.attack.textured_pixels import TexturedPixels
+from fastdiff.apps.attack.transferring import DiverseInputs, Ensemble
+from fastdiff.apps.attack.work import counterparts
 from fastdiff.apps.canvas import Canvas, fit_canvas
 from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
 from fastdiff.apps.running.batch import Tick
@@ -55,17 +58,23 @@ class Attempt:
 class Attacker:
     """Attacks a classifier by the method of the settings.
 
-    Raises UsageError for a broken model, MissingError for a model or a device that is not here.
+    Gradients are of the mean logits of the classifier and its `surrogates`; pictures are those that the classifier is
+    right about. Raises UsageError for a broken model and a surrogate without the classifier's classes, MissingError for
+    a model or a device that is not here.
     """
 
-    def __init__(self, settings: AttackSettings, classifier: ClassifierTarget) -> None:
+    def __init__(
+        self, settings: AttackSettings, classifier: ClassifierTarget, surrogates: Sequence[ClassifierTarget] = ()
+    ) -> None:
         self._settings, self._classifier = settings, classifier
+        matched = [(each, counterparts(classifier, each, named=True)) for each in surrogates]
+        self._ensemble = Ensemble(classifier, matched) if matched else classifier
         self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
         self.preset: Preset = settings.preset
         self._prior: DiffusionModel | None = None
         self._captions: Captions | None = None
-        if self.preset.perturb != "pixels":
+        if self.preset.uses_prior:
             self._prior = load_model(settings.model, self._device, self._precisions[0])
             if self._prior.text_conditioned:
                 self._captions = Captions(settings, self._device)
@@ -135,7 +144,7 @@ class Attacker:
         with self._recording(colours) as recorder:
             space, notes, captions, misses = self._space(colours, subjects, reports, recorder)
             inverted = space.calls
-            found = search(space, self._classifier, goal, self.preset, tick)
+            found = search(space, self._attacked_classifier(), goal, self.preset, tick)
         return [
             Attempt(
                 found.pictures[row].cpu(),
@@ -151,6 +160,12 @@ class Attacker:
             for row in range(len(subjects))
         ]
 
+    def _attacked_classifier(self) -> Classifier:
+        """Return what gradients are taken of in one search."""
+        if not self.preset.diversity:
+            return self._ensemble
+        return DiverseInputs(self._ensemble, self.preset.diversity, self._settings.seed)
+
     def _space(
         self,
         colours: Tensor,
@@ -161,7 +176,9 @@ class Attacker:
         """Return the search space, notes, and per picture its caption and round-trip error."""
         nothing = [None] * len(subjects)
         if self._prior is None:
-            pixels = Pixels(colours, self.preset.epsilon, self.preset.early_stop)
+            pixels: Space = Pixels(colours, self.preset.epsilon, self.preset.early_stop)
+            if self.preset.perturb == "texture":
+                pixels = TexturedPixels.of(colours, self.preset.translation)
             return pixels, [], list(nothing), list(nothing)
         canvas = self._canvas(colours)
         notes = []

@@ -49,7 +49,7 @@ class Options:
     Outputs are PNG. `target` is the target class by name or index, or "csv" for the column of `labels`, a table with
     the columns image, true_label and target_label; None is any class but the true one. `labels` may also be a folder
     with a folder of pictures for every class (see `labels.of_folders`). Without labels, the true class is the predicted
-    one. `classifier` is attacked, and results are tested on `transfer`, by names of
+    one. `classifier` is attacked, together with `surrogates`, and results are tested on `transfer`, by names of
     `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
     options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
@@ -62,6 +62,7 @@ class Options:
     classifier: str = "efficientnet-lite0"
     classes: Path | None = None
     transfer: tuple[str, ...] = ()
+    surrogates: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     model: str = "photos"
     method: str = DEFAULT
     perturb: Perturbed | None = None
@@ -129,8 +130,13 @@ class Options:
         if self.batch > 1 and self.jobs > 1:
             raise UsageError("give --batch or --jobs, not both")
         preset = self.preset
-        if (preset.perturb == "pixels") != (PRESETS[self.method].perturb == "pixels"):
-            raise UsageError("pixels are perturbed by --method pgd or mifgsm, latents by the others")
+        own = PRESETS[self.method]
+        if preset.perturb != own.perturb and not (preset.uses_prior and own.uses_prior):
+            raise UsageError(
+                "pixels are perturbed by --method pgd or mifgsm, textures by transfer, latents by the others"
+            )
+        if set(self.surrogates) & {self.classifier, *self.transfer}:
+            raise UsageError("a surrogate is neither the classifier itself nor one of --transfer")
         if preset.perturb == "maps" and preset.inversion == "ddim":
             raise UsageError(f"--method {self.method} has no noise maps: perturb x_T or x_k")
 

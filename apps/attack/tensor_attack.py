@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def attack(
     iterations: int | None = None,
     mean: Sequence[float] | None = None,
     deviation: Sequence[float] | None = None,
+    surrogates: Sequence[Model] = (),
     prior: str = "photos",
     batch: int = 16,
     seed: int = 0,
@@ -51,8 +53,8 @@ def attack(
     `victim_examination.examine` does.
     """
     attack = Attack(
-        model, method, epsilon=epsilon, step=step, iterations=iterations, mean=mean, deviation=deviation, prior=prior,
-        batch=batch, seed=seed,
+        model, method, epsilon=epsilon, step=step, iterations=iterations, mean=mean, deviation=deviation,
+        surrogates=surrogates, prior=prior, batch=batch, seed=seed,
     )  # fmt: skip
     given = collect(images, labels)
     if isinstance(targets, int):
@@ -68,7 +70,8 @@ class Attack:
     or a `ClassifierTarget`; it is as before afterwards. Pictures reach it at their own size, normalised by `mean` and
     `deviation` (one number a channel) where these are given: for networks that do not normalise. `method` is a name of
     PRESETS or a `Preset`; `epsilon`, `step` and `iterations` replace its own. Labels are `targeted` as classes to
-    reach. `prior` names the diffusion prior of methods that have one, `batch` pictures are attacked together.
+    reach. `surrogates` have the same classes and are attacked together with the model: their logits are averaged.
+    `prior` names the diffusion prior of methods that have one, `batch` pictures are attacked together.
 
     Methods that perturb pixels stay within epsilon of the given pictures. The others take pictures of three channels.
     """
@@ -81,6 +84,7 @@ class Attack:
     iterations: int | None = None
     mean: Sequence[float] | None = None
     deviation: Sequence[float] | None = None
+    surrogates: Sequence[Model] = ()
     prior: str = "photos"
     batch: int = 16
     seed: int = 0
@@ -120,13 +124,17 @@ class Attack:
 
     def _result(self, given: LabelledPictures, targets: Tensor | None, *, check: bool = False) -> Result:
         preset = self.preset
-        if preset.perturb != "pixels" and given.pictures.shape[1] != 3:
+        if preset.uses_prior and given.pictures.shape[1] != 3:
             raise UsageError("a prior perturbs pictures of three channels: give method='pgd', or repeat the channel")
         plain = Preprocessing(None)
         preprocessing = replace(
             plain, mean=tuple(self.mean or plain.mean), deviation=tuple(self.deviation or plain.deviation)
         )
-        with borrowed(self.model, given.pictures, preprocessing) as (classifier, device), torch.no_grad():
+        with ExitStack() as borrowing, torch.no_grad():
+            (classifier, device), *others = (
+                borrowing.enter_context(borrowed(each, given.pictures, preprocessing))
+                for each in (self.model, *self.surrogates)
+            )
             _check_classes(classifier, given.labels, targets)
             logits = torch.cat([classifier(each[None].to(device)) for each in given.pictures])
             before = logits.argmax(1).cpu()
@@ -141,7 +149,7 @@ class Attack:
                 )
             name = self.method if isinstance(self.method, str) else "preset"
             settings = AttackSettings(name, preset, self.prior, seed=self.seed, device=str(device))
-            attacker = Attacker(settings, classifier)
+            attacker = Attacker(settings, classifier, [each for each, _ in others])
             adversarial, reports = given.pictures.clone(), list[AttackReport]()
             for first in range(0, len(subjects), self.batch):
                 for attempt in attacker(subjects[first : first + self.batch], lambda share: None):

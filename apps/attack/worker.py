@@ -32,7 +32,7 @@ class Worker:
         self._work, loaded = work, classifiers or load_classifiers(work.options)
         self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
         self._counterparts = loaded.counterparts
-        self._attack = Attacker(work.options.settings, self._classifier)
+        self._attack = Attacker(work.options.settings, self._classifier, loaded.surrogates)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
