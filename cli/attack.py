@@ -182,7 +182,7 @@ def _summary(report: "Report") -> str:
         if means["ssim"] is not None:
             lines.append(f"mean SSIM of {of} {means['ssim']:.3f}, lowest tenth of windows {means['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
-    look = f" Look at {report.sheet}." if report.sheet else ""
+    look = f" Look at {report.page}." if report.sheet else ""
     withstood = counts["of"] - counts["succeeded"]
     others = f"{withstood} withstood, {counts['skipped']} skipped, {counted(counts['failed'], 'error')}"
     return "\n".join([*lines, f"{_rate(counts, 'succeeded')}, {others}.{where}{look} Report: {report.path}"])

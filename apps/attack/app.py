@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from fastdiff.apps.attack import labels, pairs, photo, reuse, sheet
+from fastdiff.apps.attack import html_report, labels, pairs, photo, reuse, sheet
 from fastdiff.apps.attack.identity import fingerprint
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import FROM_TABLE, Options
-from fastdiff.apps.attack.outputs import files_of, sheet_of
+from fastdiff.apps.attack.outputs import files_of, page_of, sheet_of
 from fastdiff.apps.attack.report import AttackReport, Report
 from fastdiff.apps.attack.victim_examination import Specimen, VictimExamination, depends_on_batch, examine
 from fastdiff.apps.attack.work import Classifiers, Work, load_classifiers
@@ -61,6 +62,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         finished = _finished(work, classifiers)
         left = replace(work, tasks=tuple((item, label) for item, label in work.tasks if item not in finished))
         place = prepared.claim(sheet_of(prepared.report.output))
+        page = prepared.claim(page_of(prepared.report.output))
         exported = _claimed_pairs(options, prepared)
         items = [item for item, _ in work.tasks]
         one_process = min(options.jobs, len(left.tasks)) <= 1
@@ -72,8 +74,9 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         path = prepared.report.output
         if victim is not None and victim.flags:
             code = code or batch.SOME_FAILED
-        report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out, victim)
+        report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out, victim, page.output)
         prepared.write_report(report.to_json())
+        _write_page(report, prepared.manifest(page))
         if exported is not None:
             pairs.export(images, prepared.manifest(exported))
     return report
@@ -209,10 +212,48 @@ def _write_sheet(images: Sequence[AttackReport], manifest: OutputManifest) -> Pa
 
 
 def _row(image: AttackReport) -> sheet.Row:
-    assert image.output is not None and image.confidence_before is not None and image.confidence_after is not None
-    text = (
+    before, after = _pixels(image)
+    return sheet.Row(before, after, f"{_verdict(image)}, difference x {sheet.AMPLIFIED}")
+
+
+def _verdict(image: AttackReport) -> str:
+    assert image.confidence_before is not None and image.confidence_after is not None
+    return (
         f"{image.before_name} {image.confidence_before:.0%} > {image.after_name} {image.confidence_after:.0%}"
-        f"{'' if image.success_after_png else ' (failed)'}, difference x {sheet.AMPLIFIED}"
+        f"{'' if image.success_after_png else ' (failed)'}"
     )
-    before, after = (picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output))
-    return sheet.Row(before, after, text)
+
+
+def _pixels(image: AttackReport) -> list[np.ndarray]:
+    """The picture before and after, uint8 (H, W, 3)."""
+    assert image.output is not None
+    return [picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output)]
+
+
+def _write_page(report: Report, manifest: OutputManifest) -> None:
+    """Write report.html, with the pictures that the contact sheet shows."""
+    summary = report.summary
+    measured = {
+        "Clean accuracy": report.victim.clean_accuracy if report.victim else None,
+        "Robust accuracy": summary["robust_accuracy"],
+        "Attack succeeds": summary,
+        **{f"Fools {name} too": rate for name, rate in summary["transfer"].items()},
+        **{f"Survives {name}": rate for name, rate in summary["defences"].items()},
+    }
+    blocks = [
+        html_report.examination(report.victim),
+        "<h2>Rates</h2>",
+        html_report.rates(measured),
+        "<h2>Pictures</h2>",
+    ]
+    for image in [image for image in report.images if image.status == "attacked"][: sheet.MOST_ROWS]:
+        before, after = _pixels(image)
+        shown = {
+            f"clean: {image.true_name}": before,
+            f"attacked: {image.after_name}": after,
+            f"difference x {sheet.AMPLIFIED}": sheet.difference(before, after),
+        }
+        blocks.append(html_report.pictures(f"{Path(image.input).name}: {_verdict(image)}", shown))
+    with manifest.drafts([manifest.output]) as drafts:
+        drafts[manifest.output].write_text(html_report.page("fastdiff attack", blocks), encoding="utf-8")
+        manifest.publish(drafts, [], final=True)

@@ -88,6 +88,7 @@ class Report:
 
     `labelled` counts the pictures whose true label a table holds. `sheet` is the contact sheet, `left_out` what was
     found and is no input. `victim` is the examination of the attacked classifier, None where no picture could be read.
+    `page` is report.html.
     """
 
     images: tuple[AttackReport, ...]
@@ -98,6 +99,7 @@ class Report:
     sheet: Path | None
     left_out: tuple[LeftOut, ...]
     victim: VictimExamination | None
+    page: Path
 
     @property
     def summary(self) -> dict[str, Any]:

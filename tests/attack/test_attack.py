@@ -58,7 +58,7 @@ def test_an_attack_end_to_end(photo: Path, prior: Path, capsys: pytest.CaptureFi
     assert pixels(photo.with_name("cat-attack-difference.png")).shape == pixels(photo).shape
     shown = capsys.readouterr().out
     assert "1 of 1 succeeded" in shown and "come back to" in shown and "after jpeg-75 fool still" in shown
-    assert f"In {out}. Look at {photo.with_name('cat-attack-report-sheet.png')}. Report: " in shown
+    assert f"In {out}. Look at {photo.with_name('cat-attack-report.html')}. Report: " in shown
 
 
 @pytest.mark.parametrize("change", [("--epsilon", 0), ("--iterations", 0)])
