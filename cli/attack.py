@@ -13,8 +13,23 @@ from fastdiff.cli.options import PATH, Command, files, option, running
 
 if TYPE_CHECKING:
     from fastdiff.apps.attack.report import Report
+    from fastdiff.apps.attack.robustness_curve import CurveReport
 
 CHANGED = "[default: the method's]"
+
+
+class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click alone
+    """Numbers separated by commas."""
+
+    name = "bounds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: give numbers such as 2,4,8,16", param, ctx)
 
 
 @click.command(cls=Command, epilog=OF_ATTACKS)
@@ -109,6 +124,14 @@ CHANGED = "[default: the method's]"
 @option("--step", type=float, help=f"Step size of an iteration. {CHANGED}", group="Method")
 @option("--epsilon", type=float, help=f"Largest change of a perturbed value. {CHANGED}", group="Method")
 @option(
+    "--epsilons",
+    type=Bounds(),
+    default=(),
+    help="Bounds in 1/255, such as 2,4,8,16, for a curve of robust accuracy by pgd or mifgsm, with a folder for each "
+    "in --out.",
+    group="Method",
+)
+@option(
     "--early-stop/--no-early-stop",
     default=None,
     help=f"Stop a picture once it fools by --confidence, and keep the smallest change. {CHANGED}",
@@ -141,26 +164,30 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     Examples:
       fastdiff attack photos/                                      the bundled classifier, any other class
       fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
-      fastdiff attack val/ --recursive --labels val/               labels from the folders of the pictures
+      fastdiff attack val/ --recursive --labels val                labels from the folders of the pictures
       fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
       fastdiff attack photos/ --transfer torchvision:resnet50      also tests the results on another classifier
       fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2
+      fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/     robust accuracy by bound
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
-    from fastdiff.apps.attack import app
+    from fastdiff.apps.attack import app, robustness_curve
     from fastdiff.apps.running.inputs import summary
     from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)
     if dry_run:
-        forecast = app.forecast(options)
-        for item, label in forecast.tasks:
+        forecasts = [app.forecast(each) for _, each in robustness_curve.options_by_bound(options)]
+        tasks = [task for each in forecasts for task in each.tasks]
+        for item, label in tasks:
             goal = "any other class" if label.target is None else f"class {label.target}"
             click.echo(f"{item.source} -> {item.output}: {goal}")
-        click.echo(f"{counted(len(forecast.tasks), 'picture')} to attack; calls to other computers: none")
-        if left_out := summary(forecast.left_out):
+        click.echo(f"{counted(len(tasks), 'picture')} to attack; calls to other computers: none")
+        if left_out := summary(forecasts[0].left_out):
             click.echo(left_out)
         return 0
+    if options.epsilons:
+        return run_command(robustness_curve.run, options, _curve_summary, debug=debug, as_json=as_json)
     return run_command(app.run, options, _summary, debug=debug, as_json=as_json)
 
 
@@ -172,8 +199,7 @@ def _summary(report: "Report") -> str:
     if counts["labelled"]:
         lines.append(f"{counts['labelled']} of {counted(len(report.images), 'picture')} have a label")
     if (robust := counts["robust_accuracy"]) is not None:
-        masked = f" [RED FLAGS: {', '.join(robust['flags'])}]" if robust.get("flags") else ""
-        lines.append(f"robust accuracy {robust['right']} of {robust['of']} ({_interval(robust)}){masked}")
+        lines.append(f"robust accuracy {robust['right']} of {robust['of']} ({_interval(robust)}){_flagged(robust)}")
     if counts["of_all_attacked"]["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
     for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
@@ -186,6 +212,19 @@ def _summary(report: "Report") -> str:
     withstood = counts["of"] - counts["succeeded"]
     others = f"{withstood} withstood, {counts['skipped']} skipped, {counted(counts['failed'], 'error')}"
     return "\n".join([*lines, f"{_rate(counts, 'succeeded')}, {others}.{where}{look} Report: {report.path}"])
+
+
+def _curve_summary(report: "CurveReport") -> str:
+    """Summarise the runs of a curve, one line for each bound."""
+    lines = [*_examination(report.runs[0][1])]
+    for bound, found in report.points:
+        what = f"robust accuracy within {bound:g}/255" if bound else "clean accuracy"
+        lines.append(f"{what}: {found['right']} of {found['of']} ({_interval(found)}){_flagged(found)}")
+    return "\n".join([*lines, f"Look at {report.page}. Report: {report.path}"])
+
+
+def _flagged(found: Mapping[str, Any]) -> str:
+    return f" [RED FLAGS: {', '.join(found['flags'])}]" if found.get("flags") else ""
 
 
 def _examination(report: "Report") -> Iterator[str]:
@@ -209,7 +248,7 @@ def _rate(rate: Mapping[str, Any], verb: str = "") -> str:
     text = f"{rate['succeeded']} of {rate['of']}{verb and f' {verb}'}"
     if rate["interval_95"] is not None:
         text += f" ({_interval(rate)})"
-    return f"{text} [RED FLAGS: {', '.join(rate['flags'])}]" if rate["flags"] else text
+    return text + _flagged(rate)
 
 
 def _interval(rate: Mapping[str, Any]) -> str:

@@ -58,8 +58,9 @@ PLANNED = (
     "fastdiff docclean scans/ --weights runs/mine/docclean.safetensors",
     "fastdiff attack photos/",
     "fastdiff attack photos/ --labels labels.csv --target csv",
-    "fastdiff attack val/ --recursive --labels val/",
+    "fastdiff attack val/ --recursive --labels val",
     "fastdiff attack photos/ --transfer efficientnet-lite1",
+    "fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/",
     "fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2",
     "fastdiff attack photos/ --classifier module:my_net:build --classes names.txt",
 )

@@ -54,7 +54,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     here, OutputError where the report cannot be written, another run writes into the same place, or pairs would replace
     files of another origin.
     """
-    with locked_run(_job(options)) as prepared:
+    with locked_run(job(options)) as prepared:
         if watch:  # models are gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
         work, classifiers = _work(options, prepared)
@@ -76,7 +76,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
             code = code or batch.SOME_FAILED
         report = Report(images, code, path, len(finished), labelled, shown, prepared.left_out, victim, page.output)
         prepared.write_report(report.to_json())
-        _write_page(report, prepared.manifest(page))
+        prepared.write(page, _html(report))
         if exported is not None:
             pairs.export(images, prepared.manifest(exported))
     return report
@@ -84,13 +84,14 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 def forecast(options: Options) -> Forecast:
     """Plan `run(options)`; write nothing."""
-    prepared = plan_run(_job(options))
+    prepared = plan_run(job(options))
     work, classifiers = _work(options, prepared)
     finished = _finished(work, classifiers)
     return Forecast(tuple((item, label) for item, label in work.tasks if item not in finished), prepared.left_out)
 
 
-def _job(options: Options) -> Job:
+def job(options: Options) -> Job:
+    """Return the request of a run."""
     request = request_digest(VERB, options, without=NOT_OF_ITEMS)
     pairs_folder = options.export_training_pairs
     return Job(
@@ -230,8 +231,8 @@ def _pixels(image: AttackReport) -> list[np.ndarray]:
     return [picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output)]
 
 
-def _write_page(report: Report, manifest: OutputManifest) -> None:
-    """Write report.html, with the pictures that the contact sheet shows."""
+def _html(report: Report) -> str:
+    """Return the text of report.html, with the pictures that the contact sheet shows."""
     summary = report.summary
     measured = {
         "Clean accuracy": report.victim.clean_accuracy if report.victim else None,
@@ -240,12 +241,13 @@ def _write_page(report: Report, manifest: OutputManifest) -> None:
         **{f"Fools {name} too": rate for name, rate in summary["transfer"].items()},
         **{f"Survives {name}": rate for name, rate in summary["defences"].items()},
     }
-    blocks = [
-        html_report.examination(report.victim),
-        "<h2>Rates</h2>",
-        html_report.rates(measured),
-        "<h2>Pictures</h2>",
-    ]
+    blocks = [html_report.examination(report.victim), "<h2>Rates</h2>", html_report.rates(measured)]
+    return html_report.page("fastdiff attack", [*blocks, "<h2>Pictures</h2>", *html_pictures(report)])
+
+
+def html_pictures(report: Report) -> list[str]:
+    """Return the pictures of the contact sheet with their differences, in HTML."""
+    blocks = []
     for image in [image for image in report.images if image.status == "attacked"][: sheet.MOST_ROWS]:
         before, after = _pixels(image)
         shown = {
@@ -254,6 +256,4 @@ def _write_page(report: Report, manifest: OutputManifest) -> None:
             f"difference x {sheet.AMPLIFIED}": sheet.difference(before, after),
         }
         blocks.append(html_report.pictures(f"{Path(image.input).name}: {_verdict(image)}", shown))
-    with manifest.drafts([manifest.output]) as drafts:
-        drafts[manifest.output].write_text(html_report.page("fastdiff attack", blocks), encoding="utf-8")
-        manifest.publish(drafts, [], final=True)
+    return blocks

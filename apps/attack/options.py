@@ -51,7 +51,8 @@ class Options:
     with a folder of pictures for every class (see `labels.of_folders`). Without labels, the true class is the predicted
     one. `classifier` is attacked, together with `surrogates`, and results are tested on `transfer`, by names of
     `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
-    options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`). Captions are for
+    options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`); `epsilons` are the bounds of
+    a curve of robust accuracy, in 1/255 (see `robustness_curve`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
     class.
     """
@@ -74,6 +75,7 @@ class Options:
     iterations: int | None = None
     step: float | None = None
     epsilon: float | None = field(default=None, metadata={STORED_NAME: "ball"})
+    epsilons: tuple[float, ...] = field(default=(), metadata={ADDED: True})
     momentum: float | None = None
     confidence: float | None = None
     early_stop: bool | None = field(default=None, metadata={ADDED: True})
@@ -135,10 +137,22 @@ class Options:
             raise UsageError(
                 "pixels are perturbed by --method pgd or mifgsm, textures by transfer, latents by the others"
             )
+        if self.epsilons:
+            self._check_curve(preset)
         if set(self.surrogates) & {self.classifier, *self.transfer}:
             raise UsageError("a surrogate is neither the classifier itself nor one of --transfer")
         if preset.perturb == "maps" and preset.inversion == "ddim":
             raise UsageError(f"--method {self.method} has no noise maps: perturb x_T or x_k")
+
+    def _check_curve(self, preset: Preset) -> None:
+        if preset.perturb != "pixels" or self.epsilon is not None:
+            raise UsageError("--epsilons are bounds on colours, in place of --epsilon: give --method pgd or mifgsm")
+        if self.out is None or self.out.suffix.lower() == ".png":
+            raise UsageError("--epsilons makes a folder for every bound: give the folder to put them into by --out")
+        if not all(isfinite(bound) and 0 < bound <= 255 for bound in self.epsilons):
+            raise UsageError(f"epsilons of {self.epsilons}: above 0, to 255, in 1/255")
+        if self.export_training_pairs is not None:
+            raise UsageError("--epsilons and --export-training-pairs: give one of them")
 
     @property
     def reads(self) -> tuple[Path, ...]:

@@ -70,6 +70,11 @@ class AttackReport:
     defences: Mapping[str, Trial] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_wrong_beforehand(self) -> bool:
+        """True if the picture was skipped because the classifier is wrong about it."""
+        return self.status == "skipped" and self.before != self.true
+
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> "AttackReport":
         """From what `asdict` made of one."""
@@ -135,7 +140,7 @@ class Report:
         """
         if not self.labelled or self.labelled < len(self.images):
             return None
-        counted = [image for image in self.images if image.status == "attacked" or _is_wrong_beforehand(image)]
+        counted = [image for image in self.images if image.status == "attacked" or image.is_wrong_beforehand]
         right = sum(image.status == "attacked" and image.after == image.true for image in counted)
         return accuracy(right, len(counted), flags) if counted else None
 
@@ -162,10 +167,6 @@ def rate(succeeded: int, of: int, flags: Sequence[str] = ()) -> dict[str, Any]:
         "interval_95": wilson_interval(succeeded, of) if of else None,
         "flags": list(flags),
     }
-
-
-def _is_wrong_beforehand(image: AttackReport) -> bool:
-    return image.status == "skipped" and image.before != image.true
 
 
 def _means(images: Sequence[AttackReport]) -> dict[str, float | None]:
