@@ -77,7 +77,7 @@ PGD = ("--method", "pgd", "--iterations", 2)
 
 @pytest.mark.parametrize("method", PRESETS)
 def test_every_method_runs(method: str, photo: Path, prior: Path, colours: str) -> None:
-    steps = () if PRESETS[method].perturb == "pixels" else ("--steps", 2)
+    steps = ("--steps", 2) if PRESETS[method].uses_prior else ()
     assert attack(photo, "--model", prior, "--classifier", colours, "--method", method, *steps, "--iterations", 2) == 0
     image = told(photo)
     assert image["method"] == method and image["linf"] > 0 and image["options"]["iterations"] == 2
