@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from benchmarks.attack.cases import Setting
-from benchmarks.attack.references import Whole
+from benchmarks.attack.references import NormalisedClassifier
 from benchmarks.result import Section, Table
 from fastdiff.apps.attack.app import run as attack
 from fastdiff.apps.attack.options import Options
@@ -109,7 +109,7 @@ def _equal_pixels(folder: Path, out: Path, method: str) -> str:
     report = attack(options)
     path = report.images[0].output
     assert path is not None
-    net = Whole(load_classifier("efficientnet-lite0")).eval()
+    net = NormalisedClassifier(load_classifier("efficientnet-lite0")).eval()
     bounds = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
     if method == "pgd":
         theirs = torchattacks.PGD(net, random_start=False, **bounds)
