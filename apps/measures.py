@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, fmean
+from typing import Any
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -18,3 +19,9 @@ def wilson_interval(successes: int, of: int, level: float = 0.95) -> tuple[float
     middle = (rate + z * z / (2 * of)) / scale
     half = z * sqrt(rate * (1 - rate) / of + z * z / (4 * of * of)) / scale
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy(right: int, of: int, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an accuracy over `of` (1 or more) pictures as reports have it, with the classifier's red flags if any."""
+    record = {"accuracy": right / of, "right": right, "of": of, "interval_95": wilson_interval(right, of)}
+    return record | ({"flags": list(flags)} if flags else {})

@@ -13,8 +13,23 @@ from fastdiff.cli.options import PATH, Command, files, option, running
 
 if TYPE_CHECKING:
     from fastdiff.apps.attack.report import Report
+    from fastdiff.apps.attack.robustness_curve import CurveReport
 
 CHANGED = "[default: the method's]"
+
+
+class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic in later versions of click alone
+    """Numbers separated by commas."""
+
+    name = "bounds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: give numbers such as 2,4,8,16", param, ctx)
 
 
 @click.command(cls=Command, epilog=OF_ATTACKS)
@@ -44,6 +59,15 @@ CHANGED = "[default: the method's]"
     group="Classifier",
 )
 @option(
+    "--surrogate",
+    "surrogates",
+    multiple=True,
+    metavar="SPEC",
+    help="Another classifier with the same classes, attacked together with --classifier: their logits are averaged, so "
+    "that results transfer. May be repeated.",
+    group="Classifier",
+)
+@option(
     "--eot",
     type=click.IntRange(1),
     metavar="N",
@@ -60,7 +84,8 @@ CHANGED = "[default: the method's]"
 @option(
     "--labels",
     type=PATH,
-    help="CSV table with the columns image, true_label and, optionally, target_label.",
+    help="CSV table with the columns image, true_label and, optionally, target_label; or a folder with a folder of "
+    "pictures for every class, as ImageFolder reads.",
     group="Goal",
 )
 @option(
@@ -69,7 +94,8 @@ CHANGED = "[default: the method's]"
     type=click.Choice(list(PRESETS)),
     default="natural",
     help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack run all iterations, "
-    "as published. pgd and mifgsm use no prior and return the pixels of torchattacks. [default: natural]",
+    "as published. transfer changes textures, to fool other classifiers too. pgd and mifgsm return the pixels of "
+    "torchattacks. These three use no prior. [default: natural]",
     group="Method",
 )
 @option(
@@ -81,7 +107,7 @@ CHANGED = "[default: the method's]"
 @option(
     "--perturb",
     type=click.Choice(PERTURBED),
-    help=f"Perturbed values: a latent, the noise maps or the pixels. {CHANGED}",
+    help=f"Perturbed values: a latent or the noise maps, the pixels, or the pixels by their texture. {CHANGED}",
     group="Method",
 )
 @option("--gradient", type=click.Choice(GRADIENTS), help=f"Gradient estimator. {CHANGED}", group="Method")
@@ -97,6 +123,14 @@ CHANGED = "[default: the method's]"
 @option("--iterations", type=click.IntRange(0), help=f"Largest number of iterations. {CHANGED}", group="Method")
 @option("--step", type=float, help=f"Step size of an iteration. {CHANGED}", group="Method")
 @option("--epsilon", type=float, help=f"Largest change of a perturbed value. {CHANGED}", group="Method")
+@option(
+    "--epsilons",
+    type=Bounds(),
+    default=(),
+    help="Bounds in 1/255, such as 2,4,8,16, for a curve of robust accuracy by pgd or mifgsm, with a folder for each "
+    "in --out.",
+    group="Method",
+)
 @option(
     "--early-stop/--no-early-stop",
     default=None,
@@ -130,24 +164,30 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     Examples:
       fastdiff attack photos/                                      the bundled classifier, any other class
       fastdiff attack photos/ --labels labels.csv --target csv     targets from a table
+      fastdiff attack val/ --recursive --labels val                labels from the folders of the pictures
       fastdiff attack cat.jpg --target "fire engine" --classifier timm:resnet18.a1_in1k
       fastdiff attack photos/ --transfer torchvision:resnet50      also tests the results on another classifier
+      fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2
+      fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/     robust accuracy by bound
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
-    from fastdiff.apps.attack import app
+    from fastdiff.apps.attack import app, robustness_curve
     from fastdiff.apps.running.inputs import summary
     from fastdiff.cli.progress import run_command
 
     options = Options(**chosen)
     if dry_run:
-        forecast = app.forecast(options)
-        for item, label in forecast.tasks:
+        forecasts = [app.forecast(each) for _, each in robustness_curve.options_by_bound(options)]
+        tasks = [task for each in forecasts for task in each.tasks]
+        for item, label in tasks:
             goal = "any other class" if label.target is None else f"class {label.target}"
             click.echo(f"{item.source} -> {item.output}: {goal}")
-        click.echo(f"{counted(len(forecast.tasks), 'picture')} to attack; calls to other computers: none")
-        if left_out := summary(forecast.left_out):
+        click.echo(f"{counted(len(tasks), 'picture')} to attack; calls to other computers: none")
+        if left_out := summary(forecasts[0].left_out):
             click.echo(left_out)
         return 0
+    if options.epsilons:
+        return run_command(robustness_curve.run, options, _curve_summary, debug=debug, as_json=as_json)
     return run_command(app.run, options, _summary, debug=debug, as_json=as_json)
 
 
@@ -157,7 +197,9 @@ def _summary(report: "Report") -> str:
     lines = [*_examination(report)]
     lines += [f"{image.input}: skipped, {image.reason}" for image in report.images if image.status == "skipped"]
     if counts["labelled"]:
-        lines.append(f"the table labels {counts['labelled']} of {counted(len(report.images), 'picture')}")
+        lines.append(f"{counts['labelled']} of {counted(len(report.images), 'picture')} have a label")
+    if (robust := counts["robust_accuracy"]) is not None:
+        lines.append(f"robust accuracy {robust['right']} of {robust['of']} ({_interval(robust)}){_flagged(robust)}")
     if counts["of_all_attacked"]["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
     for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
@@ -166,10 +208,23 @@ def _summary(report: "Report") -> str:
         if means["ssim"] is not None:
             lines.append(f"mean SSIM of {of} {means['ssim']:.3f}, lowest tenth of windows {means['ssim_p10']:.3f}")
     where = places({image.output for image in report.images if image.output})
-    look = f" Look at {report.sheet}." if report.sheet else ""
+    look = f" Look at {report.page}." if report.sheet else ""
     withstood = counts["of"] - counts["succeeded"]
     others = f"{withstood} withstood, {counts['skipped']} skipped, {counted(counts['failed'], 'error')}"
     return "\n".join([*lines, f"{_rate(counts, 'succeeded')}, {others}.{where}{look} Report: {report.path}"])
+
+
+def _curve_summary(report: "CurveReport") -> str:
+    """Summarise the runs of a curve, one line for each bound."""
+    lines = [*_examination(report.runs[0][1])]
+    for bound, found in report.points:
+        what = f"robust accuracy within {bound:g}/255" if bound else "clean accuracy"
+        lines.append(f"{what}: {found['right']} of {found['of']} ({_interval(found)}){_flagged(found)}")
+    return "\n".join([*lines, f"Look at {report.page}. Report: {report.path}"])
+
+
+def _flagged(found: Mapping[str, Any]) -> str:
+    return f" [RED FLAGS: {', '.join(found['flags'])}]" if found.get("flags") else ""
 
 
 def _examination(report: "Report") -> Iterator[str]:
@@ -193,7 +248,7 @@ def _rate(rate: Mapping[str, Any], verb: str = "") -> str:
     text = f"{rate['succeeded']} of {rate['of']}{verb and f' {verb}'}"
     if rate["interval_95"] is not None:
         text += f" ({_interval(rate)})"
-    return f"{text} [RED FLAGS: {', '.join(rate['flags'])}]" if rate["flags"] else text
+    return text + _flagged(rate)
 
 
 def _interval(rate: Mapping[str, Any]) -> str:

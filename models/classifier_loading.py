@@ -55,11 +55,11 @@ def load_classifier(spec: str, device: str = "cpu", names: tuple[str, ...] | Non
         raise
     except Exception as error:  # what a stranger's config or weights make of the libraries
         raise UsageError(f"cannot load {spec}: {_first_line(error)}") from error
-    if family == "module" and (layers := training_layers(target.net)):
-        target = replace(target, notes=(f"had {', '.join(layers)} in training mode: set to evaluation",))
+    if family == "module":
+        target = noted_training_layers(target)
     target.net.to(device).eval().requires_grad_(False)
     if family == "module":
-        target = _with_names(*probed(target, device), names)
+        target = named(*probed(target, device), replaced=names is not None)
     else:
         target.net.float()
     if len(target.names) < 2:
@@ -189,7 +189,7 @@ def _module(spec: str, name: str) -> ClassifierTarget:
         sys.path.pop(0)
     if not callable(made):
         raise UsageError(f"{spec} is a {type(made).__name__}: a torch module or a function of colours is needed")
-    net = made if isinstance(made, nn.Module) else Function(made)
+    net = wrapped(made)
     preprocessing = Preprocessing(getattr(made, "side", None))
     names = class_names(spec, getattr(made, "names", ()))
     return ClassifierTarget(spec, net, preprocessing, names, Path(code.__file__) if code.__file__ else None)
@@ -211,12 +211,22 @@ def class_names(spec: str, names: Any) -> tuple[str, ...]:
     return tuple(by_index[index] for index in range(len(names)))
 
 
-def _with_names(target: ClassifierTarget, count: int, given: tuple[str, ...] | None) -> ClassifierTarget:
-    """Return a network of one's own with names for its `count` classes, which those `given` replace later."""
+def noted_training_layers(target: ClassifierTarget) -> ClassifierTarget:
+    """Return the target with a note of its layers in training mode, which are to be set to evaluation."""
+    layers = training_layers(target.net)
+    note = f"had {', '.join(layers)} in training mode: set to evaluation"
+    return replace(target, notes=(*target.notes, note)) if layers else target
+
+
+def named(target: ClassifierTarget, count: int, *, replaced: bool = False) -> ClassifierTarget:
+    """Return a network of one's own with names for its `count` classes.
+
+    Raises UsageError for names of another count, unless others are to replace them.
+    """
     names = target.names or _usual(count)
     if len(names) == 1 and count == 2:
         names = (f"not {names[0]}", *names)
-    if len(names) != count and not given:
+    if len(names) != count and not replaced:
         raise UsageError(f"{target.name} gives {count} logits for {len(names)} class names")
     return replace(target, names=names if len(names) == count else numbered(count))
 
@@ -246,6 +256,25 @@ class Logits(nn.Module):
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.net(pixel_values=pictures).logits
         return logits
+
+
+def wrapped(model: Any) -> nn.Module:
+    """Return a network, a function of colours, or a model of foolbox as a network of colours in [0, 1]."""
+    if hasattr(model, "transform_bounds"):
+        return FoolboxModel(model)
+    return model if isinstance(model, nn.Module) else Function(model)
+
+
+class FoolboxModel(nn.Module):
+    """Wraps a model of foolbox, with its own preprocessing, as a network of colours in [0, 1], whatever its bounds."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.transform_bounds((0, 1))
+        self.networks = nn.ModuleList(reached_modules(Function(self.model)))
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        return self.model(pictures)
 
 
 class Function(nn.Module):

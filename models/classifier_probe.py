@@ -4,7 +4,7 @@ The side of its input, colour or grey, its precision, the number of its classes,
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isqrt
@@ -27,21 +27,22 @@ SIDES = (
 SUM_TOLERANCE = 1e-2  # by which probabilities of half precision may differ from a sum of 1
 
 
-def probed(target: ClassifierTarget, device: str) -> tuple[ClassifierTarget, int]:
+def probed(target: ClassifierTarget, device: str, example: Tensor | None = None) -> tuple[ClassifierTarget, int]:
     """Return the target, which is on the device, with its preprocessing, precision, output kind and notes.
 
-    Also returns the number of its classes, two for a network that gives one number. A network of less than 32 bits
-    computes in float32 where it can. Raises UsageError for a network that takes no picture of a known size, or whose
-    outputs are no logits.
+    With an `example` of its pictures (1, C, H, W), its preprocessing is that of the target already. Also returns the
+    number of its classes, two for a network that gives one number. A network of less than 32 bits computes in float32
+    where it can. Raises UsageError for a network that takes no picture of a known size, or whose outputs are no logits.
     """
     errors = []
     own = _dtype(target.net)
     for weights, dtype in _precisions(own):
         target.net.to(weights)
-        for preprocessing in _inputs(target):
+        for preprocessing in _inputs(target) if example is None else (target.preprocessing,):
             candidate = replace(target, preprocessing=preprocessing, dtype=dtype)
+            pictures = _pictures(preprocessing) if example is None else [_noise(example.shape), example]
             try:
-                outputs = torch.cat([_outputs(candidate, picture.to(device)) for picture in _pictures(preprocessing)])
+                outputs = torch.cat([_outputs(candidate, picture.to(device)) for picture in pictures])
             except Exception as error:  # of a stranger's network, for an input that it does not take
                 errors.append(error)
                 continue
@@ -53,6 +54,9 @@ def probed(target: ClassifierTarget, device: str) -> tuple[ClassifierTarget, int
     if isinstance(first_error, UsageError):
         raise first_error
     reason = str(first_error).strip().partition("\n")[0]
+    if example is not None:
+        size = " x ".join(map(str, example.shape[1:]))
+        raise UsageError(f"{target.name} takes no pictures of {size} ({type(first_error).__name__}: {reason})")
     raise UsageError(
         f"{target.name} takes no square picture of a usual size, in colour or grey: give it an attribute `side`, the "
         f"pixels of its input ({type(first_error).__name__}: {reason})"
@@ -133,8 +137,12 @@ def _side_of_first_layer(net: nn.Module) -> tuple[int, ...]:
 def _pictures(preprocessing: Preprocessing) -> list[Tensor]:
     """Return noise and white, each (1, 3, side, side)."""
     side = preprocessing.side or USUAL
-    noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    noise = _noise((1, 3, side, side))
     return [noise, torch.ones_like(noise)]
+
+
+def _noise(shape: Sequence[int]) -> Tensor:
+    return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
 
 
 def _outputs(target: ClassifierTarget, picture: Tensor) -> Tensor:

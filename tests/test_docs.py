@@ -58,7 +58,10 @@ PLANNED = (
     "fastdiff docclean scans/ --weights runs/mine/docclean.safetensors",
     "fastdiff attack photos/",
     "fastdiff attack photos/ --labels labels.csv --target csv",
+    "fastdiff attack val/ --recursive --labels val",
     "fastdiff attack photos/ --transfer efficientnet-lite1",
+    "fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/",
+    "fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2",
     "fastdiff attack photos/ --classifier module:my_net:build --classes names.txt",
 )
 # Those of PARSED are parsed only, and their options checked together.
@@ -217,8 +220,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         page.save(folder / name)
     down, across = np.mgrid[:96, :128]
     colours = np.stack([2 * across, 255 - 2 * down, 128 + 60 * np.sin(across / 9)], axis=-1).astype(np.uint8)
-    for name in ("dog.jpg", "photos/dog.jpg"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in ("dog.jpg", "photos/dog.jpg", "val/pug/dog.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(colours).save(folder / name)
     (folder / "runs/mine").mkdir(parents=True)
     (folder / "runs/mine/docclean.safetensors").symlink_to(ROOT / "data/docclean.safetensors")

@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 
 import pytest
 
-PACKAGES = ("fastdiff.solvers", "fastdiff.inversion", "fastdiff.models")
+PACKAGES = ("fastdiff.solvers", "fastdiff.inversion", "fastdiff.models", "fastdiff.apps.attack")
 BLOCK = """
 import sys
 from importlib.metadata import packages_distributions, requires

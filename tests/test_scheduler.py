@@ -162,9 +162,7 @@ def stepped(scheduler: Any, levels: Any, f: Denoiser, x: Tensor) -> Tensor:
         (DPMSolverMultistepScheduler(timestep_spacing="trailing"), "dpmpp-2m", None),
     ],
 )
-def test_parity_with_diffusers_on_equal_sigmas(
-    theirs: Scheduler, solver: str, order: int | None, steps: int
-) -> None:
+def test_parity_with_diffusers_on_equal_sigmas(theirs: Scheduler, solver: str, order: int | None, steps: int) -> None:
     ours = fastdiff_scheduler(solver, order=order, like=theirs)
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(steps)

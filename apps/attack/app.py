@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fastdiff.apps.attack import pairs, sheet
+import numpy as np
+
+from fastdiff.apps.attack import html_report, pairs, sheet
 from fastdiff.apps.attack.labels import Label
 from fastdiff.apps.attack.options import Options
-from fastdiff.apps.attack.outputs import files_of, sheet_of
+from fastdiff.apps.attack.outputs import files_of, page_of, sheet_of
 from fastdiff.apps.attack.planning import finished, make_plan, make_plan_in_worker, work_of
 from fastdiff.apps.attack.report import AttackReport, Report
 from fastdiff.apps.attack.work import load_classifiers
@@ -43,7 +45,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
     (see `victim_examination`), MissingError for a model that is not here, OutputError where the report cannot be
     written, another run writes into the same place, or pairs would replace files of another origin.
     """
-    with locked_run(_job(options)) as prepared, batch.open_pool(min(options.jobs, len(prepared.items))) as pool:
+    with locked_run(job(options)) as prepared, batch.open_pool(min(options.jobs, len(prepared.items))) as pool:
         if watch:  # models are gigabytes, the first time
             watch(batch.Progress(0.0, len(prepared.items), 0.0, "checking models and earlier results"))
         if pool is None:
@@ -53,6 +55,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         else:
             setup, plan = Worker, batch.call(pool, make_plan_in_worker, options, prepared.items)
         place = prepared.claim(sheet_of(prepared.report.output))
+        page = prepared.claim(page_of(prepared.report.output))
         exported = _claimed_pairs(options, prepared)
         items, victim = prepared.items, plan.victim
         done, code = resume.run(items, plan.finished, setup, plan.left, _failed, pool=pool, watch=watch)
@@ -62,8 +65,9 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         path = prepared.report.output
         if victim is not None and victim.flags:
             code = code or batch.SOME_FAILED
-        report = Report(images, code, path, len(plan.finished), labelled, shown, prepared.left_out, victim)
+        report = Report(images, code, path, len(plan.finished), labelled, shown, prepared.left_out, victim, page.output)
         prepared.write_report(report.to_json())
+        prepared.write(page, _html(report))
         if exported is not None:
             pairs.export(images, prepared.manifest(exported))
     return report
@@ -71,14 +75,15 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
 
 def forecast(options: Options) -> Forecast:
     """Plan `run(options)`; write nothing."""
-    prepared = plan_run(_job(options))
+    prepared = plan_run(job(options))
     classifiers = load_classifiers(options)
     work = work_of(options, prepared.items, classifiers)
     done = finished(work, classifiers)
     return Forecast(tuple((item, label) for item, label in work.tasks if item not in done), prepared.left_out)
 
 
-def _job(options: Options) -> Job:
+def job(options: Options) -> Job:
+    """Return the request of a run."""
     request = request_digest(VERB, options, without=NOT_OF_ITEMS)
     pairs_folder = options.export_training_pairs
     return Job(
@@ -125,10 +130,47 @@ def _write_sheet(images: Sequence[AttackReport], manifest: OutputManifest) -> Pa
 
 
 def _row(image: AttackReport) -> sheet.Row:
-    assert image.output is not None and image.confidence_before is not None and image.confidence_after is not None
-    text = (
+    before, after = _pixels(image)
+    return sheet.Row(before, after, f"{_verdict(image)}, difference x {sheet.AMPLIFIED}")
+
+
+def _verdict(image: AttackReport) -> str:
+    assert image.confidence_before is not None and image.confidence_after is not None
+    return (
         f"{image.before_name} {image.confidence_before:.0%} > {image.after_name} {image.confidence_after:.0%}"
-        f"{'' if image.success_after_png else ' (failed)'}, difference x {sheet.AMPLIFIED}"
+        f"{'' if image.success_after_png else ' (failed)'}"
     )
-    before, after = (picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output))
-    return sheet.Row(before, after, text)
+
+
+def _pixels(image: AttackReport) -> list[np.ndarray]:
+    """The picture before and after, uint8 (H, W, 3)."""
+    assert image.output is not None
+    return [picture.to_uint8(picture.read(Path(path)).colour[0]) for path in (image.input, image.output)]
+
+
+def _html(report: Report) -> str:
+    """Return the text of report.html, with the pictures that the contact sheet shows."""
+    summary = report.summary
+    measured = {
+        "Clean accuracy": report.victim.clean_accuracy if report.victim else None,
+        "Robust accuracy": summary["robust_accuracy"],
+        "Attack succeeds": summary,
+        **{f"Fools {name} too": rate for name, rate in summary["transfer"].items()},
+        **{f"Survives {name}": rate for name, rate in summary["defences"].items()},
+    }
+    blocks = [html_report.examination(report.victim), "<h2>Rates</h2>", html_report.rates(measured)]
+    return html_report.page("fastdiff attack", [*blocks, "<h2>Pictures</h2>", *html_pictures(report)])
+
+
+def html_pictures(report: Report) -> list[str]:
+    """Return the pictures of the contact sheet with their differences, in HTML."""
+    blocks = []
+    for image in [image for image in report.images if image.status == "attacked"][: sheet.MOST_ROWS]:
+        before, after = _pixels(image)
+        shown = {
+            f"clean: {image.true_name}": before,
+            f"attacked: {image.after_name}": after,
+            f"difference x {sheet.AMPLIFIED}": sheet.difference(before, after),
+        }
+        blocks.append(html_report.pictures(f"{Path(image.input).name}: {_verdict(image)}", shown))
+    return blocks

@@ -27,12 +27,12 @@ PRIOR_CODE = ("diffusers", "transformers")
 def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> str:
     """The digest of everything but input and labels that an attack depends on, versions included.
 
-    `classifiers` are the attacked one and those that results are tried on. Raises UsageError or MissingError for files
-    and models that are not here.
+    `classifiers` are the attacked one, its surrogates, and those that results are tried on. Raises UsageError or
+    MissingError for files and models that are not here.
     """
     files = [path and digest.of_file(path) for path in (options.classes, options.caption_file)]
     prior = []
-    if options.preset.perturb != "pixels":
+    if options.preset.uses_prior:
         prior = [version(package) for package in PRIOR_CODE]
         prior += [digest.of_model(find(options.model))]
         prior += [digest.of_model(model_folder(options.captioner))] if options.captioner else []
@@ -40,7 +40,15 @@ def fingerprint(options: Options, classifiers: Sequence[ClassifierTarget]) -> st
         repr(
             (
                 version("fastdiff-toolkit"),
-                *(options.transfer, options.method, options.preset, options.caption, options.target, options.seed),
+                *(
+                    options.transfer,
+                    options.surrogates,
+                    options.method,
+                    options.preset,
+                    options.caption,
+                    options.target,
+                    options.seed,
+                ),
                 resolve_device(options.device, options.dtype)[1],
                 files,
                 prior,

@@ -1,4 +1,7 @@
-"""True and target classes of pictures: a CSV file with the columns `image`, `true_label` and perhaps `target_label`."""
+"""True and target classes of pictures: a CSV file with the columns `image`, `true_label` and perhaps `target_label`.
+
+Or a folder with a folder of pictures for every class, as torchvision's ImageFolder reads.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastdiff.apps.csv_file import read_rows
-from fastdiff.models.classifier import ClassifierTarget
+from fastdiff.models.classifier import ClassifierTarget, folded, numbered
 from fastdiff.solvers.errors import UsageError
 
 ENOUGH = 20  # labels from which on the clean accuracy tells something
@@ -59,6 +62,41 @@ def assigned(labels: Mapping[Parts, Label], pictures: Sequence[Path]) -> dict[Pa
         if shared is not None and listed[shared] == held[shared] == 1:
             found[picture] = meant[shared]
     return found
+
+
+def of_folders(folder: Path, pictures: Sequence[Path], classifier: ClassifierTarget) -> dict[Path, Label]:
+    """Return labels of the pictures below `folder` by the folders in it, one for every class.
+
+    Their names are classes of the classifier, by name or index. Where none is a name of one, and there is a folder for
+    every class, they count in the order of their names as texts, as ImageFolder counts them. Raises UsageError for
+    names that are not classes, and for numbers without names whose orders as texts and as numbers differ.
+    """
+    places = sorted(place.name for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    index = _of_folders(places, classifier, folder)
+    top, found = len(folder.absolute().parts), {}
+    for picture in pictures:
+        parts = picture.absolute().parts
+        if parts[:top] == folder.absolute().parts and len(parts) > top + 1:
+            found[picture] = Label(index[parts[top]], None)
+    return found
+
+
+def _of_folders(places: Sequence[str], classifier: ClassifierTarget, folder: Path) -> dict[str, int]:
+    count, named = len(classifier.names), classifier.names != numbered(len(classifier.names))
+    in_order = {place: number for number, place in enumerate(places)} if len(places) == count else None
+    known = {folded(name) for name in classifier.names} if named else set()
+    if in_order is not None and not any(folded(place) in known for place in places):
+        by_number = {place: int(place) for place in places if place.isdecimal()}
+        if by_number in ({}, in_order):
+            return in_order
+        raise UsageError(
+            f"the folders in {folder} are numbers, whose order as texts ({', '.join(places[:3])} ...) is another: give "
+            "--classes with the names of the folders, in the order of the classifier's classes"
+        )
+    try:
+        return {place: classifier.label(place) for place in places}
+    except UsageError as error:
+        raise UsageError(f"a folder in {folder}: {error}; --classes may name the classes as the folders are") from error
 
 
 def check_accuracy(predicted: Sequence[int], true: Sequence[int], classifier: ClassifierTarget) -> None:

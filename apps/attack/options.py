@@ -47,10 +47,12 @@ class Options:
 
     `inputs`, `out` and the default names of outputs are as in `running.inputs.plan`, with the verb "attack".
     Outputs are PNG. `target` is the target class by name or index, or "csv" for the column of `labels`, a table with
-    the columns image, true_label and target_label; None is any class but the true one. Without labels, the true class
-    is the predicted one. `classifier` is attacked, and results are tested on `transfer`, by names of
+    the columns image, true_label and target_label; None is any class but the true one. `labels` may also be a folder
+    with a folder of pictures for every class (see `labels.of_folders`). Without labels, the true class is the predicted
+    one. `classifier` is attacked, together with `surrogates`, and results are tested on `transfer`, by names of
     `fastdiff.models.classifier_loading`; `classes` is a file of class names. `model` names the diffusion prior. The
-    options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`). Captions are for
+    options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`); `epsilons` are the bounds of
+    a curve of robust accuracy, in 1/255 (see `robustness_curve`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
     class.
     """
@@ -61,6 +63,7 @@ class Options:
     classifier: str = "efficientnet-lite0"
     classes: Path | None = None
     transfer: tuple[str, ...] = ()
+    surrogates: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     model: str = "photos"
     method: str = DEFAULT
     perturb: Perturbed | None = None
@@ -72,6 +75,7 @@ class Options:
     iterations: int | None = None
     step: float | None = None
     epsilon: float | None = field(default=None, metadata={STORED_NAME: "ball"})
+    epsilons: tuple[float, ...] = field(default=(), metadata={ADDED: True})
     momentum: float | None = None
     confidence: float | None = None
     early_stop: bool | None = field(default=None, metadata={ADDED: True})
@@ -119,6 +123,8 @@ class Options:
                 raise UsageError(f"{name} of {value}: from {low} to {high}")
         if self.target == FROM_TABLE and self.labels is None:
             raise UsageError("--target csv takes the targets of a table: give it with --labels")
+        if self.target == FROM_TABLE and self.labels is not None and self.labels.is_dir():
+            raise UsageError(f"--target csv takes the targets of a table: {self.labels} is a folder")
         if sum(each is not None for each in (self.caption, self.caption_file, self.captioner)) > 1:
             raise UsageError("give one of --caption, --caption-file and --captioner")
         if self.caption is not None and len(self.caption) > LONGEST_CAPTION:
@@ -126,10 +132,27 @@ class Options:
         if self.batch > 1 and self.jobs > 1:
             raise UsageError("give --batch or --jobs, not both")
         preset = self.preset
-        if (preset.perturb == "pixels") != (PRESETS[self.method].perturb == "pixels"):
-            raise UsageError("pixels are perturbed by --method pgd or mifgsm, latents by the others")
+        own = PRESETS[self.method]
+        if preset.perturb != own.perturb and not (preset.uses_prior and own.uses_prior):
+            raise UsageError(
+                "pixels are perturbed by --method pgd or mifgsm, textures by transfer, latents by the others"
+            )
+        if self.epsilons:
+            self._check_curve(preset)
+        if set(self.surrogates) & {self.classifier, *self.transfer}:
+            raise UsageError("a surrogate is neither the classifier itself nor one of --transfer")
         if preset.perturb == "maps" and preset.inversion == "ddim":
             raise UsageError(f"--method {self.method} has no noise maps: perturb x_T or x_k")
+
+    def _check_curve(self, preset: Preset) -> None:
+        if preset.perturb != "pixels" or self.epsilon is not None:
+            raise UsageError("--epsilons are bounds on colours, in place of --epsilon: give --method pgd or mifgsm")
+        if self.out is None or self.out.suffix.lower() == ".png":
+            raise UsageError("--epsilons makes a folder for every bound: give the folder to put them into by --out")
+        if not all(isfinite(bound) and 0 < bound <= 255 for bound in self.epsilons):
+            raise UsageError(f"epsilons of {self.epsilons}: above 0, to 255, in 1/255")
+        if self.export_training_pairs is not None:
+            raise UsageError("--epsilons and --export-training-pairs: give one of them")
 
     @property
     def reads(self) -> tuple[Path, ...]:

@@ -25,3 +25,8 @@ def files_of(output: Path) -> tuple[Path, ...]:
 def sheet_of(report: Path) -> Path:
     """The contact sheet beside report.json."""
     return beside(report, "-sheet.png")
+
+
+def page_of(report: Path) -> Path:
+    """The page for a browser beside report.json."""
+    return beside(report, ".html")

@@ -15,7 +15,7 @@ from fastdiff.apps.attack.options import FROM_TABLE, Options
 from fastdiff.apps.attack.report import AttackReport
 from fastdiff.apps.attack.victim_examination import Specimen, VictimExamination, depends_on_batch, examine
 from fastdiff.apps.attack.work import Classifiers, Work, shared_classifiers
-from fastdiff.apps.measures import wilson_interval
+from fastdiff.apps.measures import accuracy
 from fastdiff.apps.running import resume
 from fastdiff.apps.running.inputs import Item
 from fastdiff.models.classifier import ClassifierTarget
@@ -65,14 +65,19 @@ def work_of(options: Options, items: Sequence[Item], classifiers: Classifiers) -
         label = known.get(item.source, Label(None, None))
         target = label.target if options.target == FROM_TABLE else single
         tasks.append((item, Label(label.true, target)))
-    made_with = fingerprint(options, [classifier, *classifiers.others.values()])
+    made_with = fingerprint(options, [classifier, *classifiers.surrogates, *classifiers.others.values()])
     return Work(options, made_with, tuple(tasks))
 
 
 def _labels(options: Options, classifier: ClassifierTarget, pictures: Sequence[Path]) -> dict[Path, Label]:
-    """Return the labels of the given table, which must name some of the pictures."""
+    """Return the labels of the given table or folder, which must have some for the pictures."""
     if options.labels is None:
         return {}
+    if options.labels.is_dir():
+        known = labels.of_folders(options.labels, pictures, classifier)
+        if not known:
+            raise UsageError(f"no picture is in a folder in {options.labels}: give --recursive for pictures in folders")
+        return known
     known = labels.assigned(labels.read(options.labels, classifier), pictures)
     if not known:
         raise UsageError(f"{options.labels} names none of the pictures: its column image holds their paths or names")
@@ -112,8 +117,7 @@ def _clean_accuracy(work: Work, classifiers: Classifiers) -> dict[str, Any] | No
         return None
     labels.check_accuracy(predicted, true, classifiers.attacked)
     right = sum(a == b for a, b in zip(predicted, true, strict=True))
-    return {"accuracy": right / len(true), "right": right, "of": len(true),
-            "interval_95": wilson_interval(right, len(true))}  # fmt: skip
+    return accuracy(right, len(true))
 
 
 def finished(work: Work, classifiers: Classifiers) -> dict[Item, AttackReport]:

@@ -3,17 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Perturbed = Literal["x_T", "x_k", "maps", "pixels"]
+Perturbed = Literal["x_T", "x_k", "maps", "pixels", "texture"]
 Gradient = Literal["identity", "rgf", "backprop", "backprop-last-k"]
 Loss = Literal["ce", "margin"]
 PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args(Loss)
+WITHOUT_PRIOR = ("pixels", "texture")
 
 
 @dataclass(frozen=True)
 class Preset:
     """The settings of an attack.
 
-    `epsilon` and `step` are in units of the perturbed values: latents have about unit variance, pixels are in [0, 1].
+    `epsilon` and `step` are in units of the perturbed values: latents have about unit variance, pixels are in [0, 1],
+    and `texture` perturbs them in units of the standard deviation of the colours around each pixel.
     """
 
     perturb: Perturbed
@@ -40,9 +42,16 @@ class Preset:
     eot: int = (
         1  # draws of a random classifier that gradients are averaged over (Athalye et al. 2018, arXiv 1802.00420)
     )
+    diversity: float = 0.0  # probability that gradients are taken of pictures shrunk and padded at random
+    translation: float = 0.0  # standard deviation in pixels by which gradients of `texture` are smoothed
     distraction: float = 0.0  # weight of the variance of cross-attention to the caption, to be lowered
     structure: float = 0.0  # weight of the change of self-attention, to be lowered
     scale: float = 1.0  # weight of the loss against those two
+
+    @property
+    def uses_prior(self) -> bool:
+        """True if latents of a diffusion prior are perturbed."""
+        return self.perturb not in WITHOUT_PRIOR
 
 
 SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it
@@ -60,6 +69,7 @@ PRESETS = {
         early_stop=True,
         refine=4,
     ),
+    "transfer": Preset("texture", step=0.1, epsilon=0.5, diversity=0.7, translation=1.0),
     "sca-official": SCA,
     "sca-strong": replace(SCA, strength=0.5),
     "diffattack": Preset(  # Chen et al. 2024, arXiv 2305.08192

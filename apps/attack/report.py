@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.apps.attack.victim_examination import VictimExamination
-from fastdiff.apps.measures import mean, wilson_interval
+from fastdiff.apps.measures import accuracy, mean, wilson_interval
 from fastdiff.apps.running.inputs import LeftOut
 
 
@@ -70,6 +70,11 @@ class AttackReport:
     defences: Mapping[str, Trial] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_wrong_beforehand(self) -> bool:
+        """True if the picture was skipped because the classifier is wrong about it."""
+        return self.status == "skipped" and self.before != self.true
+
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> "AttackReport":
         """From what `asdict` made of one."""
@@ -88,6 +93,7 @@ class Report:
 
     `labelled` counts the pictures whose true label a table holds. `sheet` is the contact sheet, `left_out` what was
     found and is no input. `victim` is the examination of the attacked classifier, None where no picture could be read.
+    `page` is report.html.
     """
 
     images: tuple[AttackReport, ...]
@@ -98,10 +104,14 @@ class Report:
     sheet: Path | None
     left_out: tuple[LeftOut, ...]
     victim: VictimExamination | None
+    page: Path
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts, rates (see `rate`), and means of measures: over successes, and over all attacked pictures apart."""
+        """Counts, robust accuracy, rates (see `rate`), and means of measures.
+
+        Means are over successes, and over all attacked pictures apart.
+        """
         attacked = [image for image in self.images if image.status == "attacked"]
         successes = [image for image in attacked if image.success_after_png]
         flags = self.victim.flag_names if self.victim else []
@@ -111,6 +121,7 @@ class Report:
             "skipped": sum(image.status == "skipped" for image in self.images),
             "failed": sum(image.status == "failed" for image in self.images),
             "labelled": self.labelled,
+            "robust_accuracy": self._robust_accuracy(flags),
             **rate(len(successes), len(attacked), flags),
             "seconds": round(seconds, 3),
             "seconds_per_image": round(seconds / len(attacked), 3) if attacked else None,
@@ -120,6 +131,18 @@ class Report:
             "transfer": _rates([image.transfer for image in attacked], flags),
             "defences": _rates([image.defences for image in attacked], flags),
         }
+
+    def _robust_accuracy(self, flags: Sequence[str]) -> dict[str, Any] | None:
+        """Return the accuracy on attacked pictures; None unless all pictures have a label.
+
+        Pictures that the classifier gets wrong beforehand count as wrong, those that failed to be read do not count,
+        and those that it sees the target in beforehand are not attacked and do not count.
+        """
+        if not self.labelled or self.labelled < len(self.images):
+            return None
+        counted = [image for image in self.images if image.status == "attacked" or image.is_wrong_beforehand]
+        right = sum(image.status == "attacked" and image.after == image.true for image in counted)
+        return accuracy(right, len(counted), flags) if counted else None
 
     def to_json(self) -> str:
         """The text of `report.json`."""

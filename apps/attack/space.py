@@ -1,7 +1,6 @@
 """Spaces of perturbations: how they change the pictures, and how gradients return to them."""
 
 from dataclasses import dataclass, replace
-from math import floor
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +8,8 @@ from torch import Tensor
 
 from fastdiff.apps.attack.gradient import Pullback
 from fastdiff.models.classifier import clamp_colours
+
+ROUNDING = 1e-4  # of a step of 8 bits, by which float32 misses one
 
 
 class Space(Protocol):
@@ -52,7 +53,7 @@ class Space(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Perturbations are added to colours (B, 3, H, W) in [0, 1] with 8 bits, and stay within epsilon (None: unbounded).
+    """Perturbations are added to colours (B, C, H, W) in [0, 1], and stay within epsilon (None: unbounded).
 
     Iterates are those of torchattacks, which rounds none; with `rounds` each is rounded to 8 bits, for a search that
     stops at one.
@@ -82,10 +83,10 @@ class Pixels:
         return pictures + (self.quantized(pictures) - pictures).detach() if self.rounds else pictures
 
     def quantized(self, pictures: Tensor) -> Tensor:
-        steps, clean = (pictures.clamp(0, 1) * 255).round(), (self.pictures * 255).round()
-        if self.epsilon is not None:
-            bound = floor(self.epsilon * 255 + 1e-9)  # 0.03 allows 7 steps, 8/255 allows 8
-            steps = steps.clamp(clean - bound, clean + bound)
+        steps = (pictures.clamp(0, 1) * 255).round()
+        if self.epsilon is not None:  # 0.03 allows 7 steps around colours of 8 bits, 8/255 allows 8
+            clean, bound = self.pictures * 255, self.epsilon * 255 + ROUNDING
+            steps = steps.clamp((clean - bound).ceil().clamp(min=0), (clean + bound).floor().clamp(max=255))
         return steps / 255
 
 

@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Classifiers:
-    """The attacked classifier, and by name those that results are tested on (transfer), on one device.
+    """The attacked classifier, its surrogates, and by name those that results are tested on (transfer), on one device.
 
     `counterparts` hold for each of the others the index there of every class of the attacked one, None where it has no
     class of that name.
@@ -47,6 +47,7 @@ class Classifiers:
     others: Mapping[str, ClassifierTarget]
     counterparts: Mapping[str, tuple[int | None, ...]]
     device: str
+    surrogates: tuple[ClassifierTarget, ...] = ()
 
 
 def load_classifiers(options: Options) -> Classifiers:
@@ -59,7 +60,8 @@ def load_classifiers(options: Options) -> Classifiers:
     attacked = load_classifier(options.classifier, device, names)
     others = {spec: load_classifier(spec, device) for spec in options.transfer}
     found = {spec: counterparts(attacked, other, named=names is not None) for spec, other in others.items()}
-    return Classifiers(attacked, others, found, device)
+    surrogates = tuple(load_classifier(spec, device) for spec in options.surrogates)
+    return Classifiers(attacked, others, found, device, surrogates)
 
 
 @cache

@@ -32,7 +32,7 @@ class Worker:
         self._work, loaded = work, classifiers or shared_classifiers(work.options)
         self._classifier, self._others, self._device = loaded.attacked, loaded.others, loaded.device
         self._counterparts = loaded.counterparts
-        self._attack = Attacker(work.options.settings, self._classifier)
+        self._attack = Attacker(work.options.settings, self._classifier, loaded.surrogates)
         self._made: dict[inputs.Item, tuple[Attempt, float]] = {}  # with its seconds
 
     def __call__(self, item: inputs.Item, tick: batch.Tick) -> AttackReport:
@@ -63,7 +63,7 @@ class Worker:
             if item not in self._made:
                 with contextlib.suppress(FastdiffError):  # reported when the item's turn comes
                     subject = self._subject(item)
-                    if subject.colour.shape == subjects[first].colour.shape:
+                    if subject.colours.shape == subjects[first].colours.shape:
                         subjects[item] = subject
         attempts = self._attack(list(subjects.values()), tick)
         seconds = (time.monotonic() - began) / len(subjects)
@@ -73,9 +73,9 @@ class Worker:
         options, label = self._work.options, self._work.label(item)
         if options.target == FROM_TABLE and label.target is None:
             raise UsageError(f"{item.source.name} has no target in {options.labels}")
-        colour = photo.read(item.source).colour
+        colours = photo.to_eight_bits(photo.read(item.source).colour)
         return AttackTarget(
-            item.source, colour, int(output_manifest.file_digest(item.source)[:15], 16), label.true, label.target
+            item.source, colours, int(output_manifest.file_digest(item.source)[:15], 16), label.true, label.target
         )
 
     def _written(

@@ -62,7 +62,11 @@ class PreparedRun:
 
     def write_report(self, text: str) -> None:
         """Write report.json, whole or not at all. Raises OutputError if that fails."""
-        manifest = self.manifest(self.report)
+        self.write(self.report, text)
+
+    def write(self, item: Item, text: str) -> None:
+        """Write a claimed file of text, whole or not at all. Raises OutputError if that fails."""
+        manifest = self.manifest(item)
         with manifest.drafts([manifest.output]) as drafts:
             drafts[manifest.output].write_text(text, encoding="utf-8")
             manifest.publish(drafts, [], final=True)

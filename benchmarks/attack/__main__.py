@@ -1,6 +1,6 @@
 """Measures attacks on the bundled classifier: how often, how natural, how fast, and what they transfer to.
 
-    python -m benchmarks.attack DATA [--model NAME] [--only methods,speed,gradients,references,failing]
+    python -m benchmarks.attack DATA [--model NAME] [--only methods,speed,gradients,references,tradeoff,failing]
                                 [--limit N] [--json PATH] [--pictures DIR]
 
 DATA holds `nips17/images/*.png` and `nips17/labels.csv` (image, true_label, target_label), and `failing/attack`.
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.attack import failing, gradients, methods, references, speed
+from benchmarks.attack import failing, gradients, methods, references, speed, tradeoff
 from benchmarks.attack.cases import Setting
 from fastdiff.solvers.errors import FastdiffError
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "speed": speed.run,
     "gradients": gradients.run,
     "references": references.run,
+    "tradeoff": tradeoff.run,
     "failing": failing.run,
 }
 

@@ -58,7 +58,7 @@ def test_an_attack_end_to_end(photo: Path, prior: Path, capsys: pytest.CaptureFi
     assert pixels(photo.with_name("cat-attack-difference.png")).shape == pixels(photo).shape
     shown = capsys.readouterr().out
     assert "1 of 1 succeeded" in shown and "come back to" in shown and "after jpeg-75 fool still" in shown
-    assert f"In {out}. Look at {photo.with_name('cat-attack-report-sheet.png')}. Report: " in shown
+    assert f"In {out}. Look at {photo.with_name('cat-attack-report.html')}. Report: " in shown
 
 
 @pytest.mark.parametrize("change", [("--epsilon", 0), ("--iterations", 0)])
@@ -77,7 +77,7 @@ PGD = ("--method", "pgd", "--iterations", 2)
 
 @pytest.mark.parametrize("method", PRESETS)
 def test_every_method_runs(method: str, photo: Path, prior: Path, colours: str) -> None:
-    steps = () if PRESETS[method].perturb == "pixels" else ("--steps", 2)
+    steps = ("--steps", 2) if PRESETS[method].uses_prior else ()
     assert attack(photo, "--model", prior, "--classifier", colours, "--method", method, *steps, "--iterations", 2) == 0
     image = told(photo)
     assert image["method"] == method and image["linf"] > 0 and image["options"]["iterations"] == 2
@@ -191,7 +191,27 @@ def test_a_table_of_other_pictures_is_refused(photo: Path, colours: str, capsys:
     assert "has no target_label" in capsys.readouterr().err
     assert attack(*way) == 0
     assert report(photo.with_name("cat-attack-report.json"))["summary"]["labelled"] == 1
-    assert "the table labels 1 of 1 picture" in capsys.readouterr().out
+    assert "1 of 1 picture have a label" in capsys.readouterr().out
+
+
+def test_folders_of_classes_are_labels(greys: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = greys.parent / "tree"
+    for number in range(6):
+        place = tree / ("red", "green", "blue")[number % 3] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(greys / f"{number:02d}.png", place)
+    shutil.move(tree / "blue" / "2.png", tree / "red" / "2.png")
+    way = (tree, "--recursive", *PGD, "--classifier", colours, "--labels", tree)
+    assert attack(*way) == 0
+    summary = report(greys.parent / "tree-attack" / "report.json")["summary"]
+    assert (summary["labelled"], summary["skipped"], summary["of"]) == (6, 1, 5)
+    robust = summary["robust_accuracy"]
+    assert (robust["right"], robust["of"]) == (5 - summary["succeeded"], 6)
+    low, _ = robust["interval_95"]
+    assert f"robust accuracy {robust['right']} of 6 (95 % interval {100 * low:.0f}" in capsys.readouterr().out
+    assert attack(*way, "--target", "csv") == 2
+    assert attack(tree / "red", *PGD, "--classifier", colours, "--labels", tree / "red") == 2
+    assert "--recursive" in capsys.readouterr().err
 
 
 def test_classifiers_that_cannot_be_compared(photo: Path, colours: str, capsys: pytest.CaptureFixture[str]) -> None:
