@@ -19,7 +19,7 @@ from fastdiff.training.docclean.colour_page import ColourPage
 from fastdiff.training.docclean.colour_pool import store
 from fastdiff.training.docclean.pool import SIDE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_textures")]
 
 SHIFT = (-0.2, 0.0, 0.1)  # of red, green and blue, by the network below
 AWAY = np.ones((300, 280), np.bool_)  # from the edges of the box of `page`: edges and corners may count as strokes

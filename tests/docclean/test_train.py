@@ -18,7 +18,7 @@ from fastdiff.training.docclean import fonts, pool
 from fastdiff.training.docclean.train import TrainOptions, run
 from fastdiff.training.fit import Progress
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_textures")]
 
 TINY = ("--width", "4", "--levels", "2", "--batch", "2", "--pool", "2")
 
