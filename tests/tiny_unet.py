@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,13 +97,13 @@ def write_stable_diffusion(folder: Path, xl: bool = False, **changes: object) ->
     return _save(folder, f"StableDiffusion{'XL' if xl else ''}Pipeline", parts, {})
 
 
-def _save(folder: Path, pipeline: str, parts: dict[str, object], kinds: dict[str, list[str]]) -> Path:
+def _save(folder: Path, pipeline: str, parts: dict[str, Any], kinds: dict[str, list[str]]) -> Path:
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             for weight in part.parameters():
                 if not weight.any():  # zeros hide what a layer does
                     nn.init.normal_(weight, std=0.02)
-        part.save_pretrained(folder / name)  # type: ignore[attr-defined]
+        part.save_pretrained(folder / name)
     listed = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **listed, **kinds}))
     return folder

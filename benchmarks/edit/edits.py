@@ -97,15 +97,15 @@ def ways(model: str) -> dict[str, Way]:
     }
 
 
-def editing(model: str, preset: Preset, seed: int = 0, **options: bool) -> Way:
+def editing(model: str, preset: Preset, seed: int = 0, *, residual: bool = True, preview: bool = False) -> Way:
     """The application with a way to edit that need not be one of its presets."""
-    editor = editor_of(model, preset, **options)
+    editor = editor_of(model, preset, residual=residual, preview=preview)
     return lambda case: editor(case.before, request_of(case), seed, None, lambda share: None).colour[None]
 
 
-def editor_of(model: str, preset: Preset, **options: bool) -> Editor:
+def editor_of(model: str, preset: Preset, *, residual: bool = True, preview: bool = False) -> Editor:
     """Also of scenes that the guard of the bundled model would turn away."""
-    return Editor(EditSettings(model, preset, "", any_picture=True, **options))  # type: ignore[arg-type]
+    return Editor(EditSettings(model, preset, "", any_picture=True, residual=residual, preview=preview))
 
 
 def request_of(case: Case) -> EditRequest:

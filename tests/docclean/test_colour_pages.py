@@ -2,6 +2,8 @@
 pixel.
 """
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ class OwnFace(Face):
 @pytest.fixture(scope="module")
 def renderer() -> ColourRenderer:
     photo = cv2.resize(np.random.default_rng(1).integers(0, 255, (9, 12, 3), np.uint8), (400, 300))
-    face = OwnFace("Pillow", None)  # type: ignore[arg-type]
+    face = OwnFace("Pillow", Path())
     return ColourRenderer({style: [[face]] for style in FAMILIES}, [photo], SIDE)
 
 
