@@ -93,9 +93,9 @@ def computing(function: Function) -> Function:
         ),
         option(
             "--device",
-            type=click.Choice(["auto", "cpu", "cuda", "mps"]),
             default="auto",
-            help="Device of the networks. auto takes a GPU where there is one. [default: auto]",
+            help="Device of the networks: cpu, cuda, mps, or one of several, such as cuda:1. auto takes a GPU where "
+            "there is one. [default: auto]",
             group="Run",
         ),
         option(
