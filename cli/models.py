@@ -7,7 +7,6 @@ import click
 
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import Command, option
-from fastdiff.models.scheduler_config import is_flow
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +97,8 @@ def _lines(description: "Description") -> list[str]:
 
 def _schedule(config: Mapping[str, Any]) -> str:
     """Describe a scheduler config, such as `DDIMScheduler, beta_schedule linear, prediction_type epsilon`."""
+    from fastdiff.models.scheduler_config import is_flow
+
     name = config.get("_class_name")
     if is_flow(config):
         shift = config.get("shift", config.get("flow_shift", 1.0))
