@@ -178,7 +178,8 @@ def _summary(report: "Report") -> str:
     notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.output and edit.reason]
     counts = report.summary
     where = places({edit.output for edit in report.edits if edit.output})
-    total = ", ".join(f"{counts[status]} {status}" for status in ("edited", "partly edited", "failed"))
+    shown = [status for status in ("edited", "partly edited", "failed") if counts[status] or status != "partly edited"]
+    total = ", ".join(f"{counts[status]} {status}" for status in shown)
     missing = [
         f"{basename(edit.output or edit.input)}: {' and '.join(edit.missing)}" for edit in report.edits if edit.missing
     ]
