@@ -1,13 +1,14 @@
 """`fastdiff edit`."""
 
 from datetime import timedelta
+from os.path import basename
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.options import FORMATS, Options
 from fastdiff.apps.edit.presets import PRESETS
-from fastdiff.cli.exit_codes import OF_INPUTS
+from fastdiff.cli.exit_codes import OF_EDITS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast
     from fastdiff.apps.edit.report import Report
 
+NAMED = 5  # edits whose faults the last line names
 
-@click.command(cls=Command, epilog=OF_INPUTS)
+
+@click.command(cls=Command, epilog=OF_EDITS)
 @click.argument("inputs", nargs=-1)
 @files
 @option("--prompt", help="Describes the edited picture.", group="Edit")
@@ -29,8 +32,19 @@ if TYPE_CHECKING:
     help="Table of edits with the columns input (a path relative to the table), prompt and, optionally, source.",
     group="Edit",
 )
+@option(
+    "--negative",
+    help="Describes what should not appear: guidance leads away from it. [default: the source, or nothing, by preset]",
+    group="Edit",
+)
+@option("--unknown-words", is_flag=True, help="Go on with words that the model does not know.", group="Edit")
 @option("--blend", metavar="WORDS", help="Change only the places where these words receive attention.", group="Edit")
-@option("--mask", type=PATH, help="Picture of the same size, white where pixels may change.", group="Edit")
+@option(
+    "--mask",
+    type=PATH,
+    help="Picture of the same size, white where pixels may change; or painted on a transparent layer.",
+    group="Edit",
+)
 @option(
     "--emphasize",
     multiple=True,
@@ -50,6 +64,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Edit in few steps, for a first look. `fastdiff refine` finishes the edit.",
     group="Edit",
+)
+@option(
+    "--format",
+    type=click.Choice(FORMATS),
+    help="Kind of the outputs. [default: that of --out, else png]",
+    group="Output",
+)
+@option(
+    "--metadata/--no-metadata",
+    default=True,
+    help="Write into each output how it was made, for rerun and refine, and the EXIF of the input. [default: on]",
+    group="Output",
 )
 @option("--n", type=click.IntRange(1, 100), default=1, help="Number of variants. [default: 1]", group="Edit")
 @option(
@@ -110,8 +136,8 @@ if TYPE_CHECKING:
 @option(
     "--attempts",
     type=click.IntRange(1, 100),
-    help="Largest number of attempts. Each is bolder than the one before; the first in which the recogniser of the "
-    "bundled model sees the requested concept ends them. [default: the preset's, but 1 with --guidance or --strength]",
+    help="Largest number of attempts. Each is bolder than the one before; the first that shows everything that was "
+    "asked for ends them. [default: the preset's, but 1 with --guidance or --strength]",
     group="Method",
 )
 @option(
@@ -149,10 +175,17 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
 
 def _summary(report: "Report") -> str:
     """Summarise a run in one line, after notes on its pictures."""
-    notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.status == "edited" and edit.reason]
+    notes = [f"{edit.output}: {edit.reason}" for edit in report.edits if edit.output and edit.reason]
     counts = report.summary
     where = places({edit.output for edit in report.edits if edit.output})
-    return "\n".join([*notes, f"{counts['edited']} edited, {counts['failed']} failed.{where} Report: {report.path}"])
+    shown = [status for status in ("edited", "partly edited", "failed") if counts[status] or status != "partly edited"]
+    total = ", ".join(f"{counts[status]} {status}" for status in shown)
+    missing = [
+        f"{basename(edit.output or edit.input)}: {' and '.join(edit.missing)}" for edit in report.edits if edit.missing
+    ]
+    more = f"; {len(missing) - NAMED} more in the report" if len(missing) > NAMED else ""
+    lacking = f" Missing: {'; '.join(missing[:NAMED])}{more}." if missing else ""
+    return "\n".join([*notes, f"{total}.{where} Report: {report.path}{lacking}"])
 
 
 def _forecast(forecast: "Forecast") -> str:
@@ -160,7 +193,10 @@ def _forecast(forecast: "Forecast") -> str:
     from fastdiff.apps.running.inputs import summary
 
     lines = [f"{item.source} -> {item.output}: {request.prompt}" for item, request in forecast.items]
-    time = "" if forecast.seconds is None else f", about {timedelta(seconds=round(forecast.seconds))} on two cores"
+    time = ""
+    if forecast.seconds is not None and forecast.longest is not None:
+        shortest, longest = (timedelta(seconds=round(each)) for each in (forecast.seconds, forecast.longest))
+        time = f", about {shortest}{f' to {longest}' if longest > shortest else ''} on two cores"
     calls = f"{counted(forecast.calls, 'network call')}{time}; calls to other computers: none"
     total = f"{counted(len(lines), 'edit')} to do, {calls}"
     return "\n".join(filter(None, [*lines, total, summary(forecast.left_out)]))

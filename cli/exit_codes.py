@@ -18,4 +18,5 @@ def exit_codes(some_failed: str | None = None) -> str:
 
 OF_INPUTS = exit_codes("Some inputs failed (see the report), or one failed unexpectedly.")
 OF_ATTACKS = exit_codes("Some inputs failed (see the report), or the classifier has red flags.")
+OF_EDITS = exit_codes("Some inputs failed, or an edit lacks something that was asked for (see the report).")
 OF_ONE = exit_codes()

@@ -1,6 +1,7 @@
 """`fastdiff models`: what is on this computer, and what can be fetched."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -85,14 +86,25 @@ def _lines(description: "Description") -> list[str]:
         f"{description.folder.pipeline} in {description.folder.path}",
         f"licence: {description.licence}",
         f"pictures: {f'{side}x{side}' if side else 'of unknown size'}",
-        f"schedule: {schedule.get('_class_name')}, beta_schedule {schedule.get('beta_schedule', 'linear')}, "
-        f"prediction_type {schedule.get('prediction_type', 'epsilon')}",
+        f"schedule: {_schedule(schedule)}",
     ]
     for part, kind in description.folder.parts.items():
         weights = description.networks.get(part)
         counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
         lines.append(f"{part} ({kind}){counts}")
     return lines + [f"{key}: {value}" for key, value in (description.card.get("scores") or {}).items()]
+
+
+def _schedule(config: Mapping[str, Any]) -> str:
+    """Describe a scheduler config, such as `DDIMScheduler, beta_schedule linear, prediction_type epsilon`."""
+    from fastdiff.models.scheduler_config import is_flow
+
+    name = config.get("_class_name")
+    if is_flow(config):
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        return f"{name}, flow matching, shift {shift:g}, prediction_type flow_prediction"
+    betas, predicts = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
+    return f"{name}, beta_schedule {betas}, prediction_type {predicts}"
 
 
 def _size(count: int) -> str:

@@ -85,9 +85,9 @@ def device(function: Function) -> Function:
     """Add the option for the device."""
     return option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
         default="auto",
-        help="Device of the networks. auto takes a GPU where there is one. [default: auto]",
+        help="Device of the networks: cpu, cuda, mps, or one of several, such as cuda:1. auto takes a GPU where there "
+        "is one. [default: auto]",
         group="Run",
     )(function)
 

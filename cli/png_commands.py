@@ -38,5 +38,6 @@ def make(options: "Options", png: Path, verb: str, out: Path | None, force: bool
     with shown(debug=debug) as watch:
         report = app.run(replace(options, out=out, force=force), watch, app.Remade(png, verb))
     (edit,) = report.edits
-    click.echo(": ".join(filter(None, [edit.output, edit.reason])))
+    said = "; ".join(filter(None, [edit.reason, *edit.missing]))
+    click.echo(": ".join(filter(None, [edit.output, said])))
     return report.exit_code

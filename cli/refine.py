@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from fastdiff.cli.exit_codes import OF_INPUTS
+from fastdiff.cli.exit_codes import OF_EDITS
 from fastdiff.cli.options import Command
 from fastdiff.cli.png_commands import from_png, make
 
 
-@click.command(cls=Command, epilog=OF_INPUTS)
+@click.command(cls=Command, epilog=OF_EDITS)
 @from_png("refine")
 def command(png: Path, out: Path | None, force: bool, debug: bool) -> int:
     """Finish a preview: make the same edit from the same noise, in all of its steps.

@@ -76,13 +76,19 @@ class Components:
         """A network in evaluation mode and `dtype` on the processor, without gradients of its weights."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
         _check_config(read_object(where / "config.json"), where)
-        stored = read_weights(where).numbers
+        weights = read_weights(where)
         ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
         with _loading(where):
-            if _count(kind, where) > stored:
+            if _count(kind, where) > weights.numbers:
                 raise UsageError(f"the weights in {where} are fewer than its config.json asks for")
             network, loading_info = kind.from_pretrained(
-                where, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **ours
+                where,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                variant=weights.variant,
+                **ours,
             )
         if loading_info["missing_keys"]:
             raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")

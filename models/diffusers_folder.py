@@ -1,5 +1,6 @@
 """Model folders in the layout of diffusers, which anyone may have made: what is in them, read without running any."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -30,6 +31,7 @@ class Weights:
     files: tuple[Path, ...]
     numbers: int
     size: int  # bytes
+    variant: str | None = None  # such as "fp16", where the folder has no others
 
 
 def read_folder(path: Path) -> ModelFolder:
@@ -45,12 +47,12 @@ def read_weights(part: Path) -> Weights:
 
     Raises UsageError for weights that are missing, pickled, cut short, or spread over other folders.
     """
-    files = _weight_files(part)
+    variant, files = _weight_files(part)
     try:
         numbers = sum(_numbers(file) for file in files)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"the weights in {part} are not whole: {error}") from error
-    return Weights(files, numbers, sum(file.stat().st_size for file in files))
+    return Weights(files, numbers, sum(file.stat().st_size for file in files), variant)
 
 
 def _parts(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -60,15 +62,29 @@ def _parts(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
                 yield name, f"{library}.{kind}"
 
 
-def _weight_files(part: Path) -> tuple[Path, ...]:
-    for name in WEIGHTS:
-        if (part / f"{name}.index.json").is_file():
-            return _shards(part / f"{name}.index.json")
-        if (part / name).is_file():
-            return (part / name,)
+def _weight_files(part: Path) -> tuple[str | None, tuple[Path, ...]]:
+    """Return the variant and the files: those without a variant, else in the order of `_variants`."""
+    for variant in (None, *_variants(part)):
+        for name in WEIGHTS:
+            mark = "" if variant is None else f".{variant}"
+            index, file = part / f"{name}.index{mark}.json", part / f"{Path(name).stem}{mark}.safetensors"
+            if index.is_file():
+                return variant, _shards(index)
+            if file.is_file():
+                return variant, (file,)
     if any(file for pattern in PICKLES for file in part.glob(pattern)):
         raise UsageError(f"the weights in {part} are pickled, and such are never read: safetensors are needed")
     raise UsageError(f"{part} holds no weights: one of {', '.join(WEIGHTS)} is needed")
+
+
+def _variants(part: Path) -> list[str]:
+    """Return the variants of the weights in a folder, fp16 first."""
+    found = set()
+    for name in WEIGHTS:
+        single, index = re.escape(Path(name).stem), re.escape(name)
+        pattern = re.compile(rf"{single}\.(\w+)\.safetensors|{index}\.index\.(\w+)\.json")
+        found |= {match[1] or match[2] for file in part.glob("*") if (match := pattern.fullmatch(file.name))}
+    return sorted(found, key=lambda variant: (variant != "fp16", variant))
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

@@ -75,6 +75,17 @@ def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
     return TrainedScheduler(schedule, _prediction(config), timestep, _spacing(config, name, clean), clean)
 
 
+def is_flow(config: Mapping[str, Any]) -> bool:
+    """True for the config of a flow matching model, whose network predicts velocities whatever `prediction_type` is."""
+    name, predicts = str(config.get("_class_name")), config.get("prediction_type")
+    return (
+        name in FLOW_MATCHING
+        or "FlowMatch" in name
+        or bool(config.get("use_flow_sigmas"))
+        or predicts == "flow_prediction"
+    )
+
+
 def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
     _refuse_varying_shift(config)
     shift, steps = _number(config, "shift", 1.0, 1e-3, 1e3), _training_steps(config)

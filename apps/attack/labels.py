@@ -37,7 +37,7 @@ def read(path: Path, classifier: ClassifierTarget) -> dict[Parts, Label]:
         given = ", ".join(sorted(columns)) or "none"
         raise UsageError(f"{path} has the columns {given}: image is needed, and true_label or target_label")
     labels: dict[Parts, Label] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in rows.items():
         parts = Path(row["image"] or "").parts
         if not parts or parts in labels:
             raise UsageError(f"line {number} of {path} names {f'{Path(*parts)} again' if parts else 'no picture'}")

@@ -11,12 +11,14 @@ from fastdiff.apps.edit import identity, provenance, table
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport, Report
+from fastdiff.apps.edit.transparency import output_like
 from fastdiff.apps.images import picture
 from fastdiff.apps.running import batch, inputs, output_manifest, resume
 from fastdiff.apps.running.claims import OutputRequest
 from fastdiff.apps.running.inputs import Item
 from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
+from fastdiff.models.catalogue import BUNDLED
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
@@ -26,7 +28,7 @@ OF_ITEMS = ("prompt", "source", "csv", "n", "seed")  # options that each edit ha
 
 @dataclass(frozen=True)
 class Remade:
-    """A PNG that the command `verb` reproduces: the output is `PNG-verb.png`, and the PNG is never replaced."""
+    """A picture that the command `verb` makes again: the output is `PICTURE-verb.png`, and `png` is never replaced."""
 
     png: Path
     verb: str
@@ -61,12 +63,13 @@ class Work:
 class Forecast:
     """The plan of `run`: every output with its request, and the network calls for one attempt each.
 
-    `seconds` is their estimated time on two cores.
+    `seconds` is the estimated time on two cores for one attempt each, `longest` for all attempts.
     """
 
     items: tuple[tuple[Item, EditRequest], ...]
     calls: int
     seconds: float | None  # None for a model that does not tell its size
+    longest: float | None
     left_out: tuple[inputs.LeftOut, ...]
 
 
@@ -86,6 +89,7 @@ def run(options: Options, watch: batch.Watch | None = None, remade: Remade | Non
         finished = _finished(prepared, work)
         done, code = resume.run(prepared.items, finished, Worker, work, _failed, jobs=options.jobs, watch=watch)
         edits = tuple(done[item] for item in prepared.items)
+        code = code or (batch.SOME_FAILED if any(edit.missing for edit in edits) else 0)
         report = Report(edits, code, prepared.report.output, len(finished), prepared.left_out)
         prepared.write_report(report.to_json())
     return report
@@ -104,9 +108,11 @@ def forecast(options: Options) -> Forecast:
     work = plan.work(prepared)
     finished = _finished(prepared, work)
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
-    each = cost(settings_of(options), masked=options.mask is not None)
-    rows = each.rows * len(items)
-    return Forecast(items, each.calls * len(items), seconds(options.model, rows), prepared.left_out)
+    settings = settings_of(options)
+    each = cost(settings, masked=options.mask is not None)
+    attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
+    shortest, longest = (seconds(options.model, each.rows, len(items), tries) for tries in (1, attempts))
+    return Forecast(items, each.calls * len(items), shortest, longest, prepared.left_out)
 
 
 class Worker:
@@ -125,23 +131,25 @@ class Worker:
         request, seed = self._work.of(item.output)
         options, content = self._work.options, output_manifest.file_digest(item.source)
         manifest = self._work.manifest(item, content)
-        original = picture.read(item.source)
+        original = picture.read(item.source, first_frame=True)
         height, width = original.page.pixels.shape[:2]
         mask = picture.read_mask(options.mask, (height, width)) if options.mask else None
         edited = self._edit(original.colour, request, seed, mask, tick)
+        like, remark = output_like(original, edited.colour, request)
         report = replace(
             edited.report,
             input=str(item.source),
             output=str(item.output),
             prompt=request.prompt,
             seed=seed,
-            reason="; ".join(filter(None, (edited.report.reason, original.loss))) or None,
+            reason="; ".join(filter(None, (edited.report.reason, remark, original.loss))) or None,
             seconds=round(time.monotonic() - began, 3),
         )
         with manifest.drafts(item.outputs) as drafts:
-            record = provenance.record(report, options, content, self._digests)
-            picture.save(edited.colour, original, drafts[item.output], record)
-            manifest.publish(drafts, [asdict(report)], final=True)
+            record = provenance.record(report, options, content, self._digests) if options.metadata else None
+            kind = picture.SUFFIXES[item.output.suffix.lower()]
+            picture.save(edited.colour, like, drafts[item.output], record, kind)
+            manifest.publish(drafts, [asdict(report), provenance.places(report.input, options)], final=True)
         return report
 
 
@@ -152,9 +160,9 @@ class _Plan:
         if options.prompt is not None and not options.prompt.strip():
             raise UsageError("an empty prompt: say what the picture should show")
         if options.mask is not None:
-            picture.read(options.mask)  # here, where what is wrong with it stops all
+            picture.read_mask(options.mask)  # here, where what is wrong with it stops all
         self._options, self._remade = options, remade
-        self._out = picture.check_png_output(options.out)
+        self._out = picture.check_output(options.out)
         self._verb = remade.verb if remade else PREVIEW_VERB if options.preview else VERB
         self._request = request_digest(self._verb, options, without=(*OF_RUNS, *OF_ITEMS))
         self._rows = table.read(options.csv) if options.csv is not None else None
@@ -187,11 +195,18 @@ class _Plan:
         place = partial(inputs.plan, options.inputs, recursive=options.recursive)
         if self._rows is not None:
             place = partial(inputs.listed, [path for path, _ in self._rows])
-        plan = place(verb=self._verb, suffixes=kinds, out=self._out, suffix=".png")
+        plan = place(verb=self._verb, suffixes=kinds, out=self._out, suffix=self._suffix)
         if self._remade and self._out is None:
-            preferred = self._remade.png.with_name(f"{self._remade.png.stem}-{self._remade.verb}.png")
+            preferred = self._remade.png.with_name(f"{self._remade.png.stem}-{self._remade.verb}{self._suffix}")
             plan = replace(plan, items=tuple(replace(item, output=preferred) for item in plan.items))
         return plan
+
+    @property
+    def _suffix(self) -> str:
+        """The suffix of outputs that no person named: of `format`, of the picture that is made again, or of PNG."""
+        if self._remade:
+            return self._remade.png.suffix
+        return f".{self._options.format or 'png'}"
 
     def _wanted(self, item: Item, named: bool) -> Sequence[OutputRequest]:
         edits = self._of(item)

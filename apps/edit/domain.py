@@ -1,6 +1,5 @@
 """Recognises whether a picture is a scene that the bundled model can edit, and what it shows."""
 
-import re
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -32,27 +31,16 @@ class Evidence:
         return None
 
 
-def named(prompt: str, recogniser: Recogniser) -> str | None:
-    """Return the longest of the recogniser's concepts that a prompt names; None if it names none."""
-    found = [each for each in recogniser.labels.concepts if re.search(rf"\b{re.escape(each)}\b", prompt, re.IGNORECASE)]
-    return max(found, key=len, default=None)
-
-
-def seen(concept: str, picture: Tensor, recogniser: Recogniser) -> float:
-    """Return the probability that a picture, (1, 3, H, W) in [-1, 1], shows a concept."""
-    return float(recogniser.probability(concept, _middle(picture)))
-
-
 def examine(picture: Tensor, restored: Tensor, recogniser: Recogniser) -> Evidence:
     """Measure a picture, (1, 3, H, W) in [-1, 1], that the codec reconstructs as `restored`.
 
     The recogniser sees the central square.
     """
-    return Evidence(psnr(restored.clamp(-1, 1), picture), recogniser.read(_middle(picture))[0])
+    return Evidence(psnr(restored.clamp(-1, 1), picture), recogniser.read(middle(picture))[0])
 
 
-def _middle(picture: Tensor) -> Tensor:
-    """The largest square in the middle at the side of the recogniser, (1, 3, SIDE, SIDE)."""
+def middle(picture: Tensor) -> Tensor:
+    """Return the largest square in the middle at the side of the recogniser, (1, 3, SIDE, SIDE)."""
     height, width = picture.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -3,23 +3,27 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import EllipsisType
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastdiff.apps.canvas import Canvas, edited_share, fit_canvas
+from fastdiff.apps.canvas import Canvas, edited_share, fit_canvas, without_rounding
 from fastdiff.apps.edit import tuned
-from fastdiff.apps.edit.domain import examine, named, seen
+from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
+from fastdiff.apps.edit.scene_prompt import complaint, parse
 from fastdiff.apps.edit.settings import EditSettings
+from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.soundness import Sound, check_colours
+from fastdiff.apps.edit.verdict import Judge, Tools, Verdict, thresholds
 from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
 from fastdiff.apps.running.batch import Tick
 from fastdiff.apps.similarity import distance, psnr
@@ -32,7 +36,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
 from fastdiff.solvers.readback import read_back, selected
 
-SEEN = 0.5  # probability from which on the requested concept counts as present
+MOST_ASPECT = 1.15  # of the sides of pictures that the bundled model edits as a whole: it was trained on squares
 APART = 1_000_003  # between the seeds of attempts, so that they differ from those of variants
 LARGE = "PixArt-alpha/PixArt-XL-2-512x512"  # for photographs
 Result = TypeVar("Result")
@@ -70,6 +74,9 @@ class Editor:
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
         self._load()
         self._recogniser = recogniser.bundled() if settings.model in BUNDLED else None
+        self._tools: Tools | None = None
+        if self._recogniser is not None:
+            self._tools = Tools(self._recogniser, EmojiShapes(self._recogniser.labels.concepts), thresholds())
         schedule, file = self._backbone.trained.schedule, settings.solver_file
         self._tuned = None if file is None else tuned.found(file, settings.model, self._preset, schedule)
 
@@ -108,19 +115,57 @@ class Editor:
                 self._load()
 
     def _edited(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
-        prepared = self.prepare(original, request, seed, mask)
-        wanted = named(request.prompt, self._recogniser) if self._recogniser else None
-        if self._recogniser is None or wanted is None or self._settings.preview:
+        self._check_words(request)
+        square = None if self._tools is None else _middle_square(original)
+        if square is None or self._tools is None:
+            return self._attempts(original, request, seed, mask, tick)
+        self._check_background(self.prepare(original[square], request, seed).source, request, self._tools)
+        part = None if mask is None else mask[square]
+        return _in_place(original, square, self._attempts(original[square], request, seed, part, tick))
+
+    def _attempts(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
+        """Make attempts until one shows everything that was asked for; return it, or else the nearest one.
+
+        Results of models that were named, and previews, are not judged: there is one attempt.
+        """
+        prepared, tools = self.prepare(original, request, seed, mask), self._tools
+        if tools is None or self._settings.preview:
             return self._attempt(prepared, mask, tick)
-        tried: list[tuple[float, Edited]] = []
+        source, wished = (parse(text, tools.recogniser.labels) for text in (prepared.source, request.prompt))
+        judge = Judge(original, source, wished, mask, tools)
+        tried: list[tuple[Verdict, Edited]] = []
         for number in range(self._preset.attempts):
             edit = replace(prepared.edit, preset=escalate(self._preset, number), seed=seed + number * APART)
             attempt = replace(prepared, edit=edit, notes=list(prepared.notes))
             edited = self._attempt(attempt, mask, _part(tick, number, self._preset.attempts))
-            tried.append((seen(wanted, edited.colour[None], self._recogniser), edited))
-            if tried[-1][0] >= SEEN:
+            tried.append((judge(edited.colour), edited))
+            if not tried[-1][0].missing:
                 break
-        return _best(tried, wanted)
+        return _best(tried)
+
+    def _check_words(self, request: EditRequest) -> None:
+        """Raise UsageError for words that the model does not know, unless they were allowed."""
+        if self._settings.unknown_words:
+            return
+        texts = [text for text in (request.prompt, request.source, self._settings.negative) if text is not None]
+        for text in texts:
+            if self._tools is not None:
+                labels = self._tools.recogniser.labels
+                fault = complaint(parse(text, labels), labels)
+            else:
+                words = [word for word in self._backbone.encode_prompts([text]).words[0] if not word.known]
+                fault = f"the model does not know the word '{words[0].text}'" if words else None
+            if fault:
+                raise UsageError(f"{fault}; --unknown-words goes on")
+
+    def _check_background(self, source_prompt: str, request: EditRequest, tools: Tools) -> None:
+        """Raise UsageError for another background of a picture whose middle square alone is edited."""
+        source, wished = (parse(each, tools.recogniser.labels).background for each in (source_prompt, request.prompt))
+        if wished is not None and (source is None or not wished.same_as(source)):
+            raise UsageError(
+                "the bundled model changes the background of squares alone: crop the picture, or name a large model, "
+                f"such as --model {LARGE}"
+            )
 
     def _attempt(self, prepared: PreparedEdit, mask: Tensor | None, tick: Tick) -> Edited:
         """Make one attempt, with one noise seed."""
@@ -147,7 +192,8 @@ class Editor:
         reconstruction = self.decode(latents)
         source, remarks = self._source(canvas, reconstruction, request)
         source_prompt, target_prompt = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
-        self._sound.prompts(source_prompt, target_prompt)
+        negative = None if self._settings.negative is None else self._backbone.encode_prompts([self._settings.negative])
+        self._sound.prompts(source_prompt, target_prompt, *([negative] if negative else []))
         if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
         notes += remarks + _unread_words(source_prompt, target_prompt)
@@ -159,6 +205,7 @@ class Editor:
             source_prompt,
             target_prompt,
             seed,
+            negative=negative,
             blend=tuple((self._settings.blend or "").split()),
             mask=None if mask is None else F.interpolate(canvas.to_canvas(mask), latents.shape[-2:], mode="area"),
             emphasize=self._settings.emphasize,
@@ -185,17 +232,16 @@ class Editor:
     ) -> Edited:
         """Decode the sampled latents and compose the output: kept pixels return where nothing was edited."""
         canvas, before, original = prepared.canvas, prepared.edit.latents, prepared.canvas.original
-        self._sound.sampled(sampled.latents)
-        share = edited_share(before, sampled.latents)
-        after, share = torch.lerp(before, sampled.latents, share), share.cpu()
+        decoded = self.decode(without_rounding(before, self._sound.sampled(sampled.latents)))
+        share = edited_share(prepared.reconstruction, decoded)
         if self._settings.residual:
-            colour = canvas.add_residual(self.decode(after), prepared.reconstruction, share)
+            colour = canvas.restore_unedited(decoded, share)
         else:
-            colour = canvas.to_picture(self.decode(sampled.latents)).clamp(-1, 1)
+            colour = canvas.to_picture(decoded).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
             colour = torch.lerp(original, colour, mask)
         kept = (canvas.upsample(share) < 0.5).expand_as(original)
-        names = ("emphasize", "release", "blend", "residual", "preview")
+        names = ("negative", "emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",
             source=prepared.source,
@@ -251,14 +297,34 @@ def _part(tick: Tick, number: int, of: int) -> Tick:
     return lambda share: tick((number + share) / of)
 
 
-def _best(tried: Sequence[tuple[float, Edited]], wanted: str) -> Edited:
-    """Return the attempt with the highest probability of the requested concept; its report counts all calls."""
-    sure, edited = max(tried, key=lambda attempt: attempt[0])
-    note = None if sure >= SEEN else f"the recogniser does not see '{wanted}' in it"
+def _best(tried: Sequence[tuple[Verdict, Edited]]) -> Edited:
+    """Return the attempt with the best verdict; its report counts all calls, and says what is missing."""
+    verdict, edited = max(tried, key=lambda attempt: attempt[0].rank)
     report = replace(
         edited.report,
         attempts=len(tried),
         calls=sum(each.report.calls for _, each in tried),
-        reason="; ".join(filter(None, (edited.report.reason, note))) or None,
+        status="partly edited" if verdict.missing else "edited",
+        missing=verdict.missing,
+        verdict=verdict.measures,
     )
     return replace(edited, report=report)
+
+
+def _middle_square(picture: Tensor) -> tuple[EllipsisType, slice, slice] | None:
+    """Return the index of the middle square of a picture (1, 3, H, W); None if the picture is nearly square."""
+    height, width = picture.shape[-2:]
+    side = min(height, width)
+    if max(height, width) <= MOST_ASPECT * side:
+        return None
+    top, left = (height - side) // 2, (width - side) // 2
+    return ..., slice(top, top + side), slice(left, left + side)
+
+
+def _in_place(original: Tensor, square: tuple[EllipsisType, slice, slice], edited: Edited) -> Edited:
+    """Return the edit of the middle square as an edit of the whole picture."""
+    colour = original[0].clone()
+    colour[square] = edited.colour
+    note = "its middle square was edited: the bundled model knows squares"
+    reason = "; ".join(filter(None, (edited.report.reason, note)))
+    return Edited(colour, replace(edited.report, reason=reason))

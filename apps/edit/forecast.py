@@ -10,7 +10,11 @@ from fastdiff.models.catalogue import describe, find
 from fastdiff.solvers.registry import SOLVERS
 
 SEARCHING = {"backward-euler": 8, "fixed-point": 8}  # measured calls per step; the other inverters take one
-RATE = 1e11  # multiplications and additions a second in such networks, on two cores of a server processor
+RATE = 5e10  # multiplications and additions a second in such networks, on two cores of a server processor
+CODEC = 0.27  # multiplications and additions by pixel and parameter of an autoencoder: one encoding, two decodings
+PROMPTS, PROMPT_TOKENS = 3, 120  # encoded prompts of an edit, and their tokens
+LOADING, READING = 5.0, 3e8  # seconds for libraries, and bytes of weights a second
+ALWAYS = 0.1  # seconds of an attempt besides the networks: files, measurements
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,20 @@ def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
     return Cost(inverted_in + sampling, inverting * guided + sampling * rows)
 
 
-def seconds(model: str, rows: int) -> float | None:
-    """Estimate the seconds for `rows` rows through a model's network on a CPU; None if its files do not tell its size.
+def seconds(model: str, rows: int, edits: int, attempts: int) -> float | None:
+    """Estimate the seconds for edits of so many attempts, each with `rows` rows through the network, on a CPU.
 
-    Raises UsageError and MissingError as `find` and `describe` do.
+    The time to load the model is part of it. Returns None if the model's files do not tell its size. Raises UsageError
+    and MissingError as `find` and `describe` do.
     """
+    if edits == 0:
+        return 0.0
     description = describe(find(model))
-    return (
-        None
-        if description.tokens is None
-        else 2 * rows * description.tokens * description.networks["transformer"].numbers / RATE
-    )
+    if description.tokens is None or description.resolution is None:
+        return None
+    parts = description.networks
+    numbers = {part: parts[part].numbers if part in parts else 0 for part in ("transformer", "text_encoder", "vae")}
+    attempt = 2 * rows * description.tokens * numbers["transformer"]
+    once = 2 * PROMPTS * PROMPT_TOKENS * numbers["text_encoder"] + CODEC * numbers["vae"] * description.resolution**2
+    each = once / RATE + attempts * (attempt / RATE + ALWAYS)
+    return LOADING + sum(weights.size for weights in parts.values()) / READING + edits * each

@@ -36,6 +36,8 @@ def fingerprint(options: Options) -> str:
                 *(options.attempts, options.blend, options.emphasize, options.release),
                 *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),
                 *(each for each in (options.guidance_rescale, options.guidance_interval) if each is not None),
+                *([] if options.negative is None else [("negative", options.negative)]),
+                *([] if options.metadata else ["no metadata"]),
             )
         )
     )

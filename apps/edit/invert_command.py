@@ -61,7 +61,7 @@ def run(options: Options) -> Inverted:
     if options.out is not None and (options.out.is_dir() or options.out.suffix.lower() in picture.SUFFIXES):
         kind = "a folder" if options.out.is_dir() else "named as a picture"
         raise UsageError(f"{options.out} is {kind}: an inversion is one {SUFFIX} file")
-    original = picture.read(source)
+    original = picture.read(source, first_frame=True)
     with FolderLocks() as locks:
         preferred = options.out or source.with_name(f"{source.stem}-inversion{SUFFIX}")
         locks.add([preferred.parent])

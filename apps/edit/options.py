@@ -6,12 +6,14 @@ from itertools import chain
 from pathlib import Path
 
 from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.running.run import ADDED
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
 LONGEST_PROMPT = 2000  # characters
 MOST_STEPS = 1000
+FORMATS = ("png", "jpg", "webp")  # kinds of outputs
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,15 @@ class Options:
     """The inputs, outputs and settings of a run of edit.
 
     `inputs`, `out` and the default names of outputs are as in `running.inputs.plan`, with the verb "edit".
-    Outputs are PNG and record their provenance. `prompt` says what the picture should show, `source` what it shows
-    (None: the bundled model's recogniser says so). `csv` is a table of edits in place of these, with the columns
-    `input`, `prompt` and optionally `source`. `steps`, `guidance`, `strength` (0 to 1), `merge` (0 to 0.75), `focus` (0
-    to 0.99, the share of the picture without guidance) and `attempts` (at most so many tries, until the recogniser sees
-    the requested concept) default to the preset's. `guidance_rescale` (0 to 1) is the share by which guided estimates
-    return to the deviation of unguided ones, `guidance_interval` the times, from 0 to 1 at pure noise, with guidance.
+    Outputs are of the kind `format`, one of FORMATS (None: that of `out`, else PNG), and record their provenance unless
+    `metadata` is False. `negative` is the negative prompt: guidance leads away from it instead of from the source
+    prompt or the empty one. With `unknown_words`, prompts may have words that the model does not know. `prompt` says
+    what the picture should show, `source` what it shows (None: the bundled model's recogniser says so). `csv` is a
+    table of edits in place of these, with the columns `input`, `prompt` and optionally `source`. `steps`, `guidance`,
+    `strength` (0 to 1), `merge` (0 to 0.75), `focus` (0 to 0.99, the share of the picture without guidance) and
+    `attempts` (at most so many tries, until everything that was asked for is seen) default to the preset's.
+    `guidance_rescale` (0 to 1) is the share by which guided estimates return to the deviation of unguided ones,
+    `guidance_interval` the times, from 0 to 1 at pure noise, with guidance.
 
     `blend` names words: nothing changes where they receive no attention. `mask` is a picture, white where the edit may
     change something. `emphasize` holds words with factors such as "stripes:1.5", `release` words with the share of the
@@ -38,8 +43,12 @@ class Options:
     inputs: tuple[str, ...] = ()
     prompt: str | None = None
     source: str | None = None
+    negative: str | None = field(default=None, metadata={ADDED: True})
+    unknown_words: bool = field(default=False, metadata={ADDED: True})
     csv: Path | None = None
     out: Path | None = None
+    format: str | None = field(default=None, metadata={ADDED: True})
+    metadata: bool = field(default=True, metadata={ADDED: True})
     recursive: bool = False
     force: bool = False
     outside: bool = False
@@ -75,9 +84,16 @@ class Options:
             check_name("preset", self.preset, PRESETS)
         if (self.csv is None) == (self.prompt is None) or (self.csv is None) != bool(self.inputs):
             raise UsageError("give pictures and --prompt, or --csv with both")
-        for prompt in (self.prompt, self.source):
+        for prompt in (self.prompt, self.source, self.negative):
             if prompt is not None and len(prompt) > LONGEST_PROMPT:
                 raise UsageError(f"a prompt of {len(prompt)} characters: at most {LONGEST_PROMPT}")
+        if self.format is not None:
+            check_name("format", self.format, FORMATS)
+            given = None if self.out is None or self.out.is_dir() else IMAGE_SUFFIXES.get(self.out.suffix.lower())
+            if given not in (None, self.format):
+                raise UsageError(
+                    f"{self.out} is no {self.format} file: give one of --out and --format, or the same kind"
+                )
         others = (self.solver, self.strength, self.attempts, self.preview or None)
         if self.solver_file is not None and any(given is not None for given in others):
             raise UsageError(

@@ -1,7 +1,7 @@
 """The report of edit on every picture (`report.json`)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ class EditReport:
     distance of the regenerated latents from the picture's, relative to their norm, where the source was sampled beside
     the edit: nought where offsets held it; `psnr_unedited` (dB) compares the output with the input where it is less
     than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent of it. `reason` says
-    what went wrong, or what is worth knowing.
+    what went wrong, or what is worth knowing. `status` is "edited", "partly edited" or "failed"; `missing` says in
+    clauses what was asked for and is not seen, by the measurements of `verdict` (`verdict.Verdict`; empty where edits
+    are not judged).
     """
 
     input: str
@@ -38,6 +40,8 @@ class EditReport:
     seed: int | None = None
     status: str = "failed"
     reason: str | None = None
+    missing: Sequence[str] = ()
+    verdict: Mapping[str, float | None] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,6 +65,7 @@ class Report:
         return {
             "edits": len(self.edits),
             "edited": sum(edit.status == "edited" for edit in self.edits),
+            "partly edited": sum(edit.status == "partly edited" for edit in self.edits),
             "failed": sum(edit.status == "failed" for edit in self.edits),
             "calls": sum(edit.calls for edit in self.edits),
             "seconds": round(sum(edit.seconds for edit in self.edits), 3),

@@ -47,7 +47,8 @@ class Sampled:
 class Edit:
     """An edit of one picture with latents (1, C, h, w) of `size` pixels (height, width).
 
-    `source` and `target` are prompts of one row. `blend` names words of either prompt. `mask` (1, 1, h, w) in [0, 1] is
+    `source` and `target` are prompts of one row, and so is `negative`, from which guidance leads away instead of from
+    the source prompt or the empty one. `blend` names words of either prompt. `mask` (1, 1, h, w) in [0, 1] is
     1 where the edit may change the picture. `emphasize` holds requests such as "stripes:1.5" for words of the target,
     `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
     subset of the run's levels, with the same noise there. `tuned` is a solver with its own levels; it replaces the
@@ -61,6 +62,7 @@ class Edit:
     source: Conditioning
     target: Conditioning
     seed: int
+    negative: Conditioning | None = None
     blend: tuple[str, ...] = ()
     mask: Tensor | None = None
     emphasize: tuple[str, ...] = ()
@@ -115,7 +117,7 @@ class Edit:
             Conditioning.cat(self.source, self.target) if beside else self.target,
             (preset.source_guidance, preset.guidance) if beside else preset.guidance,
             self.size,
-            negative_prompt=self.source if preset.contrast else None,
+            negative_prompt=self.negative or (self.source if preset.contrast else None),
             guidance_mask=mask,
             rescale=preset.guidance_rescale,
             interval=preset.guidance_interval,

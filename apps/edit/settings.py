@@ -7,6 +7,7 @@ from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.sampling import inverter_of
+from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.validation import check_name
@@ -22,8 +23,9 @@ class EditSettings:
     """Everything that an editor depends on.
 
     `name` is the preset's name, for reports. `solver_file` replaces the preset's inversion and levels. `blend`,
-    `emphasize`, `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also
-    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
+    `negative`, `unknown_words`, `emphasize`, `release`, `residual` and `preview` are as in `Options`. With
+    `any_picture` the bundled model also edits pictures unlike its training data. `device` and `dtype` are as in
+    `fastdiff.apps.device.resolve_device`.
     """
 
     model: str
@@ -31,6 +33,8 @@ class EditSettings:
     name: str
     solver_file: Path | None = None
     blend: str | None = None
+    negative: str | None = None
+    unknown_words: bool = False
     emphasize: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
     residual: bool = True
@@ -55,6 +59,8 @@ def settings_of(options: Options) -> EditSettings:
         name=name,
         solver_file=options.solver_file,
         blend=options.blend,
+        negative=options.negative,
+        unknown_words=options.unknown_words,
         emphasize=options.emphasize,
         release=options.release,
         residual=options.residual,
@@ -74,6 +80,8 @@ def _preset(options: Options, name: str) -> Preset:
     if options.guidance is not None or options.strength is not None:
         changes.setdefault("attempts", 1)
     chosen = replace(PRESETS[name], **changes)
+    if options.negative is not None and chosen.guidance == 1:
+        raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:
         return tuned.planned(chosen, options.solver_file, options.steps)
     inverter_of(chosen, Noise())

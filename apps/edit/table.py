@@ -24,15 +24,18 @@ def read(path: Path) -> list[tuple[Path, EditRequest]]:
         raise UsageError(f"{path} has the columns {given}: input and prompt are needed, source may be")
     if not 0 < len(rows) <= MOST_ROWS:
         raise UsageError(f"{path} has {len(rows)} edits: from 1 to {MOST_ROWS}")
-    return [_edit(path, number, row) for number, row in enumerate(rows, 2)]
+    return [_edit(path, number, row) for number, row in rows.items()]
 
 
 def _edit(path: Path, number: int, row: Mapping[str, str | None]) -> tuple[Path, EditRequest]:
-    picture, prompt = row["input"] or "", row["prompt"] or ""
+    picture, prompt, source = (
+        row["input"] or "",
+        *(" ".join((row.get(name) or "").split()) for name in ("prompt", "source")),
+    )
     if None in row:
         raise UsageError(f"line {number} of {path} has too many cells: put a prompt with commas in quotes")
-    if not Path(picture).name or not prompt.strip() or None in row.values():
+    if not Path(picture).name or not prompt or None in row.values():
         raise UsageError(f"line {number} of {path}: give an input and a prompt")
-    if max(len(prompt), len(row.get("source") or "")) > LONGEST_PROMPT:
+    if max(len(prompt), len(source)) > LONGEST_PROMPT:
         raise UsageError(f"line {number} of {path}: a prompt has at most {LONGEST_PROMPT} characters")
-    return path.parent / picture, EditRequest(prompt, row.get("source") or None)
+    return path.parent / picture, EditRequest(prompt, source or None)

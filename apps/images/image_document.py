@@ -50,10 +50,11 @@ MOST_PAGES = 10_000
 
 
 @contextmanager
-def open_images(path: Path) -> Iterator["ImageDocument"]:
+def open_images(path: Path, *, first_frame: bool = False) -> Iterator["ImageDocument"]:
     """Open an image file.
 
-    Every directory of a TIFF is a page, except thumbnails and masks. Raises as `open_document`.
+    Every directory of a TIFF is a page, except thumbnails and masks. With `first_frame`, an animation is a page of its
+    first frame. Raises as `open_document`.
     """
     with reading(path), path.open("rb") as file:
         head = file.read(HEAD)
@@ -66,9 +67,10 @@ def open_images(path: Path) -> Iterator["ImageDocument"]:
                 document = _tiff_document(path, image, file)
             yield document
             return
-        if image.format not in ALBUMS and count > 1:
+        if image.format not in ALBUMS and count > 1 and not first_frame:
             raise UsageError(f"{path.name} is an animation of {count} frames: several pages are read from TIFF and PDF")
-        left_out = f"its first picture of {count} was taken" if count > 1 else None
+        first = "first picture" if image.format in ALBUMS else "first frame"
+        left_out = f"its {first} of {count} was taken" if count > 1 else None
         yield ImageDocument(path, image, _kind(path, image, head), left_out=left_out)
 
 

@@ -14,10 +14,11 @@ from fastdiff.apps.running.output_manifest import FAILED
 from fastdiff.solvers.errors import UsageError
 
 LONGEST_NAME = 255  # bytes
-OTHER_KIND, HIDDEN, RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE, SAME_FILE = (
+OTHER_KIND, HIDDEN, RESULT, NAMED_RESULT, SUB_FOLDER, LINKED_FOLDER, OUTPUT_FOLDER, NO_FILE, SAME_FILE = (
     "another kind of file",
     "hidden",
     "an earlier result",
+    "an earlier result among several inputs (give it alone)",
     "a sub-folder (give -r)",
     "a linked folder",
     "the folder of the outputs",
@@ -144,6 +145,7 @@ def summary(left_out: Iterable[LeftOut]) -> str:
         OTHER_KIND: ("file of another kind", "files of other kinds"),
         HIDDEN: ("hidden file or folder", "hidden files or folders"),
         RESULT: ("earlier result", "earlier results"),
+        NAMED_RESULT: ("earlier result that you named", "earlier results that you named"),
         SUB_FOLDER: ("sub-folder (give -r)", "sub-folders (give -r)"),
         LINKED_FOLDER: ("linked folder", "linked folders"),
         OUTPUT_FOLDER: ("folder of the outputs", "folders of the outputs"),
@@ -156,8 +158,12 @@ def summary(left_out: Iterable[LeftOut]) -> str:
     parts = []
     for reason, (one, several) in nouns.items():
         if count := counts[reason]:
-            named = f" ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})" if reason == OTHER_KIND else ""
-            parts.append(f"{count} {one if count == 1 else several}{named}")
+            named = kinds if reason == OTHER_KIND else []
+            if reason == NAMED_RESULT:
+                named = [os.path.basename(each.path) for each in left_out if each.reason == NAMED_RESULT]
+            shown = f" ({', '.join(named[:5])}{', ...' if len(named) > 5 else ''})" if named else ""
+            advice = ": give it alone to take it as an input" if reason == NAMED_RESULT else ""
+            parts.append(f"{count} {one if count == 1 else several}{shown}{advice}")
     return f"left out: {', '.join(parts)}" if parts else ""
 
 
@@ -179,7 +185,7 @@ class _Search:
                     found = replace(found, output=root / found.source.relative_to(path))
                 yield found
         elif os.path.exists(path):
-            yield LeftOut(str(path), RESULT) if not alone and self._is_result(path) else self.named(path)
+            yield LeftOut(str(path), NAMED_RESULT) if not alone and self._is_result(path) else self.named(path)
         elif glob.has_magic(text):
             for match in sorted(map(Path, glob.glob(text, recursive=True))):
                 reason = self._unwanted(match)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.edit import defaults, edits, images, previews, sizes, sweep
+from benchmarks.edit import defaults, edits, honesty, images, previews, sizes, sweep
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
@@ -21,10 +21,11 @@ SECTIONS = {
     "images": images.run,
     "sizes": sizes.run,
     "previews": previews.run,
+    "honesty": honesty.run,
     "defaults": defaults.run,
     "sweep": sweep.run,
 }
-WHOLE = ("edits", "images", "sizes", "previews")
+WHOLE = ("edits", "images", "sizes", "previews", "honesty")
 
 
 def main() -> None:

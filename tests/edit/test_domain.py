@@ -10,7 +10,7 @@ from samples import sample_scenes
 from skimage.transform import resize
 from torch import Tensor
 
-from fastdiff.apps.edit.domain import LEAST_FAMILIARITY, LEAST_PSNR, Evidence, examine, named, seen
+from fastdiff.apps.edit.domain import LEAST_FAMILIARITY, LEAST_PSNR, Evidence, examine
 from fastdiff.models.patch_codec import PatchCodec, fit
 from fastdiff.models.recogniser import SIDE, Reading, Recogniser, bundled
 
@@ -64,15 +64,3 @@ def test_the_middle_of_another_size_is_read(recogniser: Recogniser) -> None:
         wide = F.pad(F.interpolate(picture[None], scale_factor=2), (40, 40))
         whole = examine(picture[None], picture[None], recogniser)
         assert examine(wide, wide, recogniser).reading.caption == whole.reading.caption, caption
-
-
-def test_the_longest_concept_that_a_prompt_names_is_wished(recogniser: Recogniser) -> None:
-    assert named("a Green Heart on a red background", recogniser) == "green heart"
-    assert named("foxes and beers on teal", recogniser) is None
-
-
-def test_a_sample_shows_its_own_concept_and_no_other(recogniser: Recogniser) -> None:
-    for caption, picture in sample_scenes().items():
-        own = named(caption, recogniser)
-        assert own is not None and seen(own, picture[None], recogniser) > 0.9, caption
-        assert seen("trophy", picture[None], recogniser) < 0.1, caption

@@ -139,7 +139,7 @@ def test_a_dry_run_tells_the_calls_and_the_time_and_does_nothing(
     assert edit(*wish) == 0
     calls = json.loads(photo.with_name("photo-edit-report.json").read_text())["summary"]["calls"]
     spared = {"dit4edit-exact": 2}.get(preset, 0)  # O-BELM knows the second state of each run beforehand
-    assert f"2 edits to do, {calls + spared} network calls, about 0:00:00 on two cores" in foreseen
+    assert f"2 edits to do, {calls + spared} network calls, about 0:00:05 on two cores" in foreseen
     assert edit(*wish, "--dry-run") == 0
     assert "0 edits to do, 0 network calls" in capsys.readouterr().out
 
@@ -349,8 +349,13 @@ def test_prompts_that_are_too_long_are_told(model: Path, photo: Path) -> None:
     assert "the model ignored 'cat a cat" in told["reason"]
 
 
-def test_words_that_the_model_does_not_know_are_told(model: Path, photo: Path) -> None:
-    assert edit(photo, *FAST, "--prompt", "a 狗, an owl & a 狗", "--model", model) == 0
+def test_words_that_the_model_does_not_know_stop_the_edit_unless_it_may_go_on(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    way = (photo, *FAST, "--prompt", "a 狗, an owl & a 狗", "--model", model)
+    assert edit(*way, "-o", photo.with_name("stopped.png")) == 2 and not photo.with_name("stopped.png").exists()
+    assert "the model does not know the word '狗'; --unknown-words goes on" in capsys.readouterr().err
+    assert edit(*way, "--unknown-words") == 0
     (told,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
     assert told["reason"].endswith("knows; the model does not know the word '狗'")
 

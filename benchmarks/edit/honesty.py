@@ -1,0 +1,85 @@
+"""Whether `fastdiff edit` says the truth: edits reported done or not, against measures that no application uses."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.edit.background_truth import is_shown
+from benchmarks.edit.cases import Case, as_picture, cases, judge
+from benchmarks.edit.edits import DEFAULT, editor_of, request_of
+from benchmarks.edit.shape import ShapeMeasure
+from benchmarks.result import Section, Strip, Table
+from fastdiff.apps.edit.editor import Edited, Editor
+from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.models.recogniser import Recogniser
+from fastdiff.training.edit.render import Renderer
+
+EDITS = 50  # of each kind
+MEASURED = ("word", "background")
+COLUMNS = ("kind", "edits", "done", "judge agrees", "nearer new", "all true", "failed, told done", "true, told missing")
+SEED = 5_000_003  # of `cases`: the scenes of the section "edits"
+
+
+def run(model: str, limit: int | None) -> Section:
+    rows: list[dict[str, Any]] = []
+    strips = []
+    for case, edited, row in measured(model, EDITS if limit is None else limit, SEED):
+        rows.append(row)
+        sides = (as_picture(case.before), as_picture(edited.colour[None]), as_picture(case.truth))
+        said = "; ".join(edited.report.missing) or "done"
+        strips.append(Strip(f"{case.target.caption}: {said}", float(row["true"]), sides))
+    lines = [_line(kind, [row for row in rows if row["kind"] == kind]) for kind in MEASURED]
+    table = Table(
+        "What edit reports, in % of edits",
+        COLUMNS,
+        [*lines, _line("all", rows)],
+        "done: reported as done; judge agrees, nearer new, all true: of those; failed, told done: of all failures; "
+        "true, told missing: of all true results. True is what the judge reads, nearer to the new shape than to the "
+        "old one, with the wished background by colour distance",
+    )
+    return Section([table], rows, strips)
+
+
+def measured(model: str, count: int, seed: int) -> Iterator[tuple[Case, Edited, dict[str, Any]]]:
+    """Yield `count` edits of each kind, with what edit reports and what is true."""
+    editor, reader, shape = editor_of(model, PRESETS[DEFAULT]), judge(), ShapeMeasure(Renderer())
+    for kind in MEASURED:
+        chosen = (case for case in cases(10**9, seed) if case.kind == kind)
+        for case in islice(chosen, count):
+            edited = _edited(editor, case)
+            truth = _truth(edited.colour[None], case, reader, shape)
+            yield case, edited, {"kind": kind, "done": not edited.report.missing} | truth | dict(edited.report.verdict)
+
+
+def _edited(editor: Editor, case: Case) -> Edited:
+    return editor(case.before, request_of(case), 0, None, lambda share: None)
+
+
+def _truth(colour: Tensor, case: Case, reader: Recogniser, shape: ShapeMeasure) -> dict[str, bool]:
+    picture, region = as_picture(colour), ~case.region[0, 0].numpy()
+    with torch.inference_mode():
+        agrees = reader.read(colour)[0].concept == case.target.concept
+    new, old = (shape(picture, scene.concept).psnr for scene in (case.target, case.source))
+    shown = is_shown(picture, region, case.target.background, case.source.background)
+    nearer = new > old or case.source.concept == case.target.concept
+    return {"agrees": agrees, "nearer": nearer, "shown": shown, "true": agrees and nearer and shown}
+
+
+def _line(kind: str, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
+    done = [row for row in rows if row["done"]]
+    failed, true = ([row for row in rows if row["true"] == value] for value in (False, True))
+    return (
+        kind,
+        len(rows),
+        _share(rows, "done"),
+        *(_share(done, name) for name in ("agrees", "nearer", "true")),
+        _share(failed, "done"),
+        None if not true else 100 - (_share(true, "done") or 0.0),
+    )
+
+
+def _share(rows: list[dict[str, Any]], name: str) -> float | None:
+    return 100 * sum(row[name] for row in rows) / len(rows) if rows else None
