@@ -50,7 +50,7 @@ PRESETS = {
         self_attention=(("qk", Span(0, 0.2)),),
     ),
     "ledits": LEDITS,
-    "quick": replace(LEDITS, steps=5, guidance=2.0, attempts=5),
+    "quick": replace(LEDITS, steps=8, guidance=1.25, strength=1.0, attempts=5),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross_attention=0.4, self_attention=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, self_attention=(("kv", Span(0.2, 1)),), first_block=0.5),
 }

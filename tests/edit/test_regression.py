@@ -154,7 +154,7 @@ def test_it_tries_again_while_something_is_missing_and_says_what(
         folder = tmp_path / str(attempts)
         folder.mkdir()
         (report,) = edited(folder, wishes, "--guidance", "0", *options)  # which changes nothing
-        assert report["attempts"] == attempts and report["calls"] == 6 * attempts
+        assert report["attempts"] == attempts and report["calls"] == 9 * attempts
         assert report["missing"] == lacking and report["status"] == "partly edited"
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith("0 edited, 1 partly edited, 0 failed.") and " and ".join(lacking) in last

@@ -319,10 +319,10 @@ def test_a_mild_change_of_the_background_leaves_no_frame_around_the_subject(tmp_
 
 
 def test_a_forecast_counts_loading_and_every_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An attempt of the bundled model takes about 0.4 s on one core, 0.2 of them in the transformer."""
-    one, five, ten = (seconds("scenes", 15, edits, tries) for edits, tries in ((1, 1), (1, 5), (10, 1)))
+    """An attempt of the bundled model takes about 0.5 s on one core, most of it in the transformer."""
+    one, five, ten = (seconds("scenes", 24, edits, tries) for edits, tries in ((1, 1), (1, 5), (10, 1)))
     assert one is not None and five is not None and ten is not None and seconds("scenes", 15, 0, 5) == 0
-    assert LOADING < one < LOADING + 2 and 0.3 < (five - one) / 4 < 0.8 and 0.3 < (ten - one) / 9 < 1
+    assert LOADING < one < LOADING + 2 and 0.3 < (five - one) / 4 < 1 and 0.3 < (ten - one) / 9 < 1.5
     way = (SAMPLES / "dog-face.png", "--prompt", "fox on a blue background", "-o", tmp_path / "out.png")
     assert edit(*way, "--dry-run") == 0
     shortest, longest = (str(timedelta(seconds=round(each))) for each in (one, five))
