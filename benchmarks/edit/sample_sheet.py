@@ -53,7 +53,7 @@ def drawn(editor: Editor, samples: Path) -> Image.Image:
         for place, colour in enumerate((before, after)):
             sheet.paste(Image.fromarray(as_picture(colour)), (left + place * (SIDE + GAP), top))
         own, background = wished.split(" on ", 1)
-        told = own if background == caption.split(" on ", 1)[1] else background.removesuffix(" background")
+        told = own if background == caption.split(" on ", 1)[1] else background
         draw.text((left, top + SIDE + 3), f"to: {told}", "black", font)
     return sheet
 
