@@ -41,7 +41,7 @@ def test_certificate(name: str, kind: str) -> None:
     assert verdict.passed is (True if applies(kind, name) else None), verdict
 
 
-@pytest.mark.parametrize("kind", CERTIFICATES.keys() - {"round trip", "exact inverse"})
+@pytest.mark.parametrize("kind", sorted(CERTIFICATES.keys() - {"round trip", "exact inverse"}))
 def test_a_solver_that_is_its_own_inverse_has_them_too(kind: str) -> None:
     assert CERTIFICATES[kind](Candidate(OBELM, 2)).passed
 
@@ -92,7 +92,7 @@ class Said(SingleLevelDenoiser):
         return self
 
 
-@pytest.mark.parametrize("kind", CERTIFICATES.keys() - {"order"})
+@pytest.mark.parametrize("kind", sorted(CERTIFICATES.keys() - {"order"}))
 def test_a_certificate_fails_where_its_promise_is_broken(kind: str) -> None:
     solver = Broken(fault=kind)
     verdict = CERTIFICATES[kind](Candidate(lambda: solver, 1))

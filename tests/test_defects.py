@@ -41,7 +41,9 @@ def test_no_call_is_spent_on_a_repeated_level(sigmas):
 
 @pytest.mark.parametrize("steps", [10, 14, 15, 20, 50])
 @pytest.mark.parametrize(
-    "solver", [dpmpp_3m(), dpmpp_3m(lower_final=False), UniPC(3), UniPC(3, lower_final=False)], ids=str
+    "solver",
+    [dpmpp_3m(), dpmpp_3m(lower_final=False), UniPC(3), UniPC(3, lower_final=False)],
+    ids=["dpmpp-3m", "dpmpp-3m without lower_final", "unipc-3", "unipc-3 without lower_final"],
 )
 def test_third_order_on_karras_levels_is_finite(solver, steps):
     """There DPM++ 3M is NaN from 15 steps on."""
