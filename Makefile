@@ -32,8 +32,9 @@ debian:
 		echo "could not install all of them: tests that need them cannot run"; \
 	else echo "tests that need these Debian packages cannot run:" $$missing; fi
 
+# Files side by side, one a core: most tests keep one core busy.
 test: lint debian
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 gpu: $(VENV)/installed
 	@$(BIN)/python tests/gpu.py

@@ -23,6 +23,8 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.line(f"FAILED: skipped, and not for a reason in tests/allowed_skips.txt: {reason}", red=True)
 
 
-def _unlisted(reporter: TerminalReporter) -> list[str]:
+def _unlisted(reporter: TerminalReporter | None) -> list[str]:
+    if reporter is None:  # in a worker process, whose reports another process shows
+        return []
     reasons = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", ())}
     return sorted(reason for reason in reasons if not re.search(ALLOWED, reason))
