@@ -234,6 +234,7 @@ def test_runs_of_several_commands_into_one_folder_mix_nothing(
     assert sorted(seen) == [
         "report-2.json",
         "report-3-sheet.png",
+        "report-3.html",
         "report-3.json",
         "report-4.json",
         "report.json",
@@ -300,8 +301,8 @@ def test_odd_names_work(tmp_path: Path, weights: Path, classifier: str, name: st
         assert docclean(weights, tmp_path / "in", "-o", tmp_path / "clean") == 0
         assert attack(classifier, tmp_path / "in", "-o", tmp_path / "attack") == 0
     assert set(contents(tmp_path / "clean")) == {name, "report.json"}
-    assert set(contents(tmp_path / "attack")) >= {name, "report.json", "report-sheet.png"}
-    assert len(contents(tmp_path / "attack")) == 4
+    assert set(contents(tmp_path / "attack")) >= {name, "report.json", "report.html", "report-sheet.png"}
+    assert len(contents(tmp_path / "attack")) == 5
 
 
 def test_a_name_that_would_be_too_long_is_one_sentence(

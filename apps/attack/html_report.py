@@ -24,11 +24,13 @@ figcaption { font-size: 13px; overflow-wrap: anywhere } section { border-top: 1p
 
 
 def page(title: str, blocks: Sequence[str]) -> str:
-    """Return the text of an HTML file of blocks in HTML, under a title in plain text."""
+    """Return the text of an HTML file of blocks in HTML, under a title in plain text.
+
+    Bytes of file names that are no text become question marks.
+    """
     head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
-    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n<h1>{escape(title)}</h1>\n" + "\n".join(
-        [*blocks, "</body></html>\n"]
-    )
+    start = f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n<h1>{escape(title)}</h1>"
+    return "\n".join([start, *blocks, "</body></html>\n"]).encode(errors="replace").decode()
 
 
 def examination(victim: VictimExamination | None) -> str:
