@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastdiff.models.scene_colours import COLOURS
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.render import Renderer
-from fastdiff.training.edit.scenes import COLOURS, KINDS, SIDE, Background, Pattern, Pose, Scene, draw, held_out
+from fastdiff.training.edit.scenes import KINDS, SIDE, Background, Pattern, Pose, Scene, draw, held_out
 
 FOX = Scene("fox", Background("striped", ("teal", "white")), Pose(80, 60, 70, 10), Pattern(45, 30, 5))
 

@@ -48,7 +48,7 @@ def judged(renderer: Renderer, shapes: EmojiShapes) -> Judged:
 
 
 def test_colours_are_those_of_the_scenes_that_trained_the_model() -> None:
-    assert COLOURS == scenes.COLOURS and set(LABELS.colours) == set(COLOURS) and set(LABELS.kinds) == set(KINDS)
+    assert set(LABELS.colours) == set(COLOURS) and set(LABELS.kinds) == set(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
+from fastdiff.models.scene_colours import COLOURS
 from fastdiff.training.edit.concepts import CONCEPTS
-from fastdiff.training.edit.scenes import COLOURS, KINDS
+from fastdiff.training.edit.scenes import KINDS
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
 TOKENS = 8  # tokens of the transformer along a side of a scene

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.models.conv_codec import ConvCodec
+from fastdiff.models.scene_colours import COLOURS
 from fastdiff.training import card
 from fastdiff.training.edit.concepts import CONCEPTS
-from fastdiff.training.edit.scenes import COLOURS, KINDS, SIDE
+from fastdiff.training.edit.scenes import KINDS, SIDE
 from fastdiff.training.edit.train import Trained, TrainOptions
 
 FONT_LICENCE = "OFL-1.1"  # pictures may be made with the font; it is not shipped

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from fastdiff.models import patch_codec
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.recogniser import Labels, Recogniser
+from fastdiff.models.scene_colours import COLOURS
 from fastdiff.training.edit.augment import augment, outlier
 from fastdiff.training.edit.concepts import CONCEPTS
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.render import Renderer, emoji_font
-from fastdiff.training.edit.scenes import COLOURS, KINDS, Scene, draw, pair_hash
+from fastdiff.training.edit.scenes import KINDS, Scene, draw, pair_hash
 from fastdiff.training.fit import Batch, Plan, Progress, fit
 
 LABELS = Labels(tuple(CONCEPTS), KINDS, tuple(COLOURS))

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fastdiff.models.scene_colours import COLOURS
 from fastdiff.solvers.errors import MissingError
 from fastdiff.training.data_folders import find_font
 from fastdiff.training.edit.concepts import CONCEPTS
-from fastdiff.training.edit.scenes import COLOURS, SIDE, Background, Pattern, Pose, Scene
+from fastdiff.training.edit.scenes import SIDE, Background, Pattern, Pose, Scene
 
 STRIKE = 109  # the one size of the font's bitmaps
 SQUARE = 136  # pixels: their larger side
