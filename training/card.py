@@ -23,6 +23,8 @@ def pack(target: Path, index: Mapping[str, Any], networks: Mapping[str, Any], ot
     """
     for part, content in (networks | others).items():  # type: ignore[operator]
         content.save_pretrained(target / part)
+    for config in target.rglob("config.json"):
+        _without_origin(config)
     (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     files = sorted(path for path in target.rglob("*") if path.is_file() and path.name != "card.json")
     card = {
@@ -62,6 +64,13 @@ def without_machine(options: Mapping[str, Any], *without: str) -> dict[str, Any]
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _without_origin(config: Path) -> None:
+    """Removes from a config of diffusers the folder that the component was loaded from."""
+    content = json.loads(config.read_text())
+    if content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _count(network: nn.Module) -> int:
