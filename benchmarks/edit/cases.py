@@ -47,9 +47,14 @@ def cases(count: int, seed: int = SEED) -> Iterator[Case]:
         yield Case(kind, source, target, before, truth, torch.from_numpy(region)[None, None])
 
 
+def of_kind(kind: str, count: int, seed: int = SEED) -> list[Case]:
+    """The first `count` edits of a kind of KINDS."""
+    return [case for case in cases(len(KINDS) * count, seed) if case.kind == kind]
+
+
 def swaps(count: int, seed: int = SEED) -> list[Case]:
     """The first `count` edits that change the word alone."""
-    return [case for case in cases(len(KINDS) * count, seed) if case.kind == "word"]
+    return of_kind("word", count, seed)
 
 
 def _pair(rng: np.random.Generator, kind: str) -> tuple[Scene, Scene]:

@@ -1,14 +1,13 @@
 """Whether `fastdiff edit` says the truth: edits reported done or not, against measures that no application uses."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.edit.background_truth import is_shown
-from benchmarks.edit.cases import Case, as_picture, cases, judge
+from benchmarks.edit.cases import SEED, Case, as_picture, judge, of_kind
 from benchmarks.edit.edits import DEFAULT, editor_of, request_of
 from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.result import Section, Strip, Table
@@ -20,7 +19,6 @@ from fastdiff.training.edit.render import Renderer
 EDITS = 50  # of each kind
 MEASURED = ("word", "background")
 COLUMNS = ("kind", "edits", "done", "judge agrees", "nearer new", "all true", "failed, told done", "true, told missing")
-SEED = 5_000_003  # of `cases`: the scenes of the section "edits"
 
 
 def run(model: str, limit: int | None) -> Section:
@@ -47,8 +45,7 @@ def measured(model: str, count: int, seed: int) -> Iterator[tuple[Case, Edited, 
     """Yield `count` edits of each kind, with what edit reports and what is true."""
     editor, reader, shape = editor_of(model, PRESETS[DEFAULT]), judge(), ShapeMeasure(Renderer())
     for kind in MEASURED:
-        chosen = (case for case in cases(10**9, seed) if case.kind == kind)
-        for case in islice(chosen, count):
+        for case in of_kind(kind, count, seed):
             edited = _edited(editor, case)
             truth = _truth(edited.colour[None], case, reader, shape)
             yield case, edited, {"kind": kind, "done": not edited.report.missing} | truth | dict(edited.report.verdict)

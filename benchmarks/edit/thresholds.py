@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.edit.honesty import SEED, measured
+from benchmarks.edit.cases import SEED
+from benchmarks.edit.honesty import measured
 from fastdiff.apps.edit.verdict import THRESHOLDS, Thresholds
 
 PRECISE = 0.95  # share of the passing edits that are true
