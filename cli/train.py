@@ -227,7 +227,7 @@ def edit(
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder,
+            folder=folder,
             font=font or emoji_font(),
             steps=steps,
             minutes=minutes,
@@ -275,7 +275,13 @@ def codec(
     with writing(folder):
         click.echo(f"codec: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder, font=font or emoji_font(), steps=steps, minutes=minutes, seed=seed, dtype=dtype, device=chosen
+            folder=folder,
+            font=font or emoji_font(),
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            dtype=dtype,
+            device=chosen,
         )
         vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
     click.echo(vae)
@@ -335,7 +341,7 @@ def recogniser(
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder,
+            folder=folder,
             font=font or emoji_font(),
             steps=steps,
             minutes=minutes,
@@ -393,8 +399,8 @@ def prior(
         found = photos_in(photos) if photos else listed_photos()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
         options = TrainOptions(
-            folder,
-            found,
+            folder=folder,
+            photos=found,
             steps=steps,
             minutes=minutes,
             batch=batch,
