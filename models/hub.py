@@ -105,7 +105,7 @@ def downloaded() -> Iterator[tuple[HubId, Path]]:
                 yield HubId(repository.repo_id, "main" if "main" in names else names[0]), revision.snapshot_path
 
 
-def _snapshot(model: HubId, ignored: Sequence[str], allowed: Sequence[str] = WANTED, **settings: bool) -> Any:
+def _snapshot(model: HubId, ignored: Sequence[str], allowed: Sequence[str] = WANTED, **settings: Any) -> Any:
     from huggingface_hub import snapshot_download
 
     patterns: dict[str, Any] = {"allow_patterns": list(allowed), "ignore_patterns": list(ignored)}
