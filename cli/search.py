@@ -9,7 +9,7 @@ import click
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.problem_options import open_problem, problem_options
-from fastdiff.cli.progress import shown
+from fastdiff.cli.progress import shown, status
 
 if TYPE_CHECKING:
     from fastdiff.apps.tuning.search import Ranked
@@ -43,14 +43,15 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
-    from fastdiff.apps.running.folder_locks import FolderLocks
-    from fastdiff.apps.tuning.measure import REFERENCE, reference_config
-    from fastdiff.apps.tuning.search import Search, check_output, write
-    from fastdiff.models.sampling_problem import RESTORERS
+    with status("loading the model"):
+        from fastdiff.apps.running.folder_locks import FolderLocks
+        from fastdiff.apps.tuning.measure import REFERENCE, reference_config
+        from fastdiff.apps.tuning.search import Search, check_output, write
+        from fastdiff.models.sampling_problem import RESTORERS
 
-    search = Search(open_problem(model, **chosen), calls, samples, seed)
-    subject = search.subject
-    takes = timedelta(seconds=round(search.seconds()))
+        search = Search(open_problem(model, **chosen), calls, samples, seed)
+        subject = search.subject
+        takes = timedelta(seconds=round(search.seconds()))
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with FolderLocks() as locks:
         if out is not None:

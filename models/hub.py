@@ -59,7 +59,8 @@ def offer(model: HubId) -> Offer:
     spare = _spare(listed)
     files = [file for name, file in listed.items() if name not in spare]
     licence = str(data.get("license") or "not stated") if data else "not stated"
-    return Offer(licence, sum(f.file_size for f in files), sum(f.file_size for f in files if f.will_download))
+    size, missing = (sum(f.file_size or 0 for f in files if f.will_download or here) for here in (True, False))
+    return Offer(licence, size, missing)
 
 
 def download(model: HubId) -> Path:
