@@ -171,9 +171,11 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/     robust accuracy by bound
       fastdiff attack photos/ --classifier module:my_net:build --classes names.txt
     """
-    from fastdiff.apps.attack import app, robustness_curve
     from fastdiff.apps.running.inputs import summary
-    from fastdiff.cli.progress import run_command
+    from fastdiff.cli.progress import LOADING, run_command, status
+
+    with status(LOADING):
+        from fastdiff.apps.attack import app, robustness_curve
 
     options = Options(**chosen)
     if dry_run:

@@ -97,8 +97,10 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff docclean 'photos/*.jpg' --format pdf --task deblur
       fastdiff docclean archive/ -r --task binarize --format tiff --jobs 2
     """
-    from fastdiff.apps.docclean import app
-    from fastdiff.cli.progress import run_command
+    from fastdiff.cli.progress import LOADING, run_command, status
+
+    with status(LOADING):
+        from fastdiff.apps.docclean import app
 
     options = Options(**chosen)
     if dry_run:

@@ -163,8 +163,10 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
       fastdiff edit dog.jpg --source "a dog" --prompt "a cat" --model my-pixart/ --preview --n 8
       fastdiff edit --csv edits.csv --model my-pixart/
     """
-    from fastdiff.apps.edit import app
-    from fastdiff.cli.progress import run_command
+    from fastdiff.cli.progress import LOADING, run_command, status
+
+    with status(LOADING):
+        from fastdiff.apps.edit import app
 
     options = Options(**chosen)
     if dry_run:

@@ -55,9 +55,12 @@ def command(image: Path, as_json: bool, debug: bool, **chosen: Any) -> int:
     Example:
       fastdiff invert fox.png --source "fox on a teal background" --preset dit4edit-exact
     """
-    from fastdiff.apps.edit.invert_command import run
+    from fastdiff.cli.progress import status
 
-    inverted = run(Options((str(image),), prompt="", **chosen))
+    with status("inverting"):
+        from fastdiff.apps.edit.invert_command import run
+
+        inverted = run(Options((str(image),), prompt="", **chosen))
     if as_json:
         click.echo(inverted.to_json(), nl=False)
     else:

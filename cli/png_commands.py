@@ -32,9 +32,10 @@ def from_png(verb: str) -> Callable[[Function], Function]:
 
 def make(options: "Options", png: Path, verb: str, out: Path | None, force: bool, debug: bool) -> int:
     """Make the picture of these options, read from `png`, and return the exit code."""
-    from fastdiff.apps.edit import app
-    from fastdiff.cli.progress import shown
+    from fastdiff.cli.progress import LOADING, shown, status
 
+    with status(LOADING):
+        from fastdiff.apps.edit import app
     with shown(debug=debug) as watch:
         report = app.run(replace(options, out=out, force=force), watch, app.Remade(png, verb))
     (edit,) = report.edits

@@ -1,7 +1,7 @@
-"""Progress of a batch on standard error: a bar in a terminal, else a line every LINE_EVERY seconds; failures always."""
+"""Progress on standard error: a bar of a batch in a terminal, else a line every LINE_EVERY seconds; failures always."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from fastdiff.apps.running.inputs import LeftOut, summary
 from fastdiff.cli.formatting import counted
 
 LINE_EVERY = 30.0  # seconds, where there is no terminal
+LOADING = "loading libraries"
 
 
 @contextmanager
@@ -38,6 +39,14 @@ def shown(*, debug: bool = False) -> Iterator[batch.Watch]:
                     console.print(now.finished.trace, markup=False)
 
         yield watch
+
+
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """Show a text with a spinner while the block runs, in a terminal only."""
+    console = Console(stderr=True)
+    with console.status(text) if console.is_terminal else nullcontext():
+        yield
 
 
 class Report(Protocol):

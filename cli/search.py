@@ -9,7 +9,7 @@ import click
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.problem_options import open_problem, problem_options
-from fastdiff.cli.progress import shown
+from fastdiff.cli.progress import shown, status
 
 if TYPE_CHECKING:
     from fastdiff.apps.tuning.search import Ranked
@@ -43,29 +43,34 @@ def command(
       fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors
       fastdiff search my-model/ --prompts prompts.txt
     """
-    from fastdiff.apps.tuning.measure import REFERENCE, reference_config
-    from fastdiff.apps.tuning.search import Search, write
-    from fastdiff.models.sampling_problem import RESTORERS
+    with status("loading the model"):
+        from fastdiff.apps.running.folder_locks import FolderLocks
+        from fastdiff.apps.tuning.measure import REFERENCE, reference_config
+        from fastdiff.apps.tuning.search import Search, check_output, write
+        from fastdiff.models.sampling_problem import RESTORERS
 
-    search = Search(open_problem(model, **chosen), calls, samples, seed)
-    subject = search.subject
-    takes = timedelta(seconds=round(search.seconds()))
+        search = Search(open_problem(model, **chosen), calls, samples, seed)
+        subject = search.subject
+        takes = timedelta(seconds=round(search.seconds()))
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
-    with shown(debug=debug) as watch:
-        ranking = search.run(watch)
-    reference = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
-    click.echo(
-        f"mean distance of {samples} held-out samples to {reference}, relative to its length; = is even with the best"
-    )
-    for count, ranked in ranking.items():
-        click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
-    if out is None:
-        click.echo("give -o FILE to keep the winners: docclean and edit take them by --solver-file FILE")
-    else:
-        write(search, ranking, out)
-        restores = model in RESTORERS or Path(model).is_file()
-        way = f"--calls {calls[0]}" if restores else f"--guidance {subject.guidance:g} --steps {calls[0]}"
-        click.echo(f"the winners are in {out}: use them by --solver-file {out} {way}")
+    with FolderLocks() as locks:
+        if out is not None:
+            locks.add([out.parent])
+            check_output(out)
+        with shown(debug=debug) as watch:
+            ranking = search.run(watch)
+        reference = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
+        distance = f"mean distance of {samples} held-out samples to {reference}, relative to its length"
+        click.echo(f"{distance}; = is even with the best")
+        for count, ranked in ranking.items():
+            click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
+        if out is None:
+            click.echo("give -o FILE to keep the winners: docclean and edit take them by --solver-file FILE")
+        else:
+            write(search, ranking, out)
+            restores = model in RESTORERS or Path(model).is_file()
+            way = f"--calls {calls[0]}" if restores else f"--guidance {subject.guidance:g} --steps {calls[0]}"
+            click.echo(f"the winners are in {out}: use them by --solver-file {out} {way}")
 
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:

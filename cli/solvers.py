@@ -101,7 +101,7 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
     """
     import torch
 
-    from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
+    from fastdiff.inversion.certificates import candidate, certify as certificates_of
     from fastdiff.solvers.registry import SOLVERS
 
     if name is not None:
@@ -110,14 +110,10 @@ def certify(name: str | None, model: str | None, debug: bool) -> int:
     outcomes: list[bool | None] = []
     click.echo(_line("solver", "certificate", "", "measured", "expected"))
     for each in SOLVERS if name is None else (name,):
-        for kind in CERTIFICATES if problem is None else ON_A_NETWORK:
-            if problem is None:
-                verdict = CERTIFICATES[kind](candidate(each))
-            else:
-                with torch.inference_mode():
-                    verdict = ON_A_NETWORK[kind](candidate(each), problem)
-            click.echo(_line(each, kind, MARKS[verdict.passed], verdict.measured, verdict.expected))
-            outcomes.append(verdict.passed)
+        with torch.inference_mode(problem is not None):
+            for kind, verdict in certificates_of(*candidate(each), problem):
+                click.echo(_line(each, kind, MARKS[verdict.passed], verdict.measured, verdict.expected))
+                outcomes.append(verdict.passed)
     click.echo(f"{counted(outcomes.count(True), 'certificate')} passed, {outcomes.count(False)} failed")
     return SOME_FAILED if False in outcomes else 0
 

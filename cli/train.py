@@ -1,7 +1,8 @@
 """`fastdiff train`: one sub-command for every application whose networks can be trained."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastdiff.apps.running.atomic import writing
+from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, Function, device as device_option, option
 from fastdiff.solvers.errors import UsageError
@@ -52,6 +54,17 @@ def folder_option(default: str) -> Callable[[Function], Function]:
     """Return the folder of a run."""
     told = f"Folder of the run. The same command resumes a stopped run there. [default: {default}]"
     return option("--folder", type=PATH, default=default, help=told, group="Training")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make and lock the folder of a run for the block, and turn errors of writing there into one sentence.
+
+    Raises OutputError if another run holds it, or it cannot be written.
+    """
+    with FolderLocks() as locks, writing(folder):
+        locks.add([folder])
+        yield
 
 
 @click.group(epilog=OF_ONE)
@@ -152,7 +165,7 @@ def docclean(
     if colour and task != "clean":
         raise UsageError("--colour is for --task clean: colour pages are hardly blurred")
     chosen = resolve_device(device, dtype)[0]
-    with writing(folder):
+    with locked(folder):
         for name in STAGES if stage == "all" else (stage,):
             click.echo(f"{name}: {steps} steps, in {folder}", err=True)
             options = TrainOptions(
@@ -223,11 +236,10 @@ def edit(
     from fastdiff.training.edit.train import TrainOptions, run
 
     chosen = resolve_device(device, dtype)[0]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
         click.echo(f"backbone: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder,
+            folder=folder,
             font=font or emoji_font(),
             steps=steps,
             minutes=minutes,
@@ -272,10 +284,16 @@ def codec(
     from fastdiff.training.edit.render import emoji_font
 
     chosen = resolve_device(device, dtype)[0]
-    with writing(folder):
+    with locked(folder):
         click.echo(f"codec: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder, font=font or emoji_font(), steps=steps, minutes=minutes, seed=seed, dtype=dtype, device=chosen
+            folder=folder,
+            font=font or emoji_font(),
+            steps=steps,
+            minutes=minutes,
+            seed=seed,
+            dtype=dtype,
+            device=chosen,
         )
         vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
     click.echo(vae)
@@ -331,11 +349,10 @@ def recogniser(
     from fastdiff.training.edit.render import emoji_font
 
     chosen = resolve_device(device, dtype)[0]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
         click.echo(f"recogniser: {steps} steps, in {folder}", err=True)
         options = TrainOptions(
-            folder,
+            folder=folder,
             font=font or emoji_font(),
             steps=steps,
             minutes=minutes,
@@ -388,13 +405,12 @@ def prior(
     from fastdiff.training.prior.train import TrainOptions, run
 
     chosen = resolve_device(device, dtype)[0]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
         found = photos_in(photos) if photos else listed_photos()
         click.echo(f"prior: {steps} steps on {len(found)} photographs, in {folder}", err=True)
         options = TrainOptions(
-            folder,
-            found,
+            folder=folder,
+            photos=found,
             steps=steps,
             minutes=minutes,
             batch=batch,

@@ -9,7 +9,7 @@ import click
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.problem_options import open_problem, problem_options
-from fastdiff.cli.progress import shown
+from fastdiff.cli.progress import shown, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,12 +69,13 @@ def command(
       fastdiff tune scenes --solver dc --guidance 4.5 --nfe 5,6,8,10
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
     """
-    from fastdiff.apps.tuning.tune import Tuning, run
+    with status("loading the model"):
+        from fastdiff.apps.tuning.tune import Tuning, run
 
-    subject = open_problem(model, **chosen)
-    target = out or Path(f"{Path(model).stem}-{solver}.safetensors")
-    tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force)
-    takes = timedelta(seconds=round(tuning.seconds()))
+        subject = open_problem(model, **chosen)
+        target = out or Path(f"{Path(model).stem}-{solver}.safetensors")
+        tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force)
+        takes = timedelta(seconds=round(tuning.seconds()))
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         results = run(tuning, watch)

@@ -1,7 +1,7 @@
 """Certificates of inversion, and the list of certificates: on closed-form problems, and on a network."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite, log2, sqrt
 from typing import Any
 
@@ -116,3 +116,19 @@ ON_A_NETWORK: Mapping[str, Callable[[Candidate, Problem], CheckResult]] = {
     "threads": threads,
     "round trip": reconstruction,
 }
+
+
+def certify(
+    make: Callable[..., Solver[Any]], order: int | None = None, problem: Problem | None = None
+) -> Iterator[tuple[str, CheckResult]]:
+    """Yield the name and the result of every certificate of a solver, one of your own too.
+
+    `make` returns the solver, and takes `noise` if it is stochastic. `order` is the order of convergence to expect on
+    smooth grids, by default the solver's `order`; 0 expects none. With a `problem`, such as the run of a network, only
+    the certificates that need no closed form are measured, on it.
+    """
+    certified = Candidate(make, make().order if order is None else order)
+    if problem is None:
+        yield from ((name, check(certified)) for name, check in CERTIFICATES.items())
+    else:
+        yield from ((name, check(certified, problem)) for name, check in ON_A_NETWORK.items())

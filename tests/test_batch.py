@@ -281,6 +281,7 @@ def test_failures_stay_with_their_items(tmp_path: Path, jobs: int) -> None:
     assert batch.exit_code(outcomes) == 4
     assert batch.exit_code([outcomes[1], outcomes[3]]) == 2
     assert batch.exit_code([outcomes[0]]) == 0
+    assert (seen[0].name, seen[0].done) == ("loading the models", 0)
     assert sorted(now.done for now in seen if now.finished) == list(range(1, 8))
     assert all(first.seconds <= second.seconds for first, second in itertools.pairwise(seen))
     assert seen[-1].seconds_left == 0

@@ -8,7 +8,7 @@ import torch
 from problems import DISCRETE, random_state
 from tiny_transformer import CHANNELS, LENGTH, randoms, tiny
 
-from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate
+from fastdiff.inversion.certificates import CERTIFICATES, ON_A_NETWORK, candidate, certify
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.solvers.certificates import CLOSED_FORM, Candidate, Problem, inverts
 from fastdiff.solvers.ddim import DDIM
@@ -122,6 +122,13 @@ def test_a_claim_of_another_order_fails(make: Any, claimed: int, measured: str) 
     verdict = CERTIFICATES["order"](Candidate(make, claimed))
     assert verdict.passed is False
     assert verdict.measured == measured
+
+
+def test_a_solver_of_ones_own_is_certified_by_its_own_order_or_another() -> None:
+    own, other = (next(iter(certify(DDIM, order))) for order in (None, 2))
+    assert own[0] == other[0] == "order"
+    assert own[1].passed and own[1].expected == "1 within 0.15"
+    assert other[1].passed is False and other[1].expected == "2 within 0.15"
 
 
 class Loud(Multistep):

@@ -12,6 +12,7 @@ from fastdiff.apps.running.claims import Claims, OutputRequest
 from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.inputs import Item, beside, plan, summary
 from fastdiff.apps.running.output_manifest import FOLDER, OutputManifest
+from fastdiff.cli.main import main
 from fastdiff.solvers.errors import OutputError, UsageError
 
 SUFFIXES = {".png": "png", ".tif": "tiff", ".pdf": "pdf"}
@@ -204,3 +205,23 @@ def test_a_place_that_cannot_be_locked_is_one_sentence(tmp_path: Path) -> None:
     for folder in (tmp_path / "file" / "out", Path("/proc/nowhere")):
         with pytest.raises(OutputError, match=f"cannot write into {folder}"), FolderLocks() as locks:
             locks.add([folder])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"train {name} --device cpu --steps 1 --folder {{}}" for name in ("codec", "docclean", "edit", "prior")),
+        "train recogniser --device cpu --steps 1 --folder {}",
+        "tune docclean --solver dode --nfe 2 --size 16 --samples 4 -o {}/solver.safetensors",
+        "search docclean --nfe 2 --size 16 --samples 2 -o {}/solver.safetensors",
+    ],
+    ids=lambda command: "-".join(command.split()[:2]),
+)
+def test_long_runs_stay_out_of_a_folder_that_another_writes_into(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FolderLocks() as locks:
+        locks.add([tmp_path])
+        assert main(command.format(tmp_path).split()) == OutputError.exit_code
+    assert f"another fastdiff run is writing into {tmp_path}: wait for it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

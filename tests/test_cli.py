@@ -93,6 +93,18 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.Captu
     ]
 
 
+@pytest.mark.parametrize("command", ["edit", "attack", "docclean"])
+def test_a_terminal_alone_shows_that_libraries_are_loaded(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = [command, str(tmp_path / "absent.png"), "--dry-run"]
+    assert cli.main(nothing) == 2
+    assert "loading" not in capsys.readouterr().err
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert cli.main(nothing) == 2
+    assert "loading libraries" in capsys.readouterr().err
+
+
 def test_pace_tells_rate_and_time_left() -> None:
     assert pace(Progress(0, 40, 0, "page")) == "0/40"
     assert pace(Progress(10.5, 40, 210, "page")) == "10/40, 3.0 a minute, 0:09:50 left"

@@ -108,6 +108,29 @@ def test_a_report_replaces_no_input_and_no_file_of_others(
     assert report(scan.with_name("letter.txt"))["summary"]["cleaned"] == 1
 
 
+def test_the_report_of_a_run_without_results_makes_room_for_the_next(scan: Path, weights: Path, model: Path) -> None:
+    broken = scan.with_name("broken.png")
+    broken.write_text("no picture")
+    runs: tuple[tuple[Callable[..., int], str], ...] = (
+        (lambda path, *more: docclean(weights, path, *more), "clean"),
+        (lambda path, *more: edit(model, path, "--prompt", "a cat", *more), "edit"),
+    )
+    for run, verb in runs:
+        for place in (scan.with_name(verb) / "report.json", scan.with_name(f"{verb}.json")):
+            arguments = ("-o", place.parent) if place.name == "report.json" else ("--report", place)
+            assert run(broken, *arguments) == 2 and report(place)["summary"]["failed"] == 1
+            assert run(broken, *arguments, "--seed", "1") == 2
+            assert run(scan, *arguments) == 0 and report(place)["summary"]["failed"] == 0
+            kept = place.read_bytes()
+            assert run(broken, *arguments) == (2 if place.name == "report.json" else 5)
+            assert place.read_bytes() == kept
+            assert len(list(place.parent.glob("report*.json"))) == (2 if place.name == "report.json" else 0)
+    failed = scan.with_name("failed.json")
+    assert docclean(weights, broken, "--report", failed) == 2
+    failed.write_text(failed.read_text() + " ")
+    assert docclean(weights, scan, "--report", failed) == 5
+
+
 def test_files_that_a_run_reads_are_never_replaced(
     scan: Path, weights: Path, model: Path, classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,14 @@ def test_the_command_ranks_the_bundled_denoiser_and_docclean_takes_the_winners(t
     assert PageRestorer(task="clean", device="cpu", solver_file=out)(page, 0).calls == 2
 
 
+def test_a_file_that_is_no_solver_file_is_refused_before_the_search(tmp_path, capsys, monkeypatch):
+    monkeypatch.delattr(Search, "run")
+    (tmp_path / "notes").write_text("mine")
+    command = ["search", "docclean", "--nfe", "2", "--size", "16", "--samples", "2", "-o", str(tmp_path / "notes")]
+    assert main(command) == 2
+    assert "is not a solver file" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_solver_file_is_not_replaced(tmp_path):
     (tmp_path / "notes").write_text("mine")
     search_run = Search(oracle(MIXTURE, tmp_path / "model"), (5,), samples=2)

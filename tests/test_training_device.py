@@ -106,7 +106,7 @@ def test_a_training_steps_on_a_device(name: str, saved: list[dict[str, Any]], tm
     moved(net, DEVICE)
     seen: list[Progress] = []
     matrices = net.matrices() if isinstance(net, Backbone) else ()
-    plan = Plan(1, 1e-3, device=str(DEVICE))
+    plan = Plan(steps=1, rate=1e-3, device=str(DEVICE))
     average = fit.fit(
         net, objective, lambda first: repeat(batch), lambda: batch, plan, tmp_path / "state.pt", seen.append, matrices
     )
@@ -125,6 +125,6 @@ def test_a_batch_that_stays_on_the_cpu_is_an_error(
 ) -> None:
     monkeypatch.setattr(fit, "_moved", lambda batch, device: batch)
     net, objective, batch = TRAININGS["prior"]()
-    plan = Plan(1, 1e-3, device=str(DEVICE))
+    plan = Plan(steps=1, rate=1e-3, device=str(DEVICE))
     with pytest.raises(RuntimeError, match=r"same device|two different devices"):
         fit.fit(moved(net, DEVICE), objective, lambda first: repeat(batch), lambda: batch, plan, tmp_path / "state.pt")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,22 @@ Batch = tuple[Tensor, ...]
 Objective = Callable[..., Tensor]  # (network, *batch) -> loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Length, learning rates and checkpoints of a training."""
+    """Length, learning rates and checkpoints of a training.
 
+    The options of every training are a subclass. `decay` and `matrix_rate` belong to a network: no option sets them.
+    """
+
+    decay: ClassVar[float] = 0.999  # of the average
+    matrix_rate: ClassVar[float] = 3e-3  # learning rate of Muon, adjusted to the RMS of AdamW's; falls as `rate` does
     steps: int  # at most
+    minutes: float = math.inf  # at most, over all runs from the first step on
     rate: float  # learning rate of AdamW; constant after a short warm-up, falling to zero over the last 30 %
     seed: int = 0
     dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    every: int = 200  # steps between checkpoints
-    decay: float = 0.999  # of the average
-    minutes: float = math.inf  # at most, over all runs from the first step on
-    matrix_rate: float = 3e-3  # learning rate of Muon, adjusted to the RMS of AdamW's updates; falls as `rate` does
     device: str = "cpu"  # of the networks and the optimizers
+    every: int = 200  # steps between checkpoints
 
 
 @dataclass(frozen=True)

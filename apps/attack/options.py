@@ -18,6 +18,7 @@ from fastdiff.apps.attack.presets import (
     Preset,
 )
 from fastdiff.apps.attack.settings import AttackSettings
+from fastdiff.apps.option_paths import take_paths
 from fastdiff.apps.running.run import ADDED, STORED_NAME
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
@@ -54,7 +55,7 @@ class Options:
     options from `perturb` to `eot` override the preset of `method` (see `presets.Preset`); `epsilons` are the bounds of
     a curve of robust accuracy, in 1/255 (see `robustness_curve`). Captions are for
     text-conditioned priors: one for all, a JSON file by file name, or a captioning model; else a sentence with the
-    class.
+    class. Paths may be given as text.
     """
 
     inputs: tuple[str, ...]
@@ -95,6 +96,7 @@ class Options:
     batch: int = 1
 
     def __post_init__(self) -> None:
+        take_paths(self)
         if not self.inputs:
             raise UsageError("give pictures to attack")
         for what, given, allowed in (

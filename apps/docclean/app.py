@@ -51,7 +51,7 @@ def run(options: Options, watch: batch.Watch | None = None) -> Report:
         if not code and any(page.status == "failed" for page in pages):
             code = batch.SOME_FAILED
         report = Report(pages, code, prepared.report.output, len(finished), prepared.left_out)
-        prepared.write_report(report.to_json())
+        prepared.write_report(report.to_json(), provisional=all(page.output is None for page in pages))
     return report
 
 

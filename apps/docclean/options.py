@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from fastdiff.apps.option_paths import take_paths
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
@@ -27,7 +28,7 @@ class Options:
     `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to the bundled ones.
     `solver_file` replaces `solver`: it was tuned to the network of one task, and its fewest calls are the default.
     `force` cleans finished pages again and replaces files of others, but never an input. `report` is the path of
-    report.json.
+    report.json. Paths may be given as text.
     """
 
     inputs: tuple[str, ...]
@@ -52,6 +53,7 @@ class Options:
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        take_paths(self)
         for name, value, allowed in (
             ("task", self.task, TASKS),
             ("OCR engine", self.ocr, ENGINES),

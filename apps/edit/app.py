@@ -91,7 +91,7 @@ def run(options: Options, watch: batch.Watch | None = None, remade: Remade | Non
         edits = tuple(done[item] for item in prepared.items)
         code = code or (batch.SOME_FAILED if any(edit.missing for edit in edits) else 0)
         report = Report(edits, code, prepared.report.output, len(finished), prepared.left_out)
-        prepared.write_report(report.to_json())
+        prepared.write_report(report.to_json(), provisional=all(edit.output is None for edit in edits))
     return report
 
 

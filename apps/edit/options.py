@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
+from fastdiff.apps.option_paths import take_paths
 from fastdiff.apps.running.run import ADDED
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
@@ -37,7 +38,7 @@ class Options:
     differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
     smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
     finished edits and replaces files of others, but never an input. With `offload`, only the transformer stays on the
-    device between uses.
+    device between uses. Paths may be given as text.
     """
 
     inputs: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class Options:
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        take_paths(self)
         if self.preset is not None:
             check_name("preset", self.preset, PRESETS)
         if (self.csv is None) == (self.prompt is None) or (self.csv is None) != bool(self.inputs):

@@ -18,6 +18,7 @@ from fastdiff.apps.running.inputs import Item
 from fastdiff.solvers.errors import FastdiffError, UsageError
 
 SOME_FAILED = 4  # exit code
+LOADING = "loading the models"  # name of the progress before the first item
 
 Tick = Callable[[float], None]  # called with the share of the item that is done, 0 to 1
 Work = Callable[[Item, Tick], Any]
@@ -115,6 +116,7 @@ def run(
     def tell_share(index: int, name: str, share: float) -> None:
         tell(index + share, name)
 
+    tell(0, LOADING)
     if pool is not None:
         outcomes = {}
         for index, outcome in _in_processes(items, setup, options, pool):

@@ -51,6 +51,7 @@ class Entry:
 
     `key` is None if the output has to be made again. `outputs` maps the names of its files to their digests, `replaces`
     to the digests of former files in their places. `surplus` maps earlier files of the output that it no longer has.
+    The files of a `provisional` entry make room for those of any request.
     """
 
     output: str = ""
@@ -61,6 +62,7 @@ class Entry:
     replaces: Mapping[str, str | None] = field(default_factory=dict)
     surplus: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[dict[str, Any]] = ()
+    provisional: bool = False
 
     def knows(self, name: str, made: str | None) -> bool:
         """True if the entry lists a file of this name and digest."""
@@ -75,7 +77,10 @@ def read_entry(path: Path) -> Entry:
     if not all(isinstance(table, dict) for table in tables) or not isinstance(records, list):
         return Entry()
     names = {name: value[name] for name in ("output", "request", "key", "source") if isinstance(value.get(name), str)}
-    return Entry(**names, outputs=tables[0], replaces=tables[1], surplus=tables[2], records=records)
+    provisional = value.get("provisional") is True
+    return Entry(
+        **names, outputs=tables[0], replaces=tables[1], surplus=tables[2], records=records, provisional=provisional
+    )
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -116,9 +121,10 @@ class OutputManifest:
         return list(entry.records) if whole and not any(map(os.path.lexists, self._surplus(entry))) else None
 
     def owns(self, path: Path) -> bool:
-        """True if an earlier run wrote the file for the same request and nobody changed it."""
+        """True if an earlier run wrote the file, for the same request or provisionally, and nobody changed it."""
         entry = self._entry()
-        return entry.request == self.request and entry.knows(self._name(path), _digest_if_file(path))
+        replaceable = entry.provisional or entry.request == self.request
+        return replaceable and entry.knows(self._name(path), _digest_if_file(path))
 
     def check(self, outputs: Iterable[Path]) -> None:
         """Raise OutputError for a file that is the input, or that exists and may not be replaced."""
@@ -169,10 +175,18 @@ class OutputManifest:
             for path in drafts.values():
                 path.unlink(missing_ok=True)
 
-    def publish(self, drafts: Mapping[Path, Path], records: Sequence[Mapping[str, Any]], *, final: bool) -> None:
+    def publish(
+        self,
+        drafts: Mapping[Path, Path],
+        records: Sequence[Mapping[str, Any]],
+        *,
+        final: bool,
+        provisional: bool = False,
+    ) -> None:
         """Move drafts (output -> draft) into place, and remove files of the output that it no longer has.
 
-        Also removes the parts if `final`; otherwise the next run redoes some. Raises OutputError as `check` does.
+        Also removes the parts if `final`; otherwise the next run redoes some. A run for any request may replace
+        `provisional` files. Raises OutputError as `check` does.
         """
         self.check(drafts)
         before = self._entry()
@@ -187,6 +201,7 @@ class OutputManifest:
             replaces={self._name(target): _digest_if_file(target) for target in drafts},
             surplus={name: made for name, made in earlier.items() if name not in outputs},
             records=[dict(record) for record in records],
+            provisional=provisional,
         )
         atomic.write_text(self._entry_path, json.dumps(asdict(entry), indent=1))
         for target, path in drafts.items():

@@ -60,16 +60,19 @@ class PreparedRun:
         """Return the manifest entry of an output of the run as a whole."""
         return OutputManifest(item.output, item.source, "", item.request, self.job.force)
 
-    def write_report(self, text: str) -> None:
-        """Write report.json, whole or not at all. Raises OutputError if that fails."""
-        self.write(self.report, text)
+    def write_report(self, text: str, *, provisional: bool = False) -> None:
+        """Write report.json, whole or not at all. Raises OutputError if that fails.
 
-    def write(self, item: Item, text: str) -> None:
+        The report of a run without results is `provisional`: the next run replaces it.
+        """
+        self.write(self.report, text, provisional=provisional)
+
+    def write(self, item: Item, text: str, *, provisional: bool = False) -> None:
         """Write a claimed file of text, whole or not at all. Raises OutputError if that fails."""
         manifest = self.manifest(item)
         with manifest.drafts([manifest.output]) as drafts:
             drafts[manifest.output].write_text(text, encoding="utf-8")
-            manifest.publish(drafts, [], final=True)
+            manifest.publish(drafts, [], final=True, provisional=provisional)
 
 
 @contextmanager

@@ -106,13 +106,18 @@ class Search:
         return ranking
 
 
+def check_output(out: Path) -> None:
+    """Raise UsageError if `out` exists and is no solver file: it is not replaced."""
+    if out.exists():
+        solver_file.read_solver_file(out)
+
+
 def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) -> None:
     """Write the best configuration of every number of evaluations as a solver file.
 
-    Raises UsageError if `out` exists and is no solver file, OutputError if it cannot be written.
+    Raises UsageError as `check_output` does, OutputError if `out` cannot be written.
     """
-    if out.exists():
-        solver_file.read_solver_file(out)
+    check_output(out)
     subject = search.subject
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),

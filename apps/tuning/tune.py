@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fastdiff.apps.running import atomic, batch, output_manifest
+from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.tuning.fits import FITS, finest, scouted
 from fastdiff.apps.tuning.measure import (
@@ -145,16 +146,18 @@ def run(tuning: Tuning, watch: batch.Watch = lambda now: None) -> list[Result]:
     """Tune, write the solver file, and return the result of each number of evaluations.
 
     Raises UsageError if a grid or solver does not fit the model, OutputError if `out` cannot be written or belongs to
-    another.
+    another, or another run writes into its folder.
     """
     source = tuning.subject.source
     manifest = OutputManifest(
         tuning.out, source, tuning.key, output_manifest.digest("tune", source.resolve()), tuning.force
     )
-    if records := manifest.finished():
-        return [_result(record) for record in records]
-    manifest.open([tuning.out])
-    return _Run(tuning, manifest, Meter(tuning.work, watch)).results()
+    with FolderLocks() as locks:
+        locks.add([tuning.out.parent])
+        if records := manifest.finished():
+            return [_result(record) for record in records]
+        manifest.open([tuning.out])
+        return _Run(tuning, manifest, Meter(tuning.work, watch)).results()
 
 
 class _Run:

@@ -120,7 +120,7 @@ def test_an_interrupted_run_keeps_its_checkpoint(clean: Path, tmp_path: Path) ->
         if progress.step == 2:
             raise KeyboardInterrupt
 
-    options = TrainOptions(tmp_path, steps=9, batch=2, width=4, levels=2, pages=2, own=clean, every=1)
+    options = TrainOptions(folder=tmp_path, steps=9, batch=2, width=4, levels=2, pages=2, own=clean, every=1)
     with pytest.raises(KeyboardInterrupt):
         run(options, stop)
     assert state(tmp_path)["step"] == 2
@@ -156,7 +156,7 @@ def test_wrong_usage_is_one_sentence(
 def test_checkpoints_of_other_networks_are_refused(trained: Path, clean: Path, tmp_path: Path) -> None:
     (tmp_path / "predictor.state.pt").write_bytes((trained / "predictor.state.pt").read_bytes())
     with pytest.raises(UsageError, match="of a network of other size"):
-        run(TrainOptions(tmp_path, steps=9, width=8, levels=2, pages=2, own=clean))
+        run(TrainOptions(folder=tmp_path, steps=9, width=8, levels=2, pages=2, own=clean))
 
 
 def test_rendered_pages_fill_the_pool(clean: Path, tmp_path: Path) -> None:

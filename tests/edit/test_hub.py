@@ -14,6 +14,8 @@ from threading import Thread
 
 import huggingface_hub
 import pytest
+import torch
+from safetensors.torch import load, save
 from tiny_pixart import write
 
 from fastdiff.cli.main import main
@@ -26,12 +28,18 @@ NAME = "painter/tiny"
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = write(tmp_path_factory.mktemp("hub") / "model")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\nTiny.\n")
     (folder / "transformer" / "weights.bin").write_bytes(b"pickle")
     (folder / "evil.py").write_text("raise SystemExit\n")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def files(model_files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the model, which a test may change before the first download."""
+    return dict(model_files)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,11 @@ class Hub:
 
 @pytest.fixture
 def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    tree = [
-        {"type": "file", "path": path, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
-        for path, body in files.items()
-    ]
+    def tree() -> list[dict[str, object]]:
+        return [
+            {"type": "file", "path": path, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+            for path, body in files.items()
+        ]
 
     class Answers(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -65,7 +74,7 @@ def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         def answer(self) -> None:
             path = self.path.partition("?")[0]
             if path.startswith(f"/api/models/{NAME}/tree/"):
-                self.send(json.dumps(tree).encode())
+                self.send(json.dumps(tree()).encode())
             elif path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
                 told = {"id": NAME, "sha": COMMIT, "cardData": {"license": "apache-2.0"}, "siblings": []}
                 self.send(json.dumps(told).encode())
@@ -126,6 +135,32 @@ def test_a_download_that_stopped_is_told(hub: Hub) -> None:
     (find(NAME) / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(MissingError, match="is incomplete: `fastdiff models download"):
         find(NAME)
+
+
+def test_fp16_weights_are_downloaded_where_there_are_no_others(hub: Hub, files: dict[str, bytes]) -> None:
+    spare = {f"vae/diffusion_pytorch_model.fp16{rest}.safetensors": b"spare" for rest in ("", "-00001-of-00001")}
+    shard = "diffusion_pytorch_model.fp16-00001-of-00001.safetensors"
+    weights = load(files.pop("transformer/diffusion_pytorch_model.safetensors"))
+    index = json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, shard)})
+    files["transformer/diffusion_pytorch_model.safetensors.index.fp16.json"] = index.encode()
+    files[f"transformer/{shard}"] = save({name: each.half() for name, each in weights.items()}, {"format": "pt"})
+    files["text_encoder/model.fp16.safetensors"] = files.pop("text_encoder/model.safetensors")
+    size = sum(len(body) for path, body in files.items() if not path.endswith((".bin", ".py"))) / 1e6
+    files |= spare
+    told = hub.fastdiff("models", "download", NAME).stdout
+    assert f"{size:.1f} MB to download" in told
+    folder = find(NAME)
+    brought = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert brought == {path for path in files if not path.endswith((".bin", ".py"))} - set(spare)
+    loaded = load_transformer(NAME).network.state_dict()
+    assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in weights.items())
+    for lost in (folder / "transformer" / shard, folder / "text_encoder" / "model.fp16.safetensors"):
+        content = lost.readlink()
+        lost.unlink()
+        with pytest.raises(MissingError, match="is incomplete"):
+            find(NAME)
+        lost.symlink_to(content)
+    assert find(NAME) == folder
 
 
 def test_what_cannot_be_downloaded_is_one_sentence(hub: Hub) -> None:

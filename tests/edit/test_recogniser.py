@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -16,10 +16,19 @@ from samples import sample_scenes
 from fastdiff.cli.main import main
 from fastdiff.models.recogniser import Reading, Recogniser, bundled, load
 from fastdiff.solvers.errors import UsageError
+from fastdiff.training.card import without_machine
 from fastdiff.training.edit import recogniser_card
 from fastdiff.training.edit.augment import augment, outlier
 from fastdiff.training.edit.dataset import as_tensor
-from fastdiff.training.edit.recogniser import LABELS, LabelledScenes, draw_for, fitted_codec, labels_of, uniform_labels
+from fastdiff.training.edit.recogniser import (
+    LABELS,
+    LabelledScenes,
+    TrainOptions,
+    draw_for,
+    fitted_codec,
+    labels_of,
+    uniform_labels,
+)
 from fastdiff.training.edit.recogniser_card import is_right
 from fastdiff.training.edit.render import Renderer, emoji_font
 from fastdiff.training.edit.scenes import Background, Pattern, Pose, Scene, draw, held_out, pair_hash
@@ -46,6 +55,12 @@ def test_the_stored_weights_are_those_of_their_card(path: Path) -> None:
     assert sum(value.numel() for value in tensors.values()) == card(path)["parameters"]
     assert len(tensors["trunk.0.weight"]) == card(path)["recipe"]["width"]
     assert load(path).labels == LABELS
+
+
+@pytest.mark.parametrize("path", [SHIPPED, JUDGE], ids=["shipped", "judge"])
+def test_options_make_the_recipe_of_a_stored_card_again(path: Path) -> None:
+    options = TrainOptions(folder=path.parent, font=path, **card(path)["recipe"])
+    assert without_machine(asdict(options), "folder", "font") == card(path)["recipe"]
 
 
 def test_the_judge_is_another_and_right_on_true_renders() -> None:

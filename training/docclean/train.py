@@ -1,7 +1,6 @@
 """Trains the two networks of document clean-up; a stopped run resumes from its last checkpoint."""
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,24 +22,19 @@ from fastdiff.training.fit import Objective, Plan, Progress, fit, noise_like
 STAGES = ("predictor", "denoiser")
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
     """A training run. The networks of one restorer share a folder: `predictor` first, `denoiser` on top of it."""
 
     folder: Path  # checkpoints, the pool of clean pages and the finished weights
     stage: str = "predictor"  # one of STAGES
     steps: int = 20_000
-    minutes: float = math.inf
     batch: int = 16
     rate: float = 1e-3  # learning rate; constant after a short warm-up, falling to zero over the last 30 %
     width: int = 16
     levels: int = 4
     pages: int = 800  # in the pool
     own: Path | None = None  # folder of the user's clean pages, the first in the pool; the others are rendered
-    seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    device: str = "cpu"
-    every: int = 200  # steps between checkpoints
     mixture: Mixture | ColourMixture = field(default_factory=Mixture)  # the latter trains on colour pages
     start_from: Path | None = None  # initial weights, as `read_pair` reads them; grey ones may begin colour
 
@@ -67,15 +61,7 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
         objective,
         lambda first: _batches(options, first),
         lambda: _held_out(options),
-        Plan(
-            options.steps,
-            options.rate,
-            options.seed,
-            options.dtype,
-            options.every,
-            minutes=options.minutes,
-            device=options.device,
-        ),
+        options,
         options.folder / f"{options.stage}.state.pt",
         watch,
     )

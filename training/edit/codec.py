@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -25,20 +26,16 @@ REUSE = 8  # batches that a scene of the pool is in, in the mean
 SMALL_BATCHES = 3000  # steps of half the batch size before the full one
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
     """A training run."""
 
+    decay: ClassVar[float] = 0.9985
     folder: Path  # the checkpoint and, in `vae`, the finished codec
     font: Path = field(default_factory=emoji_font)
     steps: int = 100_000
-    minutes: float = math.inf
     batch: int = 32
     rate: float = 1.5e-3  # learning rate
-    seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    device: str = "cpu"
-    every: int = 200  # steps between checkpoints
 
 
 class ScenePool:
@@ -81,16 +78,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
         loss,
         lambda first: _batches(options, first),
         lambda: ScenePool(options.font, options.seed + 1_000_003, 128, held=True).batch(128),
-        Plan(
-            options.steps,
-            options.rate,
-            options.seed,
-            options.dtype,
-            options.every,
-            decay=0.9985,
-            minutes=options.minutes,
-            device=options.device,
-        ),
+        options,
         options.folder / "codec.state.pt",
         on_progress,
     )

@@ -1,6 +1,5 @@
 """Trains a recogniser of scenes, in minutes."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -32,21 +31,16 @@ HELD_OUT_SEED = 1_000_003
 FITTED_TO = 200  # scenes that the codec of the augmentation is fitted to
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
     """A training run. Even seeds learn from one half of the pairs that train, odd seeds from the other."""
 
     folder: Path  # the checkpoint and the finished recogniser
     font: Path = field(default_factory=emoji_font)
     steps: int = 5000
-    minutes: float = math.inf
     batch: int = 32
     rate: float = 2e-3  # learning rate
-    seed: int = 0
     width: int = 24
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    device: str = "cpu"
-    every: int = 200  # steps between checkpoints
 
 
 class LabelledScenes(IterableDataset):
@@ -119,15 +113,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
             )
         ),
         lambda: next(iter(DataLoader(LabelledScenes(options.font, options.seed + HELD_OUT_SEED, held=True), 128))),
-        Plan(
-            options.steps,
-            options.rate,
-            options.seed,
-            options.dtype,
-            options.every,
-            minutes=options.minutes,
-            device=options.device,
-        ),
+        options,
         options.folder / "recogniser.state.pt",
         on_progress,
     )

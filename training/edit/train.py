@@ -1,9 +1,9 @@
 """Trains the backbone of `fastdiff edit`; a stopped run resumes from its last checkpoint."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,20 +30,16 @@ HELD_OUT = 128  # scenes of pairs that never train
 HELD_OUT_SEED = 1_000_003
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
     """A training run."""
 
+    decay: ClassVar[float] = 0.9995
     folder: Path  # the checkpoint, the codec and the finished backbone
     font: Path = field(default_factory=emoji_font)
     steps: int = 60_000
-    minutes: float = math.inf
     batch: int = 32
     rate: float = 1e-3  # learning rate of embeddings, biases and the first and the last layer
-    seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    device: str = "cpu"
-    every: int = 200  # steps between checkpoints
     shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
     widening: int = 10_000  # new scenes in which poses widen to their full range
     codec: Path | None = None  # folder of a trained codec; without it, a patch codec is fitted
@@ -95,16 +91,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
         velocity_loss(schedule.alphas_cumprod, options.shared_labels, _weight(codec)),
         batches,
         held_out,
-        Plan(
-            options.steps,
-            options.rate,
-            options.seed,
-            options.dtype,
-            options.every,
-            decay=0.9995,
-            minutes=options.minutes,
-            device=options.device,
-        ),
+        options,
         options.folder / "backbone.state.pt",
         on_progress,
         net.matrices(),

@@ -1,10 +1,10 @@
 """Trains the prior of `fastdiff attack`; a stopped run resumes from its last checkpoint."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,20 +23,16 @@ from fastdiff.training.velocity import component_weight, encode, scheduler, velo
 FITTED_TO = 1000  # crops that the codec is fitted to
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
     """A training run."""
 
+    decay: ClassVar[float] = 0.9995
     folder: Path  # the checkpoint, the codec and the finished prior
     photos: tuple[Photo, ...]
     steps: int = 40_000
-    minutes: float = math.inf
     batch: int = 16
     rate: float = 5e-4  # learning rate
-    seed: int = 0
-    dtype: str = "float32"  # "bfloat16" computes in half precision where the device is fast at it
-    device: str = "cpu"
-    every: int = 200  # steps between checkpoints
     shared_labels: int = 0  # label, of a thousand, below which five conditions are shared (E-TSDM, arXiv 2306.11251)
 
 
@@ -61,16 +57,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
         velocity_loss(schedule.alphas_cumprod, options.shared_labels, component_weight(codec)),
         lambda first: ((encode(codec, crops),) for (crops,) in _batches(options, photos, first)),
         lambda: (encode(codec, next(_stacked(Crops(held_out, options.seed), 64))[0]),),
-        Plan(
-            options.steps,
-            options.rate,
-            options.seed,
-            options.dtype,
-            options.every,
-            decay=0.9995,
-            minutes=options.minutes,
-            device=options.device,
-        ),
+        options,
         options.folder / "prior.state.pt",
         on_progress,
     )
