@@ -93,6 +93,7 @@ from fastdiff.solvers.noise import Noise as Noise, NoiseSource as NoiseSource, S
 from fastdiff.solvers.parallel import ParallelRun as ParallelRun, integrate_parallel as integrate_parallel
 from fastdiff.solvers.registry import SOLVERS as SOLVERS
 from fastdiff.solvers.sa_solver import SASolver as SASolver
+from fastdiff.solvers.sada import SADA as SADA
 from fastdiff.solvers.sampler_config import SamplerConfig as SamplerConfig
 from fastdiff.solvers.schedule import (
     CLEAN_LEVEL as CLEAN_LEVEL,
