@@ -27,6 +27,8 @@ from fastdiff.solvers.denoiser import Denoiser, SingleLevelDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.integration import Solver, Step, check_run, steps_of
+from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.rows import choose_estimates, choose_rows
 from fastdiff.solvers.schedule import Level, Schedule
 
 S = TypeVar("S")
@@ -82,16 +84,17 @@ def integrate_parallel(
     f, steps = f.fresh(), steps_of(levels)
     final = evaluated = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) first step that is not
     known: Known = {}
-    base, reached = 0, SweptStep(x, solver.init(levels))
+    base, last, reached = 0, 0, SweptStep(x, solver.init(levels))
     rounds = evaluations = 0
     while True:
-        swept = _sweep(f.schedule, solver, steps[base : int(evaluated.max()) + window], reached, known, evaluated)
+        swept = _sweep(f.schedule, solver, steps[base : last + window], reached, known, evaluated)
         final = _final(final, evaluated, steps, dict(enumerate(swept, base)), known, tolerance)
-        first = int(final.min())
+        reading = read_back(final)
+        first, last = min(reading), min(max(reading) + window, len(steps))
         if first == len(steps):
             return ParallelRun(swept[-1].x, rounds, evaluations)
         evaluated = (final + window).clamp(max=len(steps))
-        visited = {step: swept[step - base].visited for step in range(first, int(evaluated.max()))}
+        visited = {step: swept[step - base].visited for step in range(first, last)}
         known = _evaluate(f, visited, known, final, evaluated)
         count = sum(map(len, visited.values()))
         rounds, evaluations = rounds + (count > 0), evaluations + count
@@ -118,7 +121,7 @@ class FrozenDenoiser(SingleLevelDenoiser):
         guess = _moved(self.guess, x - level.alpha * self.guess.x0 - level.sigma * self.guess.eps, level)
         if number >= len(self.known):
             return guess
-        return _chosen(self.rows, _moved(self.known[number].estimate, x - self.known[number].x, level), guess)
+        return choose_estimates(self.rows, _moved(self.known[number].estimate, x - self.known[number].x, level), guess)
 
     def fresh(self) -> "FrozenDenoiser":
         return self
@@ -150,7 +153,7 @@ def _sweep(
             raise UsageError(f"a parallel run of {type(solver).__name__}, whose steps vary in their evaluations")
         swept.append(SweptStep(x, state, frozen.visited))
         if frozen.known:
-            guess = _chosen(frozen.rows, frozen.known[-1].estimate, guess)
+            guess = choose_estimates(frozen.rows, frozen.known[-1].estimate, guess)
     return swept[1:]
 
 
@@ -197,14 +200,5 @@ def _evaluate(
 
 
 def _merged(inside: Tensor, new: Evaluation, old: Evaluation) -> Evaluation:
-    x = torch.where(_like(inside, new.x), new.x, old.x)
-    return Evaluation(x, new.level, _chosen(inside, new.estimate, old.estimate))
-
-
-def _chosen(rows: Tensor, new: Estimate, old: Estimate) -> Estimate:
-    """Return `new` in these rows (B,), and `old` in the others."""
-    return Estimate(*(torch.where(_like(rows, a), a, b) for a, b in zip(new, old, strict=True)))
-
-
-def _like(rows: Tensor, x: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (x.ndim - 1))
+    x = choose_rows(inside, new.x, old.x)
+    return Evaluation(x, new.level, choose_estimates(inside, new.estimate, old.estimate))

@@ -27,6 +27,8 @@ from fastdiff.solvers.estimate import Estimate, from_v
 from fastdiff.solvers.exponential import polynomial_weights
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
+from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.rows import choose_estimates, choose_rows, row_norms, row_values
 from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.unipc import UniPC
@@ -56,8 +58,8 @@ class Track(NamedTuple):
         angles = tuple((angle, *each)[:NODES] if row else each for row, each in moved)
         slopes = (slope, *self.slopes)[:NODES]
         if not all(rows):
-            chosen = _like(torch.tensor(rows, device=slope.device), slope)
-            slopes = tuple(torch.where(chosen, new, old) for new, old in zip(slopes, self.slopes, strict=True))
+            chosen = torch.tensor(rows, device=slope.device)
+            slopes = tuple(choose_rows(chosen, *pair) for pair in zip(slopes, self.slopes, strict=True))
         return Track(angles, slopes)
 
     def polynomial(self, start: float, end: float, functional: Sequence[float]) -> Tensor:
@@ -68,7 +70,7 @@ class Track(NamedTuple):
         points = [[(angle - start) / (end - start) for angle in each] for each in self.angles]
         weights = torch.tensor([polynomial_weights(each, functional) for each in points], dtype=torch.float64)
         terms = zip(weights.to(self.slopes[0]).unbind(1), self.slopes, strict=True)
-        return torch.stack([_like(weight, slope) * slope for weight, slope in terms]).sum(0)
+        return torch.stack([row_values(weight, slope) * slope for weight, slope in terms]).sum(0)
 
 
 class Memory(NamedTuple, Generic[S]):
@@ -164,8 +166,7 @@ class SkippingDenoiser(DenoiserWrapper):
         predicted = from_v(self.forecast, _normalized(x, level), _unit(level))
         if not any(self.rows):
             return predicted
-        chosen = _like(torch.tensor(self.rows, device=x.device), x)
-        return Estimate(*(torch.where(chosen, a, b) for a, b in zip(self.inner(x, level), predicted, strict=True)))
+        return choose_estimates(torch.tensor(self.rows, device=x.device), self.inner(x, level), predicted)
 
 
 def _order(solver: Solver[Any]) -> int:
@@ -184,10 +185,10 @@ def _stable(track: Track, x: Tensor, end: Tensor, t: float, u: float) -> list[bo
     gap = end - x - stride * track.polynomial(t, u, INTEGRAL)
     bend = stride * track.polynomial(t, u, BEND)
     noise = ROUNDING * torch.finfo(x.dtype).eps
-    same = _norm(gap) <= noise * _norm(x)
-    straight = _norm(bend) <= noise * abs(stride) * _norm(track.slopes[0])
+    same = row_norms(gap) <= noise * row_norms(x)
+    straight = row_norms(bend) <= noise * abs(stride) * row_norms(track.slopes[0])
     agree = (gap * bend).reshape(len(x), -1).sum(1) >= 0  # the paper's sign: its derivative is against the run
-    return [bool(each) for each in (same | straight | agree).tolist()]
+    return [bool(each) for each in read_back(same | straight | agree)]
 
 
 def _unit(level: Level) -> Level:
@@ -202,12 +203,3 @@ def _normalized(x: Tensor, level: Level) -> Tensor:
 
 def _angle(level: Level) -> float:
     return atan2(level.sigma, level.alpha)
-
-
-def _norm(x: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
-    return norms
-
-
-def _like(rows: Tensor, x: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (x.ndim - 1))

@@ -19,12 +19,17 @@ from problems import (
 )
 from torch import Tensor
 
+from fastdiff.solvers.dc import DC
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser, Network
+from fastdiff.solvers.dode import DODE
+from fastdiff.solvers.dode_heun import HeunDODE
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.evodiff import EVODiff
 from fastdiff.solvers.grids import grid, log_snr, time_uniform
+from fastdiff.solvers.heun import Heun
+from fastdiff.solvers.iia import IIA, HeunIIA, NoiseIIA
 from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.parallel import integrate_parallel
 from fastdiff.solvers.registry import SOLVERS
@@ -66,6 +71,23 @@ def test_the_start_of_a_flow_without_signal_and_a_teleport_that_evaluates_nothin
     for solver in solvers:
         run = integrate_parallel(f, solver, x, levels, window=2, tolerance=0.0)
         torch.testing.assert_close(run.x, integrate(f, solver, x, levels).x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        DC(UniPC(), (0.9, 1.1) * 6),
+        DODE(dpmpp_2m(), ((0.1,), (-0.1,)) * 6),
+        IIA(dpmpp_2m(), ((0.1, -0.1),) * STEPS),
+        HeunIIA(Heun(), ((0.1, -0.1, 0.05, 0.02),) * STEPS),
+        HeunDODE(((0.1, -0.1),) * STEPS),
+        NoiseIIA(DDIM(), ((0.1,),) * STEPS),
+    ],
+)
+def test_tuned_solvers_run_in_parallel_too(solver):
+    levels, x = grid(log_snr, MIXTURE.schedule, STEPS), random_state(2, 3)
+    run = integrate_parallel(MIXTURE, solver, x, levels, window=4, tolerance=0.0)
+    torch.testing.assert_close(run.x, integrate(MIXTURE, solver, x, levels).x, rtol=1e-12, atol=1e-12)
 
 
 PUBLISHED = [
