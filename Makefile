@@ -7,7 +7,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif]'
 	touch $@
 
-.PHONY: demo test gpu lint debian bench-attack bench-docclean bench-edit bench-solvers
+.PHONY: demo test gpu lint debian bench-accelerate bench-attack bench-docclean bench-edit bench-solvers
 
 demo: $(VENV)/installed
 	$(BIN)/fastdiff docclean data/samples --out demo --truth data/samples/truth --force
@@ -38,6 +38,10 @@ test: lint debian
 
 gpu: $(VENV)/installed
 	@$(BIN)/python tests/gpu.py
+
+bench-accelerate: $(VENV)/installed
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.accelerate --json runs/bench-accelerate.json
 
 bench-attack: $(VENV)/installed
 	mkdir -p runs

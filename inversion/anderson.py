@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastdiff.inversion.batching import row_norms
 from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.rows import choose_rows, row_norms
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Anderson:
             unsolved = least > self.bound(y.dtype)
             if not read_back(unsolved.any()):
                 break
-            states.append(torch.where(_wide(unsolved, y), states[-1] + anderson_step(states, residuals), states[-1]))
+            states.append(choose_rows(unsolved, states[-1] + anderson_step(states, residuals), states[-1]))
             residuals.append(residual(states[-1]))
             size = row_norms(residuals[-1]) / row_norms(states[-1])
-            best, least = torch.where(_wide(size < least, y), states[-1], best), torch.minimum(size, least)
+            best, least = choose_rows(size < least, states[-1], best), torch.minimum(size, least)
             states, residuals = states[-self.window - 1 :], residuals[-self.window - 1 :]
         return best, least
 
@@ -62,7 +62,3 @@ def anderson_step(states: list[Tensor], residuals: list[Tensor]) -> Tensor:
 
 def _rows(tensors: list[Tensor]) -> Tensor:
     return torch.stack([tensor.reshape(len(tensor), -1) for tensor in tensors], dim=1)  # (B, m, n)
-
-
-def _wide(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (like.ndim - 1))

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from fastdiff.inversion.batching import repeat_rows, row_norms
+from fastdiff.inversion.batching import repeat_rows
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, integrate
 from fastdiff.solvers.readback import read_back
+from fastdiff.solvers.rows import row_norms
 
 
 class InversionPath(NamedTuple):

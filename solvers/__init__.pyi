@@ -90,8 +90,10 @@ from fastdiff.solvers.integration import (
 from fastdiff.solvers.learned_correction import LearnedCorrection as LearnedCorrection
 from fastdiff.solvers.multistep import Multistep as Multistep
 from fastdiff.solvers.noise import Noise as Noise, NoiseSource as NoiseSource, StridedNoise as StridedNoise
+from fastdiff.solvers.parallel import ParallelRun as ParallelRun, integrate_parallel as integrate_parallel
 from fastdiff.solvers.registry import SOLVERS as SOLVERS
 from fastdiff.solvers.sa_solver import SASolver as SASolver
+from fastdiff.solvers.sada import SADA as SADA
 from fastdiff.solvers.sampler_config import SamplerConfig as SamplerConfig
 from fastdiff.solvers.schedule import (
     CLEAN_LEVEL as CLEAN_LEVEL,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastdiff.solvers.denoiser import DenoiserWrapper
 from fastdiff.solvers.estimate import Estimate, from_x0
+from fastdiff.solvers.rows import row_values
 from fastdiff.solvers.schedule import Level, Schedule
 
 Mask = Callable[[Tensor, Level], Tensor]
@@ -193,7 +194,7 @@ class Thresholded(DenoiserWrapper):
     def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
         x0 = estimate.x0
         bound = torch.quantile(x0.abs().flatten(1), self.ratio, dim=1).clamp(min=1)
-        bound = bound.reshape(-1, *[1] * (x0.ndim - 1))
+        bound = row_values(bound, x0)
         return from_x0(x0.clamp(-bound, bound) / bound, x, level)
 
 
@@ -203,4 +204,4 @@ def _deviation(x: Tensor) -> Tensor:
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     """(B,) numbers as (B, 1, ...), to go with rows (B, ...)."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(-1, *[1] * (like.ndim - 1))
+    return row_values(torch.tensor(values, dtype=like.dtype, device=like.device), like)

@@ -135,7 +135,7 @@ def integrate(
     stochastic solver.
     """
     levels = tuple(grid)
-    _check(levels, solver)
+    check_run(levels, solver)
     f = f.fresh()
     state = solver.init(levels) if state is None else state
     for step in steps_of(levels)[first:last]:
@@ -150,7 +150,7 @@ def steps_of(grid: Grid) -> list[Step]:
     return [Step(index, len(grid) - 1, t, u) for index, (t, u) in enumerate(pairwise(grid))]
 
 
-def _check(levels: Grid, solver: Solver[Any]) -> None:
+def check_run(levels: Grid, solver: Solver[Any]) -> None:
     if len(levels) < 2:
         raise UsageError(f"a grid of {len(levels)} levels: give two or more")
     falls = [t.lam < u.lam for t, u in pairwise(levels)]

@@ -1,0 +1,75 @@
+"""ParaDiGMS on problems in closed form: rounds, evaluations and error, beside sequential runs of as many rounds."""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks.result import Section, Table
+from benchmarks.solvers.mixtures import PROBLEMS, end, start
+from fastdiff.apps.tuning import measure
+from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.grids import grid, log_snr
+from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.parallel import integrate_parallel
+from fastdiff.solvers.registry import SOLVERS
+
+NAMES = ("dpmpp-2m", "unipc", "ddim")
+STEPS = (20, 50, 100)
+TOLERANCES = (1e-3, 1e-2, 1e-1)
+WINDOW = 16  # steps
+SEEDS = 8
+COLUMNS = ("", "rounds", "evaluations", "to sequential", "error", "sequential", "as many steps")
+NOTE = (
+    f"At most {WINDOW} states in a round; means over seeds that run alone. Relative distances: of the parallel end to "
+    "the sequential one; then to the exact end, of the parallel run, the sequential run, and a sequential run with as "
+    "many steps as rounds."
+)
+
+
+def run(limit: int | None) -> Section:
+    tables, pages = [], []
+    for title, schedule in PROBLEMS.items():
+        f = Mixture(SCHEDULES[schedule])
+        rows = list(_rows(f, SEEDS if limit is None else min(limit, SEEDS)))
+        pages += [{"problem": title} | row for row in rows]
+        shown = [
+            (f"{solver}, {steps} steps, {tolerance:g}", *measured)
+            for solver, steps, tolerance, *measured in (row.values() for row in rows)
+        ]
+        tables.append(Table(f"Steps in parallel, {title}", COLUMNS, shown, NOTE))
+    return Section(tables, pages)
+
+
+def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every solver, number of steps and tolerance."""
+    _, x = start(f, range(seeds))
+    exact = end(x, f)
+    for name in NAMES:
+        for steps in STEPS:
+            levels = grid(log_snr, f.schedule, steps, clean=True)
+            sequential = integrate(f, SOLVERS[name](), x, levels).x
+            for tolerance in TOLERANCES:
+                runs = [
+                    integrate_parallel(f, SOLVERS[name](), item, levels, window=WINDOW, tolerance=tolerance)
+                    for item in x[:, None]
+                ]
+                rounds = fmean(run.rounds for run in runs)
+                fewer = grid(log_snr, f.schedule, round(rounds), clean=True)
+                yield {
+                    "solver": name,
+                    "steps": steps,
+                    "tolerance": tolerance,
+                    "rounds": rounds,
+                    "evaluations": fmean(run.evaluations for run in runs),
+                    "to_sequential": _error([run.x for run in runs], sequential),
+                    "error": _error([run.x for run in runs], exact),
+                    "error_sequential": _error([sequential], exact),
+                    "error_as_many_steps": _error([integrate(f, SOLVERS[name](), x, fewer).x], exact),
+                }
+
+
+def _error(ends: Sequence[Tensor], exact: Tensor) -> float:
+    """Return the mean relative distance of the ends, in parts of the batch, to the exact ones."""
+    return measure.errors(ends, exact.split([len(part) for part in ends])).mean().item()

@@ -1,0 +1,82 @@
+"""SADA on problems in closed form: evaluations and error, beside runs of fewer steps."""
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.result import Section, Table
+from benchmarks.solvers.mixtures import PROBLEMS, end, start
+from fastdiff.apps.tuning import measure
+from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.grids import grid
+from fastdiff.solvers.integration import Solver, integrate
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sada import SADA
+from fastdiff.solvers.spacings import SPACINGS
+
+NAMES = ("dpmpp-2m", "dpm-2", "ddim")
+STEPS = (25, 50)
+GRIDS = ("log-snr", "time-uniform")
+SEEDS = 8
+COLUMNS = ("", "evaluations", "to full run", "fewer steps", "error", "full run", "fewer steps", "unipc")
+NOTE = (
+    "Means over seeds that run alone. Relative distances: to the end of the full run, of SADA and of the same solver "
+    "with as many steps as SADA has evaluations; then to the exact end, of SADA, of the full run, and of the same "
+    "solver and UniPC with as many steps."
+)
+
+
+def run(limit: int | None) -> Section:
+    tables, pages = [], []
+    for title, schedule in PROBLEMS.items():
+        f = Mixture(SCHEDULES[schedule])
+        rows = list(_rows(f, SEEDS if limit is None else min(limit, SEEDS)))
+        pages += [{"problem": title} | row for row in rows]
+        shown = [
+            (f"{solver}, {steps} steps, {spacing}", *measured)
+            for solver, spacing, steps, *measured in (row.values() for row in rows)
+        ]
+        tables.append(Table(f"SADA, {title}", COLUMNS, shown, NOTE))
+    return Section(tables, pages)
+
+
+def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every solver, grid and number of steps."""
+    _, x = start(f, range(seeds))
+    exact = end(x, f)
+
+    def ends(solver: Solver[Any], spacing: str, steps: list[int]) -> tuple[Tensor, list[int]]:
+        """Return the end of every item, over its number of steps, and its number of evaluations."""
+        counted = [CountingDenoiser(f) for _ in steps]
+        levels = [grid(SPACINGS[spacing], f.schedule, each, clean=True) for each in steps]
+        runs = zip(counted, x[:, None], levels, strict=True)
+        found = torch.cat([integrate(g, solver, item, each).x for g, item, each in runs])
+        return found, [g.tally.nfe for g in counted]
+
+    for name in NAMES:
+        for spacing in GRIDS:
+            for steps in STEPS:
+                full, _ = ends(SOLVERS[name](), spacing, [steps] * seeds)
+                skipped, calls = ends(SADA(SOLVERS[name]()), spacing, [steps] * seeds)
+                fewer, _ = ends(SOLVERS[name](), spacing, calls)
+                unipc, _ = ends(SOLVERS["unipc"](), spacing, calls)
+                yield {
+                    "solver": name,
+                    "grid": spacing,
+                    "steps": steps,
+                    "evaluations": fmean(calls),
+                    "to_full": _error(skipped, full),
+                    "fewer_to_full": _error(fewer, full),
+                    "error": _error(skipped, exact),
+                    "error_full": _error(full, exact),
+                    "error_fewer": _error(fewer, exact),
+                    "error_unipc": _error(unipc, exact),
+                }
+
+
+def _error(ends: Tensor, exact: Tensor) -> float:
+    return measure.errors([ends], [exact]).mean().item()
