@@ -41,6 +41,11 @@ def time_uniform(schedule: Schedule, count: int) -> Grid:
     return tuple(schedule.level(t) for t in _linspace(schedule.start, schedule.end, count))
 
 
+def time_to_clean(schedule: Schedule, count: int) -> Grid:
+    """Equal strides of time from the start. The last level lies one stride above time 0, which ends flows."""
+    return tuple(schedule.level(schedule.start * (1 - i / count)) for i in range(count))
+
+
 def time_part(schedule: Schedule, strength: float, steps: int) -> Grid:
     """`steps` equal strides of time to the schedule's end, from the fraction `strength` (0 to 1) of its range."""
     top = schedule.end + strength * (schedule.start - schedule.end)
