@@ -61,30 +61,26 @@ class Flux(LatentDiffusionModel):
         )
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
-        """Return embeddings, guidance scales, and the positions of tokens: (0, row, column), zeros for the prompt."""
-        rows, columns = (side // self.size_multiple for side in size)
-        positions = torch.zeros(rows, columns, 3)
-        positions[..., 1], positions[..., 2] = torch.arange(rows)[:, None], torch.arange(columns)
-        like = {"dtype": self.network.dtype, "device": self.device}
+        """Return embeddings and guidance scales, and the positions of the prompt's tokens, which are all zero."""
         return {
             "encoder_hidden_states": prompts.embeddings,
             "pooled_projections": prompts.pooled,
             "guidance": prompts.guidance,
-            "img_ids": positions.flatten(0, 1).to(**like),
-            "txt_ids": torch.zeros(prompts.embeddings.shape[1], 3, **like),
+            "txt_ids": prompts.embeddings.new_zeros(prompts.embeddings.shape[1], 3),
         }
 
     def predict(self, x: Tensor, timestep: Tensor, prompts: Conditioning, size: tuple[int, int]) -> Tensor:
-        tokens, given = self.pack(x.to(self.network.dtype)), self.network_arguments(prompts, size)
+        tokens, grid = self.pack(x.to(self.network.dtype)), self.token_grid(x)
+        given = {"img_ids": _positions(*grid).to(tokens), **self.network_arguments(prompts, size)}
         out: Tensor = self.network(tokens, timestep=timestep / 1000, **given, return_dict=False)[0]
-        return pixel_shuffle(out.mT.unflatten(2, self.token_grid(x)), PATCH).float()
+        return pixel_shuffle(out.mT.unflatten(2, grid), PATCH).float()
 
     def pack(self, latents: Tensor) -> Tensor:
         """Return latents (B, C, h, w) as tokens (B, N, 4 C), row by row, each of PATCH x PATCH latents."""
         return pixel_unshuffle(latents, PATCH).flatten(2).mT
 
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
-        return _scheduler(self.scheduler_config, (size[0] // self.size_multiple) * (size[1] // self.size_multiple))
+        return _scheduler(self.scheduler_config, self._tokens(size))
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // PATCH, latents.shape[-1] // PATCH
@@ -135,3 +131,8 @@ def _scheduler(config: Mapping[str, Any], tokens: int) -> TrainedScheduler:
     """Return the schedule for so many tokens; flow matching starts every step from equal times, the last from 1 / N."""
     trained = scheduler_from_config(config, tokens)
     return replace(trained, spacing=time_to_clean) if config.get("_class_name") in FLOW_MATCHING else trained
+
+
+def _positions(rows: int, columns: int) -> Tensor:
+    """Return the positions (N, 3) of a picture's tokens, row by row: 0, row and column."""
+    return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns))

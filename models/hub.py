@@ -16,7 +16,7 @@ WANTED: dict[str, Any] = {
         *("*config.json", "token*.json", "vocab.*", "merges.txt", "*.model", "model*.safetensors", "model*.index.json"),
     ],
     # the same weights again, and a part that is never loaded
-    "ignore_patterns": ["*.fp16.*", "*.non_ema.*", "safety_checker/*"],
+    "ignore_patterns": ["*.fp16.*", "*.non_ema.*", "safety_checker/*", "text_encoders/*"],
 }
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import torch
@@ -102,6 +103,11 @@ class LatentDiffusionModel:
     def _stride(self) -> int:
         """The number of latents of which both sides of the network's input are multiples."""
         return 1
+
+    def _tokens(self, size: tuple[int, int]) -> int:
+        """Return the number of tokens of a picture of `size` pixels, padded to `size_multiple`."""
+        rows, columns = (ceil(side / self.size_multiple) for side in size)
+        return rows * columns
 
     @property
     def _factor(self) -> int:

@@ -65,8 +65,7 @@ class StableDiffusion3(LatentDiffusionModel):
         return {"encoder_hidden_states": prompts.embeddings, "pooled_projections": prompts.pooled}
 
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
-        tokens = (size[0] // self.size_multiple) * (size[1] // self.size_multiple)
-        return scheduler_from_config(self.scheduler_config, tokens)
+        return scheduler_from_config(self.scheduler_config, self._tokens(size))
 
     def token_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride

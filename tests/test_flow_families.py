@@ -23,11 +23,19 @@ from diffusers import (
     SanaPipeline,
     StableDiffusion3Pipeline,
 )
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from PIL import Image
 from torch import Tensor
 
+from fastdiff.apps.edit.app import run
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.presets import PRESETS
+from fastdiff.apps.edit.sampling import Edit
+from fastdiff.apps.similarity import distance
 from fastdiff.models.diffusion_model import TransformerModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_transformer
+from fastdiff.models.scheduler_config import scheduler_from_config
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.registry import SOLVERS
@@ -244,7 +252,7 @@ def test_every_row_has_its_own_prompt(name: str, pair_of: Callable[[str], Pair])
         both = guided_denoiser(model, model.encode_prompts(PROMPTS), [1.0, 4.0], size)(x, level).x0
         alone = guided_denoiser(model, model.encode_prompts(PROMPTS[1:]), 4.0, size)(x[1:], level).x0
         other = guided_denoiser(model, model.encode_prompts(PROMPTS[:1]), 4.0, size)(x[1:], level).x0
-    assert error(both[1:], alone) < 1e-5 < 1e-3 < error(other, alone)
+    assert error(both[1:], alone) < 1e-5 < 1e-2 < error(other, alone)
 
 
 @pytest.mark.parametrize("name", OF_EACH)
@@ -254,3 +262,65 @@ def test_words_have_tokens(name: str, pair_of: Callable[[str], Pair]) -> None:
     tokens = [token for word in read.words[0] for token in word.tokens]
     assert len(set(tokens)) == len(tokens) and read.mask[0, tokens].all()
     assert read.words[1] == () and len(read.ids[0]) == read.mask[0].sum()
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_words_beyond_the_limit_are_told(name: str, pair_of: Callable[[str], Pair]) -> None:
+    read = pair_of(name).model.encode_prompts([" ".join(["fox"] * 600), "a fox"])
+    kept = len(read.words[0])
+    assert read.truncated[1] == "" and len(read.truncated[0].split()) in (600 - kept, 601 - kept)
+    assert 100 < kept < 600 and read.mask.shape == read.embeddings.shape[:2]
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+@pytest.mark.parametrize("tokens", [256, 1024, 4096, 6000])
+def test_the_shift_follows_the_number_of_tokens(kind: Any, tokens: int) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, time_shift_type=kind, max_shift=1.3)
+    scheduler.set_timesteps(12, mu=calculate_shift(tokens, max_shift=1.3))
+    config = {**scheduler.config, "_class_name": type(scheduler).__name__}
+    sigmas = [level.sigma for level in scheduler_from_config(config, tokens).grid(12)]
+    assert sigmas == pytest.approx(scheduler.sigmas.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+@pytest.mark.parametrize("inversion", ["fixed-point", "edit-friendly", "ledits", "o-belm"])
+def test_exact_inversions_return_to_the_picture(name: str, inversion: str, pair_of: Callable[[str], Pair]) -> None:
+    model, size = pair_of(name).model, (64, 96)
+    preset = replace(PRESETS["ledits"], inversion=inversion, steps=6, strength=1.0, guidance=3.0)
+    with torch.inference_mode():
+        latents = model.encode(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+        source, target = (model.encode_prompts([text]) for text in PROMPTS)
+        edit = Edit(model, preset, latents, size, source, target, seed=0)
+        found = edit.invert()
+        assert distance(edit.regenerate(found), latents) <= 1e-4
+        assert distance(edit.sample(found, lambda now: None).latents, latents) > 1e-3
+
+
+def test_guidance_options_need_an_unconditional_estimate(pair_of: Callable[[str], Pair]) -> None:
+    model = pair_of("flux-dev").model
+    with torch.inference_mode():
+        latents, prompt = model.encode(torch.zeros(1, 3, 64, 64)), model.encode_prompts(["a fox"])
+    with pytest.raises(UsageError, match="no unconditional estimate: leave out --negative"):
+        Edit(model, PRESETS["ledits"], latents, (64, 64), prompt, prompt, seed=0, negative=prompt)
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+@pytest.mark.parametrize("preset", ["ledits", "quick", "unipc"])
+def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], Pair], tmp_path: Path) -> None:
+    picture = torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))
+    Image.fromarray((picture * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / "in.png")
+    report = run(
+        Options(
+            (str(tmp_path / "in.png"),),
+            prompt="a cat on grass",
+            source="a fox on grass",
+            model=pair_of(name).model.name,
+            preset=None if preset in SOLVERS else preset,
+            solver=preset if preset in SOLVERS else None,
+            steps=2,
+            out=tmp_path / "out.png",
+            device="cpu",
+        )
+    )
+    assert [edit.status for edit in report.edits] == ["edited"], report.edits
+    assert Image.open(tmp_path / "out.png").size == (128, 96)

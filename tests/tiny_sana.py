@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
 from tiny_sd3 import randomized
+from torch import nn
 from transformers import Gemma2Config, Gemma2Model, GemmaTokenizer
 
 WIDTH = 16  # of the text encoder
@@ -23,7 +24,7 @@ def tokenizer() -> GemmaTokenizer:
 
 
 def write(folder: Path, dtype: torch.dtype = torch.float32, scheduler: Any = None, **changes: Any) -> Path:
-    """A folder as the real pipeline saves it, for pictures of 1024 pixels; `changes` are for the transformer."""
+    """A folder as the real pipeline saves it, for pictures of 128 pixels; `changes` are for the transformer."""
     torch.manual_seed(2)
     words = tokenizer()
     settings = {
@@ -36,7 +37,7 @@ def write(folder: Path, dtype: torch.dtype = torch.float32, scheduler: Any = Non
         "cross_attention_head_dim": 8,
         "cross_attention_dim": 16,
         "caption_channels": WIDTH,
-        "sample_size": 32,
+        "sample_size": 4,
     }
     text = Gemma2Config(
         vocab_size=len(words),
@@ -48,11 +49,13 @@ def write(folder: Path, dtype: torch.dtype = torch.float32, scheduler: Any = Non
         head_dim=8,
         query_pre_attn_scalar=8,
     )
+    net = randomized(SanaTransformer2DModel(**settings | changes))
+    nn.init.ones_(net.caption_norm.weight)  # or prompts change little
     pipeline = SanaPipeline(
         tokenizer=words,
         text_encoder=Gemma2Model(text).eval(),
         vae=autoencoder(),
-        transformer=randomized(SanaTransformer2DModel(**settings | changes)),
+        transformer=net,
         scheduler=scheduler or flow_dpm(),
     )
     pipeline.to(dtype).save_pretrained(folder)
