@@ -102,7 +102,8 @@ def _licence(path: Path) -> str:
 
 def _resolution(path: Path) -> int | None:
     latents = _config(path, "transformer", "unet").get("sample_size")
-    levels = _config(path, "vae", "vqvae").get("block_out_channels")
+    codec = _config(path, "vae", "vqvae")
+    levels = codec.get("block_out_channels", codec.get("encoder_block_out_channels"))
     return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Allowed = Mapping[str, str]  # a class in the index, such as diffusers.AutoencoderKL -> module:Class
 AUTOENCODERS = {
     "diffusers.AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",
+    "diffusers.AutoencoderDC": "diffusers.models.autoencoders.autoencoder_dc:AutoencoderDC",
     "fastdiff.models.patch_codec.PatchCodec": "fastdiff.models.patch_codec:PatchCodec",
     "fastdiff.models.conv_codec.ConvCodec": "fastdiff.models.conv_codec:ConvCodec",
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import torch
@@ -21,14 +22,14 @@ class LatentDiffusionModel:
     """A `DiffusionModel` with a network of diffusers and an autoencoder. Each family is a subclass in one file.
 
     A family defines `encode_prompts` and `network_arguments`. It may override `guidance_kind` (classifier-free by
-    default), `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
+    default), `predict`, `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
     """
 
     name: str
     components: Components
     trained: TrainedScheduler
     network: Any  # of diffusers, whose configs have no types
-    vae: Any  # AutoencoderKL, PatchCodec or ConvCodec
+    vae: Any  # AutoencoderKL, AutoencoderDC, PatchCodec or ConvCodec
 
     text_conditioned = True
 
@@ -50,11 +51,15 @@ class LatentDiffusionModel:
         self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
     ) -> ConditionedNetwork:
         def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
-            given = self.network_arguments(prompts, size)
-            out: Tensor = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
-            return out[:, : x.shape[1]].float()  # without learned variances
+            return self.predict(x, timestep, prompts, size)
 
         return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
+
+    def predict(self, x: Tensor, timestep: Tensor, prompts: Conditioning, size: tuple[int, int]) -> Tensor:
+        """Return the network's output (B, C, h, w) for states of this shape, float32, without learned variances."""
+        given = self.network_arguments(prompts, size)
+        out: Tensor = self.network(x.to(self.network.dtype), timestep=timestep, **given, return_dict=False)[0]
+        return out[:, : x.shape[1]].float()
 
     @cached_property
     def empty_prompt(self) -> Conditioning:
@@ -80,7 +85,7 @@ class LatentDiffusionModel:
         if height % self.size_multiple or width % self.size_multiple:
             raise UsageError(f"a picture of {width}x{height}: sides are multiples of {self.size_multiple}")
         with self._at_work(self.vae):
-            latents: Tensor = self.vae.encode(pictures.to(self.device, self.vae.dtype)).latent_dist.mode()
+            latents = self._encoded(pictures.to(self.device, self.vae.dtype))
         return (latents.float() - self._shift) * self._scale
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -89,10 +94,20 @@ class LatentDiffusionModel:
             picture: Tensor = self.vae.decode(latents.to(self.device, self.vae.dtype), return_dict=False)[0]
         return picture.float()
 
+    def _encoded(self, pictures: Tensor) -> Tensor:
+        """Return the latents (B, C, h, w) of the autoencoder, not yet scaled."""
+        mode: Tensor = self.vae.encode(pictures).latent_dist.mode()
+        return mode
+
     @property
     def _stride(self) -> int:
         """The number of latents of which both sides of the network's input are multiples."""
         return 1
+
+    def _tokens(self, size: tuple[int, int]) -> int:
+        """Return the number of tokens of a picture of `size` pixels, padded to `size_multiple`."""
+        rows, columns = (ceil(side / self.size_multiple) for side in size)
+        return rows * columns
 
     @property
     def _factor(self) -> int:
@@ -118,9 +133,12 @@ class LatentDiffusionModel:
             part.to("cpu")
 
 
-def fields(components: Components, name: str, network: Any, vae: Any) -> dict[str, Any]:
-    """Return the fields of `LatentDiffusionModel` for the components of a folder."""
-    trained = read_scheduler_config(components.folder.path / "scheduler")
+def fields(components: Components, name: str, network: Any, vae: Any, tokens: int | None = None) -> dict[str, Any]:
+    """Return the fields of `LatentDiffusionModel` for the components of a folder.
+
+    `tokens` is the number of tokens of a picture of the size of training, for schedules that depend on it.
+    """
+    trained = read_scheduler_config(components.folder.path / "scheduler", tokens)
     return {"name": name, "components": components, "trained": trained, "network": network, "vae": vae}
 
 

@@ -48,6 +48,44 @@ def read_encodings(
     )
 
 
+def join_encodings(
+    texts: Sequence[str], encoded: Sequence["BatchEncoding"]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
+    """Return the same of text encoders whose sequences follow one another in that of the network.
+
+    Words have tokens of each. Truncated words are those beyond the limit of the last text encoder; no word is unknown,
+    because CLIP has tokens for all letters.
+    """
+    found = [[part[row] for part in encoded] for row in range(len(texts))]
+    spans = [[span for encoding in parts for span in encoding.offsets] for parts in found]
+    beyond = [[span for rest in parts[-1].overflowing for span in rest.offsets] for parts in found]
+    return (
+        tuple(tuple(token for each in parts for token in each.ids[: sum(each.attention_mask)]) for parts in found),
+        tuple(words_of(text, each) for text, each in zip(texts, spans, strict=True)),
+        tuple(words_beyond(text, each) for text, each in zip(texts, beyond, strict=True)),
+    )
+
+
+def read_after(
+    before: str, text: str, encoding: "Encoding", taken: Sequence[int], unknown: int | None
+) -> tuple[tuple[tuple[int, ...]], tuple[tuple[Word, ...]], tuple[str]]:
+    """Return the same of one prompt that an instruction precedes, for the positions of the sequence that are taken.
+
+    `encoding` is of `before` and `text` together; the words are those of `text`.
+    """
+
+    def own(spans: Sequence[Span]) -> list[Span]:
+        start = len(before)
+        return [(max(first - start, 0), max(last - start, 0)) for first, last in spans]
+
+    spans, beyond = own(encoding.offsets), own([span for rest in encoding.overflowing for span in rest.offsets])
+    ids = [encoding.ids[place] for place in taken]
+    lost = {place for place, old in enumerate(taken) if ids[place] == unknown and WORD.search(text[slice(*spans[old])])}
+    counts = sum(encoding.attention_mask[place] for place in taken)
+    words = words_of(text, [spans[place] for place in taken], lost)
+    return (tuple(ids[:counts]),), (words,), (words_beyond(text, beyond),)
+
+
 def _lost(text: str, encoding: "Encoding", unknown: int | None) -> set[int]:
     """Return the positions of unknown tokens; unknown punctuation does not count."""
     tokens = enumerate(zip(encoding.ids, encoding.offsets, strict=True))

@@ -17,6 +17,9 @@ from fastdiff.solvers.errors import UsageError
 TRANSFORMER_FAMILIES = {
     "PixArtAlphaPipeline": "fastdiff.models.pixart",
     "PixArtSigmaPipeline": "fastdiff.models.pixart",
+    "StableDiffusion3Pipeline": "fastdiff.models.stable_diffusion_3",
+    "SanaPipeline": "fastdiff.models.sana",
+    "FluxPipeline": "fastdiff.models.flux",
 }
 FAMILIES = {
     **TRANSFORMER_FAMILIES,

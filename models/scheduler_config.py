@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import cos, isfinite, pi
+from math import cos, exp, isfinite, pi
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,19 @@ import numpy as np
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
-from fastdiff.solvers.grids import Grid, Spacing, beta, grid, karras, leading, linspace, log_snr, time_uniform, trailing
+from fastdiff.solvers.grids import (
+    Grid,
+    Spacing,
+    beta,
+    grid,
+    karras,
+    leading,
+    linspace,
+    log_snr,
+    time_to_clean,
+    time_uniform,
+    trailing,
+)
 from fastdiff.solvers.schedule import DiscreteVP, Flow, Level, Schedule
 from fastdiff.solvers.shared_timesteps import SharedTimesteps
 
@@ -50,19 +62,20 @@ class TrainedScheduler:
         return grid(self.spacing, self.schedule, steps, self.clean)
 
 
-def read_scheduler_config(path: Path) -> TrainedScheduler:
+def read_scheduler_config(path: Path, tokens: int | None = None) -> TrainedScheduler:
     """Read `scheduler_config.json`, given itself or by its folder.
 
-    Raises UsageError for a file that is missing, too large, not JSON, or asks for what is not supported.
+    `tokens` is the number of tokens of a picture, for flow matching whose shift depends on it. Raises UsageError for a
+    file that is missing, too large, not JSON, or asks for what is not supported.
     """
-    return scheduler_from_config(read_object(path / "scheduler_config.json" if path.is_dir() else path))
+    return scheduler_from_config(read_object(path / "scheduler_config.json" if path.is_dir() else path), tokens)
 
 
-def scheduler_from_config(config: Mapping[str, Any]) -> TrainedScheduler:
+def scheduler_from_config(config: Mapping[str, Any], tokens: int | None = None) -> TrainedScheduler:
     """Read a parsed config, as `read_scheduler_config` does."""
     name = config.get("_class_name", MULTISTEP[0])
     if name in FLOW_MATCHING:
-        return _flow_matching(config)
+        return _flow_matching(config, tokens)
     if name not in (*MULTISTEP, *ONE_STEP, *EULER):
         known = ", ".join((*FLOW_MATCHING, *MULTISTEP, *ONE_STEP, *EULER))
         raise UsageError(f"scheduler {name!r}: one of {known}")
@@ -86,26 +99,55 @@ def is_flow(config: Mapping[str, Any]) -> bool:
     )
 
 
-def _flow_matching(config: Mapping[str, Any]) -> TrainedScheduler:
-    _refuse_varying_shift(config)
-    shift, steps = _number(config, "shift", 1.0, 1e-3, 1e3), _training_steps(config)
-    cleanest = Flow(shift).level(1 / steps).sigma  # diffusers shifts the ends first, and the times between them again
-    schedule = Flow(shift, start=1.0, end=cleanest)
+def _flow_matching(config: Mapping[str, Any], tokens: int | None) -> TrainedScheduler:
+    steps = _training_steps(config)
+    if tokens is not None and config.get("use_dynamic_shifting"):
+        _refuse(config, "shift_terminal", "invert_sigmas")
+        schedule = Flow(_shift_of(config, tokens), start=1.0, end=1 / steps)
+    else:
+        _refuse(config, "use_dynamic_shifting", "shift_terminal", "invert_sigmas")
+        shift = _number(config, "shift", 1.0, 1e-3, 1e3)
+        cleanest = Flow(shift).level(1 / steps).sigma  # diffusers shifts the ends first, and the times between again
+        schedule = Flow(shift, start=1.0, end=cleanest)
     return TrainedScheduler(schedule, "flow", lambda level: level.sigma * steps, time_uniform, clean=True)
 
 
+def _shift_of(config: Mapping[str, Any], tokens: int) -> float:
+    """Return the shift for a picture of so many tokens (Esser et al. 2024, arXiv 2403.03206, section 5.3.2).
+
+    It lies on a line through two numbers of tokens; `time_shift_type` "exponential" draws the line for its logarithm.
+    """
+    few, many = (
+        _number(config, key, default, 1, 1e6)
+        for key, default in (("base_image_seq_len", 256), ("max_image_seq_len", 4096))
+    )
+    low, high = (_number(config, key, default, 0, 100) for key, default in (("base_shift", 0.5), ("max_shift", 1.15)))
+    if few == many:
+        raise UsageError(f"base_image_seq_len and max_image_seq_len of the scheduler config are both {few:g}")
+    on_line = low + (high - low) * (tokens - few) / (many - few)
+    kind = config.get("time_shift_type", "exponential")
+    if kind not in ("exponential", "linear"):
+        raise UsageError(f"time_shift_type {kind!r}: one of exponential, linear")
+    shift = exp(min(on_line, 100)) if kind == "exponential" else on_line
+    if shift <= 0:
+        raise UsageError(
+            f"the scheduler config gives a picture of {tokens} tokens a shift of {shift:g}: above 0 is read"
+        )
+    return shift
+
+
 def _flow_sigmas(config: Mapping[str, Any], name: str) -> TrainedScheduler:
-    _refuse_varying_shift(config)
+    _refuse(config, "use_dynamic_shifting", "shift_terminal", "invert_sigmas")
     shift, steps = _number(config, "flow_shift", 1.0, 1e-3, 1e3), _training_steps(config)
     predicts, timestep = _prediction(config), lambda level: level.sigma * steps
     if name == "UniPCMultistepScheduler":
         schedule = Flow(shift, start=1.0, end=1 / steps)
         return TrainedScheduler(schedule, predicts, timestep, partial(_without_last, time_uniform), clean=True)
-    return TrainedScheduler(Flow(shift, start=1 - 1 / steps, end=0.0), predicts, timestep, time_uniform, clean=False)
+    return TrainedScheduler(Flow(shift, 1 - 1 / steps, 1 / steps), predicts, timestep, time_to_clean, clean=True)
 
 
-def _refuse_varying_shift(config: Mapping[str, Any]) -> None:
-    for option in ("use_dynamic_shifting", "shift_terminal", "invert_sigmas"):
+def _refuse(config: Mapping[str, Any], *options: str) -> None:
+    for option in options:
         if config.get(option):
             raise UsageError(f"flow matching with {option}: only a constant shift is read")
 

@@ -16,7 +16,7 @@ from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_f
 from fastdiff.models.prompt_words import read_encodings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 UNETS = {"diffusers.UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel"}
 TEXT_ENCODERS = {
@@ -35,10 +35,14 @@ ENCODERS = {  # how many text encoders a pipeline has
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A CLIP text encoder with its tokenizer."""
+    """A text encoder with its tokenizer."""
 
-    encoder: Any  # of CLIP
+    encoder: Any  # of CLIP, or of T5
     tokenizer: "PreTrainedTokenizerFast"
+
+    def tokenized(self, texts: Sequence[str], longest: int) -> "BatchEncoding":
+        """Tokenize prompts to sequences of `longest` tokens, padded or cut."""
+        return self.tokenizer(list(texts), padding="max_length", max_length=longest, truncation=True)
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,7 @@ class StableDiffusion(LatentDiffusionModel):
         return "embedded" if self.network.config.time_cond_proj_dim else "classifier-free"
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
-        tokenizers = [each.tokenizer for each in self.text_encoders]
-        encoded = [
-            tokenizer(list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True)
-            for tokenizer in tokenizers
-        ]
+        encoded = [each.tokenized(texts, each.tokenizer.model_max_length) for each in self.text_encoders]
         outputs = [
             self._outputs(each, encoding.input_ids) for each, encoding in zip(self.text_encoders, encoded, strict=True)
         ]

@@ -14,6 +14,7 @@ from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Level, Schedule, 
 
 Grid = tuple[Level, ...]
 Spacing = Callable[[Schedule, int], Grid]
+NOISIEST = 0.999  # share of the time of pure noise
 ROUNDING = 1e-6  # in lam, of a level that was computed again
 
 
@@ -41,9 +42,18 @@ def time_uniform(schedule: Schedule, count: int) -> Grid:
     return tuple(schedule.level(t) for t in _linspace(schedule.start, schedule.end, count))
 
 
+def time_to_clean(schedule: Schedule, count: int) -> Grid:
+    """Equal strides of time from the start. The last level lies one stride above time 0, which ends flows."""
+    return tuple(schedule.level(schedule.start * (1 - i / count)) for i in range(count))
+
+
 def time_part(schedule: Schedule, strength: float, steps: int) -> Grid:
-    """`steps` equal strides of time to the schedule's end, from the fraction `strength` (0 to 1) of its range."""
-    top = schedule.end + strength * (schedule.start - schedule.end)
+    """`steps` equal strides of time to the schedule's end, from the fraction `strength` (0 to 1) of its range.
+
+    Where the start has no signal, the range begins at NOISIEST of it, so that inversions keep some.
+    """
+    start = schedule.start if schedule.level(schedule.start).alpha else NOISIEST * schedule.start
+    top = schedule.end + strength * (start - schedule.end)
     return tuple(schedule.level(t) for t in _linspace(top, schedule.end, steps + 1))
 
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_flux
 import tiny_pixart
+import tiny_sana
+import tiny_sd3
 import tiny_unet
 import torch
 from torch import Tensor, nn
@@ -38,6 +41,7 @@ from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.registry import load_model
 from fastdiff.models.restorers import Pair
+from fastdiff.models.stable_diffusion import TextEncoder
 from fastdiff.solvers.grids import time_part
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
@@ -49,6 +53,9 @@ META = torch.device("meta")  # for gradients: those of a cuda tensor start the d
 SIZE = (64, 64)
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "pixart": tiny_pixart.write,
+    "sd3": tiny_sd3.write,
+    "sana": tiny_sana.write,
+    "flux": tiny_flux.write,
     "stable-diffusion": tiny_unet.write_stable_diffusion,
     "xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True),
     "unconditional": tiny_unet.write_prior,
@@ -108,6 +115,9 @@ def moved(folder: Path, device: torch.device = DEVICE) -> Any:
     parts: dict[str, Any] = {"network": on_device(model.network, device), "vae": on_device(model.vae, device)}
     if hasattr(model, "text_encoder"):
         parts["text_encoder"] = on_device(model.text_encoder, device)
+    for name in ("clip", "t5"):
+        if isinstance(each := getattr(model, name, None), TextEncoder):
+            parts[name] = replace(each, encoder=on_device(each.encoder, device))
     if hasattr(model, "text_encoders"):
         parts["text_encoders"] = tuple(
             replace(each, encoder=on_device(each.encoder, device)) for each in model.text_encoders

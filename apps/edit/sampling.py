@@ -25,6 +25,7 @@ from fastdiff.models.diffusion_model import Conditioning, TransformerModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import blocks
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
+from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
@@ -69,6 +70,16 @@ class Edit:
     release: tuple[str, ...] = ()
     preview: bool = False
     tuned: tuple[Solver[Any], Grid] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for options of guidance if the network has no unconditional estimate."""
+        preset = self.preset
+        changes = self.negative is not None or preset.guidance_rescale or preset.guidance_interval is not None
+        if changes and self.backbone.guidance_kind != "classifier-free":
+            raise UsageError(
+                f"{self.backbone.name} has no unconditional estimate: leave out --negative, --guidance-rescale and "
+                "--guidance-interval"
+            )
 
     @cached_property
     def grid(self) -> Grid:
