@@ -8,8 +8,9 @@ estimates of the iterate alone.
 
 Where a sweep visits another state of the same level, the frozen estimate moves as that of data of variance 1. On
 variance-preserving schedules this freezes v = alpha eps - sigma x0, the derivative of the state by the angle
-atan(sigma / alpha); for DDIM the iteration then agrees with the paper's, which freezes the change of the state in the
-step, to first order in the step. Steps that enter the window start from the last estimate before them.
+atan(sigma / alpha); for DDIM the iteration then agrees with the paper's, which freezes step(x) - x, to first order in
+the step. The paper's form diverges around correctors, because their steps start from a corrected state instead of x.
+Steps that enter the window start from the last estimate before them.
 
 The sequential run is the only fixed point. The first step of a window starts from a final state, so it is final after
 as many rounds as it has evaluations, and the window moves on.

@@ -36,11 +36,9 @@ from fastdiff.solvers.unipc import UniPC
 S = TypeVar("S")
 
 NODES = 3  # evaluations in the polynomial
-VALUE, INTEGRAL, BEND = (
-    (1.0, 1.0, 1.0),
-    (1.0, 1 / 2, 1 / 3),
-    (0.0, 0.0, 2.0),
-)  # of the powers of the position, over a step
+VALUE = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
+INTEGRAL = (1.0, 1 / 2, 1 / 3)  # over the step
+BEND = (0.0, 0.0, 2.0)  # second derivative
 ROUNDING = 64.0  # units in the last place, below which differences are none
 
 
