@@ -18,7 +18,8 @@ WANTED = (
     # of models of one part, such as classifiers; other weights beside a model_index.json are the same ones again
     *("*config.json", "token*.json", "vocab.*", "merges.txt", "*.model", "model*.safetensors", "model*.index*.json"),
 )
-UNWANTED = ("*.non_ema.*", "safety_checker/*", "text_encoders/*")  # the same weights again, and a part that is never loaded
+# The same weights again, and a part that is never loaded.
+UNWANTED = ("*.non_ema.*", "safety_checker/*", "text_encoders/*")
 FP16 = "*.fp16[.-]*"  # the same weights again, or the only ones: whole, in shards, or an index of shards
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?")
 
