@@ -42,7 +42,8 @@ class TextEncoder:
 
     def tokenized(self, texts: Sequence[str], longest: int) -> "BatchEncoding":
         """Tokenize prompts to sequences of `longest` tokens, padded or cut."""
-        return self.tokenizer(list(texts), padding="max_length", max_length=longest, truncation=True)
+        encoded: BatchEncoding = self.tokenizer(list(texts), padding="max_length", max_length=longest, truncation=True)
+        return encoded
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers import (
     FluxTransformer2DModel,
-    ModelMixin,
     PixArtTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -36,7 +35,7 @@ XL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-MODELS: dict[str, tuple[type[ModelMixin], dict[str, Any], float]] = {  # class, config, billions of parameters
+MODELS: dict[str, tuple[Any, dict[str, Any], float]] = {  # class, config, billions of parameters
     "PixArt-XL 512": (PixArtTransformer2DModel, {"sample_size": 64}, 0.6),
     "SDXL": (UNet2DConditionModel, XL, 2.6),
     "Sana 1.6B": (SanaTransformer2DModel, {"caption_channels": 2304}, 1.6),

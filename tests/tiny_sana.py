@@ -19,7 +19,7 @@ def tokenizer() -> GemmaTokenizer:
     """Single characters, WORDS, and bytes for all others."""
     starts = [word[:length] for word in WORDS for length in range(2, len(word) + 1)]
     pieces = [*SPECIAL, "▁", *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys([*printable.strip(), *starts])]
-    merges = [(word[:length], word[length]) for word in WORDS for length in range(1, len(word))]
+    merges: Any = [(word[:length], word[length]) for word in WORDS for length in range(1, len(word))]
     return GemmaTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=merges)
 
 

@@ -49,6 +49,9 @@ def write(
     own = {"num_layers": 3, "in_channels": 16, "out_channels": 16, "joint_attention_dim": WIDTH, "sample_size": 32}
     net = transformer(**{**own, "pooled_projection_dim": 24, "pos_embed_max_size": 48, **changes})
     words = tiny_pixart.tokenizer()
+    third: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}
+    if t5:
+        third = {"text_encoder_3": t5_encoder(len(words)), "tokenizer_3": words}
     pipeline = StableDiffusion3Pipeline(
         transformer=net,
         scheduler=FlowMatchEulerDiscreteScheduler(**(shift or {"shift": 3.0})),
@@ -57,8 +60,7 @@ def write(
         tokenizer=tiny_unet.tokenizer(),
         text_encoder_2=clip(CLIPTextModelWithProjection, 16),
         tokenizer_2=tiny_unet.tokenizer(),
-        text_encoder_3=t5_encoder(len(words)) if t5 else None,
-        tokenizer_3=words if t5 else None,
+        **third,
     )
     pipeline.to(dtype).save_pretrained(folder)
     return folder

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
 from fastdiff.apps.edit.control import Control
 from fastdiff.apps.edit.span import Shared
@@ -15,6 +15,8 @@ from fastdiff.models.hooks import Processor
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
+
+SMALL = 1e-15  # added to a sum of weights, which may be 0
 
 
 def compile_around_attention(transformer: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
@@ -61,8 +63,14 @@ class SelfProcessor:
             return for_all(self.original(attn, source.flatten(0, 1)).unflatten(0, (-1, 1))).flatten(0, 1)
         layers = {"q": attn.to_q, "k": attn.to_k, "v": attn.to_v}
         q, k, v = (for_all(layer(source)) if name in shared else layer(tokens) for name, layer in layers.items())
-        q, k, v = (attn.head_to_batch_dim(x.flatten(0, 1), out_dim=4) for x in (q, k, v))
-        return _out(attn, scaled_dot_product_attention(q, k, v))
+        q, k, v = (attn.head_to_batch_dim(x.flatten(0, 1), out_dim=4) for x in (*_normalized(attn, q, k), v))
+        return _out(attn, linear_attention(q, k, v) if self._is_linear else scaled_dot_product_attention(q, k, v))
+
+    @property
+    def _is_linear(self) -> bool:
+        from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
+
+        return isinstance(self.original, SanaLinearAttnProcessor2_0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,10 @@ class CrossProcessor:
     ) -> Tensor:
         q, k, v = (
             attn.head_to_batch_dim(x)
-            for x in (attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
+            for x in (
+                *_normalized(attn, attn.to_q(hidden_states), attn.to_k(encoder_hidden_states)),
+                attn.to_v(encoder_hidden_states),
+            )
         )
         mask = attention_mask
         if mask is not None:
@@ -95,6 +106,21 @@ class CrossProcessor:
             self.record(prompted)
         attended = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, attended)
+
+
+def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend by relu(q) (relu(k)^T v), (B, heads, N, d), divided by the sum of the weights (Sana, arXiv 2410.10629).
+
+    Computes in float32: the sums over all tokens are large.
+    """
+    weights, sums = relu(q).float(), relu(k).float().mT @ pad(v.float(), (0, 1), value=1.0)
+    attended = weights @ sums
+    return (attended[..., :-1] / (attended[..., -1:] + SMALL)).to(q)
+
+
+def _normalized(attn: "Attention", q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalize queries and keys (..., N, D) where the layer does."""
+    return q if attn.norm_q is None else attn.norm_q(q), k if attn.norm_k is None else attn.norm_k(k)
 
 
 def _out(attn: "Attention", attended: Tensor) -> Tensor:
