@@ -4,7 +4,8 @@ The networks are those of diffusers and transformers, from a folder in the layou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +47,17 @@ class StableDiffusion(LatentDiffusionModel):
     """The `DiffusionModel` of the family. XL concatenates the embeddings of its two text encoders."""
 
     text_encoders: tuple[TextEncoder, ...]
+    zeros_for_empty_prompt: bool  # whether the network was trained with zeros in place of the encoded empty prompt
+
+    @cached_property
+    def empty_prompt(self) -> Conditioning:
+        """The unconditional prompt, of one row. A negative prompt "" is encoded, as the pipelines do."""
+        encoded = self.encode_prompts([""])
+        if encoded.pooled is None or not self.zeros_for_empty_prompt:
+            return encoded
+        return replace(
+            encoded, embeddings=torch.zeros_like(encoded.embeddings), pooled=torch.zeros_like(encoded.pooled)
+        )
 
     @property
     def guidance_kind(self) -> GuidanceKind:
@@ -124,4 +136,8 @@ def load(components: Components, name: str) -> StableDiffusion:
     check_fit(
         components, wanted, (vae.config.latent_channels, sum(each.encoder.config.hidden_size for each in text_encoders))
     )
-    return StableDiffusion(**fields(components, name, unet, vae), text_encoders=text_encoders)
+    return StableDiffusion(
+        **fields(components, name, unet, vae),
+        text_encoders=text_encoders,
+        zeros_for_empty_prompt=bool(components.folder.settings.get("force_zeros_for_empty_prompt", True)),
+    )
