@@ -89,18 +89,17 @@ def write_stable_diffusion(
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": WIDTH + 6 * 8,
     }
-    unet = UNet2DConditionModel(
-        sample_size=32,
-        block_out_channels=(16, 16, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        cross_attention_dim=WIDTH * (2 if xl else 1),
-        attention_head_dim=4,
-        norm_num_groups=4,
-        **(embedding if xl else {}),
-        **changes,
-    )
+    network: dict[str, Any] = {
+        "sample_size": 32,
+        "block_out_channels": (16, 16, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": WIDTH * (2 if xl else 1),
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+    }
+    unet = UNet2DConditionModel(**network | (embedding if xl else {}) | changes)
     parts: dict[str, Any] = {
         "unet": unet,
         "vae": AutoencoderKL(
@@ -117,11 +116,12 @@ def write_stable_diffusion(
         others = tokenizer(pad_token="z")  # the two of XL pad differently
         parts |= {"text_encoder_2": CLIPTextModelWithProjection(settings), "tokenizer_2": others}
     _fill(parts)
+    absent: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
     pipeline: DiffusionPipeline
     if xl:
         pipeline = StableDiffusionXLPipeline(**parts, force_zeros_for_empty_prompt=zeros_for_empty_prompt)
     else:
-        pipeline = StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None)
+        pipeline = StableDiffusionPipeline(**parts, **absent)
     pipeline.save_pretrained(folder)
     return folder
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from fastdiff.apps.edit.control import Control
+from fastdiff.apps.edit.control import AttentionMaps, Control, TrackedWords
 from fastdiff.apps.edit.span import Shared
 from fastdiff.apps.edit.token_merging import merge, unmerge
 from fastdiff.models.hooks import Processor
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 
-def compile_around_attention(transformer: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the transformer except its attention, which controllers change at every step: no step recompiles."""
+def compile_around_attention(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the network except its attention, which controllers change at every step: no step recompiles."""
     from diffusers.models.attention_processor import Attention
 
-    for module in transformer.modules():
+    for module in network.modules():
         if isinstance(module, Attention):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
-    transformer.compile(backend=backend, dynamic=True)
+    network.compile(backend=backend, dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,11 @@ class SelfProcessor:
 class CrossProcessor:
     """Cross-attention with explicit maps, which a rule changes, or records, or both."""
 
+    original: Processor
     control: Control
     change: Callable[[Tensor], Tensor] | None  # of all rows' attention to their prompts, (rows, heads, N, L)
-    record: Callable[[Tensor], None] | None
+    tracked: TrackedWords | None
+    maps: AttentionMaps
 
     def __call__(
         self,
@@ -80,6 +82,11 @@ class CrossProcessor:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
+        tracked = self.tracked
+        if tracked is not None and tracked.positions != hidden_states.shape[1]:
+            tracked = None
+        if self.change is None and tracked is None:
+            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         q, k, v = (
             attn.head_to_batch_dim(x)
             for x in (attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
@@ -91,8 +98,8 @@ class CrossProcessor:
         *without, prompted = self.control.parted(probabilities.unflatten(0, (-1, attn.heads)))
         if self.change:
             prompted = self.change(prompted)
-        if self.record:
-            self.record(prompted)
+        if tracked is not None:
+            self.maps.add(prompted, tracked)
         attended = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, attended)
 

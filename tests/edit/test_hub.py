@@ -18,7 +18,7 @@ from tiny_pixart import write
 
 from fastdiff.cli.main import main
 from fastdiff.models.catalogue import find
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import MissingError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -118,7 +118,7 @@ def test_a_downloaded_model_is_listed_shown_and_loaded(hub: Hub, capsys: pytest.
     shown = capsys.readouterr().out
     for told in ("licence: apache-2.0", "pictures: 256x256", "prediction_type epsilon", "diffusers.AutoencoderKL"):
         assert told in shown
-    assert load_transformer(NAME).name == NAME
+    assert load_editable(NAME).name == NAME
 
 
 def test_a_download_that_stopped_is_told(hub: Hub) -> None:
