@@ -153,7 +153,7 @@ def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures by prompts that describe them before and after.
 
     Words that both prompts share keep their place. The bundled model knows emoji on plain and patterned backgrounds.
-    For photographs, give a PixArt model by --model.
+    For photographs, give a PixArt or Stable Diffusion model by --model.
 
     \b
     Examples:

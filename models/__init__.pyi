@@ -5,14 +5,14 @@ from fastdiff.models.diffusers_scheduler import (
 from fastdiff.models.diffusion_model import (
     Conditioning as Conditioning,
     DiffusionModel as DiffusionModel,
-    TransformerModel as TransformerModel,
+    EditableModel as EditableModel,
 )
 from fastdiff.models.hooks import (
     AttentionLayer as AttentionLayer,
     Block as Block,
     HookedDenoiser as HookedDenoiser,
 )
-from fastdiff.models.registry import load_model as load_model, load_transformer as load_transformer
+from fastdiff.models.registry import load_editable as load_editable, load_model as load_model
 from fastdiff.models.sampling_problem import (
     SamplingProblem as SamplingProblem,
     load_sampling_problem as load_sampling_problem,

@@ -22,6 +22,7 @@ class ModelFolder:
     path: Path
     pipeline: str  # the class of diffusers that is made of the whole
     parts: Mapping[str, str]  # name of a part, which is its folder -> its class, such as `diffusers.AutoencoderKL`
+    settings: Mapping[str, object]  # of the pipeline: all other entries
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def read_folder(path: Path) -> ModelFolder:
     if not (path / "model_index.json").is_file():
         raise UsageError(f"{path} has no model_index.json: give a model folder in the layout of diffusers")
     content = read_object(path / "model_index.json")
-    return ModelFolder(path, str(content.get("_class_name")), dict(_parts(content)))
+    parts = dict(_parts(content))
+    settings = {name: value for name, value in content.items() if name not in parts}
+    return ModelFolder(path, str(content.get("_class_name")), parts, settings)
 
 
 def read_weights(part: Path) -> Weights:

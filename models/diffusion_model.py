@@ -29,8 +29,8 @@ class Conditioning:
     """The conditioning of a network: encoded prompts, one per row."""
 
     embeddings: Tensor  # (B, L, D)
-    mask: Tensor  # (B, L) bool, True where a token counts
-    ids: tuple[tuple[int, ...], ...]  # of the tokens that count
+    mask: Tensor  # (B, L) bool, True where the network attends to a token
+    ids: tuple[tuple[int, ...], ...]  # of the tokens of every prompt, without padding
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     truncated: tuple[str, ...]  # the words of every prompt beyond the token limit, "" if none are
     pooled: Tensor | None = None  # (B, P) pooled embedding of every prompt, for networks that take it
@@ -122,15 +122,21 @@ class DiffusionModel(Protocol):
         ...
 
 
-class TransformerModel(DiffusionModel, Protocol):
-    """A diffusion model whose network is a transformer; editing controls its attention."""
+AttentionControl = Literal["cross-attention control", "self-attention control", "word maps", "token merging"]
 
-    def token_grid(self, latents: Tensor) -> tuple[int, int]:
-        """Return the rows and columns of the token grid for latents (B, C, h, w)."""
+
+class EditableModel(DiffusionModel, Protocol):
+    """A text-conditioned model. Editing controls its attention as far as CONTROLS of its family goes.
+
+    A family without word maps needs no `map_grid`, one without token merging no `embed`.
+    """
+
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
+        """Return the rows and columns of the recorded cross-attention maps, for latents (B, C, h, w)."""
         ...
 
     def embed(self, latents: Tensor) -> Tensor:
-        """Embed latents (B, C, h, w) as tokens (B, N, D), the input of the first block; token merging compares them."""
+        """Embed latents (B, C, h, w) as tokens (B, N, D), N those of `map_grid`; token merging compares them."""
         ...
 
 

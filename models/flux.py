@@ -32,7 +32,7 @@ CLIP_ENCODERS = {"transformers.CLIPTextModel": "transformers:CLIPTextModel"}
 
 @dataclass(frozen=True)
 class Flux(LatentDiffusionModel):
-    """The `TransformerModel` of the family.
+    """The `EditableModel` of the family, without attention control: its attention is joint.
 
     The guidance scale is an input of the network, or the network was trained without any; there is no unconditional
     estimate. T5 encodes the tokens of a prompt, CLIP its pooled embedding.
@@ -55,7 +55,7 @@ class Flux(LatentDiffusionModel):
             embeddings = self.t5.encoder(torch.tensor(encoded.input_ids, device=self.device)).last_hidden_state
         return Conditioning(
             embeddings.to(self.network.dtype),
-            torch.tensor(encoded.attention_mask, dtype=torch.bool, device=self.device),
+            torch.ones(embeddings.shape[:2], dtype=torch.bool, device=self.device),  # the network attends to padding
             *read_encodings(texts, encoded, self.t5.tokenizer.unk_token_id),
             pooled=pooled.to(self.network.dtype),
         )
@@ -70,24 +70,13 @@ class Flux(LatentDiffusionModel):
         }
 
     def predict(self, x: Tensor, timestep: Tensor, prompts: Conditioning, size: tuple[int, int]) -> Tensor:
-        tokens, grid = self.pack(x.to(self.network.dtype)), self.token_grid(x)
+        tokens, grid = _packed(x.to(self.network.dtype)), (x.shape[-2] // PATCH, x.shape[-1] // PATCH)
         given = {"img_ids": _positions(*grid).to(tokens), **self.network_arguments(prompts, size)}
         out: Tensor = self.network(tokens, timestep=timestep / 1000, **given, return_dict=False)[0]
         return pixel_shuffle(out.mT.unflatten(2, grid), PATCH).float()
 
-    def pack(self, latents: Tensor) -> Tensor:
-        """Return latents (B, C, h, w) as tokens (B, N, 4 C), row by row, each of PATCH x PATCH latents."""
-        return pixel_unshuffle(latents, PATCH).flatten(2).mT
-
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
         return _scheduler(self.scheduler_config, self._tokens(size))
-
-    def token_grid(self, latents: Tensor) -> tuple[int, int]:
-        return latents.shape[-2] // PATCH, latents.shape[-1] // PATCH
-
-    def embed(self, latents: Tensor) -> Tensor:
-        tokens: Tensor = self.network.x_embedder(self.pack(latents.to(self.network.dtype)))
-        return tokens
 
     @property
     def resolution(self) -> int:
@@ -131,6 +120,11 @@ def _scheduler(config: Mapping[str, Any], tokens: int) -> TrainedScheduler:
     """Return the schedule for so many tokens; flow matching starts every step from equal times, the last from 1 / N."""
     trained = scheduler_from_config(config, tokens)
     return replace(trained, spacing=time_to_clean) if config.get("_class_name") in FLOW_MATCHING else trained
+
+
+def _packed(latents: Tensor) -> Tensor:
+    """Return latents (B, C, h, w) as tokens (B, N, 4 C), row by row, each of PATCH x PATCH latents."""
+    return pixel_unshuffle(latents, PATCH).flatten(2).mT
 
 
 def _positions(rows: int, columns: int) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -41,6 +42,7 @@ class AttentionLayer:
     name: str  # path in the network
     block: int  # index of its block
     cross: bool  # True if it attends to the prompt, False if to the positions of the picture
+    index: int  # among the layers of its kind, cross- or self-attention, from 0, in the order of execution
     module: "Attention"
 
 
@@ -62,11 +64,13 @@ def attention_layers(network: nn.Module) -> tuple[AttentionLayer, ...]:
     """Return the attention layers of a network's blocks, block by block. Raises as `blocks` does."""
     from diffusers.models.attention_processor import Attention
 
+    numbers = {True: count(), False: count()}
     return tuple(
-        AttentionLayer(f"{block.name}.{name}", block.index, module.is_cross_attention, module)
+        AttentionLayer(f"{block.name}.{name}", block.index, cross, next(numbers[cross]), module)
         for block in blocks(network)
         for name, module in block.module.named_modules()
         if isinstance(module, Attention)
+        for cross in [module.is_cross_attention]
     )
 
 

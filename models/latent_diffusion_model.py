@@ -21,8 +21,9 @@ from fastdiff.solvers.errors import UsageError
 class LatentDiffusionModel:
     """A `DiffusionModel` with a network of diffusers and an autoencoder. Each family is a subclass in one file.
 
-    A family defines `encode_prompts` and `network_arguments`. It may override `guidance_kind` (classifier-free by
-    default), `predict`, `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
+    A family defines `encode_prompts` and `network_arguments`, and for `edit` the methods of `EditableModel` that its
+    CONTROLS need. It may override `guidance_kind` (classifier-free by default), `predict`, `encode`, `decode`, and
+    `scheduler` if its schedule depends on the picture size.
     """
 
     name: str
@@ -45,6 +46,12 @@ class LatentDiffusionModel:
 
         `size` is the (height, width) of the pictures in pixels.
         """
+        raise NotImplementedError
+
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def embed(self, latents: Tensor) -> Tensor:
         raise NotImplementedError
 
     def bind(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.diffusion_model import AttentionControl, Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_encodings
 
@@ -31,11 +31,14 @@ TOKENIZERS = {
     "transformers.PreTrainedTokenizerFast": "transformers:PreTrainedTokenizerFast",
     "transformers.TokenizersBackend": "transformers:PreTrainedTokenizerFast",
 }
+CONTROLS: frozenset[AttentionControl] = frozenset(
+    {"cross-attention control", "self-attention control", "word maps", "token merging"}
+)
 
 
 @dataclass(frozen=True)
 class PixArt(LatentDiffusionModel):
-    """The `TransformerModel` of the PixArt family."""
+    """The `EditableModel` of the PixArt family."""
 
     text_encoder: "T5EncoderModel"
     tokenizer: "PreTrainedTokenizerFast"
@@ -52,7 +55,7 @@ class PixArt(LatentDiffusionModel):
             embeddings.to(self.network.dtype), mask, *read_encodings(cleaned, encoded, self.tokenizer.unk_token_id)
         )
 
-    def token_grid(self, latents: Tensor) -> tuple[int, int]:
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:

@@ -8,50 +8,64 @@ import torch
 
 from fastdiff.models.catalogue import find
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusers_folder import read_folder
-from fastdiff.models.diffusion_model import DiffusionModel, TransformerModel
+from fastdiff.models.diffusers_folder import ModelFolder, read_folder
+from fastdiff.models.diffusion_model import AttentionControl, DiffusionModel, EditableModel
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
-# `edit` loads transformer families alone.
-TRANSFORMER_FAMILIES = {
+# The CONTROLS of a module are the kinds of attention control that its networks allow; without it there are none.
+EDITABLE_FAMILIES = {  # which `edit` loads: they follow prompts
     "PixArtAlphaPipeline": "fastdiff.models.pixart",
     "PixArtSigmaPipeline": "fastdiff.models.pixart",
     "StableDiffusion3Pipeline": "fastdiff.models.stable_diffusion_3",
     "SanaPipeline": "fastdiff.models.sana",
     "FluxPipeline": "fastdiff.models.flux",
-}
-FAMILIES = {
-    **TRANSFORMER_FAMILIES,
     "StableDiffusionPipeline": "fastdiff.models.stable_diffusion",
     "StableDiffusionXLPipeline": "fastdiff.models.stable_diffusion",
+}
+FAMILIES = {
+    **EDITABLE_FAMILIES,
     "LDMPipeline": "fastdiff.models.unconditional",
 }
 
 
-def load_transformer(
-    model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
-) -> TransformerModel:
-    """Load the transformer model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
+def attention_controls(model: str) -> frozenset[AttentionControl]:
+    """Return the kinds of attention control that the networks of a model's family allow, without loading the model.
 
-    With `offload`, the text encoder and the autoencoder occupy the device only while they run. Raises UsageError for
+    Raises UsageError and MissingError as `load_editable` does.
+    """
+    controls: frozenset[AttentionControl] = getattr(_family(EDITABLE_FAMILIES, model)[1], "CONTROLS", frozenset())
+    return controls
+
+
+def load_editable(
+    model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
+) -> EditableModel:
+    """Load the text-conditioned model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
+
+    With `offload`, the text encoders and the autoencoder occupy the device only while they run. Raises UsageError for
     an unknown family or a broken folder, MissingError for a model that is not on this computer.
     """
-    transformer: TransformerModel = _load(TRANSFORMER_FAMILIES, model, device, dtype, offload)
-    return transformer
+    editable: EditableModel = _load(EDITABLE_FAMILIES, model, device, dtype, offload)
+    return editable
 
 
 def load_model(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> DiffusionModel:
-    """Load a model of any family, as `load_transformer`; it may be a UNet, and may ignore prompts."""
+    """Load a model of any family, as `load_editable`; it may ignore prompts."""
     loaded: DiffusionModel = _load(FAMILIES, model, device, dtype, offload)
     return loaded
 
 
 def _load(families: Mapping[str, str], model: str, device: str, dtype: torch.dtype, offload: bool) -> Any:
+    folder, module = _family(families, model)
+    return module.load(Components(folder, torch.device(device), dtype, offload), model)
+
+
+def _family(families: Mapping[str, str], model: str) -> tuple[ModelFolder, Any]:
+    """Return the folder of a model and the module of its family."""
     folder = read_folder(find(model))
     if folder.pipeline not in families:
         raise UsageError(f"{model} is a {folder.pipeline}: one of {', '.join(families)} is supported")
-    components = Components(folder, torch.device(device), dtype, offload)
-    return importlib.import_module(families[folder.pipeline]).load(components, model)
+    return folder, importlib.import_module(families[folder.pipeline])

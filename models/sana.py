@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.diffusion_model import AttentionControl, Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_after
 
@@ -30,11 +30,14 @@ TOKENIZERS = {
     "transformers.PreTrainedTokenizerFast": "transformers:PreTrainedTokenizerFast",
     "transformers.TokenizersBackend": "transformers:PreTrainedTokenizerFast",
 }
+CONTROLS: frozenset[AttentionControl] = frozenset(
+    {"cross-attention control", "self-attention control", "word maps", "token merging"}
+)
 
 
 @dataclass(frozen=True)
 class Sana(LatentDiffusionModel):
-    """The `TransformerModel` of the family.
+    """The `EditableModel` of the family.
 
     The language model reads every prompt after an instruction (section 2.3); the empty prompt has none. The network
     receives the first token and the LONGEST - 1 last ones, which are those of the prompt.
@@ -68,7 +71,7 @@ class Sana(LatentDiffusionModel):
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         return {"encoder_hidden_states": prompts.embeddings, "encoder_attention_mask": prompts.mask}
 
-    def token_grid(self, latents: Tensor) -> tuple[int, int]:
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:

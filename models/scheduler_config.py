@@ -164,16 +164,18 @@ def _spacing(config: Mapping[str, Any], name: str, clean: bool) -> Spacing:
         raise UsageError("use_lu_lambdas: only karras, exponential, beta and flow sigmas are read")
     kind = config.get("timestep_spacing", "linspace" if name in (*MULTISTEP, *EULER) else "leading")
     if kind == "trailing":
-        return trailing if clean else _then_first_knot
+        return trailing if clean else partial(_then_first_knot, trailing)
     offset = _number(config, "steps_offset", 0.0, 0.0, _training_steps(config))
     spacings: Mapping[str, Spacing] = {"linspace": linspace, "leading": partial(leading, offset=offset)}
     if kind not in spacings:
         raise UsageError(f"timestep_spacing {kind!r}: one of linspace, leading, trailing")
+    if kind == "leading" and offset and not clean and name not in MULTISTEP:
+        return partial(_then_first_knot, spacings[kind])
     return partial(_without_last, spacings[kind]) if clean and name in MULTISTEP else spacings[kind]
 
 
-def _then_first_knot(schedule: Schedule, count: int) -> Grid:
-    return (*trailing(schedule, count - 1), schedule.level(schedule.end))
+def _then_first_knot(spacing: Spacing, schedule: Schedule, count: int) -> Grid:
+    return (*spacing(schedule, count - 1), schedule.level(schedule.end))
 
 
 def _without_last(spacing: Spacing, schedule: Schedule, count: int) -> Grid:

@@ -4,14 +4,15 @@ The networks are those of diffusers and transformers, from a folder in the layou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
+from fastdiff.models.diffusion_model import AttentionControl, Conditioning, GuidanceKind
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_encodings
 
@@ -31,6 +32,9 @@ ENCODERS = {  # how many text encoders a pipeline has
     "StableDiffusionPipeline": 1,
     "StableDiffusionXLPipeline": 2,
 }
+# Token merging needs one grid of tokens; those of a U-Net differ between its resolutions.
+CONTROLS: frozenset[AttentionControl] = frozenset({"cross-attention control", "self-attention control", "word maps"})
+COARSEST_MAPS = 2  # halvings of the latents to the grid of recorded maps: 16 x 16 of 64 x 64
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,20 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class StableDiffusion(LatentDiffusionModel):
-    """The `DiffusionModel` of the family. XL concatenates the embeddings of its two text encoders."""
+    """The `EditableModel` of the family. XL concatenates the embeddings of its two text encoders."""
 
     text_encoders: tuple[TextEncoder, ...]
+    zeros_for_empty_prompt: bool  # whether the network was trained with zeros in place of the encoded empty prompt
+
+    @cached_property
+    def empty_prompt(self) -> Conditioning:
+        """The unconditional prompt, of one row. A negative prompt "" is encoded, as the pipelines do."""
+        encoded = self.encode_prompts([""])
+        if encoded.pooled is None or not self.zeros_for_empty_prompt:
+            return encoded
+        return replace(
+            encoded, embeddings=torch.zeros_like(encoded.embeddings), pooled=torch.zeros_like(encoded.pooled)
+        )
 
     @property
     def guidance_kind(self) -> GuidanceKind:
@@ -62,11 +77,16 @@ class StableDiffusion(LatentDiffusionModel):
         outputs = [
             self._outputs(each, encoding.input_ids) for each, encoding in zip(self.text_encoders, encoded, strict=True)
         ]
-        first = encoded[0]
         embeddings = torch.cat([states for states, _ in outputs], dim=-1).to(self.network.dtype)
-        mask = torch.tensor(first.attention_mask, dtype=torch.bool, device=self.device)
+        attended = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=self.device)  # padding too
         pooled = outputs[-1][1] if self._is_xl else None
-        return Conditioning(embeddings, mask, *read_encodings(texts, first), pooled=pooled)
+        return Conditioning(embeddings, attended, *read_encodings(texts, encoded[0]), pooled=pooled)
+
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
+        """A quarter of the latents, as in Prompt-to-Prompt and LEDITS++, or the coarsest finer level with prompts."""
+        kinds = self.network.config.down_block_types
+        halvings = min(COARSEST_MAPS, max(level for level, kind in enumerate(kinds) if "CrossAttn" in kind))
+        return latents.shape[-2] >> halvings, latents.shape[-1] >> halvings
 
     @property
     def _is_xl(self) -> bool:
@@ -125,4 +145,8 @@ def load(components: Components, name: str) -> StableDiffusion:
     check_fit(
         components, wanted, (vae.config.latent_channels, sum(each.encoder.config.hidden_size for each in text_encoders))
     )
-    return StableDiffusion(**fields(components, name, unet, vae), text_encoders=text_encoders)
+    return StableDiffusion(
+        **fields(components, name, unet, vae),
+        text_encoders=text_encoders,
+        zeros_for_empty_prompt=bool(components.folder.settings.get("force_zeros_for_empty_prompt", True)),
+    )

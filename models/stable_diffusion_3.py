@@ -30,7 +30,7 @@ CLIP_ENCODERS = {"transformers.CLIPTextModelWithProjection": "transformers:CLIPT
 
 @dataclass(frozen=True)
 class StableDiffusion3(LatentDiffusionModel):
-    """The `TransformerModel` of the family.
+    """The `EditableModel` of the family, without attention control: its attention is joint.
 
     The tokens of a prompt are those of CLIP, whose two encoders share them, and then LONGEST ones of T5, which are
     zeros where its encoder is absent. The transformer attends to all of them, padding included.
@@ -51,9 +51,8 @@ class StableDiffusion3(LatentDiffusionModel):
             with self._at_work(self.t5.encoder):
                 long = self.t5.encoder(torch.tensor(read[1].input_ids, device=self.device)).last_hidden_state
         embeddings = torch.cat([pad(states, (0, width - states.shape[-1])), long], dim=1).to(self.network.dtype)
-        mask = torch.cat([torch.tensor(each.attention_mask, dtype=torch.bool) for each in read], dim=1)
-        mask = pad(mask, (0, embeddings.shape[1] - mask.shape[1])).to(self.device)
-        return Conditioning(embeddings, mask, *join_encodings(texts, read), pooled=pooled.to(self.network.dtype))
+        attended = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=self.device)
+        return Conditioning(embeddings, attended, *join_encodings(texts, read), pooled=pooled.to(self.network.dtype))
 
     def _clip(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Return the states (B, L, D) before the last layer, and the pooled embedding (B, P)."""
@@ -66,13 +65,6 @@ class StableDiffusion3(LatentDiffusionModel):
 
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
         return scheduler_from_config(self.scheduler_config, self._tokens(size))
-
-    def token_grid(self, latents: Tensor) -> tuple[int, int]:
-        return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
-
-    def embed(self, latents: Tensor) -> Tensor:
-        tokens: Tensor = self.network.pos_embed(latents.to(self.network.dtype))
-        return tokens
 
     @property
     def _stride(self) -> int:

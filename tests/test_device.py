@@ -154,7 +154,8 @@ def test_solvers_step(solver: str, pixart: Path, mode: FakeTensorMode) -> None:
 def test_edits_invert_sample_and_decode(
     preset: str, pixart: Path, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edit_editor, "load_transformer", lambda *args, **named: moved(pixart))
+    monkeypatch.setattr(edit_editor, "check_controls", lambda settings: None)
+    monkeypatch.setattr(edit_editor, "load_editable", lambda *args, **named: moved(pixart))
     monkeypatch.setattr(edit_editor, "precisions", lambda device, dtype: (str(DEVICE), (torch.float32,)))
     unsolved = cycle([True, True, False])
     monkeypatch.setattr(anderson, "read_back", lambda values: next(unsolved))

@@ -218,6 +218,7 @@ ROUNDED = {  # to trained steps by diffusers; its integer stride for "leading" l
     "linspace, euler": (EulerDiscreteScheduler, {}, 1e-4),
     "leading": (DPMSolverMultistepScheduler, {"timestep_spacing": "leading", "steps_offset": 1}, 25),
     "leading, ddim": (DDIMScheduler, {"steps_offset": 1}, 1e-4),
+    "leading, to the first trained step": (DDIMScheduler, {"steps_offset": 1, "set_alpha_to_one": False}, 1e-4),
     "scaled linear": (DPMSolverMultistepScheduler, {"beta_schedule": "scaled_linear", "beta_end": 0.012}, 0.51),
 }
 

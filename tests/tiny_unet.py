@@ -7,7 +7,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PNDMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -15,13 +25,19 @@ from fastdiff.models.patch_codec import fit
 
 LENGTH = 16  # tokens of a prompt
 WIDTH = 16  # of the text encoder
+TRAINED: dict[str, Any] = {  # the settings of the scheduler in the folders of Stable Diffusion
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
 
 
-def tokenizer() -> CLIPTokenizer:
-    """Letters, each alone and as the end of a word."""
+def tokenizer(**special: str) -> CLIPTokenizer:
+    """Letters, each alone and as the end of a word. `special` names special tokens, such as that of padding."""
     pieces = [*ascii_lowercase, *(f"{letter}</w>" for letter in ascii_lowercase), "<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=LENGTH)
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=LENGTH, **special)
 
 
 def write_prior(folder: Path, seed: int = 0) -> Path:
@@ -43,8 +59,15 @@ def write_prior(folder: Path, seed: int = 0) -> Path:
     return _save(folder, "LDMPipeline", {"unet": unet, "vqvae": fit([smooth]), "scheduler": scheduler}, kinds)
 
 
-def write_stable_diffusion(folder: Path, xl: bool = False, **changes: object) -> Path:
-    """Stable Diffusion 1, or XL with its two text encoders, for pictures of 64 pixels.
+def write_stable_diffusion(
+    folder: Path,
+    xl: bool = False,
+    *,
+    scheduler: SchedulerMixin | None = None,
+    zeros_for_empty_prompt: bool = True,
+    **changes: object,
+) -> Path:
+    """A folder that the real pipeline saved: Stable Diffusion 1, or XL with two text encoders, for 64 pixels a side.
 
     `changes` are for the config of the UNet.
     """
@@ -66,19 +89,18 @@ def write_stable_diffusion(folder: Path, xl: bool = False, **changes: object) ->
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": WIDTH + 6 * 8,
     }
-    unet = UNet2DConditionModel(
-        sample_size=32,
-        block_out_channels=(16, 16, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        cross_attention_dim=WIDTH * (2 if xl else 1),
-        attention_head_dim=4,
-        norm_num_groups=4,
-        **(embedding if xl else {}),
-        **changes,
-    )
-    parts: dict[str, object] = {
+    network: dict[str, Any] = {
+        "sample_size": 32,
+        "block_out_channels": (16, 16, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": WIDTH * (2 if xl else 1),
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+    }
+    unet = UNet2DConditionModel(**network | (embedding if xl else {}) | changes)
+    parts: dict[str, Any] = {
         "unet": unet,
         "vae": AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 2,
@@ -86,24 +108,36 @@ def write_stable_diffusion(folder: Path, xl: bool = False, **changes: object) ->
             block_out_channels=(8, 8),
             norm_num_groups=4,
         ),
-        "scheduler": PNDMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
-        ),
+        "scheduler": scheduler or PNDMScheduler(**TRAINED, skip_prk_steps=True),
         "text_encoder": CLIPTextModel(settings),
         "tokenizer": words,
     }
     if xl:
-        parts |= {"text_encoder_2": CLIPTextModelWithProjection(settings), "tokenizer_2": words}
-    return _save(folder, f"StableDiffusion{'XL' if xl else ''}Pipeline", parts, {})
+        others = tokenizer(pad_token="z")  # the two of XL pad differently
+        parts |= {"text_encoder_2": CLIPTextModelWithProjection(settings), "tokenizer_2": others}
+    _fill(parts)
+    absent: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
+    pipeline: DiffusionPipeline
+    if xl:
+        pipeline = StableDiffusionXLPipeline(**parts, force_zeros_for_empty_prompt=zeros_for_empty_prompt)
+    else:
+        pipeline = StableDiffusionPipeline(**parts, **absent)
+    pipeline.save_pretrained(folder)
+    return folder
 
 
 def _save(folder: Path, pipeline: str, parts: dict[str, Any], kinds: dict[str, list[str]]) -> Path:
+    _fill(parts)
     for name, part in parts.items():
-        if isinstance(part, nn.Module):
-            for weight in part.parameters():
-                if not weight.any():  # zeros hide what a layer does
-                    nn.init.normal_(weight, std=0.02)
         part.save_pretrained(folder / name)
     listed = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **listed, **kinds}))
     return folder
+
+
+def _fill(parts: dict[str, Any]) -> None:
+    """Draw the weights that are zero, which hide what a layer does."""
+    for part in parts.values():
+        for weight in part.parameters() if isinstance(part, nn.Module) else ():
+            if not weight.any():
+                nn.init.normal_(weight, std=0.02)

@@ -101,6 +101,7 @@ def forecast(options: Options) -> Forecast:
     Raises UsageError and MissingError as `run` does.
     """
     from fastdiff.apps.edit.forecast import cost, seconds
+    from fastdiff.apps.edit.needed_controls import check_controls
     from fastdiff.apps.edit.settings import settings_of
 
     plan = _Plan(options, None)
@@ -109,6 +110,7 @@ def forecast(options: Options) -> Forecast:
     finished = _finished(prepared, work)
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
     settings = settings_of(options)
+    check_controls(settings)
     each = cost(settings, masked=options.mask is not None)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
     shortest, longest = (seconds(options.model, each.rows, len(items), tries) for tries in (1, attempts))

@@ -56,7 +56,7 @@ class CrossAttentionControl:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Sharing of the source's self-attention with the targets, in some blocks and for a part of the steps.
+    """Sharing of the source's self-attention with the targets, in some layers and for a part of the steps.
 
     "qk" takes the source's attention map for the target's values (Prompt-to-Prompt), "kv" the source's keys and values
     for the target's queries (MasaCtrl, Cao et al. 2023, arXiv 2304.08465), "qkv" the source's output. "qkv", then "kv",
@@ -65,42 +65,40 @@ class Sharing:
     """
 
     phases: tuple[tuple[Shared, Span], ...]  # the first span that holds applies
-    blocks: range
+    layers: range  # of the network's self-attention layers, in the order of execution
 
-    def at(self, block: int, step: int, steps: int) -> Shared | None:
-        if block not in self.blocks:
+    def at(self, layer: int, step: int, steps: int) -> Shared | None:
+        if layer not in self.layers:
             return None
         return next((shared for shared, span in self.phases if span.holds(step, steps)), None)
 
 
 @dataclass(frozen=True)
 class TrackedWords:
-    """Sets of words whose attention maps are recorded, in some blocks."""
+    """Sets of words whose attention maps are recorded, in those of some layers that attend from `positions` tokens."""
 
     tokens: Tensor  # (sets, rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
-    blocks: range
+    layers: range  # of the network's cross-attention layers, in the order of execution
+    positions: int  # N of the maps: the layers of a U-Net differ in it
 
 
 @dataclass(frozen=True)
 class Control:
-    """The rules of a run, on the device of the transformer. Without rules, attention is unchanged, bit for bit."""
+    """The rules of a run, on the device of the network. Without rules, attention is unchanged, bit for bit."""
 
     rows: int  # the source's and the targets'
     cross_attention: CrossAttentionControl | None = None
     sharing: Sharing | None = None
-    merging: Matching | None = None  # of the tokens in self-attention: one for all rows, blocks and steps
+    merging: Matching | None = None  # of the tokens in self-attention: one for all rows, layers and steps
     tracked: TrackedWords | None = None
 
-    def shared(self, block: int, step: int, steps: int) -> Shared | None:
-        """Return what the targets take from the source in a block's self-attention at a step."""
-        return self.sharing.at(block, step, steps) if self.sharing else None
+    def shared(self, layer: int, step: int, steps: int) -> Shared | None:
+        """Return what the targets take from the source in a self-attention layer at a step."""
+        return self.sharing.at(layer, step, steps) if self.sharing else None
 
     def cross_change(self, step: int, steps: int) -> Callable[[Tensor], Tensor] | None:
         """Return the change to cross-attention at a step; None if none."""
         return self.cross_attention.at(step, steps) if self.cross_attention else None
-
-    def tracks(self, block: int) -> bool:
-        return self.tracked is not None and block in self.tracked.blocks
 
     def parted(self, x: Tensor) -> Tensor:
         """Reshape x (B, ...) to (halves, rows, ...), with two halves under guidance.
@@ -113,7 +111,7 @@ class Control:
 
 
 class AttentionMaps:
-    """Attention to the tracked words, summed over the blocks and the network calls of a run so far."""
+    """Attention to the tracked words, summed over the layers and the network calls of a run so far."""
 
     def __init__(self) -> None:
         self.clear()

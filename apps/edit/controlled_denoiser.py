@@ -1,7 +1,6 @@
 """A denoiser that applies the rules of an edit to the attention of its network."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Self
 
 from fastdiff.apps.edit.control import AttentionMaps, Control
@@ -31,13 +30,15 @@ class ControlledDenoiser(HookedDenoiser):
         control, steps = self.control, len(self.grid) - 1
         step = step_at(self.grid, level)
         if not layer.cross:
-            shared = control.shared(layer.block, step, steps)
+            shared = control.shared(layer.index, step, steps)
             return SelfProcessor(processor, control, shared) if shared or control.merging else processor
         change = control.cross_change(step, steps)
-        tracked = control.tracked if control.tracks(layer.block) else None
+        tracked = control.tracked
+        if tracked is not None and layer.index not in tracked.layers:
+            tracked = None
         if change is None and tracked is None:
             return processor
-        return CrossProcessor(control, change, partial(self.maps.add, tracked=tracked) if tracked else None)
+        return CrossProcessor(processor, control, change, tracked, self.maps)
 
     def fresh(self) -> Self:
         self.maps.clear()

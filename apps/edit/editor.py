@@ -15,6 +15,7 @@ from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
+from fastdiff.apps.edit.needed_controls import check_controls
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.report import EditReport
@@ -31,7 +32,7 @@ from fastdiff.inversion.inversion import Inversion
 from fastdiff.models import recogniser
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.diffusion_model import Conditioning
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
 from fastdiff.solvers.readback import read_back, selected
@@ -69,6 +70,7 @@ class Editor:
     """
 
     def __init__(self, settings: EditSettings) -> None:
+        check_controls(settings)
         self._settings, self._preset = settings, settings.preset
         self._device, self._precisions = precisions(settings.device, settings.dtype)
         self._overflows: tuple[torch.dtype, ...] = ()  # precisions that were given up
@@ -83,7 +85,7 @@ class Editor:
     def _load(self) -> None:
         """Load the model in the first remaining precision."""
         settings, dtype = self._settings, self._precisions[0]
-        self._backbone = load_transformer(settings.model, self._device, dtype, offload=settings.offload)
+        self._backbone = load_editable(settings.model, self._device, dtype, offload=settings.offload)
         self._sound = Sound(dtype)
         if settings.compile:
             compile_around_attention(self._backbone.network)

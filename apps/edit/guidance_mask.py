@@ -1,7 +1,7 @@
-"""Guidance masks of LEDITS++ (Brack et al. 2024, arXiv 2311.16711), on the tokens of a DiT.
+"""Guidance masks of LEDITS++ (Brack et al. 2024, arXiv 2311.16711), on the attention maps of a network.
 
 The mask is the product of two: where the changed words receive most attention, and where guidance is strongest. The
-authors blur 16 x 16 attention maps of a U-Net; here the maps of the middle blocks, summed over the steps so far, are
+authors blur 16 x 16 attention maps of a U-Net; here the maps of the middle layers, summed over the steps so far, are
 interpolated.
 """
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu, scaled_dot_product_attention
 
-from fastdiff.apps.edit.control import Control
+from fastdiff.apps.edit.control import AttentionMaps, Control, TrackedWords
 from fastdiff.apps.edit.span import Shared
 from fastdiff.apps.edit.token_merging import merge, unmerge
 from fastdiff.models.hooks import Processor
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 SMALL = 1e-15  # added to a sum of weights, which may be 0
 
 
-def compile_around_attention(transformer: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the transformer except its attention, which controllers change at every step: no step recompiles."""
+def compile_around_attention(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the network except its attention, which controllers change at every step: no step recompiles."""
     from diffusers.models.attention_processor import Attention
 
-    for module in transformer.modules():
+    for module in network.modules():
         if isinstance(module, Attention):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
-    transformer.compile(backend=backend, dynamic=True)
+    network.compile(backend=backend, dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ class SelfProcessor:
 class CrossProcessor:
     """Cross-attention with explicit maps, which a rule changes, or records, or both."""
 
+    original: Processor
     control: Control
     change: Callable[[Tensor], Tensor] | None  # of all rows' attention to their prompts, (rows, heads, N, L)
-    record: Callable[[Tensor], None] | None
+    tracked: TrackedWords | None
+    maps: AttentionMaps
 
     def __call__(
         self,
@@ -88,6 +90,11 @@ class CrossProcessor:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
+        tracked = self.tracked
+        if tracked is not None and tracked.positions != hidden_states.shape[1]:
+            tracked = None
+        if self.change is None and tracked is None:
+            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         q, k, v = (
             attn.head_to_batch_dim(x)
             for x in (
@@ -102,8 +109,8 @@ class CrossProcessor:
         *without, prompted = self.control.parted(probabilities.unflatten(0, (-1, attn.heads)))
         if self.change:
             prompted = self.change(prompted)
-        if self.record:
-            self.record(prompted)
+        if tracked is not None:
+            self.maps.add(prompted, tracked)
         attended = torch.cat([*without, prompted]) @ v.unflatten(0, (-1, attn.heads))
         return _out(attn, attended)
 

@@ -21,9 +21,9 @@ from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
-from fastdiff.models.diffusion_model import Conditioning, TransformerModel
+from fastdiff.models.diffusion_model import Conditioning, EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.hooks import blocks
+from fastdiff.models.hooks import attention_layers
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
@@ -56,7 +56,7 @@ class Edit:
     preset's inversion and sampling.
     """
 
-    backbone: TransformerModel
+    backbone: EditableModel
     preset: Preset
     latents: Tensor
     size: tuple[int, int]
@@ -143,9 +143,10 @@ class Edit:
     @property
     def _control(self) -> Control:
         """The attention rules. The source runs beside the edit if any rule or mask needs it."""
-        depth = len(blocks(self.backbone.network))
+        cross = [layer.cross for layer in attention_layers(self.backbone.network)]
+        depth, prompted = cross.count(False), cross.count(True)
         shared = range(round(self.preset.first_block * depth), depth)
-        cross_attention, tracked = self._cross_attention, self._tracked(range(depth // 3, 2 * depth // 3 + 1))
+        cross_attention, tracked = self._cross_attention, self._tracked(range(prompted // 3, 2 * prompted // 3 + 1))
         sharing = Sharing(self.preset.self_attention, shared) if self.preset.self_attention else None
         beside = self.mask is not None or any(rule is not None for rule in (cross_attention, sharing, tracked))
         return Control(2 if beside else 1, cross_attention, sharing, self._merging, tracked)
@@ -159,21 +160,26 @@ class Edit:
         until = words.by_word(target, self.release, self._length, self.preset.cross_attention)
         matrix = words.align(*self._sentences, self._length) if has_source else torch.zeros(self._length, self._length)
         matrix, scale, until = (rule.to(self.latents.device) for rule in (matrix, scale, until))
+        if has_source:
+            matrix = matrix + words.align_padding(*self._sentences, self.source.mask[0])
         return CrossAttentionControl(matrix[None], scale[None, None], until[None, None])
 
-    def _tracked(self, blocks: range) -> TrackedWords | None:
+    def _tracked(self, layers: range) -> TrackedWords | None:
         """Return the words for blending, and the changed words for the guidance mask."""
         sets = []
         if self.blend:
             sets.append(words.named([self.source.words[0], self.target.words[0]], self.blend, self._length))
         if self.preset.focus:
             sets.append(words.changed(*self._sentences, self._length))
-        return TrackedWords(torch.stack(sets).to(self.latents.device), blocks) if sets else None
+        if not sets:
+            return None
+        rows, columns = self._map_grid
+        return TrackedWords(torch.stack(sets).to(self.latents.device), layers, rows * columns)
 
     def _focus(self, maps: AttentionMaps) -> WordsAndGuidanceMask | None:
         if not self.preset.focus:
             return None
-        return WordsAndGuidanceMask(maps, -1, self._token_grid, self.preset.focus)
+        return WordsAndGuidanceMask(maps, -1, self._map_grid, self.preset.focus)
 
     def _region(self, maps: AttentionMaps) -> Callable[[], Tensor] | None:
         mask = self.mask
@@ -181,14 +187,14 @@ class Edit:
             return lambda: mask
         if not self.blend:
             return None
-        return AttendedRegion(maps, 0, self._token_grid, (self.latents.shape[-2], self.latents.shape[-1]))
+        return AttendedRegion(maps, 0, self._map_grid, (self.latents.shape[-2], self.latents.shape[-1]))
 
     @cached_property
     def _merging(self) -> Matching | None:
         if not self.preset.merge:
             return None
         tokens = self.backbone.embed(self.latents)[0]
-        return match(tokens, destinations(*self._token_grid, self.seed), self.preset.merge)
+        return match(tokens, destinations(*self._map_grid, self.seed), self.preset.merge)
 
     @cached_property
     def _visited(self) -> tuple[int, ...]:
@@ -206,8 +212,8 @@ class Edit:
         return self.source.mask.shape[1]
 
     @property
-    def _token_grid(self) -> tuple[int, int]:
-        return self.backbone.token_grid(self.latents)
+    def _map_grid(self) -> tuple[int, int]:
+        return self.backbone.map_grid(self.latents)
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:

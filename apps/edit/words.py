@@ -1,7 +1,7 @@
 """Alignment of the tokens of a source and a target prompt (Prompt-to-Prompt, Hertz et al. 2022, arXiv 2208.01626).
 
 An alignment is a matrix (L, L): entry (i, j) is the share of source token i's attention that target token j takes. A
-column of zeros marks a token without a counterpart, which keeps its own attention; padding is such a token.
+column of zeros marks a token without a counterpart, which keeps its own attention.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,15 @@ def align(source: Sentence, target: Sentence, length: int) -> Tensor:
     if len(_units(source)) == len(_units(target)):
         return replace(source, target, length)
     return refine(source.ids, target.ids, length)
+
+
+def align_padding(source: Sentence, target: Sentence, attended: Tensor) -> Tensor:
+    """The matrix (L, L) that aligns padding of both prompts by position, where the network attends to it.
+
+    `attended` (L,) is True at those positions; its device is that of the matrix.
+    """
+    positions = torch.arange(len(attended), device=attended.device)
+    return ((positions >= max(len(source.ids), len(target.ids))) & attended).float().diag()
 
 
 def replace(source: Sentence, target: Sentence, length: int) -> Tensor:

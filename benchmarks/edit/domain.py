@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from benchmarks.result import Cell, Table
 from fastdiff.apps.edit.domain import LEAST_FAMILIARITY, LEAST_PSNR, Evidence, examine
 from fastdiff.models import recogniser
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.render import Renderer
 from fastdiff.training.edit.scenes import SIDE, draw
@@ -30,7 +30,7 @@ COLUMNS = ("pictures", "codec %", "looks %", "either %", "dB: 1 %", "median", "9
 
 @torch.inference_mode()
 def main(data: Path, model: str = "scenes") -> None:
-    backbone, reader = load_transformer(model), recogniser.bundled()
+    backbone, reader = load_editable(model), recogniser.bundled()
 
     def evidence(picture: np.ndarray) -> Evidence:
         """Of a picture, (SIDE, SIDE, 3) uint8."""

@@ -16,9 +16,9 @@ from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.settings import EditSettings
-from fastdiff.models.diffusion_model import TransformerModel
+from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.grids import grid, time_uniform
@@ -80,7 +80,7 @@ def timed(way: Way, case: Case) -> tuple[Tensor, float]:
 
 
 def ways(model: str) -> dict[str, Way]:
-    backbone = load_transformer(model)
+    backbone = load_editable(model)
     return {
         **{name: _shown(control, Renderer()) for name, control in CONTROLS.items()},
         "copy the input": lambda case: case.before,
@@ -125,7 +125,7 @@ def _otherwise(preset: Preset) -> Preset:
     return replace(preset, merge=0.0 if preset.merge else MERGED)
 
 
-def sdedit(backbone: TransformerModel, case: Case) -> Tensor:
+def sdedit(backbone: EditableModel, case: Case) -> Tensor:
     """Noised half-way and sampled under the new prompt (Meng et al. 2022, arXiv 2108.01073)."""
     strength, steps = SDEDIT
     schedule = backbone.trained.schedule

@@ -9,7 +9,7 @@ from benchmarks.edit.cases import as_picture, judge
 from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.noise import Noise
@@ -28,7 +28,7 @@ SEED = 6_000_003
 
 @torch.inference_mode()
 def run(model: str, limit: int | None) -> Section:
-    backbone, renderer, found = load_transformer(model), Renderer(), judge()
+    backbone, renderer, found = load_editable(model), Renderer(), judge()
     rng, measure = np.random.default_rng(SEED), ShapeMeasure(renderer)
     scenes = [draw(rng) for _ in range(CAPTIONS if limit is None else min(CAPTIONS, limit))]
     rows: list[dict[str, Any]] = []

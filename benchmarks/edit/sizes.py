@@ -12,7 +12,7 @@ from benchmarks.edit.edits import DEFAULT
 from benchmarks.result import Section, Table
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.sampling import Edit
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 
 SIDES = (128, 256, 512, 1024)
 MERGES = (0.0, 0.5)
@@ -34,7 +34,7 @@ def run(model: str, limit: int | None) -> Section:
 
 def measured(model: str, side: int, merge: float) -> tuple[float, float]:
     """Seconds of a step, and GiB resident at most."""
-    backbone = load_transformer(model)
+    backbone = load_editable(model)
     preset = replace(PRESETS[DEFAULT], steps=STEPS, merge=merge)
     with torch.inference_mode():
         latents = backbone.encode(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1)

@@ -39,7 +39,7 @@ from fastdiff.cli.main import main
 from fastdiff.models.captioner import LONGEST, REQUEST, load_captioner
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
-from fastdiff.models.registry import load_model, load_transformer
+from fastdiff.models.registry import load_editable, load_model
 from fastdiff.models.scheduler_config import TrainedScheduler
 from fastdiff.models.unconditional import Unconditional
 from fastdiff.solvers.errors import UsageError
@@ -92,7 +92,6 @@ def test_stable_diffusion_is_that_of_diffusers(guidance: float, stable_diffusion
 @pytest.mark.parametrize("guidance", [1.0, 4.5])
 def test_stable_diffusion_xl_is_that_of_diffusers(guidance: float, xl: Path) -> None:
     ours, theirs = load_model(str(xl)), StableDiffusionXLPipeline.from_pretrained(xl)
-    theirs.register_to_config(force_zeros_for_empty_prompt=False)
     given, nothing, pooled, pooled_nothing = theirs.encode_prompt("a fox", device=torch.device("cpu"))
     sizes = torch.tensor([[64.0, 64, 0, 0, 64, 64]])
     compare(
@@ -140,9 +139,9 @@ def test_some_rows_of_prompts(xl: Path) -> None:
     assert picked.words == second.words and [word.text for word in picked.words[0]] == ["the", "cat", "sat"]
 
 
-def test_editing_refuses_what_is_no_transformer(stable_diffusion: Path) -> None:
-    with pytest.raises(UsageError, match="is a StableDiffusionPipeline: one of PixArtAlphaPipeline"):
-        load_transformer(str(stable_diffusion))
+def test_editing_refuses_what_follows_no_prompts(prior: Path) -> None:
+    with pytest.raises(UsageError, match="is a LDMPipeline: one of PixArtAlphaPipeline"):
+        load_editable(str(prior))
 
 
 def test_folders_that_do_not_fit_are_refused(stable_diffusion: Path, prior: Path, tmp_path: Path) -> None:
@@ -358,7 +357,7 @@ def test_both_losses_are_lowered_through_the_network(stable_diffusion: Path) -> 
 
 @pytest.mark.parametrize("inversion", ["ledits", "edit-friendly"])
 def test_a_recorded_inversion_costs_as_many_calls_as_in_an_edit(inversion: Literal["ledits"], tmp_path: Path) -> None:
-    ours = load_transformer(str(tiny_pixart.write(tmp_path / "tiny")))
+    ours = load_editable(str(tiny_pixart.write(tmp_path / "tiny")))
     steps, watched = 10, list[int]()
     canvas = fit_canvas(pictures(1), 64, ours.size_multiple)
     attack = replace(PRESETS["sca-strong"], inversion=inversion, steps=steps, landing=False, guidance=1.0)

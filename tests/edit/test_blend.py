@@ -72,7 +72,7 @@ def test_an_edit_keeps_what_its_words_do_not_reach() -> None:
     levels = grid(log_snr, network.schedule, 4)
     tokens = torch.zeros(1, 2, LENGTH)
     tokens[..., 3] = 1
-    f = ControlledDenoiser(network, net, Control(rows=2, tracked=TrackedWords(tokens, range(1, 2))), levels)
+    f = ControlledDenoiser(network, net, Control(rows=2, tracked=TrackedWords(tokens, range(1, 2), 64)), levels)
     heard = AttendedRegion(f.maps, 0, (8, 8), (16, 16))
     solver = Blended(SOLVERS["dpmpp-2m"](), heard, levels[2])
     source, target = integrate(f, solver, randoms(1, 4, 16, 16).expand(2, -1, -1, -1), levels).x

@@ -22,13 +22,13 @@ from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.schedule import CosineVP, Level
 
 NET = tiny()
-ALWAYS, NEVER, BLOCKS = Span(0, 1), Span(0, 0), range(3)
+ALWAYS, NEVER, LAYERS = Span(0, 1), Span(0, 0), range(3)
 SHARED: tuple[Shared, ...] = ("qk", "kv", "qkv")
 MASK = torch.tensor([[True] * 4 + [False] * 2] * 4)
 ONES = torch.ones(1, 1, LENGTH)
 IDENTITY = CrossAttentionControl(torch.eye(LENGTH)[None], ONES, until=ONES)
 UNTOUCHED = CrossAttentionControl(torch.zeros(1, LENGTH, LENGTH), ONES, until=ONES)
-HEARD = TrackedWords(torch.ones(1, 2, LENGTH), BLOCKS)
+HEARD = TrackedWords(torch.ones(1, 2, LENGTH), LAYERS, positions=16)
 MERGING = match(randoms(16, 5), destinations(4, 4, seed=0), 0.4)
 
 
@@ -57,8 +57,8 @@ def self_attention(block: int) -> Attention:
     return layer
 
 
-def sharing(shared: Shared, span: Span = ALWAYS, blocks: range = BLOCKS) -> Sharing:
-    return Sharing(((shared, span),), blocks)
+def sharing(shared: Shared, span: Span = ALWAYS, layers: range = LAYERS) -> Sharing:
+    return Sharing(((shared, span),), layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +103,8 @@ OFF = [
     control(),
     control(cross_attention=replace(IDENTITY, until=0 * ONES)),
     control(sharing=sharing("qkv", NEVER)),
-    control(sharing=sharing("kv", blocks=range(0))),
-    control(tracked=replace(HEARD, blocks=range(0))),
+    control(sharing=sharing("kv", layers=range(0))),
+    control(tracked=replace(HEARD, layers=range(0))),
     control(merging=match(randoms(16, 5), destinations(4, 4, seed=0), 0)),
 ]
 RULES = [
@@ -231,7 +231,7 @@ def test_the_switch_of_dit4edit_comes_at_its_step() -> None:
     steps: list[tuple[int, Shared]] = [(1, "qkv"), (2, "kv")]
     for step, shared in steps:
         assert torch.equal(
-            run(whole, X, TEXT, step), run(control(sharing=sharing(shared, blocks=range(1, 3))), X, TEXT)
+            run(whole, X, TEXT, step), run(control(sharing=sharing(shared, layers=range(1, 3))), X, TEXT)
         )
 
 
@@ -253,7 +253,7 @@ def test_merging_is_the_same_at_inversion_and_beside_targets() -> None:
 
 def test_oblong_pictures_have_as_many_tokens_as_patches() -> None:
     x, merging = randoms(2, 4, 8, 12), match(randoms(24, 5), destinations(4, 6, seed=0), 0.3)
-    rules, maps = control(merging=merging, sharing=sharing("kv"), tracked=HEARD), AttentionMaps()
+    rules, maps = control(merging=merging, sharing=sharing("kv"), tracked=replace(HEARD, positions=24)), AttentionMaps()
     assert run(rules, x, TEXT[:2], maps=maps).shape == (2, 8, 8, 12)
     assert maps.total is not None and maps.total.shape == (1, 2, 24)
     everything = torch.full((1, 2, 24), 2.0 * 3)  # heads times blocks: all words were tracked

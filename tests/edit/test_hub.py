@@ -20,7 +20,7 @@ from tiny_pixart import write
 
 from fastdiff.cli.main import main
 from fastdiff.models.catalogue import find
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import MissingError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -127,7 +127,7 @@ def test_a_downloaded_model_is_listed_shown_and_loaded(hub: Hub, capsys: pytest.
     shown = capsys.readouterr().out
     for told in ("licence: apache-2.0", "pictures: 256x256", "prediction_type epsilon", "diffusers.AutoencoderKL"):
         assert told in shown
-    assert load_transformer(NAME).name == NAME
+    assert load_editable(NAME).name == NAME
 
 
 def test_a_download_that_stopped_is_told(hub: Hub) -> None:
@@ -152,7 +152,7 @@ def test_fp16_weights_are_downloaded_where_there_are_no_others(hub: Hub, files: 
     folder = find(NAME)
     brought = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert brought == {path for path in files if not path.endswith((".bin", ".py"))} - set(spare)
-    loaded = load_transformer(NAME).network.state_dict()
+    loaded = load_editable(NAME).network.state_dict()
     assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in weights.items())
     for lost in (folder / "transformer" / shard, folder / "text_encoder" / "model.fp16.safetensors"):
         content = lost.readlink()

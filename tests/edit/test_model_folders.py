@@ -14,7 +14,7 @@ from tiny_pixart import write
 
 from fastdiff.models.diffusers_folder import read_folder, read_weights
 from fastdiff.models.patch_codec import PatchCodec
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import LONGEST, Backbone, tokenizer
 from fastdiff.training.edit.card import pack
@@ -92,7 +92,7 @@ def test_folders_that_are_not_whole_or_not_safe_are_refused(case: str, folder: P
     damage, sentence = REFUSED[case]
     damage(folder)
     with pytest.raises(UsageError, match=sentence) as refused:
-        load_transformer(str(folder))
+        load_editable(str(folder))
     assert "\n" not in str(refused.value)
 
 
@@ -104,7 +104,7 @@ def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:
             if (folder / part / config).exists():
                 change(folder / part / config, auto_map={"AutoModel": "code.Theirs", "AutoTokenizer": "code.Theirs"})
     (folder / "pipeline.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    assert load_transformer(str(folder)).encode_prompts(["a fox"]).words[0][1].text == "fox"
+    assert load_editable(str(folder)).encode_prompts(["a fox"]).words[0][1].text == "fox"
     assert not ran.exists()
 
 
@@ -122,7 +122,7 @@ def test_the_tokenizer_of_a_published_folder_is_read(folder: Path) -> None:
         bos_id=-1,
         minloglevel=2,
     )
-    (words,) = load_transformer(str(folder)).encode_prompts(["a fox on grass"]).words
+    (words,) = load_editable(str(folder)).encode_prompts(["a fox on grass"]).words
     assert [word.text for word in words] == ["a", "fox", "on", "grass"]
 
 
@@ -131,17 +131,17 @@ def test_parts_for_other_channels_are_refused(folder: Path, tmp_path: Path) -> N
     shutil.rmtree(folder / "transformer")
     shutil.copytree(other / "transformer", folder / "transformer")
     with pytest.raises(UsageError, match="do not fit"):
-        load_transformer(str(folder))
+        load_editable(str(folder))
 
 
 def test_the_first_published_folders_name_the_transformer_otherwise(folder: Path) -> None:
     change(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
     change(folder / "transformer" / "config.json", _class_name="Transformer2DModel", num_vector_embeds=None)
-    assert load_transformer(str(folder)).resolution == 256
+    assert load_editable(str(folder)).resolution == 256
 
 
 def test_shards_are_counted_and_loaded_as_one(folder: Path) -> None:
-    before = load_transformer(str(folder)).network.state_dict()
+    before = load_editable(str(folder)).network.state_dict()
     numbers = read_weights(folder / "transformer").numbers
     tensors, path = load_file(weights(folder)), weights(folder)
     names = {name: f"shard-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
@@ -151,7 +151,7 @@ def test_shards_are_counted_and_loaded_as_one(folder: Path) -> None:
     Path(f"{path}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
     path.unlink()
     assert read_weights(folder / "transformer").numbers == numbers == sum(v.numel() for v in tensors.values())
-    after = load_transformer(str(folder)).network.state_dict()
+    after = load_editable(str(folder)).network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
@@ -161,7 +161,7 @@ def test_the_folder_that_training_packs_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "font").touch()
     options = TrainOptions(folder=tmp_path, font=tmp_path / "font")
     path = pack(Trained(networks, codec, words, scheduler()), options)
-    backbone = load_transformer(str(path))
+    backbone = load_editable(str(path))
     assert read_folder(path).pipeline == "PixArtAlphaPipeline"
     assert (backbone.resolution, backbone.size_multiple, backbone.trained.predicts) == (128, 16, "v")
     picture = torch.rand(2, 3, 128, 160) * 2 - 1

@@ -10,9 +10,9 @@ from tiny_pixart import write
 from torch import Tensor
 
 from fastdiff.inversion.precomputed import precompute
-from fastdiff.models.diffusion_model import TransformerModel
+from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate
@@ -38,15 +38,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone(folder: Path) -> TransformerModel:
-    return load_transformer(str(folder))
+def backbone(folder: Path) -> EditableModel:
+    return load_editable(str(folder))
 
 
 def noise(rows: int = 2, height: int = 8, width: int = 12) -> Tensor:
     return torch.randn(rows, 4, height, width, generator=torch.Generator().manual_seed(5))
 
 
-def sampled(backbone: TransformerModel, prompts: list[str], guidance: float | list[float], x: Tensor) -> Tensor:
+def sampled(backbone: EditableModel, prompts: list[str], guidance: float | list[float], x: Tensor) -> Tensor:
     size = (8 * x.shape[-2], 8 * x.shape[-1])
     f = guided_denoiser(backbone, backbone.encode_prompts(prompts), guidance, size)
     return integrate(f, dpmpp_2m(), x, backbone.trained.grid(STEPS)).x
@@ -76,12 +76,12 @@ def test_samples_are_those_of_the_real_pipeline(style: str, guidance: float, tmp
         return_dict=False,
     )[0]
     with torch.inference_mode():
-        ours = sampled(load_transformer(str(folder)), PROMPTS, guidance, noise())
+        ours = sampled(load_editable(str(folder)), PROMPTS, guidance, noise())
     assert theirs.std() > 0.1
     assert_close(ours, theirs)
 
 
-def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: TransformerModel) -> None:
+def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: EditableModel) -> None:
     together = sampled(backbone, PROMPTS, [1.0, 6.0], noise())
     assert_close(together[:1], sampled(backbone, PROMPTS[:1], 1, noise()[:1]))
     assert_close(together[1:], sampled(backbone, PROMPTS[1:], 6, noise()[1:]))
@@ -90,7 +90,7 @@ def test_every_row_has_its_own_guidance_and_ignores_its_neighbours(backbone: Tra
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1.0, [2]), ([1.0, 1.0], [2]), ([1.0, 3.0], [4])])
 def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
-    backbone: TransformerModel, guidance: float | list[float], rows: list[int]
+    backbone: EditableModel, guidance: float | list[float], rows: list[int]
 ) -> None:
     seen: list[Tensor] = []
     hook = backbone.network.register_forward_pre_hook(
@@ -107,7 +107,7 @@ def test_guidance_is_one_call_of_unconditional_then_conditional_rows(
 
 @pytest.mark.parametrize("guidance", [1.0, [1.0, 6.0]])
 def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: float | list[float]) -> None:
-    backbone = load_transformer(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
+    backbone = load_editable(str(written(tmp_path, "alpha-1024")))  # with micro-conditions
     f = guided_denoiser(backbone, backbone.encode_prompts(PROMPTS), guidance, (64, 96))
     levels = backbone.trained.grid(STEPS)[:3]
     states = torch.stack([noise(), noise().flip(0), noise().flip(-1)])
@@ -117,17 +117,17 @@ def test_states_of_many_levels_go_through_in_one_call(tmp_path: Path, guidance: 
     assert answered is not f and (states[0] - states[1]).abs().max() > 1
 
 
-def test_guidance_for_other_rows_is_refused(backbone: TransformerModel) -> None:
+def test_guidance_for_other_rows_is_refused(backbone: EditableModel) -> None:
     with pytest.raises(UsageError, match="3 guidance scales for 2 prompts"):
         guided_denoiser(backbone, backbone.encode_prompts(PROMPTS), [1.0, 2.0, 3.0], (64, 64))
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (16, 256), (256, 256)])
-def test_pictures_of_any_size_go_through(backbone: TransformerModel, height: int, width: int) -> None:
+def test_pictures_of_any_size_go_through(backbone: EditableModel, height: int, width: int) -> None:
     picture = torch.rand(1, 3, height, width) * 2 - 1
     latents = backbone.encode(picture)
     assert latents.shape == (1, 4, height // 8, width // 8)
-    assert backbone.token_grid(latents) == (height // 16, width // 16)
+    assert backbone.map_grid(latents) == (height // 16, width // 16)
     tokens: list[int] = []
     layer = backbone.network.get_submodule("transformer_blocks.0.attn1")
     hook = layer.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
@@ -138,13 +138,13 @@ def test_pictures_of_any_size_go_through(backbone: TransformerModel, height: int
     assert backbone.decode(latents).shape == picture.shape
 
 
-def test_a_picture_that_does_not_fit_is_refused(backbone: TransformerModel) -> None:
+def test_a_picture_that_does_not_fit_is_refused(backbone: EditableModel) -> None:
     assert (backbone.resolution, backbone.size_multiple) == (256, 16)
     with pytest.raises(UsageError, match="72x64: sides are multiples of 16"):
         backbone.encode(torch.zeros(1, 3, 64, 72))
 
 
-def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backbone: TransformerModel) -> None:
+def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backbone: EditableModel) -> None:
     vae = PixArtAlphaPipeline.from_pretrained(folder).vae
     picture = torch.rand(1, 3, 32, 48) * 2 - 1
     latents = backbone.encode(picture)
@@ -152,8 +152,8 @@ def test_latents_are_the_scaled_mode_of_the_real_autoencoder(folder: Path, backb
     torch.testing.assert_close(backbone.decode(latents), vae.decode(latents / 0.18215).sample)
 
 
-def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backbone: TransformerModel) -> None:
-    half = load_transformer(str(folder), dtype=torch.bfloat16, offload=True)
+def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backbone: EditableModel) -> None:
+    half = load_editable(str(folder), dtype=torch.bfloat16, offload=True)
     f = guided_denoiser(half, half.encode_prompts(PROMPTS), 2.0, (64, 96))
     level = half.trained.grid(STEPS)[5]
     rough = f(noise(), level).eps
@@ -164,7 +164,7 @@ def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backb
 
 
 def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, moved = load_transformer(str(folder), offload=True), []
+    backbone, moved = load_editable(str(folder), offload=True), []
     for name in ("vae", "text_encoder", "network"):
         part = getattr(backbone, name)
         monkeypatch.setattr(part, "to", lambda place, name=name: moved.append((name, str(place))))
@@ -175,13 +175,13 @@ def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeyp
     assert {place for _, place in moved} == {"cpu"}  # this device, and where they rest
 
 
-def test_latents_have_gradients(backbone: TransformerModel) -> None:
+def test_latents_have_gradients(backbone: EditableModel) -> None:
     x = noise().requires_grad_()
     sampled(backbone, PROMPTS, 2.0, x).sum().backward()
     assert x.grad is not None and x.grad.abs().min() > 0
 
 
-def test_words_are_found_in_the_tokens(folder: Path, backbone: TransformerModel) -> None:
+def test_words_are_found_in_the_tokens(folder: Path, backbone: EditableModel) -> None:
     tokenizer = PixArtAlphaPipeline.from_pretrained(folder).tokenizer
     text = "  A Fox, on  grass and a T-rex's fox."
     read = backbone.encode_prompts([text, ""])
@@ -194,7 +194,7 @@ def test_words_are_found_in_the_tokens(folder: Path, backbone: TransformerModel)
     assert read.words[1] == () and read.truncated == ("", "")
 
 
-def test_words_that_do_not_fit_are_told(backbone: TransformerModel) -> None:
+def test_words_that_do_not_fit_are_told(backbone: EditableModel) -> None:
     fits = " ".join(["fox"] * 119)
     read = backbone.encode_prompts([fits, f"{fits} on grass.", f"{' '.join(['fox'] * 117)} xyz dog"])
     assert read.truncated == ("", "on grass", "xyz dog")

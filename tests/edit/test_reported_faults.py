@@ -20,7 +20,7 @@ from fastdiff.apps.images import picture
 from fastdiff.cli.main import main
 from fastdiff.models.diffusers_folder import read_weights
 from fastdiff.models.pixart import PixArt
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import MissingError, UsageError
 
 FAST = ("--source", "a fox on grass", "--steps", "2")
@@ -235,7 +235,7 @@ def test_a_folder_of_one_variant_is_read(variant: str, model: Path, tmp_path: Pa
         save_file({name: each.half() for name, each in load_file(file).items()}, file, {"format": "pt"})
         file.rename(file.with_name(f"{file.stem}.{variant}.safetensors"))
     assert read_weights(folder / "transformer").variant == variant
-    loaded, whole = load_transformer(str(folder)), load_transformer(str(model))
+    loaded, whole = load_editable(str(folder)), load_editable(str(model))
     assert isinstance(loaded, PixArt) and isinstance(whole, PixArt)
     for ours, theirs in ((loaded.network, whole.network), (loaded.vae, whole.vae)):
         for name, value in theirs.state_dict().items():
@@ -244,7 +244,7 @@ def test_a_folder_of_one_variant_is_read(variant: str, model: Path, tmp_path: Pa
 
 def test_sharded_variants_are_read(model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(model, tmp_path / "shards"))
-    part, whole = folder / "transformer", load_transformer(str(model)).network.state_dict()
+    part, whole = folder / "transformer", load_editable(str(model)).network.state_dict()
     next(part.glob("*.safetensors")).unlink()
     names, listed = sorted(whole), dict[str, str]()
     for number, chosen in enumerate((names[::2], names[1::2]), 1):
@@ -253,7 +253,7 @@ def test_sharded_variants_are_read(model: Path, tmp_path: Path) -> None:
         listed |= dict.fromkeys(chosen, file)
     index = part / "diffusion_pytorch_model.safetensors.index.fp16.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": listed}))
-    loaded = load_transformer(str(folder)).network.state_dict()
+    loaded = load_editable(str(folder)).network.state_dict()
     assert all(torch.allclose(loaded[name], value, atol=1e-2) for name, value in whole.items())
 
 

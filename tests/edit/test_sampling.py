@@ -18,8 +18,8 @@ from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion.registry import INVERTERS
-from fastdiff.models.diffusion_model import TransformerModel
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.diffusion_model import EditableModel
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.integration import Progress
 
 BOUNDS = {"ddim": 1.0, "reversed": 1.0, "fixed-point": 1e-4, "backward-euler": 0.3}  # of a round trip in 6 steps
@@ -30,13 +30,11 @@ MASK[..., 6:] = 1
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> TransformerModel:
-    return load_transformer(str(tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")))
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> EditableModel:
+    return load_editable(str(tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")))
 
 
-def edit(
-    backbone: TransformerModel, preset: Preset, source: str = SOURCE, target: str = TARGET, **options: Any
-) -> Edit:
+def edit(backbone: EditableModel, preset: Preset, source: str = SOURCE, target: str = TARGET, **options: Any) -> Edit:
     """Of latents of unit scale for 64 x 96 pixels."""
     latents = randoms(1, 4, 8, 12)
     shown, wished = backbone.encode_prompts([source]), backbone.encode_prompts([target])
@@ -60,7 +58,7 @@ def off(got: Tensor, wanted: Tensor) -> float:
 
 @pytest.mark.parametrize("merge", [0.0, 0.4])
 @pytest.mark.parametrize("inversion", INVERTERS)
-def test_a_picture_comes_back_from_its_inversion(backbone: TransformerModel, inversion: str, merge: float) -> None:
+def test_a_picture_comes_back_from_its_inversion(backbone: EditableModel, inversion: str, merge: float) -> None:
     mine = edit(backbone, short("direct-p2p", inversion=inversion, merge=merge))
     with torch.inference_mode():
         miss = off(mine.regenerate(mine.invert()), mine.latents)
@@ -68,7 +66,7 @@ def test_a_picture_comes_back_from_its_inversion(backbone: TransformerModel, inv
 
 
 @pytest.mark.parametrize("inversion", INVERTERS)
-def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: TransformerModel, inversion: str) -> None:
+def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: EditableModel, inversion: str) -> None:
     mine = edit(backbone, short("direct-p2p", inversion=inversion))
     states: list[Progress] = []
     with torch.inference_mode():
@@ -80,7 +78,7 @@ def test_offsets_hold_the_source_on_its_path_at_every_step(backbone: Transformer
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_prompt_that_stays_gives_the_picture_back(backbone: TransformerModel, name: str) -> None:
+def test_a_prompt_that_stays_gives_the_picture_back(backbone: EditableModel, name: str) -> None:
     """At the guidance of the source: the target then does as the source does, whatever ties the two."""
     same = edit(backbone, short(name, guidance=1.0), target=SOURCE)
     assert off(sampled(same), same.latents) < BOUNDS[PRESETS[name].inversion]
@@ -88,7 +86,7 @@ def test_a_prompt_that_stays_gives_the_picture_back(backbone: TransformerModel, 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("name", PRESETS)
-def test_exactly_the_steps_asked_for_are_run(backbone: TransformerModel, name: str, strength: float) -> None:
+def test_exactly_the_steps_asked_for_are_run(backbone: EditableModel, name: str, strength: float) -> None:
     steps: list[Progress] = []
     mine = edit(backbone, short(name, steps=5, strength=strength))
     sampled(mine, steps.append)
@@ -96,7 +94,7 @@ def test_exactly_the_steps_asked_for_are_run(backbone: TransformerModel, name: s
     assert mine.grid[0].t == pytest.approx(strength, abs=1e-3)
 
 
-def rows(backbone: TransformerModel, run: Callable[[], object]) -> list[int]:
+def rows(backbone: EditableModel, run: Callable[[], object]) -> list[int]:
     """Of the batches that the transformer gets."""
     seen: list[int] = []
     hook = backbone.network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
@@ -105,7 +103,7 @@ def rows(backbone: TransformerModel, run: Callable[[], object]) -> list[int]:
     return seen
 
 
-def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: TransformerModel) -> None:
+def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: EditableModel) -> None:
     free = edit(backbone, short("ledits"))
     beside = replace(free, mask=torch.ones(1, 1, 8, 12))  # which changes nothing
     assert rows(backbone, lambda: sampled(free)) == [6] + 6 * [2]  # all states at once, then two halves of one row
@@ -120,7 +118,7 @@ def test_the_source_is_sampled_only_where_the_edit_asks_for_it(backbone: Transfo
     assert rows(backbone, lambda: sampled(edit(backbone, short("ledits", focus=0.5))))[-1] == 4
 
 
-def test_the_background_is_the_sources_outside_a_mask(backbone: TransformerModel) -> None:
+def test_the_background_is_the_sources_outside_a_mask(backbone: EditableModel) -> None:
     mine = edit(backbone, short("ledits"), mask=MASK)
     got = sampled(mine)
     assert torch.equal(got[..., :6], mine.latents[..., :6]) and off(got[..., 6:], mine.latents[..., 6:]) > 0.01
@@ -128,7 +126,7 @@ def test_the_background_is_the_sources_outside_a_mask(backbone: TransformerModel
 
 @pytest.mark.parametrize("name", ["ledits", "edit-friendly"])
 def test_a_preview_starts_from_the_noise_of_the_whole_run_and_passes_its_states(
-    backbone: TransformerModel, name: str
+    backbone: EditableModel, name: str
 ) -> None:
     whole = edit(backbone, short(name, steps=12))
     first = replace(whole, preview=True)
@@ -140,12 +138,12 @@ def test_a_preview_starts_from_the_noise_of_the_whole_run_and_passes_its_states(
     assert rows(backbone, lambda: sampled(first)) == [4] + 4 * [2 if name == "ledits" else 4]
 
 
-def test_a_preview_takes_no_more_than_half_the_steps(backbone: TransformerModel) -> None:
+def test_a_preview_takes_no_more_than_half_the_steps(backbone: EditableModel) -> None:
     for steps, half in ((1, 1), (2, 1), (5, 3), (7, 4), (40, PREVIEW)):
         assert edit(backbone, short("ledits", steps=steps), preview=True).steps == half
 
 
-def test_words_let_go_and_emphasized_change_the_edit(backbone: TransformerModel) -> None:
+def test_words_let_go_and_emphasized_change_the_edit(backbone: EditableModel) -> None:
     mine = edit(backbone, short("direct-p2p", self_attention=()))
     plain = sampled(mine)
     for asked in ({"release": ("grass:0",)}, {"emphasize": ("grass:3",)}, {"release": ("on:0", "grass:0", "a:0")}):
@@ -155,14 +153,14 @@ def test_words_let_go_and_emphasized_change_the_edit(backbone: TransformerModel)
 
 
 @pytest.mark.parametrize(("preset", "calls"), [("ledits", 1 + 8), ("direct-p2p", 8 + 8)])
-def test_progress_is_told_call_by_call(backbone: TransformerModel, preset: str, calls: int) -> None:
+def test_progress_is_told_call_by_call(backbone: EditableModel, preset: str, calls: int) -> None:
     told: list[float] = []
     editor = Editor(EditSettings(backbone.name, replace(PRESETS[preset], steps=8), preset))
     editor(randoms(1, 3, 64, 96).clamp(-1, 1), EditRequest(TARGET, SOURCE), 0, None, told.append)
     assert told == pytest.approx([number / calls for number in range(1, calls + 1)])
 
 
-def test_processors_come_back_after_an_edit_that_failed(backbone: TransformerModel) -> None:
+def test_processors_come_back_after_an_edit_that_failed(backbone: EditableModel) -> None:
     network: Any = backbone.network
     before = network.attn_processors
 
@@ -175,14 +173,14 @@ def test_processors_come_back_after_an_edit_that_failed(backbone: TransformerMod
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
 
 
-def test_nothing_is_compiled_again_for_another_step_or_edit(backbone: TransformerModel) -> None:
+def test_nothing_is_compiled_again_for_another_step_or_edit(backbone: EditableModel) -> None:
     compiled: list[int] = []
 
     def backend(module: nn.Module, inputs: list[Tensor]) -> Callable[..., object]:
         compiled.append(len(inputs))
         return module.forward
 
-    other = load_transformer(backbone.name)
+    other = load_editable(backbone.name)
     mine = edit(other, short("dit4edit"))
     plain = sampled(mine)
     torch.compiler.reset()

@@ -16,14 +16,14 @@ from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.processors import SelfProcessor
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 
 NORMS = [None, "rms_norm_across_heads"]
 
 
 @pytest.fixture(scope="module", params=NORMS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_transformer(str(tiny_sana.write(tmp_path_factory.mktemp("sana") / "model", qk_norm=request.param)))
+    return load_editable(str(tiny_sana.write(tmp_path_factory.mktemp("sana") / "model", qk_norm=request.param)))
 
 
 def noise(*shape: int) -> Tensor:

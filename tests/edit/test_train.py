@@ -16,7 +16,7 @@ from transformers import T5EncoderModel
 from fastdiff.cli.main import main
 from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.models.patch_codec import PatchCodec, fit
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.solvers.schedule import DiscreteVP
 from fastdiff.training.edit import dataset
@@ -226,9 +226,9 @@ def test_a_backbone_is_trained_on_a_learned_codec(renderer: Renderer, tmp_path: 
     torch.manual_seed(0)
     ConvCodec().save_pretrained(tmp_path / "vae")
     assert train(tmp_path / "run", "--steps", 1, "--codec", tmp_path / "vae") == 0
-    ours = load_transformer(str(tmp_path / "run" / "scenes"))
+    ours = load_editable(str(tmp_path / "run" / "scenes"))
     assert ours.resolution == 128 and ours.encode(torch.zeros(1, 3, 128, 128)).shape == (1, 32, 8, 8)
-    assert ours.token_grid(torch.zeros(1, 32, 8, 8)) == (8, 8)
+    assert ours.map_grid(torch.zeros(1, 32, 8, 8)) == (8, 8)
     weights = load_file(tmp_path / "run" / "scenes" / "vae" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float16}
     card = (tmp_path / "run" / "scenes" / "card.json").read_text()

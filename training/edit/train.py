@@ -16,7 +16,7 @@ from fastdiff.models.conv_codec import ConvCodec
 from fastdiff.models.json_file import read_object
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.pixart import PixArt
-from fastdiff.models.registry import load_transformer
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training.edit.backbone import Backbone, tokenizer
 from fastdiff.training.edit.dataset import LatentCache, SceneEncoder, as_tensor
@@ -131,7 +131,7 @@ def _weight(codec: PatchCodec | ConvCodec) -> Tensor | None:
 
 
 def _load_start(folder: Path) -> PixArt:
-    start = load_transformer(str(folder))
+    start = load_editable(str(folder))
     if not isinstance(start, PixArt) or not isinstance(start.vae, PatchCodec | ConvCodec):
         raise UsageError(f"{folder} is no backbone of scenes: give a folder that an earlier run packed")
     return start

@@ -1,0 +1,55 @@
+"""The kinds of attention control that an edit needs of a model, and the refusal of edits whose model lacks one."""
+
+from collections.abc import Iterator
+
+from fastdiff.apps.edit.presets import PRESETS, Preset
+from fastdiff.apps.edit.settings import EditSettings
+from fastdiff.models.diffusion_model import AttentionControl
+from fastdiff.models.registry import attention_controls
+from fastdiff.solvers.errors import UsageError
+
+OPTIONS: dict[AttentionControl, str] = {  # that need a control
+    "cross-attention control": "--emphasize and --release",
+    "word maps": "--blend and --focus",
+    "token merging": "--merge",
+}
+
+
+def check_controls(settings: EditSettings) -> None:
+    """Raise UsageError if the edit needs a control that the networks of its model's family do not allow.
+
+    The sentence names a preset that the model can run, or the options to leave out. Raises UsageError and MissingError
+    for models as `fastdiff.models.registry.attention_controls` does.
+    """
+    allowed = attention_controls(settings.model)
+    lacking = sorted(_needed(settings) - allowed)
+    if not lacking:
+        return
+    wanted = frozenset(_of_preset(PRESETS[settings.name]))
+    if lacking[0] not in wanted:
+        raise UsageError(f"{settings.model} has no {lacking[0]}: leave out {OPTIONS[lacking[0]]}")
+    possible = [name for name, preset in PRESETS.items() if allowed.issuperset(_of_preset(preset))]
+    nearest = max(possible, key=lambda name: len(wanted.intersection(_of_preset(PRESETS[name]))))
+    raise UsageError(
+        f"preset {settings.name} needs {lacking[0]}, which {settings.model} does not allow: give --preset {nearest}"
+    )
+
+
+def _needed(settings: EditSettings) -> frozenset[AttentionControl]:
+    needed = set(_of_preset(settings.preset))
+    if settings.emphasize or settings.release:
+        needed.add("cross-attention control")
+    if settings.blend:
+        needed.add("word maps")
+    return frozenset(needed)
+
+
+def _of_preset(preset: Preset) -> Iterator[AttentionControl]:
+    if preset.cross_attention:
+        yield "cross-attention control"
+    if preset.self_attention:
+        yield "self-attention control"
+    if preset.focus:
+        yield "word maps"
+    if preset.merge:
+        yield "token merging"
