@@ -17,7 +17,8 @@ from fastdiff.solvers.estimate import Estimate, from_x0
 from fastdiff.solvers.schedule import Level
 
 REACH = 20  # pixels around the subject, at pure noise, that may show another rendering of it; fewer as noise falls
-FRINGE = 2  # pixels around the subject that may show the codec's rendering of it
+SHAPED = 0.3  # time from which on the estimates around the subject count as they are
+FRINGE = 3  # pixels around the subject that may show the codec's rendering of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,13 @@ class SubjectKept(DenoiserWrapper):
 
     def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
         estimated = self.model.decode(estimate.x0).clamp(-1, 1)
-        kept = self.subject.over(behind(estimated, self.subject, round(REACH * level.t)))
+        kept = self.subject.over(behind(estimated, self.subject, _reach(level)))
         change = self.model.encode(kept) - self.model.encode(estimated)
         return from_x0(estimate.x0 + change, x, level)
+
+
+def _reach(level: Level) -> int:
+    return round(REACH * max(level.t - SHAPED, 0.0) / (1 - SHAPED))
 
 
 def behind(picture: Tensor, subject: Subject, reach: int) -> Tensor:

@@ -83,7 +83,8 @@ def _preset(options: Options, name: str) -> Preset:
         changes.setdefault("attempts", 1)
     if PRESETS[name].repaint is not None:
         steered = any(getattr(options, option) for option in OF_INVERTED)
-        changes["repaint"] = None if steered else options.guidance or PRESETS[name].repaint
+        guidance = PRESETS[name].repaint if options.guidance is None else options.guidance
+        changes["repaint"] = None if steered else guidance
     chosen = replace(PRESETS[name], **changes)
     if options.negative is not None and chosen.guidance == 1:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")

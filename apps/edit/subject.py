@@ -13,10 +13,10 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from fastdiff.apps.edit.domain import middle
-from fastdiff.apps.edit.shape import SIDE, EmojiShapes, Pose
+from fastdiff.apps.edit.shape import SIDE, EmojiShapes, Pose, ShapeFit
 
 SCENE = 2 * SIDE  # pixels of a scene
-KNOWN = 17.0  # dB of the registered emoji over the background, from which on its outline is trusted
+KNOWN = 17.0  # dB of the emoji, as it was found and as it is registered, from which on its outline is trusted
 OUTSIDE, INSIDE = 0.02, 0.98  # opacity up to which a pixel shows the background alone, and from which on the subject
 NEAR = 4  # pixels around the emoji that registration compares
 UNITS = np.array([3.0, 2.0, 2.0, 3.0])  # of registration: pixels of the side, of x and of y, degrees of the tilt
@@ -46,8 +46,10 @@ def find_subject(picture: Tensor, concept: str, shapes: EmojiShapes) -> Subject 
     height, width = picture.shape[-2:]
     if height != width:
         return None
-    pose, psnr = _registered(_pixels(middle(picture)), concept, shapes)
-    return cut_out(picture, shapes.emoji(concept, pose, side=width)) if psnr >= KNOWN else None
+    scene = _pixels(middle(picture))
+    first = shapes.fit(255 * scene, concept)
+    pose, psnr = _registered(scene, concept, first, shapes)
+    return cut_out(picture, shapes.emoji(concept, pose, side=width)) if min(first.psnr, psnr) >= KNOWN else None
 
 
 def cut_out(picture: Tensor, emoji: np.ndarray) -> Subject:
@@ -88,9 +90,8 @@ def dilated(values: np.ndarray, reach: int) -> np.ndarray:
     return np.asarray(cv2.dilate(values.astype(np.float32), kernel))
 
 
-def _registered(pixels: np.ndarray, concept: str, shapes: EmojiShapes) -> tuple[Pose, float]:
-    """Return the pose at which the emoji over the background explains a scene best, and its PSNR in dB."""
-    first = shapes.fit(255 * pixels, concept)
+def _registered(pixels: np.ndarray, concept: str, first: ShapeFit, shapes: EmojiShapes) -> tuple[Pose, float]:
+    """Return the pose near the first one at which emoji and background explain a scene best, and their PSNR in dB."""
     compared = dilated(first.opaque, NEAR) > 0
     behind = pixels.reshape(-1, 3)[nearest(~compared)]
 
