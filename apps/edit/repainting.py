@@ -43,4 +43,4 @@ def behind(picture: Tensor, subject: Subject, reach: int) -> Tensor:
     """Return a picture (1, 3, h, w) with the nearest colours of its background wherever the subject is within reach."""
     away = dilated(subject.opacity[0, 0].cpu().numpy(), reach) <= OUTSIDE
     index = torch.from_numpy(nearest(away).ravel()).to(picture.device)
-    return picture.flatten(2)[..., index].unflatten(2, picture.shape[-2:])
+    return picture.flatten(2)[..., index].view_as(picture)
