@@ -40,8 +40,8 @@ def run(model: str, limit: int | None) -> Section:
         [*lines, _line("all", rows)],
         "true: of all edits; done: reported as done; judge agrees, nearer new, all true: of those; failed, told done: "
         "of all failures; true, told missing: of all true results. True is what the judge reads, nearer to the new "
-        "shape than to the old one, with the wished background by colour distance. What stays: PSNR to the input of the "
-        "background of a word swap, and of the subject before another background",
+        "shape than to the old one, with the wished background by colour distance. What stays: PSNR to the input of "
+        "the background of a word swap, and of the subject before another background",
     )
     return Section([table], rows, strips)
 
