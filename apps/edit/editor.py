@@ -18,12 +18,14 @@ from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.needed_controls import check_controls
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
+from fastdiff.apps.edit.repainting import FRINGE, behind
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
 from fastdiff.apps.edit.scene_prompt import complaint, parse
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.soundness import Sound, check_colours
+from fastdiff.apps.edit.subject import Subject, find_subject
 from fastdiff.apps.edit.verdict import Judge, Tools, Verdict, thresholds
 from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
 from fastdiff.apps.running.batch import Tick
@@ -60,6 +62,7 @@ class PreparedEdit:
     edit: Edit
     source: str  # the source prompt
     notes: list[str]  # for the report
+    subject: Subject | None = None  # of the picture, where it is kept before another background
 
 
 class Editor:
@@ -131,10 +134,14 @@ class Editor:
         Results of models that were named, and previews, are not judged: there is one attempt.
         """
         prepared, tools = self.prepare(original, request, seed, mask), self._tools
-        if tools is None or self._settings.preview:
+        if tools is None:
             return self._attempt(prepared, mask, tick)
         source, wished = (parse(text, tools.recogniser.labels) for text in (prepared.source, request.prompt))
         judge = Judge(original, source, wished, mask, tools)
+        if judge.subject_stays and self._preset.repaint is not None:
+            prepared = replace(prepared, subject=_kept(original, judge.concept, mask, tools))
+        if self._settings.preview:
+            return self._attempt(prepared, mask, tick)
         tried: list[tuple[Verdict, Edited]] = []
         for number in range(self._preset.attempts):
             edit = replace(prepared.edit, preset=escalate(self._preset, number), seed=seed + number * APART)
@@ -171,6 +178,8 @@ class Editor:
 
     def _attempt(self, prepared: PreparedEdit, mask: Tensor | None, tick: Tick) -> Edited:
         """Make one attempt, with one noise seed."""
+        if prepared.subject is not None:
+            return self._repaint(prepared, prepared.subject, tick)
         expected = cost(self._settings).calls
         inversion = self.invert(prepared, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.nfe
@@ -180,6 +189,15 @@ class Editor:
 
         sampled = prepared.edit.sample(inversion, watch)
         return self.finish(prepared, inversion, sampled, mask)
+
+    def _repaint(self, prepared: PreparedEdit, subject: Subject, tick: Tick) -> Edited:
+        """Make one attempt at another background; the subject keeps its pixels."""
+        canvas = prepared.canvas
+        small = Subject(*(canvas.to_canvas(each) for each in (subject.opacity, subject.colour)))
+        sampled = prepared.edit.repaint(small, lambda now: tick((now.step.index + 1) / now.step.total))
+        decoded = self.decode(self._sound.sampled(sampled.latents)).clamp(-1, 1)
+        colour = subject.over(canvas.to_picture(behind(decoded, small, FRINGE))).clamp(-1, 1)
+        return self._reported(prepared, None, sampled, colour, subject.opacity > 0.5)
 
     def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
         """Encode the picture and both prompts. Raises as a call of the editor."""
@@ -242,16 +260,22 @@ class Editor:
             colour = canvas.to_picture(decoded).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents
             colour = torch.lerp(original, colour, mask)
-        kept = (canvas.upsample(share) < 0.5).expand_as(original)
+        return self._reported(prepared, inversion, sampled, colour, canvas.upsample(share) < 0.5)
+
+    def _reported(
+        self, prepared: PreparedEdit, inversion: Inversion | None, sampled: Sampled, colour: Tensor, unedited: Tensor
+    ) -> Edited:
+        """Return the edited colours (1, 3, H, W) with their report; `unedited` is (1, 1, H, W) of bool."""
+        canvas, original, kept = prepared.canvas, prepared.canvas.original, unedited.expand_as(colour)
         names = ("negative", "emphasize", "release", "blend", "residual", "preview")
         report = EditReport(
             input="",
             source=prepared.source,
             model=self._settings.model,
             preset=self._settings.name,
-            inversion=self._inversion,
-            calls=inversion.nfe + sampled.calls,
-            roundtrip_error=None if sampled.source is None else distance(sampled.source, before),
+            inversion=None if inversion is None else self._inversion,
+            calls=sampled.calls + (0 if inversion is None else inversion.nfe),
+            roundtrip_error=None if sampled.source is None else distance(sampled.source, prepared.edit.latents),
             psnr_unedited=psnr(selected(colour, kept), selected(original, kept)) if read_back(kept.any()) else None,
             codec_ceiling=psnr(prepared.reconstruction.clamp(-1, 1), canvas.picture),
             status="edited",
@@ -285,6 +309,12 @@ class Editor:
             return request.source, []
         caption = evidence.reading.caption
         return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
+
+
+def _kept(original: Tensor, concept: str, mask: Tensor | None, tools: Tools) -> Subject | None:
+    """Return the subject of a picture with everything outside the mask; None if the subject is not found."""
+    subject = find_subject(original, concept, tools.shapes)
+    return subject if subject is None or mask is None else subject.outside(mask, original)
 
 
 def _unread_words(*prompts: Conditioning) -> list[str]:

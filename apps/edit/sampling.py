@@ -14,6 +14,8 @@ from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionCon
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.guidance_mask import WordsAndGuidanceMask
 from fastdiff.apps.edit.presets import Preset, steps_of
+from fastdiff.apps.edit.repainting import SubjectKept
+from fastdiff.apps.edit.subject import Subject
 from fastdiff.apps.edit.token_merging import Matching, destinations, match
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.direct_inversion import apply_direct_inversion
@@ -119,6 +121,25 @@ class Edit:
         solver = self._solver(inversion, maps) if beside else inversion.solver
         x = integrate(f, solver, inversion.x.repeat(control.rows, 1, 1, 1), self.grid, watch=watch).x
         return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
+
+    def repaint(self, subject: Subject, watch: Callable[[Progress], None]) -> Sampled:
+        """Sample the target from noise, around a subject on the canvas that is kept."""
+        preset, noise = self.preset, StridedNoise(Noise(self.seed), self._visited)
+        inverter = inverter_of(preset, noise)
+        assert preset.repaint is not None and isinstance(inverter, EditFriendly)
+        guided = guided_denoiser(
+            self.backbone,
+            self.target,
+            preset.repaint,
+            self.size,
+            negative_prompt=self.negative,
+            rescale=preset.guidance_rescale,
+            interval=preset.guidance_interval,
+        )
+        f = CountingDenoiser(SubjectKept(guided, self.backbone, subject))
+        x = self.grid[0].sigma * noise(self.latents)
+        x = integrate(f, inverter.solver.with_noise(noise), x, self.grid, watch=watch).x
+        return Sampled(x, None, f.tally.nfe)
 
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Return the denoiser of the edit alone, or of source and edit."""

@@ -21,6 +21,16 @@ SMALLEST_ERROR = 1e-6  # mean squared: 60 dB
 
 
 @dataclass(frozen=True)
+class Pose:
+    """Side and middle of the emoji's square in pixels of a scene, and its tilt in degrees, counter-clockwise."""
+
+    side: float
+    x: float
+    y: float
+    tilt: float
+
+
+@dataclass(frozen=True)
 class ShapeFit:
     """PSNR in dB over the opacity of the emoji at its best pose, agreement of edges, and where the emoji is opaque.
 
@@ -31,6 +41,7 @@ class ShapeFit:
     psnr: float
     edges: float
     opaque: np.ndarray  # (2 SIDE, 2 SIDE) bool
+    pose: Pose
 
 
 class EmojiShapes:
@@ -52,18 +63,30 @@ class EmojiShapes:
         )
         emoji = np.roll(template.emoji, shift, (0, 1))
         opaque = cv2.resize(emoji[..., 3], (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_LINEAR) > 0.5
-        return ShapeFit(float(-10 * np.log10(max(error, SMALLEST_ERROR))), _edges(small, emoji), opaque)
+        y, x = (SIDE - 0.5 + 2 * pixels for pixels in shift)
+        pose = Pose(template.side, x, y, template.tilt)
+        return ShapeFit(float(-10 * np.log10(max(error, SMALLEST_ERROR))), _edges(small, emoji), opaque, pose)
+
+    def emoji(self, concept: str, pose: Pose, side: int = 2 * SIDE) -> np.ndarray:
+        """Draw the emoji of a concept in a scene of `side` pixels; the pose is that in a scene of 2 SIDE pixels.
+
+        Returns (side, side, 4) float32 in [0, 1], colours multiplied by opacity.
+        """
+        row, column = divmod(self._concepts.index(concept), COLUMNS)
+        tile = self._sheet[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
+        half = (TILE - 1) / 2
+        scale = side / (2 * SIDE)
+        x, y = (scale * (place + 0.5) - 0.5 for place in (pose.x, pose.y))
+        placing = cv2.getRotationMatrix2D((half, half), pose.tilt, scale * pose.side / TILE)
+        placing = placing + np.array([[0, 0, x - half], [0, 0, y - half]])
+        return cv2.warpAffine(tile, placing, (side, side), flags=cv2.INTER_AREA)
 
     def _all_templates(self, concept: str) -> "list[_Template]":
         return [self._template(concept, side, tilt) for side, tilt in product(SIDES, TILTS)]
 
     def _template(self, concept: str, side: float, tilt: float) -> "_Template":
-        row, column = divmod(self._concepts.index(concept), COLUMNS)
-        tile = self._sheet[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
-        half = (TILE - 1) / 2
-        placing = cv2.getRotationMatrix2D((half, half), tilt, side / 2 / TILE)
-        placing = placing + np.array([[0, 0, 1]]) * ((SIDE - 1) / 2 - half)
-        emoji = cv2.warpAffine(tile, placing, (SIDE, SIDE), flags=cv2.INTER_AREA)
+        middle = SIDE - 0.5
+        emoji = self.emoji(concept, Pose(side, middle, middle, tilt), SIDE)
         return _Template(emoji, side, tilt)
 
 

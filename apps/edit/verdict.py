@@ -54,7 +54,8 @@ class Verdict:
     def rank(self) -> tuple[float, ...]:
         """The larger, the better: fewer things missing, then likelier concept, nearer shape and background."""
         lead = (self.shape or 0.0) - (self.shape_before or 0.0)
-        return -len(self.missing), (self.concept_probability or 0.0) + lead / 5 - (self.background_distance or 0.0) / 50
+        behind = 2 * (self.background_pattern or 0.0) - (self.background_distance or 0.0) / 50
+        return -len(self.missing), (self.concept_probability or 0.0) + lead / 5 + behind
 
     @property
     def measures(self) -> dict[str, float | None]:
@@ -75,28 +76,33 @@ class Judge:
         seen = Background(reading.kind, reading.colours)
         self._old_concept = source.concept or reading.concept
         self._old_background = source.background or seen
-        self._concept = wished.concept or self._old_concept
+        self.concept = wished.concept or self._old_concept
         self._background = wished.background or self._old_background
-        self._swapped = self._concept != self._old_concept
+        self._swapped = self.concept != self._old_concept
         self._repainted = not self._background.same_as(self._old_background)
         self._subject = self._place(self._before, self._old_concept)
         self._allowed = np.ones_like(self._subject) if mask is None else (middle(mask)[0, 0] > 0.5).numpy()
+
+    @property
+    def subject_stays(self) -> bool:
+        """True if another background is wished, and no other concept."""
+        return self._repainted and not self._swapped
 
     def __call__(self, edited: Tensor) -> Verdict:
         """Judge an edited picture (3, H, W) in [-1, 1]."""
         colours, least = edited[None], self._tools.thresholds
         after, missing = _pixels(colours), []
-        probability = float(self._tools.recogniser.probability(self._concept, middle(colours)))
+        probability = float(self._tools.recogniser.probability(self.concept, middle(colours)))
         if probability < least.concept:
-            missing.append(f"the recogniser does not see '{self._concept}'")
+            missing.append(f"the recogniser does not see '{self.concept}'")
         shape = edges = old_shape = None
         subject = self._subject
         if self._swapped:
-            new, old = (self._tools.shapes.fit(after, each) for each in (self._concept, self._old_concept))
+            new, old = (self._tools.shapes.fit(after, each) for each in (self.concept, self._old_concept))
             shape, edges, old_shape, subject = new.psnr, new.edges, old.psnr, new.opaque
             if new.psnr < max(old.psnr + least.shape_lead, least.shape) or new.edges < least.edges:
                 subject = subject | self._subject
-                missing.append(f"its shape is not that of '{self._concept}'")
+                missing.append(f"its shape is not that of '{self.concept}'")
         found = self._fit(after, subject)
         if found is not None and self._is_off(found):
             missing.append(f"{self._background.phrase} is not seen{'' if self._repainted else ' all around it'}")

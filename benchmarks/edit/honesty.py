@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.edit.background_truth import is_shown
-from benchmarks.edit.cases import SEED, Case, as_picture, judge, of_kind
+from benchmarks.edit.cases import SEED, Case, as_picture, judge, of_kind, psnr
 from benchmarks.edit.edits import DEFAULT, editor_of, request_of
 from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.result import Section, Strip, Table
@@ -18,7 +18,11 @@ from fastdiff.training.edit.render import Renderer
 
 EDITS = 50  # of each kind
 MEASURED = ("word", "background")
-COLUMNS = ("kind", "edits", "done", "judge agrees", "nearer new", "all true", "failed, told done", "true, told missing")
+SUBJECT = 0.98  # opacity from which on a pixel shows the subject alone
+COLUMNS = (
+    *("kind", "edits", "true", "done", "judge agrees", "nearer new", "all true", "failed, told done"),
+    *("true, told missing", "what stays, dB"),
+)
 
 
 def run(model: str, limit: int | None) -> Section:
@@ -34,21 +38,26 @@ def run(model: str, limit: int | None) -> Section:
         "What edit reports, in % of edits",
         COLUMNS,
         [*lines, _line("all", rows)],
-        "done: reported as done; judge agrees, nearer new, all true: of those; failed, told done: of all failures; "
-        "true, told missing: of all true results. True is what the judge reads, nearer to the new shape than to the "
-        "old one, with the wished background by colour distance",
+        "true: of all edits; done: reported as done; judge agrees, nearer new, all true: of those; failed, told done: "
+        "of all failures; true, told missing: of all true results. True is what the judge reads, nearer to the new "
+        "shape than to the old one, with the wished background by colour distance. What stays: PSNR to the input of "
+        "the background of a word swap, and of the subject before another background",
     )
     return Section([table], rows, strips)
 
 
 def measured(model: str, count: int, seed: int) -> Iterator[tuple[Case, Edited, dict[str, Any]]]:
     """Yield `count` edits of each kind, with what edit reports and what is true."""
-    editor, reader, shape = editor_of(model, PRESETS[DEFAULT]), judge(), ShapeMeasure(Renderer())
+    renderer, editor, reader = Renderer(), editor_of(model, PRESETS[DEFAULT]), judge()
+    shape = ShapeMeasure(renderer)
     for kind in MEASURED:
         for case in of_kind(kind, count, seed):
             edited = _edited(editor, case)
             truth = _truth(edited.colour[None], case, reader, shape)
-            yield case, edited, {"kind": kind, "done": not edited.report.missing} | truth | dict(edited.report.verdict)
+            subject = torch.from_numpy(renderer.matte(case.source) >= SUBJECT)[None, None]
+            stays = psnr(edited.colour[None], case.before, subject if kind == "background" else ~case.region)
+            row = {"kind": kind, "done": not edited.report.missing, "stays": stays} | truth
+            yield case, edited, row | dict(edited.report.verdict)
 
 
 def _edited(editor: Editor, case: Case) -> Edited:
@@ -71,10 +80,12 @@ def _line(kind: str, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
     return (
         kind,
         len(rows),
+        _share(rows, "true"),
         _share(rows, "done"),
         *(_share(done, name) for name in ("agrees", "nearer", "true")),
         _share(failed, "done"),
         None if not true else 100 - (_share(true, "done") or 0.0),
+        sum(row["stays"] for row in rows) / len(rows) if rows else None,
     )
 
 
