@@ -65,10 +65,11 @@ class LocalCurves:
         return pictures
 
 
-def _cells(pictures: Tensor) -> list[int]:
+def _cells(pictures: Tensor) -> tuple[int, int]:
     """Return the cells of the grid, down and across; as square as can be."""
-    sides = pictures.shape[-2:]
-    return [max(2, round(CELLS * side / max(sides))) for side in sides]
+    height, width = pictures.shape[-2:]
+    longer = max(height, width)
+    return max(2, round(CELLS * height / longer)), max(2, round(CELLS * width / longer))
 
 
 def _places(lightness: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Perturbations of light: what they keep, how smooth they are, and that they fool."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 from torch import Tensor, nn
 
@@ -14,6 +17,7 @@ from fastdiff.apps.attack.naturalness import compare, low_frequencies
 from fastdiff.apps.attack.options import Options
 from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.images.picture import to_uint8
+from fastdiff.cli.main import main
 from fastdiff.solvers.errors import UsageError
 
 
@@ -135,3 +139,22 @@ def test_it_raises_the_loss_more_than_random_light_does_and_the_batch_does_not_m
 def test_curves_are_perturbed_by_this_method_alone(changed: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="tone curves by semantic"):
         Options(("photos",), **changed)
+
+
+def test_the_command_writes_measures_and_reuses_it(
+    photo: Path, colours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = np.asarray(Image.open(photo).convert("L"))
+    Image.fromarray(np.stack([grey.clip(max=250) + 5, grey, grey], axis=-1)).save(photo)  # slightly red
+    way = ["attack", str(photo), "--method", "semantic", "--classifier", colours]
+    assert main(way) == 0
+    (image,) = json.loads(photo.with_name("cat-attack-report.json").read_text())["images"]
+    assert image["success_after_png"] and image["after"] != image["true"] and image["model"] is None
+    before, after = (np.asarray(Image.open(path)) for path in (photo, image["output"]))
+    means = after.mean((0, 1))
+    assert means.argmax() == image["after"] and before.mean((0, 1)).argmax() == image["true"]
+    assert image["low_frequencies"] == pytest.approx(low_frequencies(before, after)) and image["low_frequencies"] > 0.8
+    assert image["ciede2000"] < 12
+    capsys.readouterr()
+    assert main(way) == 0
+    assert "1 input done already" in capsys.readouterr().out
