@@ -33,7 +33,7 @@ PICTURES = 40
 SURROGATE, JUDGES = "efficientnet-lite0", ("efficientnet-lite1", "efficientnet-lite2")
 BOUNDS = (4, 8, 16)  # 1/255, of attacks with a bound on pixels
 TEXTURES = (0.25, 0.5, 1.0)  # of `transfer`
-CURVES = (0.3, 0.45, 0.7)  # of `semantic`
+CURVES = (0.3, 0.45, 0.6)  # of `semantic`
 LATENTS = (0.3, 0.6, 1.2)  # of `natural`, run to the last iterate
 AT = 0.90  # SSIM at which attacks are compared
 
