@@ -94,8 +94,9 @@ class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
     type=click.Choice(list(PRESETS)),
     default="natural",
     help="natural is fast and changes as little as needed. sca-official, sca-strong and diffattack run all iterations, "
-    "as published. transfer changes textures, to fool other classifiers too. pgd and mifgsm return the pixels of "
-    "torchattacks. These three use no prior. [default: natural]",
+    "as published. transfer changes textures, to fool other classifiers too. semantic changes light and warmth, which "
+    "looks like another light and fools others too. pgd and mifgsm return the pixels of torchattacks. These four use "
+    "no prior. [default: natural]",
     group="Method",
 )
 @option(
@@ -107,7 +108,8 @@ class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @option(
     "--perturb",
     type=click.Choice(PERTURBED),
-    help=f"Perturbed values: a latent or the noise maps, the pixels, or the pixels by their texture. {CHANGED}",
+    help="Perturbed values: a latent or the noise maps, the pixels, the pixels by their texture, or tone curves. "
+    f"{CHANGED}",
     group="Method",
 )
 @option("--gradient", type=click.Choice(GRADIENTS), help=f"Gradient estimator. {CHANGED}", group="Method")
@@ -204,8 +206,11 @@ def _summary(report: "Report") -> str:
         lines.append(f"robust accuracy {robust['right']} of {robust['of']} ({_interval(robust)}){_flagged(robust)}")
     if counts["of_all_attacked"]["roundtrip_error"] is not None:
         lines.append(f"unperturbed, pictures come back to within {_worst(report):.0e} of their latents")
-    for text, rates in (("{} is fooled by", counts["transfer"]), ("after {} fool still", counts["defences"])):
-        lines += [f"{text.format(name)} {_rate(rate)}" for name, rate in rates.items()]
+    lines += [_rate(rate, f"attacked pictures fool {name} too") for name, rate in counts["transfer"].items()]
+    lines += [
+        _rate(rate, f"attacked pictures still fool the classifier behind {name}")
+        for name, rate in counts["defences"].items()
+    ]
     for of, means in (("successes", counts), ("all attacked", counts["of_all_attacked"])):
         if means["ssim"] is not None:
             lines.append(f"mean SSIM of {of} {means['ssim']:.3f}, lowest tenth of windows {means['ssim_p10']:.3f}")

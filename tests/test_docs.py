@@ -62,6 +62,7 @@ PLANNED = (
     "fastdiff attack photos/ --transfer efficientnet-lite1",
     "fastdiff attack photos/ --method pgd --epsilons 2,4,8,16 -o curve/",
     "fastdiff attack photos/ --method transfer --surrogate efficientnet-lite1 --transfer efficientnet-lite2",
+    "fastdiff attack photos/ --method semantic --transfer efficientnet-lite1",
     "fastdiff attack photos/ --classifier module:my_net:build --classes names.txt",
 )
 # Those of PARSED are parsed only, and their options checked together.

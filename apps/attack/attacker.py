@@ -12,6 +12,7 @@ from torch import Tensor
 from fastdiff.apps.attack.attention import AttentionRecorder, recording_attention
 from fastdiff.apps.attack.captions import Captions
 from fastdiff.apps.attack.latents import prepare
+from fastdiff.apps.attack.local_curves import LocalCurves
 from fastdiff.apps.attack.objective import Goal
 from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.report import AttackReport
@@ -176,10 +177,7 @@ class Attacker:
         """Return the search space, notes, and per picture its caption and round-trip error."""
         nothing = [None] * len(subjects)
         if self._prior is None:
-            pixels: Space = Pixels(colours, self.preset.epsilon, self.preset.early_stop)
-            if self.preset.perturb == "texture":
-                pixels = TexturedPixels.of(colours, self.preset.translation)
-            return pixels, [], list(nothing), list(nothing)
+            return self._space_without_prior(colours), [], list(nothing), list(nothing)
         canvas = self._canvas(colours)
         notes = []
         if self._overflows:
@@ -198,6 +196,15 @@ class Attacker:
         noise = Noise(self._settings.seed, tuple(subject.identity for subject in subjects))
         space, misses = prepare(self._prior, self.preset, canvas, [text or "" for text in captions], noise, recorder)
         return space, notes, captions, read_back(misses)
+
+    def _space_without_prior(self, colours: Tensor) -> Space:
+        match self.preset.perturb:
+            case "texture":
+                return TexturedPixels.of(colours, self.preset.translation)
+            case "curves":
+                return LocalCurves.of(colours)
+            case _:
+                return Pixels(colours, self.preset.epsilon, self.preset.early_stop)
 
     def _canvas(self, colours: Tensor) -> Canvas:
         """Return a canvas as large as the classifier's input, but no smaller than the prior's resolution."""

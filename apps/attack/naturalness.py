@@ -15,6 +15,7 @@ from skimage.restoration import estimate_sigma
 MOST_PSNR = 100.0  # dB, of equal pictures
 LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"  # as torchvision names the file in the cache of torch.hub
 LEAST_SIDE = 7  # pixels of the window of SSIM
+LOW = 1 / 8  # cycles per pixel that low frequencies stay below
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Naturalness:
     ssim_p10: float | None  # what a tenth of the windows stay below
     ciede2000: float  # mean colour difference
     linf: float  # largest change of a channel
+    low_frequencies: float | None  # share of the energy of the change below LOW; None of no change
     noise_change: float | None  # absolute change of the noise that wavelets estimate (Donoho and Johnstone 1994)
     lpips: float | None  # Zhang et al. 2018, of AlexNet, where its weights are on this computer
 
@@ -43,9 +45,17 @@ def compare(before: np.ndarray, after: np.ndarray) -> Naturalness:
         ssim_p10=structure,
         ciede2000=float(deltaE_ciede2000(rgb2lab(before), rgb2lab(after)).mean()),
         linf=float(np.abs(before.astype(np.int16) - after).max() / 255),
+        low_frequencies=None if equal else low_frequencies(before, after),
         noise_change=abs(_noise(after) - _noise(before)),
         lpips=_lpips(before, after),
     )
+
+
+def low_frequencies(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the share of the energy of the difference, over the three channels, at frequencies below LOW."""
+    power = np.abs(np.fft.fft2(after.astype(float) - before, axes=(0, 1))) ** 2  # (H, W, 3)
+    down, across = (np.fft.fftfreq(side) for side in before.shape[:2])
+    return float(power[np.hypot(down[:, None], across) < LOW].sum() / power.sum())
 
 
 def _noise(picture: np.ndarray) -> float:

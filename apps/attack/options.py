@@ -137,7 +137,8 @@ class Options:
         own = PRESETS[self.method]
         if preset.perturb != own.perturb and not (preset.uses_prior and own.uses_prior):
             raise UsageError(
-                "pixels are perturbed by --method pgd or mifgsm, textures by transfer, latents by the others"
+                "pixels are perturbed by --method pgd or mifgsm, textures by transfer, tone curves by semantic, "
+                "latents by the others"
             )
         if self.epsilons:
             self._check_curve(preset)

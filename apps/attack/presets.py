@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Perturbed = Literal["x_T", "x_k", "maps", "pixels", "texture"]
+Perturbed = Literal["x_T", "x_k", "maps", "pixels", "texture", "curves"]
 Gradient = Literal["identity", "rgf", "backprop", "backprop-last-k"]
 Loss = Literal["ce", "margin"]
 PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args(Loss)
-WITHOUT_PRIOR = ("pixels", "texture")
+WITHOUT_PRIOR = ("pixels", "texture", "curves")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Preset:
     """The settings of an attack.
 
     `epsilon` and `step` are in units of the perturbed values: latents have about unit variance, pixels are in [0, 1],
-    and `texture` perturbs them in units of the standard deviation of the colours around each pixel.
+    `texture` perturbs them in units of the standard deviation of the colours around each pixel, and `curves` perturbs
+    the logarithms of the exponents of tone curves.
     """
 
     perturb: Perturbed
@@ -70,6 +71,7 @@ PRESETS = {
         refine=4,
     ),
     "transfer": Preset("texture", step=0.1, epsilon=0.5, diversity=0.7, translation=1.0),
+    "semantic": Preset("curves", iterations=15, step=0.09, epsilon=0.45, diversity=0.7),
     "sca-official": SCA,
     "sca-strong": replace(SCA, strength=0.5),
     "diffattack": Preset(  # Chen et al. 2024, arXiv 2305.08192

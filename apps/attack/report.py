@@ -56,6 +56,7 @@ class AttackReport:
     ssim_p10: float | None = None
     ciede2000: float | None = None
     linf: float | None = None
+    low_frequencies: float | None = None
     noise_change: float | None = None
     lpips: float | None = None
     seconds: float = 0.0
@@ -77,14 +78,24 @@ class AttackReport:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> "AttackReport":
-        """From what `asdict` made of one."""
-        known = {each.name: record[each.name] for each in fields(cls)}
+        """From what `asdict` made of one, of this version or an earlier one that measured less."""
+        known = {each.name: record[each.name] for each in fields(cls) if each.name in record}
         for name in ("transfer", "defences"):
             known[name] = {key: Trial(**trial) for key, trial in known[name].items()}
         return cls(**known)
 
 
-MEASURES = ("psnr", "ssim", "ssim_p10", "ciede2000", "linf", "noise_change", "lpips", "roundtrip_error")
+MEASURES = (
+    "psnr",
+    "ssim",
+    "ssim_p10",
+    "ciede2000",
+    "linf",
+    "low_frequencies",
+    "noise_change",
+    "lpips",
+    "roundtrip_error",
+)
 
 
 @dataclass(frozen=True)

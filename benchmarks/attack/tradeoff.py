@@ -19,7 +19,9 @@ from benchmarks.attack.references import NormalisedClassifier
 from benchmarks.result import Section, Table
 from fastdiff.apps.attack import PRESETS, Attack
 from fastdiff.apps.attack.defences import jpeg
+from fastdiff.apps.attack.local_curves import LocalCurves
 from fastdiff.apps.attack.naturalness import compare
+from fastdiff.apps.attack.presets import Preset
 from fastdiff.apps.attack.space import eight_bits
 from fastdiff.apps.attack.textured_pixels import TexturedPixels
 from fastdiff.apps.images.picture import to_uint8
@@ -31,6 +33,7 @@ PICTURES = 40
 SURROGATE, JUDGES = "efficientnet-lite0", ("efficientnet-lite1", "efficientnet-lite2")
 BOUNDS = (4, 8, 16)  # 1/255, of attacks with a bound on pixels
 TEXTURES = (0.25, 0.5, 1.0)  # of `transfer`
+CURVES = (0.3, 0.45, 0.6)  # of `semantic`
 LATENTS = (0.3, 0.6, 1.2)  # of `natural`, run to the last iterate
 AT = 0.90  # SSIM at which attacks are compared
 
@@ -57,15 +60,19 @@ def _attacks(target: ClassifierTarget) -> dict[str, dict[float, Attacker]]:
     def bounded(make: Callable[..., Attacker], **settings: Any) -> dict[float, Attacker]:
         return {bound: make(net, eps=bound / 255, alpha=bound / 1020, **settings) for bound in BOUNDS}
 
-    natural, transfer = replace(PRESETS["natural"], early_stop=False, iterations=20), PRESETS["transfer"]
+    def ours(preset: Preset, sizes: tuple[float, ...]) -> dict[float, Attacker]:
+        return {size: Attack(target, preset, epsilon=size, step=size / 5) for size in sizes}
+
     return {
         "PGD": bounded(torchattacks.PGD, steps=10, random_start=False),
         "MI-FGSM": bounded(torchattacks.MIFGSM, steps=10, decay=1.0),
         "DI-TI-MI-FGSM": bounded(torchattacks.TIFGSM, steps=10, decay=1.0, resize_rate=0.9, diversity_prob=0.7),
-        "natural": {size: Attack(target, natural, epsilon=size, step=size / 5) for size in LATENTS},
-        "transfer": {size: Attack(target, transfer, epsilon=size, step=size / 5) for size in TEXTURES},
+        "natural": ours(replace(PRESETS["natural"], early_stop=False, iterations=20), LATENTS),
+        "transfer": ours(PRESETS["transfer"], TEXTURES),
+        "semantic": ours(PRESETS["semantic"], CURVES),
         "random signs": {bound: partial(_random_signs, bound) for bound in BOUNDS},
         "random textures": {size: partial(_random_textures, size) for size in TEXTURES},
+        "random light": {size: partial(_random_light, size) for size in CURVES},
     }
 
 
@@ -77,6 +84,11 @@ def _random_textures(size: float, clean: Tensor, true: Tensor) -> Tensor:
     return TexturedPixels.of(clean).decode(size * _signs(clean))
 
 
+def _random_light(size: float, clean: Tensor, true: Tensor) -> Tensor:
+    space = LocalCurves.of(clean)
+    return space.decode(size * _signs(space.unperturbed))
+
+
 def _signs(like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).sign()
 
@@ -84,7 +96,7 @@ def _signs(like: Tensor) -> Tensor:
 def _measured(attack: Attacker, some: list[Case], classifiers: dict[str, ClassifierTarget]) -> dict[str, Any]:
     """Attack each picture by itself; judge colours of 8 bits."""
     fooled = transferred = known = survived = 0
-    likeness, colours = list[float](), list[float]()
+    likeness, colours, smooth = list[float](), list[float](), list[float]()
     for number, case in enumerate(some):
         torch.manual_seed(number)
         clean = pictures([case])
@@ -93,6 +105,7 @@ def _measured(attack: Attacker, some: list[Case], classifiers: dict[str, Classif
         found = compare(before, after)
         likeness.append(np.nan if found.ssim is None else found.ssim)
         colours.append(found.ciede2000)
+        smooth.append(np.nan if found.low_frequencies is None else found.low_frequencies)
         if _seen(classifiers[SURROGATE], attacked) != case.true:
             fooled += 1
             defended = torch.from_numpy(jpeg(after).copy()).movedim(-1, 0)[None].contiguous() / 255
@@ -102,7 +115,8 @@ def _measured(attack: Attacker, some: list[Case], classifiers: dict[str, Classif
                 known += 1
                 transferred += _seen(judge, attacked) != case.true
     return {
-        "ssim": float(np.mean(likeness)), "ciede2000": float(np.mean(colours)), "success": fooled / len(some),
+        "ssim": float(np.mean(likeness)), "ciede2000": float(np.mean(colours)), "low": float(np.nanmean(smooth)),
+        "success": fooled / len(some),
         "transfer": transferred / known, "transferred": transferred, "known": known,
         "jpeg": survived / fooled if fooled else None,
     }  # fmt: skip
@@ -118,11 +132,13 @@ def _points(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         low, high = wilson_interval(row["transferred"], row["known"])
         share = f"{row['transfer']:.2f} [{low:.2f}, {high:.2f}]"
-        lines.append(
-            (f"{row['attack']}, {row['strength']:g}", row["ssim"], row["ciede2000"], row["success"], share, row["jpeg"])
-        )
-    columns = ("attack", "ssim", "ciede2000", "success", "transfer", "jpeg-75")
-    note = "Transfer to lite1 and lite2, of pictures that these know when clean; jpeg-75 is of successes."
+        measures = (row["ssim"], row["ciede2000"], row["low"])
+        lines.append((f"{row['attack']}, {row['strength']:g}", *measures, row["success"], share, row["jpeg"]))
+    columns = ("attack", "ssim", "ciede2000", "low frequencies", "success", "transfer", "jpeg-75")
+    note = (
+        "Low frequencies: their share of the energy of the change. Transfer to lite1 and lite2, of pictures that these "
+        "know when clean; jpeg-75 is of successes."
+    )
     return Table(f"Strength against naturalness, attacks on {SURROGATE}", columns, lines, note)
 
 

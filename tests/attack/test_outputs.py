@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from fastdiff.apps.attack import photo as photos
 from fastdiff.apps.attack.identity import fingerprint, of_classifier
 from fastdiff.apps.attack.options import Options
+from fastdiff.apps.attack.report import AttackReport, Trial
 from fastdiff.cli.main import main
 from fastdiff.models.classifier_loading import load_classifier
 from fastdiff.solvers.errors import UsageError
@@ -131,3 +132,9 @@ def test_means_are_of_successes_with_those_of_all_apart(photo: Path, colours: st
     assert summary["psnr"] == pytest.approx(images[0]["psnr"])
     assert summary["of_all_attacked"]["psnr"] == pytest.approx((images[0]["psnr"] + images[1]["psnr"]) / 2)
     assert summary["interval_95"] == pytest.approx([0.0945, 0.9055], abs=1e-3), "Wilson's of 1 in 2"
+
+
+def test_records_of_earlier_versions_that_measured_less_are_read() -> None:
+    record = asdict(AttackReport("cat.png", ssim=0.9, transfer={"other": Trial(True, False)}))
+    earlier = {name: value for name, value in record.items() if name != "low_frequencies"}
+    assert AttackReport.read(earlier) == AttackReport("cat.png", ssim=0.9, transfer={"other": Trial(True, False)})
