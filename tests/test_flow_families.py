@@ -304,6 +304,13 @@ def test_guidance_options_need_an_unconditional_estimate(pair_of: Callable[[str]
         Edit(model, PRESETS["ledits"], latents, (64, 64), prompt, prompt, seed=0, negative=prompt)
 
 
+def test_sides_beyond_the_positions_of_the_network_are_refused(tmp_path: Path) -> None:
+    model = load_editable(str(tiny_sd3.write(tmp_path / "model")))
+    model.encode(torch.zeros(1, 3, 16, 192))
+    with pytest.raises(UsageError, match="sides of up to 192 pixels"):
+        model.encode(torch.zeros(1, 3, 16, 196))
+
+
 @pytest.mark.parametrize("name", OF_EACH)
 @pytest.mark.parametrize("preset", ["ledits", "quick", "unipc"])
 def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], Pair], tmp_path: Path) -> None:
