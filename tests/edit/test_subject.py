@@ -129,5 +129,5 @@ def test_options_that_steer_the_edit_of_an_inverted_picture_do_not_repaint() -> 
     plain = Options(("a.png",), prompt="dog face on a red background")
     assert settings_of(plain).preset.repaint is not None
     assert settings_of(replace(plain, guidance=0.0)).preset.repaint == 0
-    steered = ({"strength": 0.9}, {"blend": "dog"}, {"solver": "ddim"}, {"emphasize": ("dog:2",)})
+    steered = ({"strength": 0.9}, {"blend": "dog"}, {"solver": "ddim"}, {"emphasize": ("dog:2",)}, {"merge": 0.5})
     assert all(settings_of(replace(plain, **changes)).preset.repaint is None for changes in steered)
