@@ -91,6 +91,7 @@ def _lines(description: "Description") -> list[str]:
     for part, kind in description.folder.parts.items():
         weights = description.networks.get(part)
         counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
+        counts = counts if (description.folder.path / part).is_dir() else ": not in the folder"
         lines.append(f"{part} ({kind}){counts}")
     return lines + [f"{key}: {value}" for key, value in (description.card.get("scores") or {}).items()]
 

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,19 @@ class Components:
 
     def network(self, part: str, allowed: Allowed) -> Any:
         """Load the denoising network onto the device."""
-        return self._loaded(part, allowed, self.dtype).to(self.device)
+        network = self._loaded(part, allowed, self.dtype)
+        size = network.config.get("sample_size", 1)  # latents of a side
+        if not (isinstance(size, int) and size > 0):
+            raise UsageError(f"sample_size of {self._config(part)} is {size!r}: a whole number above 0 is needed")
+        return network.to(self.device)
 
     def autoencoder(self, part: str) -> Any:
         """Load the autoencoder, always in float32: those of PixArt-Sigma and XL overflow in float16."""
-        return self._resting(self._loaded(part, AUTOENCODERS, torch.float32))
+        autoencoder = self._loaded(part, AUTOENCODERS, torch.float32)
+        scale = autoencoder.config.scaling_factor
+        if not (isinstance(scale, int | float) and isfinite(scale) and scale > 0):
+            raise UsageError(f"scaling_factor of {self._config(part)} is {scale!r}: a number above 0 is needed")
+        return self._resting(autoencoder)
 
     def text_encoder(self, part: str, allowed: Allowed) -> Any:
         return self._resting(self._loaded(part, allowed, self.dtype))
@@ -61,6 +70,8 @@ class Components:
     def tokenizer(self, part: str, allowed: Allowed) -> "PreTrainedTokenizerFast":
         """Load the tokenizer; its encodings have the character span of every token."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
+        if not any(where.glob("*")):
+            raise UsageError(f"{where} holds no tokenizer: its files are needed")
         for file in where.glob("*"):
             if file.stat().st_size > LARGEST_VOCABULARY:
                 raise UsageError(f"{file} is too large: it may have at most {LARGEST_VOCABULARY} bytes")
@@ -94,6 +105,9 @@ class Components:
         if loading_info["missing_keys"]:
             raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
         return network.eval().requires_grad_(False)
+
+    def _config(self, part: str) -> Path:
+        return self.folder.path / part / "config.json"
 
     def _resting(self, network: Any) -> Any:
         return network if self.offload else network.to(self.device)
@@ -145,7 +159,9 @@ def _loading(where: Path) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"cannot load {where}: {str(error).strip().partition(chr(10))[0]}") from error
+        first, _, others = str(error).strip().partition("\n")
+        second = others.strip().partition("\n")[0] if first.endswith(":") else ""  # such as the key of a wrong shape
+        raise UsageError(f"cannot load {where}: {first} {second}".rstrip()) from error
     finally:
         for log, level in zip(logs, levels, strict=True):
             log.set_verbosity(level)

@@ -40,9 +40,11 @@ def read_folder(path: Path) -> ModelFolder:
     if not (path / "model_index.json").is_file():
         raise UsageError(f"{path} has no model_index.json: give a model folder in the layout of diffusers")
     content = read_object(path / "model_index.json")
+    if not isinstance(content.get("_class_name"), str):
+        raise UsageError(f"{path / 'model_index.json'} names no pipeline by _class_name")
     parts = dict(_parts(content))
     settings = {name: value for name, value in content.items() if name not in parts}
-    return ModelFolder(path, str(content.get("_class_name")), parts, settings)
+    return ModelFolder(path, str(content["_class_name"]), parts, settings)
 
 
 def read_weights(part: Path) -> Weights:

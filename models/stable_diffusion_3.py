@@ -20,6 +20,7 @@ from fastdiff.models.pixart import TEXT_ENCODERS as T5_ENCODERS, TOKENIZERS as T
 from fastdiff.models.prompt_words import join_encodings
 from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
 from fastdiff.models.stable_diffusion import TOKENIZERS as CLIP_TOKENIZERS, TextEncoder
+from fastdiff.solvers.errors import UsageError
 
 LONGEST = 256  # tokens of a prompt for T5, its end included
 TRANSFORMERS = {
@@ -62,6 +63,14 @@ class StableDiffusion3(LatentDiffusionModel):
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         return {"encoder_hidden_states": prompts.embeddings, "pooled_projections": prompts.pooled}
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Encode pictures. Raises UsageError for sides beyond the positions of the transformer."""
+        longest = self.network.config.pos_embed_max_size * self.size_multiple
+        if max(pictures.shape[-2:]) > longest:
+            height, width = pictures.shape[-2:]
+            raise UsageError(f"{self.name} takes sides of up to {longest} pixels, and not {width} x {height}")
+        return super().encode(pictures)
 
     def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
         return scheduler_from_config(self.scheduler_config, self._tokens(size))

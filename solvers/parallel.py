@@ -82,6 +82,8 @@ def integrate_parallel(
         raise UsageError(f"a parallel run of {type(solver).__name__}, which adds noise: give a deterministic solver")
     if window < 1 or not tolerance >= 0:
         raise UsageError(f"a window of {window} with tolerance {tolerance}: give 1 or more, and 0 or more")
+    if not len(x):
+        return ParallelRun(x, 0, 0)
     f, steps = f.fresh(), steps_of(levels)
     final = evaluated = torch.zeros(len(x), dtype=torch.long, device=x.device)  # (B,) first step that is not
     known: Known = {}

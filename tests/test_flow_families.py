@@ -103,8 +103,9 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     @cache
     def pair(name: str) -> Pair:
         family, folder = FAMILIES[name], tmp_path_factory.mktemp("model") / name
-        family.write(folder)
-        return Pair(family, load_editable(str(folder)), family.load(folder))
+        with torch.inference_mode(False):  # which the first test that asks may have entered
+            family.write(folder)
+            return Pair(family, load_editable(str(folder)), family.load(folder))
 
     return pair
 
@@ -302,6 +303,13 @@ def test_guidance_options_need_an_unconditional_estimate(pair_of: Callable[[str]
         latents, prompt = model.encode(torch.zeros(1, 3, 64, 64)), model.encode_prompts(["a fox"])
     with pytest.raises(UsageError, match="no unconditional estimate: leave out --negative"):
         Edit(model, PRESETS["ledits"], latents, (64, 64), prompt, prompt, seed=0, negative=prompt)
+
+
+def test_sides_beyond_the_positions_of_the_network_are_refused(tmp_path: Path) -> None:
+    model = load_editable(str(tiny_sd3.write(tmp_path / "model")))
+    model.encode(torch.zeros(1, 3, 16, 192))
+    with pytest.raises(UsageError, match="sides of up to 192 pixels"):
+        model.encode(torch.zeros(1, 3, 16, 196))
 
 
 @pytest.mark.parametrize("name", OF_EACH)

@@ -168,6 +168,11 @@ def test_estimates_that_are_not_finite_end_the_run():
     assert integrate_parallel(f, UniPC(), random_state(2, 3), grid(log_snr, DISCRETE, STEPS)).x.isnan().all()
 
 
+def test_an_empty_batch_stays_empty():
+    run = integrate_parallel(MIXTURE, DDIM(), start()[:0], grid(log_snr, MIXTURE.schedule, 4))
+    assert (run.x.shape, run.rounds, run.evaluations) == (start()[:0].shape, 0, 0)
+
+
 def test_steps_that_choose_their_evaluations_are_refused():
     class Choosy(DDIM):
         def step(self, f, x, step, state):

@@ -20,6 +20,7 @@ SHARPNESS = 1.0  # standard deviation in pixels of the window that the lightness
 WARMTH = 0.7  # share of the change in the exponents of red and blue that warmth makes, against that of light
 BUSY = 0.05  # deviation of grey values in a cell at which its curves have half their effect
 DARKEST = 1e-5  # colour that black counts as, for the logarithm
+STEEPEST = 20.0  # logarithm of an exponent, at most: larger ones overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class LocalCurves:
         sliced = F.grid_sample(made, self.places, padding_mode="border", align_corners=True)[:, :, 0]
         light, warmth = (self.effect * sliced).split(1, dim=1)  # (B, 1, H, W) each
         shares = self.pictures.new_tensor([WARMTH, 0, -WARMTH] if self.pictures.shape[1] == 3 else [0])
-        exponents = torch.exp(-light - shares[:, None, None] * warmth)  # (B, C, H, W)
+        logarithms = -light - shares[:, None, None] * warmth
+        exponents = torch.exp(logarithms.clamp(-STEEPEST, STEEPEST))  # (B, C, H, W)
         return eight_bits(torch.exp(exponents * self.pictures.clamp(min=DARKEST).log()))
 
     def quantized(self, pictures: Tensor) -> Tensor:

@@ -140,6 +140,8 @@ class Editor:
         judge = Judge(original, source, wished, mask, tools)
         if judge.subject_stays and self._preset.repaint is not None:
             prepared = replace(prepared, subject=_kept(original, judge.concept, mask, tools))
+            if prepared.subject is None:
+                prepared.notes.append("its subject was not found reliably, and is drawn anew")
         if self._settings.preview:
             return self._attempt(prepared, mask, tick)
         tried: list[tuple[Verdict, Edited]] = []

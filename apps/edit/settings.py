@@ -16,7 +16,7 @@ CHANGES = (  # options that change a preset
     *("solver", "steps", "guidance", "guidance_rescale", "guidance_interval", "strength", "focus", "merge"),
     "attempts",
 )
-OF_INVERTED = ("solver", "solver_file", "strength", "focus", "blend", "emphasize", "release")  # options of inversions
+OF_INVERTED = ("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release")  # of inversions
 
 
 @dataclass(frozen=True)

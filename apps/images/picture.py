@@ -95,7 +95,8 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     """Read a mask, white where an edit may change something, as (1, 1, H, W) in [0, 1].
 
     Transparent places count as black. A mask that is of one colour where it is not transparent, such as strokes on a
-    transparent layer, is its alpha. Raises UsageError as `read` does, and for a mask of another `size` (H, W).
+    transparent layer, is its alpha. Raises UsageError as `read` does, for a mask of another `size` (H, W), and for one
+    that is black all over.
     """
     picture = read(path)
     grey = (picture.colour.mean(1, keepdim=True) + 1) / 2
@@ -108,6 +109,8 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     if size is not None and tuple(grey.shape[-2:]) != size:
         given = f"{grey.shape[-1]} x {grey.shape[-2]}"
         raise UsageError(f"mask {path.name} has {given} pixels: the picture has {size[1]} x {size[0]}")
+    if not grey.any():
+        raise UsageError(f"mask {path.name} is black all over: paint it white where pixels may change")
     return grey
 
 

@@ -66,6 +66,13 @@ def test_black_white_and_order_of_colours_stay_and_even_areas_change_least() -> 
     assert change[..., 4:40, :].max() == 0 and change[..., 80:190, :].mean() > 0.02
 
 
+def test_curves_of_any_size_keep_colours_within_their_range() -> None:
+    space = LocalCurves.of(cat())
+    for light in (-100.0, 100.0):
+        made = space.decode(torch.full_like(space.unperturbed, light))
+        assert made.min() >= 0 and made.max() <= 1
+
+
 def test_light_ends_at_edges() -> None:
     """Of two halves in one cell of the grid, only the bright one changes if only bright shades have light."""
     pictures = torch.full((1, 3, 64, 64), 38 / 255)

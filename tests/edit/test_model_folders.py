@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceTrainer
 from tiny_pixart import write
 
+from fastdiff.cli.main import main
 from fastdiff.models.diffusers_folder import read_folder, read_weights
 from fastdiff.models.patch_codec import PatchCodec
 from fastdiff.models.registry import load_editable
@@ -59,6 +60,7 @@ def without_a_tensor(folder: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (lambda f: (f / "model_index.json").unlink(), "has no model_index.json"),
+    "no family": (lambda f: change(f / "model_index.json", _class_name=None), "names no pipeline"),
     "another family": (lambda f: change(f / "model_index.json", _class_name="EvilPipeline"), "is a EvilPipeline"),
     "class of a stranger": (
         lambda f: change(f / "model_index.json", vae=["vae_code", "TheirVae"]),
@@ -80,9 +82,16 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "too many layers": (lambda f: change(f / "transformer" / "config.json", num_layers=10**9), "at most 256"),
     "huge layers": (lambda f: change(f / "transformer" / "config.json", attention_head_dim=10**5), "are fewer than"),
     "nonsense in a config": (lambda f: change(f / "vae" / "config.json", block_out_channels="abc"), "cannot load"),
-    "other sizes": (lambda f: change(f / "transformer" / "config.json", patch_size=1), "cannot load .*transformer"),
+    "other sizes": (
+        lambda f: change(f / "transformer" / "config.json", patch_size=1),
+        "cannot load .*transformer: .*pos_embed.proj.weight",
+    ),
+    "size below 1": (lambda f: change(f / "transformer" / "config.json", sample_size=-4), "sample_size .* is -4"),
+    "no scale": (lambda f: change(f / "vae" / "config.json", scaling_factor=None), "scaling_factor .* is None"),
+    "scale of 0": (lambda f: change(f / "vae" / "config.json", scaling_factor=0), "scaling_factor .* is 0"),
     "config too large": (lambda f: (f / "vae" / "config.json").write_text(" " * 2_000_000), "at most"),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "cannot read .*scheduler"),
+    "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "tokenizer holds no tokenizer"),
     "broken tokenizer": (lambda f: (f / "tokenizer" / "tokenizer.json").write_text("{"), "cannot load .*tokenizer"),
 }
 
@@ -94,6 +103,15 @@ def test_folders_that_are_not_whole_or_not_safe_are_refused(case: str, folder: P
     with pytest.raises(UsageError, match=sentence) as refused:
         load_editable(str(folder))
     assert "\n" not in str(refused.value)
+
+
+def test_show_names_parts_that_are_not_in_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(folder / "transformer")
+    assert main(["models", "show", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "not in" in line] == [
+        "transformer (diffusers.PixArtTransformer2DModel): not in the folder"
+    ]
 
 
 def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_mask_painted_on_a_transparent_layer_is_its_paint(layer: str, tmp_path
     assert np.allclose(picture.read_mask(tmp_path / "mask.png", (8, 12))[0, 0].numpy(), expected, atol=1 / 255)
 
 
+def test_a_mask_without_white_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (12, 8)).save(tmp_path / "mask.png")
+    with pytest.raises(UsageError, match="black all over"):
+        picture.read_mask(tmp_path / "mask.png")
+
+
 def test_nothing_changes_outside_a_painted_mask(model: Path, photo: Path) -> None:
     layer = np.zeros((80, 96, 4), np.uint8)
     layer[:, :24] = 255

@@ -129,5 +129,12 @@ def test_options_that_steer_the_edit_of_an_inverted_picture_do_not_repaint() -> 
     plain = Options(("a.png",), prompt="dog face on a red background")
     assert settings_of(plain).preset.repaint is not None
     assert settings_of(replace(plain, guidance=0.0)).preset.repaint == 0
-    steered = ({"strength": 0.9}, {"blend": "dog"}, {"solver": "ddim"}, {"emphasize": ("dog:2",)})
+    steered = ({"strength": 0.9}, {"blend": "dog"}, {"solver": "ddim"}, {"emphasize": ("dog:2",)}, {"merge": 0.5})
     assert all(settings_of(replace(plain, **changes)).preset.repaint is None for changes in steered)
+
+
+def test_a_subject_that_is_not_kept_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.open(SAMPLES / "dog-face.png").crop((0, 4, 128, 124)).save(tmp_path / "dog.png")
+    way = ("--prompt", "dog face on a red background", "--attempts", "1", "-o", str(tmp_path / "out.png"))
+    assert main(["edit", str(tmp_path / "dog.png"), *way]) in (0, 4)
+    assert "its subject was not found reliably" in capsys.readouterr().out
