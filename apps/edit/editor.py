@@ -21,7 +21,7 @@ from fastdiff.apps.edit.processors import compile_around_attention
 from fastdiff.apps.edit.repainting import FRINGE, behind
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
-from fastdiff.apps.edit.scene_prompt import complaint, parse
+from fastdiff.apps.edit.scene_prompt import complaint, completed, parse
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.soundness import Sound, check_colours
@@ -213,7 +213,8 @@ class Editor:
         latents = self._sound.encoded(self._backbone.encode(canvas.picture))
         reconstruction = self.decode(latents)
         source, remarks = self._source(canvas, reconstruction, request)
-        source_prompt, target_prompt = (self._backbone.encode_prompts([text]) for text in (source, request.prompt))
+        prompts = source, self._completed(request.prompt, source, remarks)
+        source_prompt, target_prompt = (self._backbone.encode_prompts([text]) for text in prompts)
         negative = None if self._settings.negative is None else self._backbone.encode_prompts([self._settings.negative])
         self._sound.prompts(source_prompt, target_prompt, *([negative] if negative else []))
         if self._settings.preview:
@@ -295,6 +296,17 @@ class Editor:
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (1, C, h', w') to a picture on the canvas, (1, 3, h, w), on the CPU."""
         return self._sound.decoded(self._backbone.decode(latents).cpu())
+
+    def _completed(self, prompt: str, source: str, remarks: list[str]) -> str:
+        """Return the prompt, and for the bundled model the source's background or concept where it names none."""
+        if self._recogniser is None:
+            return prompt
+        labels = self._recogniser.labels
+        whole = completed(parse(prompt, labels), parse(source, labels))
+        if whole is None:
+            return prompt
+        remarks.append(f"the prompt was read as '{whole}': what it does not name stays")
+        return whole
 
     def _source(self, canvas: Canvas, reconstruction: Tensor, request: EditRequest) -> tuple[str, list[str]]:
         """Return the source prompt, as given or as recognised, and notes about it."""

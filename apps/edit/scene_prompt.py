@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from fastdiff.models.captions import background
+from fastdiff.models.captions import background, caption
 from fastdiff.models.prompt_words import WORD
 from fastdiff.models.recogniser import Labels
 
@@ -60,6 +60,18 @@ def parse(prompt: str, labels: Labels) -> ScenePrompt:
     patterns = ", ".join(kind for kind in labels.kinds if kind != PLAIN)
     sentence = f"a background is of one colour, or of two colours and one of {patterns}"
     return ScenePrompt(concept, None, unknown, sentence)
+
+
+def completed(wished: ScenePrompt, source: ScenePrompt) -> str | None:
+    """Return the caption of a wished scene in which a concept or background that is not named stays as in the source.
+
+    None if both are named or neither is, if the source does not name what is missing, or if some words are unknown.
+    """
+    concept, described = wished.concept or source.concept, wished.background or source.background
+    partly = (wished.concept is None) != (wished.background is None)
+    if not partly or wished.unknown or wished.unclear or concept is None or described is None:
+        return None
+    return caption(concept, described.kind, described.colours)
 
 
 def near(word: str, labels: Labels) -> list[str]:

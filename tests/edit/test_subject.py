@@ -138,3 +138,12 @@ def test_a_subject_that_is_not_kept_is_told(tmp_path: Path, capsys: pytest.Captu
     way = ("--prompt", "dog face on a red background", "--attempts", "1", "-o", str(tmp_path / "out.png"))
     assert main(["edit", str(tmp_path / "dog.png"), *way]) in (0, 4)
     assert "its subject was not found reliably" in capsys.readouterr().out
+
+
+def test_a_background_that_the_prompt_does_not_name_stays(tmp_path: Path) -> None:
+    scene = SAMPLES / "dog-face.png"
+    assert main(["edit", str(scene), "--prompt", "dog face", "-o", str(tmp_path / "same.png")]) == 0
+    assert np.array_equal(pixels(tmp_path / "same.png"), pixels(scene))
+    assert main(["edit", str(scene), "--prompt", "cat face", "-o", str(tmp_path / "cat.png"), "--json"]) in (0, 4)
+    corner = (slice(0, 12), slice(0, 12))
+    assert np.abs(pixels(tmp_path / "cat.png") - pixels(scene))[corner].mean() < 12

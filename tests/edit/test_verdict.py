@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.edit import background_fit
-from fastdiff.apps.edit.scene_prompt import Background, ScenePrompt, complaint, near, parse
+from fastdiff.apps.edit.scene_prompt import Background, ScenePrompt, complaint, completed, near, parse
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.verdict import Judge, Thresholds, Tools, Verdict
 from fastdiff.models.recogniser import bundled
@@ -143,3 +143,20 @@ def test_shapes_are_found_where_they_are(renderer: Renderer, shapes: EmojiShapes
 def test_the_better_of_two_verdicts_lacks_less() -> None:
     whole, none = Verdict((), 0.6, 15.5, 15.0), Verdict(("a", "b"), 1.0, 30.0, 5.0)
     assert whole.rank > none.rank and replace(whole, concept_probability=0.9).rank > whole.rank
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("cat face", "cat face on a teal background"),
+        ("a red and white striped background", "fox on a red and white striped background"),
+        ("cat face on a red background", None),
+        ("", None),
+        ("cat face on a shiny floor", None),
+        ("cat face on a striped background", None),
+    ],
+)
+def test_what_a_prompt_does_not_name_stays(prompt: str, expected: str | None) -> None:
+    source = parse("fox on a teal background", LABELS)
+    assert completed(parse(prompt, LABELS), source) == expected
+    assert completed(parse("cat face", LABELS), parse("fox", LABELS)) is None
