@@ -9,7 +9,6 @@ from dataclasses import astuple, dataclass
 import cv2
 import numpy as np
 import torch
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from fastdiff.apps.edit.domain import middle
@@ -92,6 +91,8 @@ def dilated(values: np.ndarray, reach: int) -> np.ndarray:
 
 def _registered(pixels: np.ndarray, concept: str, first: ShapeFit, shapes: EmojiShapes) -> tuple[Pose, float]:
     """Return the pose near the first one at which emoji and background explain a scene best, and their PSNR in dB."""
+    from scipy.optimize import least_squares
+
     compared = dilated(first.opaque, NEAR) > 0
     behind = pixels.reshape(-1, 3)[nearest(~compared)]
 

@@ -233,14 +233,22 @@ def test_red_flags_stand_beside_every_rate(
 
 @pytest.mark.parametrize(
     "victim",
-    ["Wrapped", "Softmax", "TrainingMode", "training_function", "double", "half", "half_inside", "Tuple", "Mapping",
-     "Deep", "Names", "OwnSide", "Grey"],
+    ["Wrapped", "Softmax", "TrainingMode", "training_function", "double", "half", "Tuple", "Mapping", "Deep", "Names",
+     "OwnSide", "Grey"],
 )  # fmt: skip
 def test_what_can_be_attacked_is_fooled_as_the_plain_network_is(victim: str, zoo: Path) -> None:
     code, report = attack(victim, *LABELS)
     assert code == 0 and report["victim"]["flags"] == []
     assert report["summary"]["succeeded"] >= 5
     assert report["victim"]["clean_accuracy"]["right"] == 6
+
+
+def test_a_network_that_computes_in_half_precision_is_fooled(zoo: Path) -> None:
+    """Its gradients underflow where it is sure of a class, on some processors to zero: this is flagged."""
+    code, report = attack("half_inside", *LABELS)
+    assert report["summary"]["succeeded"] >= 5
+    assert code in (0, 4) and len(report["victim"]["flags"]) == (code == 4)
+    assert code == 0 or report["victim"]["flags"][0]["name"] == "zero gradients"
 
 
 def test_files_stay_within_a_bound_that_is_no_multiple_of_a_level(zoo: Path) -> None:

@@ -214,7 +214,7 @@ def test_signed_files_are_cleaned_on_demand_and_reported(run: Path, tmp_path: Pa
     signed = str(run / "in" / "signed.pdf")
     assert main(["docclean", signed, "-o", str(tmp_path / "out.pdf"), *arguments]) == 2
     assert main(["docclean", signed, "-o", str(tmp_path / "out.pdf"), *arguments, "--break-signatures"]) == 0
-    page = json.loads((tmp_path / "out-report-2.json").read_text())["pages"][0]
+    page = json.loads((tmp_path / "out-report.json").read_text())["pages"][0]
     assert page["status"] == "cleaned" and "signature of the file is broken" in page["reason"]
 
 
