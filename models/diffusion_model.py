@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +123,7 @@ class DiffusionModel(Protocol):
 
 
 AttentionControl = Literal["cross-attention control", "self-attention control", "word maps", "token merging"]
+ALL_CONTROLS: frozenset[AttentionControl] = frozenset(get_args(AttentionControl))
 
 
 class EditableModel(DiffusionModel, Protocol):

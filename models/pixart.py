@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import AttentionControl, Conditioning
+from fastdiff.models.diffusion_model import ALL_CONTROLS, Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_encodings
 
@@ -31,9 +31,7 @@ TOKENIZERS = {
     "transformers.PreTrainedTokenizerFast": "transformers:PreTrainedTokenizerFast",
     "transformers.TokenizersBackend": "transformers:PreTrainedTokenizerFast",
 }
-CONTROLS: frozenset[AttentionControl] = frozenset(
-    {"cross-attention control", "self-attention control", "word maps", "token merging"}
-)
+CONTROLS = ALL_CONTROLS
 
 
 @dataclass(frozen=True)

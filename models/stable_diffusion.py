@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import AttentionControl, Conditioning, GuidanceKind
+from fastdiff.models.diffusion_model import ALL_CONTROLS, Conditioning, GuidanceKind
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
 from fastdiff.models.prompt_words import read_encodings
 
@@ -33,7 +33,7 @@ ENCODERS = {  # how many text encoders a pipeline has
     "StableDiffusionXLPipeline": 2,
 }
 # Token merging needs one grid of tokens; those of a U-Net differ between its resolutions.
-CONTROLS: frozenset[AttentionControl] = frozenset({"cross-attention control", "self-attention control", "word maps"})
+CONTROLS = ALL_CONTROLS - {"token merging"}
 COARSEST_MAPS = 2  # halvings of the latents to the grid of recorded maps: 16 x 16 of 64 x 64
 
 
