@@ -15,6 +15,7 @@ from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
+from fastdiff.apps.edit.kept_background import keep_background
 from fastdiff.apps.edit.needed_controls import check_controls
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
@@ -63,6 +64,7 @@ class PreparedEdit:
     source: str  # the source prompt
     notes: list[str]  # for the report
     subject: Subject | None = None  # of the picture, where it is kept before another background
+    swap: tuple[str, str] | None = None  # the old and the new concept, where the background is kept
 
 
 class Editor:
@@ -142,6 +144,8 @@ class Editor:
             prepared = replace(prepared, subject=_kept(original, judge.concept, mask, tools))
             if prepared.subject is None:
                 prepared.notes.append("its subject was not found reliably, and is drawn anew")
+        if judge.background_stays and self._preset.repaint is not None:
+            prepared = replace(prepared, swap=judge.swap)
         if self._settings.preview:
             return self._attempt(prepared, mask, tick)
         tried: list[tuple[Verdict, Edited]] = []
@@ -259,6 +263,8 @@ class Editor:
         share = edited_share(prepared.reconstruction, decoded)
         if self._settings.residual:
             colour = canvas.restore_unedited(decoded, share)
+            if prepared.swap is not None and self._tools is not None:
+                colour = keep_background(colour, original, prepared.swap, self._tools.shapes)
         else:
             colour = canvas.to_picture(decoded).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents

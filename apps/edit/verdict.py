@@ -88,6 +88,16 @@ class Judge:
         """True if another background is wished, and no other concept."""
         return self._repainted and not self._swapped
 
+    @property
+    def background_stays(self) -> bool:
+        """True if another concept is wished, and no other background."""
+        return self._swapped and not self._repainted
+
+    @property
+    def swap(self) -> tuple[str, str]:
+        """The concepts of the picture and of the wish."""
+        return self._old_concept, self.concept
+
     def __call__(self, edited: Tensor) -> Verdict:
         """Judge an edited picture (3, H, W) in [-1, 1]."""
         colours, least = edited[None], self._tools.thresholds
