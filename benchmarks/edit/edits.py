@@ -90,7 +90,8 @@ def ways(model: str) -> dict[str, Way]:
         "DDIM-50 with our attention control": editing(model, replace(PRESETS["direct-p2p"], pinned=False)),
         "edit-friendly DDPM, official 100 steps": editing(model, OFFICIAL),
         **{name: editing(model, preset) for name, preset in PRESETS.items()},
-        **{f"{name}, {_other(preset)}": editing(model, _otherwise(preset)) for name, preset in PRESETS.items()},
+        f"{DEFAULT}, merging": editing(model, replace(PRESETS[DEFAULT], merge=MERGED)),
+        "dit4edit, not merging": editing(model, replace(PRESETS["dit4edit"], merge=0.0)),
         f"{DEFAULT}, focus of LEDITS++": editing(model, replace(PRESETS[DEFAULT], focus=FOCUS)),
         f"{DEFAULT}, residual off": editing(model, PRESETS[DEFAULT], residual=False),
         f"{DEFAULT}, one attempt": editing(model, replace(PRESETS[DEFAULT], attempts=1)),
@@ -114,15 +115,6 @@ def request_of(case: Case) -> EditRequest:
 
 def _shown(control: Control, renderer: Renderer) -> Way:
     return lambda case: as_tensor(control(renderer, case.target))[None]
-
-
-def _other(preset: Preset) -> str:
-    return "not merging" if preset.merge else "merging"
-
-
-def _otherwise(preset: Preset) -> Preset:
-    """With merging where the preset has none, and the other way round."""
-    return replace(preset, merge=0.0 if preset.merge else MERGED)
 
 
 def sdedit(backbone: EditableModel, case: Case) -> Tensor:
