@@ -20,7 +20,13 @@ from fastdiff.solvers.schedule import Level
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
-BLOCKS = ("transformer_blocks", "down_blocks", "mid_block", "up_blocks")  # parts of networks, in the order of execution
+BLOCKS = (
+    "transformer_blocks",
+    "single_transformer_blocks",
+    "down_blocks",
+    "mid_block",
+    "up_blocks",
+)  # parts of networks, in the order of execution
 
 Processor = Callable[..., Tensor]
 Forward = Callable[..., Any]  # of a block; a UNet's down blocks return a tuple

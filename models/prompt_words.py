@@ -51,7 +51,7 @@ def read_encodings(
 def join_encodings(
     texts: Sequence[str], encoded: Sequence["BatchEncoding"]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
-    """Return the same of text encoders whose sequences follow one another in that of the network.
+    """Return what `read_encodings` does, of several text encoders whose sequences are concatenated.
 
     Words have tokens of each. Truncated words are those beyond the limit of the last text encoder; no word is unknown,
     because CLIP has tokens for all letters.
@@ -69,7 +69,7 @@ def join_encodings(
 def read_after(
     before: str, text: str, encoding: "Encoding", taken: Sequence[int], unknown: int | None
 ) -> tuple[tuple[tuple[int, ...]], tuple[tuple[Word, ...]], tuple[str]]:
-    """Return the same of one prompt that an instruction precedes, for the positions of the sequence that are taken.
+    """Return ids, words and truncated words of one prompt after an instruction, at the positions that are taken.
 
     `encoding` is of `before` and `text` together; the words are those of `text`.
     """

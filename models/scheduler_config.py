@@ -101,11 +101,11 @@ def is_flow(config: Mapping[str, Any]) -> bool:
 
 def _flow_matching(config: Mapping[str, Any], tokens: int | None) -> TrainedScheduler:
     steps = _training_steps(config)
+    _refuse(config, "shift_terminal", "invert_sigmas")
     if tokens is not None and config.get("use_dynamic_shifting"):
-        _refuse(config, "shift_terminal", "invert_sigmas")
         schedule = Flow(_shift_of(config, tokens), start=1.0, end=1 / steps)
     else:
-        _refuse(config, "use_dynamic_shifting", "shift_terminal", "invert_sigmas")
+        _refuse(config, "use_dynamic_shifting")
         shift = _number(config, "shift", 1.0, 1e-3, 1e3)
         cleanest = Flow(shift).level(1 / steps).sigma  # diffusers shifts the ends first, and the times between again
         schedule = Flow(shift, start=1.0, end=cleanest)

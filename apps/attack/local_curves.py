@@ -61,7 +61,8 @@ class LocalCurves:
         shares = self.pictures.new_tensor([WARMTH, 0, -WARMTH] if self.pictures.shape[1] == 3 else [0])
         logarithms = -light - shares[:, None, None] * warmth
         exponents = torch.exp(logarithms.clamp(-STEEPEST, STEEPEST))  # (B, C, H, W)
-        return eight_bits(torch.exp(exponents * self.pictures.clamp(min=DARKEST).log()))
+        curved = torch.exp(exponents * self.pictures.clamp(min=DARKEST).log())
+        return eight_bits(torch.where(self.pictures > 0, curved, self.pictures))
 
     def quantized(self, pictures: Tensor) -> Tensor:
         return pictures

@@ -19,10 +19,10 @@ from fastdiff.apps.edit.kept_background import keep_background
 from fastdiff.apps.edit.needed_controls import check_controls
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
-from fastdiff.apps.edit.repainting import FRINGE, behind
+from fastdiff.apps.edit.repainting import FRINGE, fill_subject
 from fastdiff.apps.edit.report import EditReport
 from fastdiff.apps.edit.sampling import Edit, Sampled
-from fastdiff.apps.edit.scene_prompt import complaint, completed, parse
+from fastdiff.apps.edit.scene_prompt import complaint, complete_prompt, parse
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.soundness import Sound, check_colours
@@ -128,6 +128,8 @@ class Editor:
             return self._attempts(original, request, seed, mask, tick)
         self._check_background(self.prepare(original[square], request, seed).source, request, self._tools)
         part = None if mask is None else mask[square]
+        if part is not None and not read_back(part.any()):
+            raise UsageError("the mask is black in the middle square, which alone the bundled model edits: paint there")
         return _in_place(original, square, self._attempts(original[square], request, seed, part, tick))
 
     def _attempts(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
@@ -140,11 +142,11 @@ class Editor:
             return self._attempt(prepared, mask, tick)
         source, wished = (parse(text, tools.recogniser.labels) for text in (prepared.source, request.prompt))
         judge = Judge(original, source, wished, mask, tools)
-        if judge.subject_stays and self._preset.repaint is not None:
-            prepared = replace(prepared, subject=_kept(original, judge.concept, mask, tools))
+        if judge.subject_stays and self._preset.repaint_guidance is not None:
+            prepared = replace(prepared, subject=_find_kept_subject(original, judge.concept, mask, tools))
             if prepared.subject is None:
                 prepared.notes.append("its subject was not found reliably, and is drawn anew")
-        if judge.background_stays and self._preset.repaint is not None:
+        if judge.background_stays and self._preset.repaint_guidance is not None:
             prepared = replace(prepared, swap=judge.swap)
         if self._settings.preview:
             return self._attempt(prepared, mask, tick)
@@ -199,10 +201,10 @@ class Editor:
     def _repaint(self, prepared: PreparedEdit, subject: Subject, tick: Tick) -> Edited:
         """Make one attempt at another background; the subject keeps its pixels."""
         canvas = prepared.canvas
-        small = Subject(*(canvas.to_canvas(each) for each in (subject.opacity, subject.colour)))
+        small = Subject(canvas.to_canvas(subject.opacity).clamp(0, 1), canvas.to_canvas(subject.colour))
         sampled = prepared.edit.repaint(small, lambda now: tick((now.step.index + 1) / now.step.total))
         decoded = self.decode(self._sound.sampled(sampled.latents)).clamp(-1, 1)
-        colour = subject.over(canvas.to_picture(behind(decoded, small, FRINGE))).clamp(-1, 1)
+        colour = subject.over(canvas.to_picture(fill_subject(decoded, small, FRINGE))).clamp(-1, 1)
         return self._reported(prepared, None, sampled, colour, subject.opacity > 0.5)
 
     def prepare(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None = None) -> PreparedEdit:
@@ -308,7 +310,7 @@ class Editor:
         if self._recogniser is None:
             return prompt
         labels = self._recogniser.labels
-        whole = completed(parse(prompt, labels), parse(source, labels))
+        whole = complete_prompt(parse(prompt, labels), parse(source, labels))
         if whole is None:
             return prompt
         remarks.append(f"the prompt was read as '{whole}': what it does not name stays")
@@ -331,7 +333,7 @@ class Editor:
         return caption, [f"the input was taken for '{caption}' (say otherwise with --source)"]
 
 
-def _kept(original: Tensor, concept: str, mask: Tensor | None, tools: Tools) -> Subject | None:
+def _find_kept_subject(original: Tensor, concept: str, mask: Tensor | None, tools: Tools) -> Subject | None:
     """Return the subject of a picture with everything outside the mask; None if the subject is not found."""
     subject = find_subject(original, concept, tools.shapes)
     return subject if subject is None or mask is None else subject.outside(mask, original)

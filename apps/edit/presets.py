@@ -7,7 +7,7 @@ from fastdiff.apps.edit.span import Shared, Span
 
 @dataclass(frozen=True)
 class Preset:
-    """The settings of an edit. Spans are fractions of the steps, blocks fractions of the transformer's depth."""
+    """The settings of an edit. Spans are fractions of the steps, `first_block` of the self-attention layers."""
 
     inversion: str  # a name of `fastdiff.inversion.registry.INVERTERS`
     steps: int
@@ -24,7 +24,7 @@ class Preset:
     focus: float = 0.0  # share of the latents without guidance, away from the changed words (LEDITS++)
     merge: float = 0.0  # share of the tokens that self-attention merges
     attempts: int = 1  # at most, each escalated, until the recogniser sees the requested concept
-    repaint: float | None = None  # guidance of another background, from noise around the kept subject; None edits it
+    repaint_guidance: float | None = None  # of another background, from noise around a kept subject; None edits it
     solver: str | None = None  # a name of `fastdiff.solvers.registry.SOLVERS`, in place of `inversion`
 
 
@@ -51,7 +51,7 @@ PRESETS = {
         self_attention=(("qk", Span(0, 0.2)),),
     ),
     "ledits": LEDITS,
-    "quick": replace(LEDITS, steps=8, guidance=1.25, strength=1.0, attempts=5, repaint=3.0),
+    "quick": replace(LEDITS, steps=8, guidance=1.25, strength=1.0, attempts=5, repaint_guidance=3.0),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross_attention=0.4, self_attention=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, self_attention=(("kv", Span(0.2, 1)),), first_block=0.5),
 }

@@ -14,7 +14,7 @@ from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionCon
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.guidance_mask import WordsAndGuidanceMask
 from fastdiff.apps.edit.presets import Preset, steps_of
-from fastdiff.apps.edit.repainting import SubjectKept
+from fastdiff.apps.edit.repainting import SubjectKeepingDenoiser
 from fastdiff.apps.edit.subject import Subject
 from fastdiff.apps.edit.token_merging import Matching, destinations, match
 from fastdiff.inversion.backward_euler import BackwardEuler
@@ -126,17 +126,17 @@ class Edit:
         """Sample the target from noise, around a subject on the canvas that is kept."""
         preset, noise = self.preset, StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(preset, noise)
-        assert preset.repaint is not None and isinstance(inverter, EditFriendly)
+        assert preset.repaint_guidance is not None and isinstance(inverter, EditFriendly)
         guided = guided_denoiser(
             self.backbone,
             self.target,
-            preset.repaint,
+            preset.repaint_guidance,
             self.size,
             negative_prompt=self.negative,
             rescale=preset.guidance_rescale,
             interval=preset.guidance_interval,
         )
-        f = CountingDenoiser(SubjectKept(guided, self.backbone, subject))
+        f = CountingDenoiser(SubjectKeepingDenoiser(guided, self.backbone, subject.to(self.latents.device)))
         x = self.grid[0].sigma * noise(self.latents)
         x = integrate(f, inverter.solver.with_noise(noise), x, self.grid, watch=watch).x
         return Sampled(x, None, f.tally.nfe)
@@ -165,9 +165,10 @@ class Edit:
     def _control(self) -> Control:
         """The attention rules. The source runs beside the edit if any rule or mask needs it."""
         cross = [layer.cross for layer in attention_layers(self.backbone.network)]
-        depth, prompted = cross.count(False), cross.count(True)
-        shared = range(round(self.preset.first_block * depth), depth)
-        cross_attention, tracked = self._cross_attention, self._tracked(range(prompted // 3, 2 * prompted // 3 + 1))
+        self_layers, cross_layers = cross.count(False), cross.count(True)
+        shared = range(round(self.preset.first_block * self_layers), self_layers)
+        middle = range(cross_layers // 3, 2 * cross_layers // 3 + 1)
+        cross_attention, tracked = self._cross_attention, self._tracked(middle)
         sharing = Sharing(self.preset.self_attention, shared) if self.preset.self_attention else None
         beside = self.mask is not None or any(rule is not None for rule in (cross_attention, sharing, tracked))
         return Control(2 if beside else 1, cross_attention, sharing, self._merging, tracked)

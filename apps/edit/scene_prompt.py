@@ -62,7 +62,7 @@ def parse(prompt: str, labels: Labels) -> ScenePrompt:
     return ScenePrompt(concept, None, unknown, sentence)
 
 
-def completed(wished: ScenePrompt, source: ScenePrompt) -> str | None:
+def complete_prompt(wished: ScenePrompt, source: ScenePrompt) -> str | None:
     """Return the caption of a wished scene in which a concept or background that is not named stays as in the source.
 
     None if both are named or neither is, if the source does not name what is missing, or if some words are unknown.

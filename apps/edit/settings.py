@@ -16,7 +16,8 @@ CHANGES = (  # options that change a preset
     *("solver", "steps", "guidance", "guidance_rescale", "guidance_interval", "strength", "focus", "merge"),
     "attempts",
 )
-OF_INVERTED = ("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release")  # of inversions
+# Options that only edits of an inverted picture have.
+INVERSION_OPTIONS = ("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class EditSettings:
 def settings_of(options: Options) -> EditSettings:
     """Resolve the options: the named (or default) preset with the given overrides.
 
-    Setting guidance or strength also sets `attempts` to 1. Options that steer the edit of an inverted picture let it
-    edit backgrounds too, and guidance is also that of repainting. Raises UsageError for an unknown solver, for one that
-    inverts in no way, and for what is no solver file.
+    Setting guidance or strength also sets `attempts` to 1. With one of INVERSION_OPTIONS, backgrounds are edited from
+    the inverted picture instead of repainted. Guidance also replaces the guidance of repainting. Raises UsageError for
+    an unknown solver, for one that inverts in no way, and for what is no solver file.
     """
     name = options.preset or default(options.model)
     return EditSettings(
@@ -81,10 +82,10 @@ def _preset(options: Options, name: str) -> Preset:
     changes = {change: value for change in CHANGES if (value := getattr(options, change)) is not None}
     if options.guidance is not None or options.strength is not None:
         changes.setdefault("attempts", 1)
-    if PRESETS[name].repaint is not None:
-        steered = any(getattr(options, option) for option in OF_INVERTED)
-        guidance = PRESETS[name].repaint if options.guidance is None else options.guidance
-        changes["repaint"] = None if steered else guidance
+    if PRESETS[name].repaint_guidance is not None:
+        steered = any(getattr(options, option) for option in INVERSION_OPTIONS)
+        guidance = PRESETS[name].repaint_guidance if options.guidance is None else options.guidance
+        changes["repaint_guidance"] = None if steered else guidance
     chosen = replace(PRESETS[name], **changes)
     if options.negative is not None and chosen.guidance == 1:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")

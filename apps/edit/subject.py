@@ -31,6 +31,9 @@ class Subject:
     opacity: Tensor
     colour: Tensor
 
+    def to(self, device: torch.device) -> "Subject":
+        return Subject(self.opacity.to(device), self.colour.to(device))
+
     def over(self, background: Tensor) -> Tensor:
         """Composite the subject over a background (1, 3, H, W) in [-1, 1]."""
         return self.colour + (1 - self.opacity) * background

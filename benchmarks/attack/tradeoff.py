@@ -29,7 +29,7 @@ from fastdiff.apps.measures import wilson_interval
 from fastdiff.models.classifier import ClassifierTarget
 from fastdiff.models.classifier_loading import load_classifier
 
-PICTURES = 40
+PICTURES = 200
 SURROGATE, JUDGES = "efficientnet-lite0", ("efficientnet-lite1", "efficientnet-lite2")
 BOUNDS = (4, 8, 16)  # 1/255, of attacks with a bound on pixels
 TEXTURES = (0.25, 0.5, 1.0)  # of `transfer`

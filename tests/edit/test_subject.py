@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.repainting import behind
+from fastdiff.apps.edit.repainting import fill_subject
 from fastdiff.apps.edit.settings import settings_of
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.subject import Subject, find_subject, nearest
@@ -99,7 +99,7 @@ def test_a_larger_scene_is_cut_at_its_own_size(renderer: Renderer, shapes: Emoji
 def test_the_surroundings_of_a_subject_take_the_nearest_colours() -> None:
     opacity, picture = torch.zeros(1, 1, 9, 9), torch.zeros(1, 3, 9, 9)
     opacity[..., 4, 4], picture[..., 3:6, 3:6], picture[..., :, 8] = 1, 1, -1
-    filled = behind(picture, Subject(opacity, opacity.expand(1, 3, 9, 9)), 2)
+    filled = fill_subject(picture, Subject(opacity, opacity.expand(1, 3, 9, 9)), 2)
     assert not filled[..., :8].any() and torch.equal(filled[..., 8], picture[..., 8])
     assert np.array_equal(nearest(np.zeros((2, 2), bool)), [[0, 1], [2, 3]])
 
@@ -127,10 +127,10 @@ def test_an_edit_of_the_background_keeps_the_subject_and_respects_the_mask(tmp_p
 
 def test_options_that_steer_the_edit_of_an_inverted_picture_do_not_repaint() -> None:
     plain = Options(("a.png",), prompt="dog face on a red background")
-    assert settings_of(plain).preset.repaint is not None
-    assert settings_of(replace(plain, guidance=0.0)).preset.repaint == 0
+    assert settings_of(plain).preset.repaint_guidance is not None
+    assert settings_of(replace(plain, guidance=0.0)).preset.repaint_guidance == 0
     steered = ({"strength": 0.9}, {"blend": "dog"}, {"solver": "ddim"}, {"emphasize": ("dog:2",)}, {"merge": 0.5})
-    assert all(settings_of(replace(plain, **changes)).preset.repaint is None for changes in steered)
+    assert all(settings_of(replace(plain, **changes)).preset.repaint_guidance is None for changes in steered)
 
 
 def test_a_subject_that_is_not_kept_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

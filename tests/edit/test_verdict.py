@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.edit import background_fit
-from fastdiff.apps.edit.scene_prompt import Background, ScenePrompt, complaint, completed, near, parse
+from fastdiff.apps.edit.scene_prompt import Background, ScenePrompt, complaint, complete_prompt, near, parse
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.edit.verdict import Judge, Thresholds, Tools, Verdict
 from fastdiff.models.recogniser import bundled
@@ -158,5 +158,5 @@ def test_the_better_of_two_verdicts_lacks_less() -> None:
 )
 def test_what_a_prompt_does_not_name_stays(prompt: str, expected: str | None) -> None:
     source = parse("fox on a teal background", LABELS)
-    assert completed(parse(prompt, LABELS), source) == expected
-    assert completed(parse("cat face", LABELS), parse("fox", LABELS)) is None
+    assert complete_prompt(parse(prompt, LABELS), source) == expected
+    assert complete_prompt(parse("cat face", LABELS), parse("fox", LABELS)) is None

@@ -96,7 +96,7 @@ def run(options: TrainOptions, on_progress: Callable[[Progress], None] = lambda 
         on_progress,
         net.matrices(),
     )
-    return Trained(average, codec, tokenizer(), schedule)  # padding is a state of the one that encoded
+    return Trained(average, codec, tokenizer(), schedule)  # a new one: encoding sets padding
 
 
 def _codec(options: TrainOptions, start: PixArt | None) -> PatchCodec | ConvCodec:
