@@ -121,6 +121,17 @@ def test_a_gpu_edits_and_inverts_as_the_processor_does(preset: str, tmp_path: Pa
     assert psnr(picture(tmp_path / "cuda.png"), picture(tmp_path / "cpu.png")) > 40
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_samples_another_background_as_the_processor_does(tmp_path: Path) -> None:
+    scene, how = str(SAMPLES / "dog-face.png"), ("--attempts", "1", "--dtype", "float32")
+    for device in ("cpu", "cuda"):
+        out = str(tmp_path / f"{device}.png")
+        wish = ("--prompt", "dog face on a red background", "--device", device, "-o", out)
+        assert main(["edit", scene, *wish, *how]) == 0
+    assert psnr(picture(tmp_path / "cuda.png"), picture(tmp_path / "cpu.png")) > 40
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
