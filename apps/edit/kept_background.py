@@ -10,11 +10,11 @@ from torch import Tensor
 
 from fastdiff.apps.edit.domain import middle
 from fastdiff.apps.edit.shape import SIDE, EmojiShapes
-from fastdiff.apps.edit.subject import dilated
+from fastdiff.apps.edit.subject import dilated, find_emoji
 
 NEAR = 7  # pixels of a scene around both emoji that the edit shows
 SOFT = 2.0  # pixels of a scene: standard deviation of the Gaussian that softens the border
-OLD, NEW = 17.0, 14.0  # dB of the registered old and new emoji, from which on their places are trusted
+NEW = 14.0  # dB of the new emoji, from which on its place is trusted
 
 
 def keep_background(edited: Tensor, original: Tensor, swap: tuple[str, str], shapes: EmojiShapes) -> Tensor:
@@ -23,15 +23,15 @@ def keep_background(edited: Tensor, original: Tensor, swap: tuple[str, str], sha
     `swap` names the old and the new emoji. Where one of them is not found, or the picture is no square, the edited
     picture returns as it is.
     """
-    height, width = original.shape[-2:]
-    found = [shapes.fit(_levels(picture), concept) for picture, concept in zip((original, edited), swap, strict=True)]
-    if height != width or found[0].psnr < OLD or found[1].psnr < NEW:
+    old, concept = find_emoji(original, swap[0], shapes), swap[1]
+    found = shapes.fit(_levels(edited), concept)
+    if old is None or found.psnr < NEW:
         return edited
-    shown = (shapes.emoji(concept, fit.pose, side=width)[..., 3] for concept, fit in zip(swap, found, strict=True))
-    scale = width / (2 * SIDE)
-    near = dilated(np.maximum(*shown), round(NEAR * scale)).clip(0, 1)
-    soft = torch.from_numpy(cv2.GaussianBlur(near, (0, 0), SOFT * scale))
-    return torch.lerp(original, edited, soft.to(edited))
+    side = original.shape[-1]
+    new, scale = shapes.emoji(concept, found.pose, side=side)[..., 3], side / (2 * SIDE)
+    near = dilated(np.maximum(old[..., 3], new), round(NEAR * scale)).clip(0, 1)
+    soft = torch.from_numpy(cv2.GaussianBlur(near, (0, 0), SOFT * scale)).to(edited)
+    return torch.lerp(original, edited, soft)
 
 
 def _levels(picture: Tensor) -> np.ndarray:

@@ -45,13 +45,22 @@ class Subject:
 
 def find_subject(picture: Tensor, concept: str, shapes: EmojiShapes) -> Subject | None:
     """Cut the emoji of a concept out of a square scene (1, 3, H, H) in [-1, 1]; None if it is not found reliably."""
+    emoji = find_emoji(picture, concept, shapes)
+    return None if emoji is None else cut_out(picture, emoji)
+
+
+def find_emoji(picture: Tensor, concept: str, shapes: EmojiShapes) -> np.ndarray | None:
+    """Draw the emoji of a concept where a square scene (1, 3, H, H) in [-1, 1] has it; None if it is not found reliably.
+
+    Returns (H, H, 4) as `EmojiShapes.emoji` does.
+    """
     height, width = picture.shape[-2:]
     if height != width:
         return None
     scene = _pixels(middle(picture))
     first = shapes.fit(255 * scene, concept)
     pose, psnr = _registered(scene, concept, first, shapes)
-    return cut_out(picture, shapes.emoji(concept, pose, side=width)) if min(first.psnr, psnr) >= KNOWN else None
+    return shapes.emoji(concept, pose, side=width) if min(first.psnr, psnr) >= KNOWN else None
 
 
 def cut_out(picture: Tensor, emoji: np.ndarray) -> Subject:
