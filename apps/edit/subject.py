@@ -50,7 +50,7 @@ def find_subject(picture: Tensor, concept: str, shapes: EmojiShapes) -> Subject 
 
 
 def find_emoji(picture: Tensor, concept: str, shapes: EmojiShapes) -> np.ndarray | None:
-    """Draw the emoji of a concept where a square scene (1, 3, H, H) in [-1, 1] has it; None if it is not found reliably.
+    """Draw the emoji of a concept where a square scene (1, 3, H, H) in [-1, 1] has it; None if it is not found.
 
     Returns (H, H, 4) as `EmojiShapes.emoji` does.
     """
