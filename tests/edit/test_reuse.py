@@ -90,7 +90,7 @@ def test_equal_files_are_the_same_model(model: Path, photo: Path, capsys: pytest
 
 def test_a_mask_counts_by_its_pixels(model: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = photo.with_name("mask.bmp")
-    for pixel, earlier in ((255, 0), (255, 1), (0, 0)):
+    for pixel, earlier in ((255, 0), (255, 1), (200, 0)):
         Image.new("L", (64, 64), pixel).save(mask)
         assert edit(photo, model, "--mask", mask) == 0
         assert capsys.readouterr().out.count("done already") == earlier
