@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,3 +47,9 @@ def middle(picture: Tensor) -> Tensor:
     top, left = (height - side) // 2, (width - side) // 2
     square = picture[..., top : top + side, left : left + side]
     return square if side == SIDE else F.interpolate(square, (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
+def levels(picture: Tensor) -> np.ndarray:
+    """Return the middle square of a picture (1, 3, H, W) in [-1, 1] as (SIDE, SIDE, 3) float32 in [0, 255]."""
+    square: np.ndarray = ((middle(picture)[0].movedim(0, -1) + 1) * 127.5).clamp(0, 255).numpy()
+    return square

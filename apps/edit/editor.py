@@ -15,7 +15,7 @@ from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
-from fastdiff.apps.edit.kept_background import keep_background
+from fastdiff.apps.edit.kept_background import KeptBackground, find_background
 from fastdiff.apps.edit.needed_controls import check_controls
 from fastdiff.apps.edit.presets import escalate
 from fastdiff.apps.edit.processors import compile_around_attention
@@ -64,7 +64,7 @@ class PreparedEdit:
     source: str  # the source prompt
     notes: list[str]  # for the report
     subject: Subject | None = None  # of the picture, where it is kept before another background
-    swap: tuple[str, str] | None = None  # the old and the new concept, where the background is kept
+    background: KeptBackground | None = None  # of the picture, where it is kept behind another emoji
 
 
 class Editor:
@@ -147,7 +147,7 @@ class Editor:
             if prepared.subject is None:
                 prepared.notes.append("its subject was not found reliably, and is drawn anew")
         if judge.background_stays and self._preset.repaint_guidance is not None:
-            prepared = replace(prepared, swap=judge.swap)
+            prepared = replace(prepared, background=find_background(original, judge.swap, tools.shapes))
         if self._settings.preview:
             return self._attempt(prepared, mask, tick)
         tried: list[tuple[Verdict, Edited]] = []
@@ -265,8 +265,8 @@ class Editor:
         share = edited_share(prepared.reconstruction, decoded)
         if self._settings.residual:
             colour = canvas.restore_unedited(decoded, share)
-            if prepared.swap is not None and self._tools is not None:
-                colour = keep_background(colour, original, prepared.swap, self._tools.shapes)
+            if prepared.background is not None:
+                colour = prepared.background.behind(colour)
         else:
             colour = canvas.to_picture(decoded).clamp(-1, 1)
         if mask is not None:  # a codec reaches farther than its latents

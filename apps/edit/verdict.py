@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastdiff.apps.edit import background_fit
 from fastdiff.apps.edit.background_fit import BackgroundFit
-from fastdiff.apps.edit.domain import middle
+from fastdiff.apps.edit.domain import levels, middle
 from fastdiff.apps.edit.scene_prompt import PLAIN, Background, ScenePrompt
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.models.json_file import read_object
@@ -71,7 +71,7 @@ class Judge:
     def __init__(
         self, before: Tensor, source: ScenePrompt, wished: ScenePrompt, mask: Tensor | None, tools: "Tools"
     ) -> None:
-        self._tools, self._before = tools, _pixels(before)
+        self._tools, self._before = tools, levels(before)
         reading = tools.recogniser.read(middle(before))[0]
         seen = Background(reading.kind, reading.colours)
         self._old_concept = source.concept or reading.concept
@@ -101,7 +101,7 @@ class Judge:
     def __call__(self, edited: Tensor) -> Verdict:
         """Judge an edited picture (3, H, W) in [-1, 1]."""
         colours, least = edited[None], self._tools.thresholds
-        after, missing = _pixels(colours), []
+        after, missing = levels(colours), []
         probability = float(self._tools.recogniser.probability(self.concept, middle(colours)))
         if probability < least.concept:
             missing.append(f"the recogniser does not see '{self.concept}'")
@@ -171,12 +171,6 @@ def thresholds() -> Thresholds:
     """The stored thresholds; the defaults where none are stored."""
     path = Path(str(files("fastdiff.data") / THRESHOLDS))
     return Thresholds(**read_object(path)) if path.is_file() else Thresholds()
-
-
-def _pixels(colours: Tensor) -> np.ndarray:
-    """The middle square of a picture (1, 3, H, W) in [-1, 1] as (128, 128, 3) float32 in [0, 255]."""
-    square: np.ndarray = ((middle(colours)[0].movedim(0, -1) + 1) * 127.5).clamp(0, 255).numpy()
-    return square
 
 
 def _grown(region: np.ndarray) -> np.ndarray:

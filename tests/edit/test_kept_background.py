@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.apps.edit.kept_background import NEAR, keep_background
+from fastdiff.apps.edit.kept_background import NEAR, find_background
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.similarity import psnr
 from fastdiff.cli.main import main
@@ -32,7 +32,9 @@ def test_a_blurred_edit_gets_its_background_back_and_keeps_its_emoji(renderer: R
         source, other = draw(rng), draw(rng).concept
         before, true = (as_tensor(renderer.picture(each))[None] for each in (source, replace(source, concept=other)))
         blurred = torch.from_numpy(cv2.GaussianBlur(true[0].movedim(0, -1).numpy(), (0, 0), 1.5)).movedim(-1, 0)[None]
-        kept = keep_background(blurred, before, (source.concept, other), shapes)
+        background = find_background(before, (source.concept, other), shapes)
+        assert background is not None
+        kept = background.behind(blurred)
         near, inside = _around(renderer, source, other)
         assert torch.equal(kept[..., ~near], before[..., ~near])
         assert psnr(kept[..., inside], blurred[..., inside]) > 60
@@ -53,9 +55,10 @@ def test_an_edit_without_the_wished_emoji_stays_as_it_is(renderer: Renderer, sha
     source = draw(np.random.default_rng(3))
     before = as_tensor(renderer.picture(source))[None]
     noise = torch.rand(before.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert torch.equal(keep_background(noise, before, (source.concept, "fox"), shapes), noise)
+    background = find_background(before, (source.concept, "fox"), shapes)
+    assert background is not None and torch.equal(background.behind(noise), noise)
     tall = torch.cat([before, before[..., :8, :]], dim=-2)
-    assert torch.equal(keep_background(tall, tall, (source.concept, source.concept), shapes), tall)
+    assert find_background(tall, (source.concept, source.concept), shapes) is None
 
 
 def test_a_word_swap_keeps_the_pixels_of_its_background(tmp_path: Path) -> None:
