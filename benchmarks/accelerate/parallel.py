@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.result import Section, Table
-from benchmarks.solvers.mixtures import PROBLEMS, end, start
+from benchmarks.accelerate.problems import on_every_problem
+from benchmarks.result import Section
+from benchmarks.solvers.mixtures import end, start
 from fastdiff.apps.tuning import measure
-from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.closed_form import Mixture
 from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.parallel import integrate_parallel
@@ -19,7 +20,6 @@ NAMES = ("dpmpp-2m", "unipc", "ddim")
 STEPS = (20, 50, 100)
 TOLERANCES = (1e-3, 1e-2, 1e-1)
 WINDOW = 16  # steps
-SEEDS = 8
 COLUMNS = ("", "rounds", "evaluations", "to sequential", "error", "sequential", "as many steps")
 NOTE = (
     f"At most {WINDOW} states in a round; means over seeds that run alone. Relative distances: of the parallel end to "
@@ -29,17 +29,7 @@ NOTE = (
 
 
 def run(limit: int | None) -> Section:
-    tables, pages = [], []
-    for title, schedule in PROBLEMS.items():
-        f = Mixture(SCHEDULES[schedule])
-        rows = list(_rows(f, SEEDS if limit is None else min(limit, SEEDS)))
-        pages += [{"problem": title} | row for row in rows]
-        shown = [
-            (f"{solver}, {steps} steps, {tolerance:g}", *measured)
-            for solver, steps, tolerance, *measured in (row.values() for row in rows)
-        ]
-        tables.append(Table(f"Steps in parallel, {title}", COLUMNS, shown, NOTE))
-    return Section(tables, pages)
+    return on_every_problem(_rows, "{}, {} steps, {:g}", "Steps in parallel", COLUMNS, NOTE, limit)
 
 
 def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.result import Section, Table
-from benchmarks.solvers.mixtures import PROBLEMS, end, start
+from benchmarks.accelerate.problems import on_every_problem
+from benchmarks.result import Section
+from benchmarks.solvers.mixtures import end, start
 from fastdiff.apps.tuning import measure
-from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.closed_form import Mixture
 from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.grids import grid
 from fastdiff.solvers.integration import Solver, integrate
@@ -21,7 +22,6 @@ from fastdiff.solvers.spacings import SPACINGS
 NAMES = ("dpmpp-2m", "dpm-2", "ddim")
 STEPS = (25, 50)
 GRIDS = ("log-snr", "time-uniform")
-SEEDS = 8
 COLUMNS = ("", "evaluations", "to full run", "fewer steps", "error", "full run", "fewer steps", "unipc")
 NOTE = (
     "Means over seeds that run alone. Relative distances: to the end of the full run, of SADA and of the same solver "
@@ -31,17 +31,7 @@ NOTE = (
 
 
 def run(limit: int | None) -> Section:
-    tables, pages = [], []
-    for title, schedule in PROBLEMS.items():
-        f = Mixture(SCHEDULES[schedule])
-        rows = list(_rows(f, SEEDS if limit is None else min(limit, SEEDS)))
-        pages += [{"problem": title} | row for row in rows]
-        shown = [
-            (f"{solver}, {steps} steps, {spacing}", *measured)
-            for solver, spacing, steps, *measured in (row.values() for row in rows)
-        ]
-        tables.append(Table(f"SADA, {title}", COLUMNS, shown, NOTE))
-    return Section(tables, pages)
+    return on_every_problem(_rows, "{0}, {2} steps, {1}", "SADA", COLUMNS, NOTE, limit)
 
 
 def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:
