@@ -114,6 +114,8 @@ class Judge:
                 subject = subject | self._subject
                 missing.append(f"its shape is not that of '{self.concept}'")
         found = self._fit(after, subject)
+        if found is None and self._repainted:
+            missing.append(f"{self._background.phrase} has too little room, in the mask and around the subject")
         if found is not None and self._is_off(found):
             missing.append(f"{self._background.phrase} is not seen{'' if self._repainted else ' all around it'}")
         kept = self._kept(after, subject)

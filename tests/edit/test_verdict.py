@@ -116,6 +116,20 @@ def test_what_was_not_done_is_missing(judged: Judged, renderer: Renderer) -> Non
     assert both.missing == ("a teal and white striped background is not seen",)
 
 
+def test_another_background_is_missing_where_the_mask_holds_the_subject_alone(
+    renderer: Renderer, shapes: EmojiShapes
+) -> None:
+    before = as_tensor(renderer.picture(DOG))[None]
+    mask = torch.from_numpy(renderer.matte(DOG) > 0.9).float()[None, None]
+    tools = Tools(bundled(), shapes, Thresholds())
+    judge = Judge(before, parse(DOG.caption, LABELS), parse(STRIPES.caption, LABELS), mask, tools)
+    with torch.inference_mode():
+        missing = judge(before[0]).missing
+    assert missing == (
+        "a teal and white striped background has too little room, in the mask and around the subject",
+    )
+
+
 def test_what_was_to_stay_is_missing_where_it_changed(judged: Judged, renderer: Renderer) -> None:
     elsewhere = replace(FOX, background=scenes.Background("plain", ("purple",)))
     lost = judged(DOG, FOX, as_tensor(renderer.picture(elsewhere))).missing
