@@ -15,7 +15,7 @@ from fastdiff.apps.edit.domain import middle
 from fastdiff.apps.edit.shape import SIDE, EmojiShapes, Pose, ShapeFit
 
 SCENE = 2 * SIDE  # pixels of a scene
-KNOWN = 17.0  # dB of the emoji, as it was found and as it is registered, from which on its outline is trusted
+KNOWN = 17.0  # dB of the emoji, mean of as it was found and as it is registered, from which on its outline is trusted
 OUTSIDE, INSIDE = 0.02, 0.98  # opacity up to which a pixel shows the background alone, and from which on the subject
 NEAR = 4  # pixels around the emoji that registration compares
 UNITS = np.array([3.0, 2.0, 2.0, 3.0])  # of registration: pixels of the side, of x and of y, degrees of the tilt
@@ -60,7 +60,7 @@ def find_emoji(picture: Tensor, concept: str, shapes: EmojiShapes) -> np.ndarray
     scene = _pixels(middle(picture))
     first = shapes.fit(255 * scene, concept)
     pose, psnr = _registered(scene, concept, first, shapes)
-    return shapes.emoji(concept, pose, side=width) if min(first.psnr, psnr) >= KNOWN else None
+    return shapes.emoji(concept, pose, side=width) if (first.psnr + psnr) / 2 >= KNOWN else None
 
 
 def cut_out(picture: Tensor, emoji: np.ndarray) -> Subject:

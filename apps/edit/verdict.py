@@ -21,6 +21,7 @@ KNOWN_SHAPE = 15.0  # dB, from which on the place of an emoji in the input is tr
 ELSE_RADIUS = 56  # pixels around the middle that count as the subject where its place is not known
 OUTLINE = 9  # pixels, of the square around the subject that belongs neither to it nor to the background
 LEAST_REGION = 0.05  # of the picture; smaller regions are not judged
+REDRAWN = 0.2  # of the agreement of its edges, which a subject that was drawn anew has lost
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Judge:
         self._background = wished.background or self._old_background
         self._swapped = self.concept != self._old_concept
         self._repainted = not self._background.same_as(self._old_background)
-        self._subject = self._place(self._before, self._old_concept)
+        self._old_fit = tools.shapes.fit(self._before, self._old_concept)
+        self._subject = self._place()
         self._allowed = np.ones_like(self._subject) if mask is None else (middle(mask)[0, 0] > 0.5).numpy()
 
     @property
@@ -119,7 +121,7 @@ class Judge:
         if found is not None and self._is_off(found):
             missing.append(f"{self._background.phrase} is not seen{'' if self._repainted else ' all around it'}")
         kept = self._kept(after, subject)
-        if kept is not None and kept < least.kept:
+        if (kept is not None and kept < least.kept) or self._is_redrawn(after):
             missing.append(f"{'the background' if self._swapped else 'the subject'} changed too")
         return Verdict(
             tuple(missing),
@@ -151,12 +153,17 @@ class Judge:
         error = np.square((after - self._before)[region] / 255).mean()
         return float(-10 * np.log10(max(error, 1e-6)))
 
-    def _place(self, picture: np.ndarray, concept: str) -> np.ndarray:
-        found = self._tools.shapes.fit(picture, concept)
-        if found.psnr >= KNOWN_SHAPE:
-            return found.opaque
-        rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
-        middle_ = (picture.shape[0] - 1) / 2
+    def _is_redrawn(self, after: np.ndarray) -> bool:
+        """True if the subject was to stay and its edges did not; of thin ones no pixel is far from the background."""
+        if not self.subject_stays or self._old_fit.psnr < KNOWN_SHAPE:
+            return False
+        return self._tools.shapes.fit(after, self._old_concept).edges < self._old_fit.edges - REDRAWN
+
+    def _place(self) -> np.ndarray:
+        if self._old_fit.psnr >= KNOWN_SHAPE:
+            return self._old_fit.opaque
+        rows, columns = np.mgrid[: self._before.shape[0], : self._before.shape[1]]
+        middle_ = (self._before.shape[0] - 1) / 2
         return np.asarray(np.hypot(rows - middle_, columns - middle_) <= ELSE_RADIUS)
 
 

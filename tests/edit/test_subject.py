@@ -20,7 +20,7 @@ from fastdiff.cli.main import main
 from fastdiff.training.edit.dataset import as_tensor
 from fastdiff.training.edit.recogniser import LABELS
 from fastdiff.training.edit.render import Renderer, background
-from fastdiff.training.edit.scenes import Background, Scene, draw
+from fastdiff.training.edit.scenes import Background, Pattern, Pose, Scene, draw
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples-edit"
 
@@ -65,6 +65,16 @@ def test_a_subject_before_another_background_is_nearly_the_true_render(
         hard.append(psnr(cut[edge], truth[edge]))
         assert psnr(made, truth) > 28, scene.caption
     assert np.mean(ours) > np.mean(hard) + 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "striped", "dotted", "checkered", "gradient"])
+def test_a_subject_of_thin_parts_is_found(kind: str, renderer: Renderer, shapes: EmojiShapes) -> None:
+    colours = ("green",) if kind == "plain" else ("green", "yellow")
+    scene = Scene("bicycle", Background(kind, colours), Pose(108, 68, 67, 5), Pattern(180, 32, 30))
+    white = Background("plain", ("white",))
+    made = found(scene, renderer, shapes).over(as_tensor(background(white, scene.pattern))[None])
+    truth = as_tensor(renderer.picture(replace(scene, background=white)))[None]
+    assert psnr(made, truth) > 24
 
 
 def test_a_subject_keeps_its_pixels_and_nothing_of_its_old_background(

@@ -130,6 +130,15 @@ def test_another_background_is_missing_where_the_mask_holds_the_subject_alone(
     )
 
 
+def test_a_subject_of_thin_parts_that_was_drawn_anew_is_told(judged: Judged, renderer: Renderer) -> None:
+    bicycle = replace(DOG, concept="bicycle")
+    wished = replace(bicycle, background=STRIPES.background)
+    true = as_tensor(renderer.picture(wished))
+    blurred = cv2.GaussianBlur(true.movedim(0, -1).numpy(), (0, 0), 2.5)
+    assert judged(bicycle, wished, true).missing == ()
+    assert "the subject changed too" in judged(bicycle, wished, torch.from_numpy(blurred).movedim(-1, 0)).missing
+
+
 def test_what_was_to_stay_is_missing_where_it_changed(judged: Judged, renderer: Renderer) -> None:
     elsewhere = replace(FOX, background=scenes.Background("plain", ("purple",)))
     lost = judged(DOG, FOX, as_tensor(renderer.picture(elsewhere))).missing
