@@ -125,9 +125,7 @@ def test_another_background_is_missing_where_the_mask_holds_the_subject_alone(
     judge = Judge(before, parse(DOG.caption, LABELS), parse(STRIPES.caption, LABELS), mask, tools)
     with torch.inference_mode():
         missing = judge(before[0]).missing
-    assert missing == (
-        "a teal and white striped background has too little room, in the mask and around the subject",
-    )
+    assert missing == ("a teal and white striped background has too little room, in the mask and around the subject",)
 
 
 def test_a_subject_of_thin_parts_that_was_drawn_anew_is_told(judged: Judged, renderer: Renderer) -> None:
