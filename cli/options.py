@@ -81,6 +81,17 @@ def running(function: Function) -> Function:
     return function
 
 
+def adapting(function: Function) -> Function:
+    """Add the option for LoRA files."""
+    return option(
+        "--lora",
+        multiple=True,
+        metavar="FILE[:SCALE]",
+        help="LoRA file for the model, in safetensors, such as style.safetensors:0.7. May be repeated. [scale: 1]",
+        group="Method",
+    )(function)
+
+
 def device(function: Function) -> Function:
     """Add the option for the device."""
     return option(

@@ -1,7 +1,7 @@
 """Diffusion models by name: one line per family, keyed by the pipeline class that a model folder names."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from fastdiff.models.catalogue import find
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusers_folder import ModelFolder, read_folder
 from fastdiff.models.diffusion_model import AttentionControl, DiffusionModel, EditableModel
+from fastdiff.models.lora import LoraFile, read_adapters
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
@@ -39,14 +40,20 @@ def attention_controls(model: str) -> frozenset[AttentionControl]:
 
 
 def load_editable(
-    model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
+    model: str,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    offload: bool = False,
+    loras: Sequence[LoraFile] = (),
 ) -> EditableModel:
     """Load the text-conditioned model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
 
-    With `offload`, the text encoders and the autoencoder occupy the device only while they run. Raises UsageError for
-    an unknown family or a broken folder, MissingError for a model that is not on this computer.
+    With `offload`, the text encoders and the autoencoder occupy the device only while they run. `loras` change the
+    network and the text encoders together. Raises UsageError for an unknown family, a broken folder, or a LoRA file
+    that does not fit; MissingError for a model that is not on this computer.
     """
-    editable: EditableModel = _load(EDITABLE_FAMILIES, model, device, dtype, offload)
+    editable: EditableModel = _load(EDITABLE_FAMILIES, model, device, dtype, offload, loras)
     return editable
 
 
@@ -54,13 +61,16 @@ def load_model(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> DiffusionModel:
     """Load a model of any family, as `load_editable`; it may ignore prompts."""
-    loaded: DiffusionModel = _load(FAMILIES, model, device, dtype, offload)
+    loaded: DiffusionModel = _load(FAMILIES, model, device, dtype, offload, ())
     return loaded
 
 
-def _load(families: Mapping[str, str], model: str, device: str, dtype: torch.dtype, offload: bool) -> Any:
+def _load(
+    families: Mapping[str, str], model: str, device: str, dtype: torch.dtype, offload: bool, loras: Sequence[LoraFile]
+) -> Any:
     folder, module = _family(families, model)
-    return module.load(Components(folder, torch.device(device), dtype, offload), model)
+    adapters = read_adapters(loras, folder)
+    return module.load(Components(folder, torch.device(device), dtype, offload, adapters), model)
 
 
 def _family(families: Mapping[str, str], model: str) -> tuple[ModelFolder, Any]:

@@ -9,6 +9,7 @@ from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.option_paths import take_paths
 from fastdiff.apps.running.run import ADDED
+from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
@@ -38,7 +39,8 @@ class Options:
     differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
     smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
     finished edits and replaces files of others, but never an input. With `offload`, only the transformer stays on the
-    device between uses. Paths may be given as text.
+    device between uses. `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be
+    given as text.
     """
 
     inputs: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class Options:
     outside: bool = False
     preset: str | None = None
     model: str = "scenes"
+    lora: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     solver: str | None = None
     solver_file: Path | None = None
     steps: int | None = None
@@ -102,6 +105,8 @@ class Options:
                 "a solver file says which solver goes through which levels, once: give it no other solver, strength, "
                 "attempts or preview"
             )
+        if self.solver_file is not None and self.loras:
+            raise UsageError("a solver file was found for a model as it is: give it no LoRA")
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
@@ -121,9 +126,14 @@ class Options:
             raise UsageError(f"guidance from time {low} to {high}: give two times from 0 to 1, the lower one first")
 
     @property
+    def loras(self) -> tuple[LoraFile, ...]:
+        return tuple(map(LoraFile.parse, self.lora))
+
+    @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: mask, table, solver file, and those of a model's folder."""
-        named = (path for path in (self.mask, self.csv, self.solver_file) if path is not None)
+        """Files that a run reads besides its inputs: mask, table, solver file, LoRA, and those of a model's folder."""
+        loras = (each.path for each in self.loras)
+        named = (path for path in (self.mask, self.csv, self.solver_file, *loras) if path is not None)
         folder = Path(self.model)
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
         return (*named, *chain.from_iterable(parts))
