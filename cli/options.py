@@ -82,12 +82,18 @@ def running(function: Function) -> Function:
 
 
 def adapting(function: Function) -> Function:
-    """Add the option for LoRA files."""
-    return option(
+    """Add the options for a model of several files: the configs of a checkpoint, and LoRA."""
+    function = option(
         "--lora",
         multiple=True,
         metavar="FILE[:SCALE]",
         help="LoRA file for the model, in safetensors, such as style.safetensors:0.7. May be repeated. [scale: 1]",
+        group="Method",
+    )(function)
+    return option(
+        "--config",
+        type=PATH,
+        help="Model folder with configs, tokenizers and scheduler, where --model is one .safetensors file.",
         group="Method",
     )(function)
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fastdiff.models.checkpoint import check_checkpoint
 from fastdiff.models.diffusers_folder import ModelFolder, Weights, read_folder, read_weights
 from fastdiff.models.hub import HubId, cached, downloaded
 from fastdiff.models.json_file import read_object
@@ -36,11 +37,15 @@ class Description:
     card: Mapping[str, Any]  # card.json; empty where there is none
 
 
-def find(model: str) -> Path:
+def find(model: str, config: Path | None = None) -> Path:
     """Return the folder of a bundled name, a local folder, or a downloaded hub id (owner/name or owner/name@revision).
 
-    Downloads nothing. Raises UsageError for any other name, MissingError for a model that is absent or incomplete.
+    For a checkpoint in one file it is `config`. Downloads nothing. Raises UsageError for any other name, MissingError
+    for a model that is absent or incomplete.
     """
+    check_checkpoint(model, config)
+    if config is not None:
+        return config
     if model in BUNDLED:
         return _bundled(model)
     if Path(model).is_dir():

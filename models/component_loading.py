@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastdiff.models import digest
+from fastdiff.models.checkpoint import Checkpoint
 from fastdiff.models.diffusers_folder import ModelFolder, read_weights
 from fastdiff.models.json_file import read_object
 from fastdiff.models.lora import Adapter, attach
@@ -49,6 +50,7 @@ class Components:
     dtype: torch.dtype  # of the denoising network and the text encoders
     offload: bool = False  # whether autoencoder and text encoders stay on the processor between uses
     adapters: tuple[Adapter, ...] = ()  # of LoRA files
+    checkpoint: Checkpoint | None = None  # whose weights replace those of the folder
 
     def network(self, part: str, allowed: Allowed) -> Any:
         """Load the denoising network onto the device."""
@@ -90,6 +92,15 @@ class Components:
         """A network in evaluation mode and `dtype` on the processor, without gradients of its weights."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
         _check_config(read_object(where / "config.json"), where)
+        network = None
+        if self.checkpoint is not None:
+            network = self.checkpoint.component(kind, self.folder.path, part, dtype)
+        if network is None:
+            network = self._of_folder(kind, where, dtype)
+        attach(self.adapters, network, part)
+        return network.eval().requires_grad_(False)
+
+    def _of_folder(self, kind: Any, where: Path, dtype: torch.dtype) -> Any:
         weights = read_weights(where)
         ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
         with _loading(where):
@@ -106,8 +117,7 @@ class Components:
             )
         if loading_info["missing_keys"]:
             raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
-        attach(self.adapters, network, part)
-        return network.eval().requires_grad_(False)
+        return network
 
     def _config(self, part: str) -> Path:
         return self.folder.path / part / "config.json"

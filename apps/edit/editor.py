@@ -91,7 +91,12 @@ class Editor:
         """Load the model in the first remaining precision."""
         settings, dtype = self._settings, self._precisions[0]
         self._backbone = load_editable(
-            settings.model, self._device, dtype, offload=settings.offload, loras=settings.loras
+            settings.model,
+            self._device,
+            dtype,
+            offload=settings.offload,
+            loras=settings.loras,
+            config=settings.config,
         )
         self._sound = Sound(dtype)
         if settings.compile:

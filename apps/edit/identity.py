@@ -48,13 +48,15 @@ def fingerprint(options: Options) -> str:
 def named_files(options: Options) -> dict[str, str | None]:
     """The digests of what the options name by its place, by the name of the option; None where one is not given.
 
-    Those of LoRA files are one text, in their order, which is left out without any: earlier versions had none. Raises
-    UsageError for a file that cannot be read, MissingError for a model that is not here.
+    Those of LoRA files are one text, in their order. Theirs and that of a checkpoint are left out without such files:
+    earlier versions had none. Raises UsageError for a file that cannot be read, MissingError for a model that is not
+    here.
     """
     loras = " ".join(digest.of_file(each.path) for each in options.loras)
     return {
-        "model": digest.of_model(find(options.model)),
+        "model": digest.of_model(find(options.model, options.config)),
         "mask": None if options.mask is None else digest.of_file(options.mask),
         "solver_file": None if options.solver_file is None else digest.of_file(options.solver_file),
         **({"lora": loras} if loras else {}),
+        **({} if options.config is None else {"checkpoint": digest.of_file(Path(options.model))}),
     }

@@ -23,7 +23,7 @@ from fastdiff.models.hub import HubId
 from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 
-PATHS = ("mask", "solver_file")
+PATHS = ("mask", "solver_file", "config")
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
     **dict.fromkeys(("source", "negative", "preset", "solver", "blend", *PATHS), str | None),
@@ -36,7 +36,7 @@ KINDS: Mapping[str, Any] = {
     "guidance_interval": list | None,
 }  # types of the recorded options
 LATER = {
-    **dict.fromkeys(("solver_file", "guidance_rescale", "guidance_interval", "negative")),
+    **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
     "unknown_words": False,
     "lora": [],
 }  # not recorded by earlier versions
@@ -56,7 +56,7 @@ def record(report: EditReport, options: Options, content: str, named: Mapping[st
 def places(source: str, options: Options) -> dict[str, str]:
     """Return the absolute paths of the input and of the files and folders that the options name, for the manifest."""
     named = {"input": Path(source)} | {name: getattr(options, name) for name in PATHS}
-    if options.model not in BUNDLED and os.path.isdir(options.model):
+    if options.model not in BUNDLED and os.path.exists(options.model):
         named["model"] = Path(options.model)
     named |= {_role(number): each.path for number, each in enumerate(options.loras)}
     return {name: str(path.resolve()) for name, path in named.items() if path is not None}
@@ -97,7 +97,7 @@ def remembered(path: Path) -> Options:
     made = Options((str(source),), **chosen | words | paths)
     for name, now in named_files(made).items() if named else ():
         if named.get(name) != now:
-            given = getattr(made, name)
+            given = getattr(made, "model" if name == "checkpoint" else name)
             what = f"the {name.replace('_', ' ')} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made

@@ -25,15 +25,16 @@ INVERSION_OPTIONS = ("solver", "solver_file", "strength", "focus", "merge", "ble
 class EditSettings:
     """Everything that an editor depends on.
 
-    `name` is the preset's name, for reports. `loras` change the model. `solver_file` replaces the preset's inversion
-    and levels. `blend`, `negative`, `unknown_words`, `emphasize`, `release`, `residual` and `preview` are as in
-    `Options`. With `any_picture` the bundled model also edits pictures unlike its training data. `device` and `dtype`
-    are as in `fastdiff.apps.device.resolve_device`.
+    `name` is the preset's name, for reports. `config` is the folder of the configs of a checkpoint, `loras` change the
+    model. `solver_file` replaces the preset's inversion and levels. `blend`, `negative`, `unknown_words`, `emphasize`,
+    `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also edits pictures
+    unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
     """
 
     model: str
     preset: Preset
     name: str
+    config: Path | None = None
     loras: tuple[LoraFile, ...] = ()
     solver_file: Path | None = None
     blend: str | None = None
@@ -62,6 +63,7 @@ def settings_of(options: Options) -> EditSettings:
         model=options.model,
         preset=_preset(options, name),
         name=name,
+        config=options.config,
         loras=options.loras,
         solver_file=options.solver_file,
         blend=options.blend,
