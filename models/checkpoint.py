@@ -57,8 +57,8 @@ class Checkpoint:
             component = kind.from_config(config)
         weights = dict(self.weights)  # converters take some out
         if not component.state_dict().keys() <= weights.keys():
-            convert = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
-            weights = convert(config=config, checkpoint=weights)
+            functions: Any = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]
+            weights = functions["checkpoint_mapping_fn"](config=config, checkpoint=weights)
         component.load_state_dict(weights, strict=False, assign=True)
         return component
 
@@ -74,7 +74,7 @@ class Checkpoint:
             create_diffusers_t5_model_from_checkpoint,
         )
 
-        convert = (
+        convert: Any = (
             create_diffusers_t5_model_from_checkpoint
             if kind.__name__ == "T5EncoderModel"
             else create_diffusers_clip_model_from_ldm
@@ -122,7 +122,7 @@ def _unset(kind: Any) -> Any:
 
     class Unset(kind):  # type: ignore[misc]
         def __init__(self, config: Any) -> None:
-            super().__init__(config)
+            kind.__init__(self, config)
             for weight in self.parameters():
                 nn.init.constant_(weight, nan)
 

@@ -138,7 +138,7 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
 
     if not file.path.is_file():
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
-    loader = getattr(diffusers, folder.pipeline, None)
+    loader: Any = getattr(diffusers, folder.pipeline, None)
     if not hasattr(loader, "lora_state_dict"):
         raise UsageError(
             f"diffusers loads no LoRA into a {folder.pipeline}, the kind of {folder.path}: leave out --lora, or name "

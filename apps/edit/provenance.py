@@ -35,7 +35,7 @@ KINDS: Mapping[str, Any] = {
     "guidance_rescale": float | int | None,
     "guidance_interval": list | None,
 }  # types of the recorded options
-LATER = {
+LATER: Mapping[str, Any] = {
     **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
     "unknown_words": False,
     "lora": [],
