@@ -33,10 +33,10 @@ def command() -> None:
 @command.command("list", cls=Command, epilog=OF_ONE)
 @debugging
 def show_all(debug: bool) -> None:
-    """List the bundled and the downloaded models: family, size, precision, memory, and folder.
+    """List the models on this computer with family, size, precision and memory.
 
-    The memory is that of the weights, in the default precision of this machine's device, with a fifth of its memory
-    left free. Pictures larger than those of training need more.
+    These are the bundled and the downloaded ones. The memory is that of the weights, in the default precision of this
+    machine's device, with a fifth of its memory left free. Pictures larger than those of training need more.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def show(model: str, debug: bool) -> None:
 @click.argument("model")
 @debugging
 def verify(model: str, debug: bool) -> None:
-    """Read the files of MODEL, a downloaded model, and compare them with their digests.
+    """Compare the files of MODEL, a downloaded model, with their digests.
 
     Exits with 2 if a file is damaged, or if there are no digests: bundled models and folders of one's own have none.
 

@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def check_checkpoint(model: str, config: Path | None) -> None:
     """Raise UsageError unless `model` is a safetensors file and comes with the folder of its configs, or is no file."""
     path = Path(model)
-    if any(path.match(pattern) for pattern in PICKLES):
+    if not path.is_dir() and any(path.match(pattern) for pattern in PICKLES):
         raise UsageError(f"{model} is pickled, and loading it may run code: convert it to {SUFFIX} first")
     if path.is_file() and path.suffix != SUFFIX:
         raise UsageError(f"{model} is no checkpoint: give a {SUFFIX} file, a folder or a hub id")

@@ -83,18 +83,23 @@ def parts(family: Family) -> list[str]:
     return list(kind._lora_loadable_modules)  # the network first
 
 
-def save(family: Family, folder: Path, where: Path, changed: Sequence[str], rank: int) -> Path:
-    """Save a LoRA of random weights by the pipeline's own function."""
+def save(
+    family: Family, folder: Path, where: Path, changed: Sequence[str], rank: int, settings: dict[str, Any] | None = None
+) -> Path:
+    """Save a LoRA of random weights by the pipeline's own function, with these and other settings of PEFT if given."""
     pipeline: Any = family.pipeline.from_pretrained(folder)
-    layers = {}
+    layers: dict[str, Any] = {}
     for part in changed:
         network = getattr(pipeline, part)
         targets = list(family.layers if part in ("unet", "transformer") else OF_ENCODERS)
-        peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=5, target_modules=targets), network, "new")
+        config = peft.LoraConfig(r=rank, lora_alpha=5, target_modules=targets)
+        peft.inject_adapter_in_model(config, network, "new")
         for name, weight in network.named_parameters():
             if ".new." in name:
                 nn.init.normal_(weight, std=0.2)
         layers[f"{part}_lora_layers"] = peft.get_peft_model_state_dict(network, adapter_name="new")
+        if settings:
+            layers[f"{part}_lora_adapter_metadata"] = config.to_dict() | settings
     pipeline.save_lora_weights(where, **layers)
     return where.joinpath("pytorch_lora_weights.safetensors").rename(where.with_suffix(".safetensors"))
 
@@ -195,6 +200,17 @@ def test_a_file_of_another_trainer_is_read_as_the_pipeline_reads_it(files: Files
     assert max(error_against_pipeline(FAMILIES["sd"], folder, loras)) <= 1e-5
 
 
+def test_settings_in_the_file_count(files: Files, tmp_path: Path) -> None:
+    """Their alpha makes the change larger than the scale does; a module to import is not looked at."""
+    (folder, _, _), family = files("sd"), FAMILIES["sd"]
+    whole = save(family, folder, tmp_path / "whole", parts(family), 2, {"use_rslora": True})
+    assert max(error_against_pipeline(family, folder, [LoraFile(whole, 0.7)])) <= 1e-5
+    odd = save(family, folder, tmp_path / "odd", parts(family), 2, {"use_rslora": True, "megatron_core": "antigravity"})
+    model: Any = load_editable(str(folder), loras=[LoraFile(odd)])
+    assert model.network.peft_config["lora_0"].lora_alpha == 5
+    assert model.network.peft_config["lora_0"].megatron_core != "antigravity"
+
+
 @pytest.mark.parametrize(
     ("model", "lora_of", "said"),
     [
@@ -287,12 +303,14 @@ def test_a_file_and_its_scale_are_read(given: str, path: str, scale: float) -> N
         ("a.safetensors:nan", "give a number"),
         ("a.ckpt:0.5", "a.ckpt is no .safetensors file"),
         ("pytorch_lora_weights.bin", "pytorch_lora_weights.bin is no .safetensors file"),
+        ("SD3", "it was trained for another family of models"),
     ],
 )
 def test_the_command_refuses_in_one_sentence(
     given: str, said: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture, out = str(drawn(tmp_path)), str(tmp_path / "out.png")
+    given = str(files("sd3")[1]) if given == "SD3" else given
     code = main(["edit", picture, "--prompt", "a cat", "--model", str(files("sd")[0]), "--lora", given, "-o", out])
     printed = capsys.readouterr().err
     assert code == 2 and said in printed and printed.count("\n") == 1
@@ -364,5 +382,5 @@ def test_invert_takes_lora(files: Files, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_solver_file_goes_with_no_lora(files: Files, tmp_path: Path) -> None:
     folder, whole, _ = files("sd")
-    with pytest.raises(UsageError, match="a solver file was found for a model as it is: give it no LoRA"):
+    with pytest.raises(UsageError, match="a solver file .* give it no LoRA and no checkpoint"):
         replace(options(folder, tmp_path, str(whole)), solver_file=tmp_path / "solver.json", preset=None)

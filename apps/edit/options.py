@@ -106,7 +106,7 @@ class Options:
                 "a solver file says which solver goes through which levels, once: give it no other solver, strength, "
                 "attempts or preview"
             )
-        if self.solver_file is not None and (self.loras or self.config is not None):
+        if (self.loras or self.config is not None) and self.solver_file is not None:
             raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
@@ -128,7 +128,7 @@ class Options:
 
     @property
     def loras(self) -> tuple[LoraFile, ...]:
-        return tuple(map(LoraFile.parse, self.lora))
+        return tuple(LoraFile.parse(os.fspath(each)) for each in self.lora)
 
     @property
     def reads(self) -> tuple[Path, ...]:
