@@ -382,5 +382,5 @@ def test_invert_takes_lora(files: Files, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_solver_file_goes_with_no_lora(files: Files, tmp_path: Path) -> None:
     folder, whole, _ = files("sd")
-    with pytest.raises(UsageError, match="a solver file .* give it no LoRA and no checkpoint"):
+    with pytest.raises(UsageError, match=r"a solver file .* give it no LoRA and no checkpoint"):
         replace(options(folder, tmp_path, str(whole)), solver_file=tmp_path / "solver.json", preset=None)
