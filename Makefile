@@ -4,7 +4,7 @@ PACKAGES := apps cli data inversion models solvers training
 
 $(VENV)/installed: pyproject.toml
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,attack,bench,ocr,heif,lora]'
 	touch $@
 
 .PHONY: demo test gpu lint debian bench-accelerate bench-attack bench-docclean bench-edit bench-solvers

@@ -10,7 +10,7 @@ from fastdiff.apps.edit.options import FORMATS, Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.exit_codes import OF_EDITS
 from fastdiff.cli.formatting import counted, places
-from fastdiff.cli.options import PATH, Command, files, option, running
+from fastdiff.cli.options import PATH, Command, adapting, files, option, running
 
 if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast
@@ -84,6 +84,7 @@ NAMED = 5  # edits whose faults the last line names
     help="Model: a name of `fastdiff models`, a hub id or a folder. [default: scenes]",
     group="Method",
 )
+@adapting
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),

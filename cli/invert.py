@@ -8,7 +8,7 @@ import click
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.exit_codes import OF_ONE
-from fastdiff.cli.options import PATH, Command, computing, option
+from fastdiff.cli.options import PATH, Command, adapting, computing, option
 
 
 @click.command(cls=Command, epilog=OF_ONE)
@@ -30,6 +30,7 @@ from fastdiff.cli.options import PATH, Command, computing, option
     help="Model: a name of `fastdiff models`, a hub id or a folder. [default: scenes]",
     group="Method",
 )
+@adapting
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),

@@ -22,7 +22,7 @@ COMMANDS = APPS | {
     "tune": "Fit a solver to MODEL for few network calls, and measure it on held-out samples.",
     "search": "Find the best grid, solver and order of MODEL for few network calls.",
     "solvers": "List the solvers, and certify them by measurement.",
-    "models": "List, download and show the models that --model takes.",
+    "models": "List, download, show and verify the models that --model takes.",
 }
 INTERRUPTED = 130
 

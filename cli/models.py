@@ -6,40 +6,51 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdiff.cli.exit_codes import OF_ONE
+from fastdiff.cli.formatting import counted
 from fastdiff.cli.options import Command, option
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastdiff.models.catalogue import Description
+    from fastdiff.apps.model_memory import Machine
+    from fastdiff.models.catalogue import Description, Entry
 
 debugging = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
 @click.group(epilog=OF_ONE)
 def command() -> None:
-    """List, download and show the models that --model takes.
+    """List, download, show and verify the models that --model takes.
 
     \b
     Examples:
       fastdiff models list
       fastdiff models download owner/name
       fastdiff models show scenes
+      fastdiff models verify owner/name
     """
 
 
 @command.command("list", cls=Command, epilog=OF_ONE)
 @debugging
 def show_all(debug: bool) -> None:
-    """List the bundled and the downloaded models with size and folder.
+    """List the models on this computer with family, size, precision and memory.
+
+    These are the bundled and the downloaded ones. The memory is that of the weights, in the default precision of this
+    machine's device, with a fifth of its memory left free. Pictures larger than those of training need more.
 
     \b
     Example:
       fastdiff models list
     """
+    from fastdiff.cli.progress import LOADING, status
     from fastdiff.models.catalogue import here
 
+    with status(LOADING):
+        from fastdiff.apps.model_memory import this_machine
+
+        machine = this_machine()
     for entry in here():
-        click.echo(f"{entry.name}  {_size(entry.size)}  {entry.path}")
+        click.echo(f"{entry.name}  {_listed(entry, machine)}  {entry.path}")
 
 
 @command.command(cls=Command, epilog=OF_ONE)
@@ -80,6 +91,68 @@ def show(model: str, debug: bool) -> None:
     click.echo("\n".join(_lines(describe(find(model)))))
 
 
+@command.command(cls=Command, epilog=OF_ONE)
+@click.argument("model")
+@debugging
+def verify(model: str, debug: bool) -> None:
+    """Compare the files of MODEL, a downloaded model, with their digests.
+
+    Exits with 2 if a file is damaged, or if there are no digests: bundled models and folders of one's own have none.
+
+    \b
+    Example:
+      fastdiff models verify PixArt-alpha/PixArt-XL-2-512x512
+    """
+    from fastdiff.cli.progress import status
+    from fastdiff.models.catalogue import find
+    from fastdiff.models.verification import verify as verified
+
+    folder = find(model)
+    with status("reading"):
+        found = verified(folder)
+    if found.damaged:
+        named = ", ".join(str(path.relative_to(folder)) for path in found.damaged)
+        places = " ".join(str(path.resolve()) for path in found.damaged)
+        raise UsageError(
+            f"{counted(len(found.damaged), 'file')} of {model} is not as published, {named}: delete {places} and "
+            "download the model again"
+        )
+    unnamed = f"; {counted(len(found.unnamed), 'file')} without a digest" if found.unnamed else ""
+    click.echo(f"{model}: {counted(len(found.sound), 'file')} as published{unnamed}")
+
+
+def _listed(entry: "Entry", machine: "Machine | None") -> str:
+    """Describe a model in a line: family, size, precision and memory; or say what is wrong with it."""
+    from fastdiff.models.catalogue import describe
+
+    try:
+        description = describe(entry.path)
+    except UsageError as error:
+        return f"{_size(entry.size)}  broken: {error}"
+    family = description.folder.pipeline.removesuffix("Pipeline")
+    return f"{family}  {_size(entry.size)}  {_dtype(description)}  {_memory(description, machine)}"
+
+
+def _dtype(description: "Description") -> str:
+    """Return the precision in which the denoising network is stored."""
+    from fastdiff.models.catalogue import NETWORKS
+
+    stored = [description.networks[part].dtype for part in NETWORKS if part in description.networks]
+    return stored[0] if stored else "no weights"
+
+
+def _memory(description: "Description", machine: "Machine | None") -> str:
+    """Say whether the weights fit the memory of the machine."""
+    from fastdiff.apps.model_memory import fit
+
+    if machine is None:
+        return "memory unknown"
+    found = fit(description, machine)
+    kind = "GPU memory" if machine.device == "cuda" else "memory"
+    verdict = f"fits with {found.option}" if found.option else "fits" if found.fits else "too large"
+    return f"{verdict}: {_size(found.needed)} of {_size(machine.memory)} {kind}"
+
+
 def _lines(description: "Description") -> list[str]:
     schedule, side = description.scheduler, description.resolution
     lines = [
@@ -102,8 +175,10 @@ def _schedule(config: Mapping[str, Any]) -> str:
 
     name = config.get("_class_name")
     if is_flow(config):
-        shift = config.get("shift", config.get("flow_shift", 1.0))
-        return f"{name}, flow matching, shift {shift:g}, prediction_type flow_prediction"
+        shift = f"{config.get('shift', config.get('flow_shift', 1.0)):g}"
+        if config.get("use_dynamic_shifting"):
+            shift = "by the size of the picture"
+        return f"{name}, flow matching, shift {shift}, prediction_type flow_prediction"
     betas, predicts = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
     return f"{name}, beta_schedule {betas}, prediction_type {predicts}"
 

@@ -81,6 +81,23 @@ def running(function: Function) -> Function:
     return function
 
 
+def adapting(function: Function) -> Function:
+    """Add the options for a model of several files: the configs of a checkpoint, and LoRA."""
+    function = option(
+        "--lora",
+        multiple=True,
+        metavar="FILE[:SCALE]",
+        help="LoRA file for the model, in safetensors, such as style.safetensors:0.7. May be repeated. [scale: 1]",
+        group="Method",
+    )(function)
+    return option(
+        "--config",
+        type=PATH,
+        help="Model folder with configs, tokenizers and scheduler, where --model is one .safetensors file.",
+        group="Method",
+    )(function)
+
+
 def device(function: Function) -> Function:
     """Add the option for the device."""
     return option(

@@ -6,11 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fastdiff.models.checkpoint import check_checkpoint
 from fastdiff.models.diffusers_folder import ModelFolder, Weights, read_folder, read_weights
 from fastdiff.models.hub import HubId, cached, downloaded
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import MissingError, UsageError
 
+NETWORKS = ("transformer", "unet")  # parts that denoise
+# Settings of networks that their configs do not tell, by pipeline: latents of a side in training, and in a token.
+UNTOLD = {"FluxPipeline": {"sample_size": 128, "patch_size": 2}}
 BUNDLED = ("scenes", "photos")  # folders of fastdiff.data: for edit, for attack
 
 
@@ -30,17 +34,21 @@ class Description:
     folder: ModelFolder
     licence: str
     resolution: int | None  # pixels of a side of the pictures that it was trained on, where its configs tell
-    tokens: int | None  # of such a picture in the transformer, where its config tells
+    work: int | None  # multiplications and additions of such a picture's way through the network, attention left out
     networks: Mapping[str, Weights]  # by part
     scheduler: Mapping[str, Any]  # its config
     card: Mapping[str, Any]  # card.json; empty where there is none
 
 
-def find(model: str) -> Path:
+def find(model: str, config: Path | None = None) -> Path:
     """Return the folder of a bundled name, a local folder, or a downloaded hub id (owner/name or owner/name@revision).
 
-    Downloads nothing. Raises UsageError for any other name, MissingError for a model that is absent or incomplete.
+    For a checkpoint in one file it is `config`. Downloads nothing. Raises UsageError for any other name, MissingError
+    for a model that is absent or incomplete.
     """
+    check_checkpoint(model, config)
+    if config is not None:
+        return config
     if model in BUNDLED:
         return _bundled(model)
     if Path(model).is_dir():
@@ -60,13 +68,15 @@ def here() -> tuple[Entry, ...]:
 def describe(path: Path) -> Description:
     """Raises UsageError for a folder that is not whole."""
     folder = read_folder(path)
-    networks = [part for part in folder.parts if (path / part / "config.json").is_file()]
+    parts = [part for part in folder.parts if (path / part / "config.json").is_file()]
+    networks = {part: read_weights(path / part) for part in parts}
+    config = _config(path, *NETWORKS) | UNTOLD.get(folder.pipeline, {})
     return Description(
         folder,
         _licence(path),
-        _resolution(path),
-        _tokens(path),
-        {part: read_weights(path / part) for part in networks},
+        _resolution(path, config),
+        network_work(config, networks),
+        networks,
         _optional(path / "scheduler" / "scheduler_config.json"),
         _optional(path / "card.json"),
     )
@@ -100,17 +110,39 @@ def _licence(path: Path) -> str:
     return str(stated or "not stated")
 
 
-def _resolution(path: Path) -> int | None:
-    latents = _config(path, "transformer", "unet").get("sample_size")
+def _resolution(path: Path, config: Mapping[str, Any]) -> int | None:
+    latents = config.get("sample_size")
     codec = _config(path, "vae", "vqvae")
     levels = codec.get("block_out_channels", codec.get("encoder_block_out_channels"))
     return latents * 2 ** (len(levels) - 1) if isinstance(latents, int) and isinstance(levels, list) else None
 
 
-def _tokens(path: Path) -> int | None:
-    config = _config(path, "transformer")
-    side, patch = (config.get(name) for name in ("sample_size", "patch_size"))
-    return (side // patch) ** 2 if isinstance(side, int) and isinstance(patch, int) and patch else None
+def network_work(config: Mapping[str, Any], networks: Mapping[str, Weights]) -> int | None:
+    """Return the work of one picture: every weight acts at every position of its block.
+
+    Those are the tokens of a transformer; in a U-Net a quarter for every halving.
+    """
+    side, patch = config.get("sample_size"), config.get("patch_size")
+    if not isinstance(side, int):
+        return None
+    if "transformer" in networks:
+        return (side // patch) ** 2 * networks["transformer"].numbers if isinstance(patch, int) and patch else None
+    levels = config.get("block_out_channels")
+    if "unet" not in networks or not isinstance(levels, list):
+        return None
+    return sum(
+        numbers * side**2 >> 2 * _halvings(block, len(levels)) for block, numbers in networks["unet"].blocks.items()
+    )
+
+
+def _halvings(block: str, levels: int) -> int:
+    """Return how often a U-Net has halved its input in a block, such as down_blocks.1."""
+    kind, _, number = block.partition(".")
+    if kind == "mid_block":
+        return levels - 1
+    if kind not in ("down_blocks", "up_blocks") or not number.isdecimal():
+        return 0
+    return min(int(number), levels - 1) if kind == "down_blocks" else max(levels - 1 - int(number), 0)
 
 
 def _config(path: Path, *parts: str) -> dict[str, Any]:

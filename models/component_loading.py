@@ -1,8 +1,7 @@
 """Loads the components of a model folder: networks, autoencoders, text encoders and tokenizers.
 
 Only classes that the caller allows are instantiated, from config files and safetensors. No code of a folder is run, and
-no pickle is read. Adapters (LoRA) are not loaded: diffusers needs PEFT for those of a UNet, and has no loader for
-PixArt's. A folder that diffusers saved after `fuse_lora` loads, and its fingerprint covers the adapter.
+no pickle is read. LoRA files (`fastdiff.models.lora`) change networks and text encoders as these are loaded.
 """
 
 import hashlib
@@ -17,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastdiff.models import digest
+from fastdiff.models.checkpoint import Checkpoint
 from fastdiff.models.diffusers_folder import ModelFolder, read_weights
 from fastdiff.models.json_file import read_object
+from fastdiff.models.lora import Adapter, attach
+from fastdiff.models.quiet_libraries import quiet_libraries, sentence
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Components:
     device: torch.device
     dtype: torch.dtype  # of the denoising network and the text encoders
     offload: bool = False  # whether autoencoder and text encoders stay on the processor between uses
+    adapters: tuple[Adapter, ...] = ()  # of LoRA files
+    checkpoint: Checkpoint | None = None  # whose weights replace those of the folder
 
     def network(self, part: str, allowed: Allowed) -> Any:
         """Load the denoising network onto the device."""
@@ -88,6 +92,15 @@ class Components:
         """A network in evaluation mode and `dtype` on the processor, without gradients of its weights."""
         kind, where = self._allowed(part, allowed), self.folder.path / part
         _check_config(read_object(where / "config.json"), where)
+        network = None
+        if self.checkpoint is not None:
+            network = self.checkpoint.component(kind, self.folder.path, part, dtype)
+        if network is None:
+            network = self._of_folder(kind, where, dtype)
+        attach(self.adapters, network, part)
+        return network.eval().requires_grad_(False)
+
+    def _of_folder(self, kind: Any, where: Path, dtype: torch.dtype) -> Any:
         weights = read_weights(where)
         ours = {"low_cpu_mem_usage": False} if _is_of_diffusers(kind) else {}  # the default needs accelerate
         with _loading(where):
@@ -104,7 +117,7 @@ class Components:
             )
         if loading_info["missing_keys"]:
             raise UsageError(f"the weights in {where} lack {min(loading_info['missing_keys'])}")
-        return network.eval().requires_grad_(False)
+        return network
 
     def _config(self, part: str) -> Path:
         return self.folder.path / part / "config.json"
@@ -146,23 +159,10 @@ def _count(kind: Any, where: Path) -> int:
 @contextmanager
 def _loading(where: Path) -> Iterator[None]:
     """Silence the two libraries, and turn any error of theirs into a UsageError of one sentence."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    logs = (diffusers_logging, transformers_logging)
-    levels = [log.get_verbosity() for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception as error:
-        first, _, others = str(error).strip().partition("\n")
-        second = others.strip().partition("\n")[0] if first.endswith(":") else ""  # such as the key of a wrong shape
-        raise UsageError(f"cannot load {where}: {first} {second}".rstrip()) from error
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.set_verbosity(level)
-            log.enable_progress_bar()
+    with quiet_libraries():
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"cannot load {where}: {sentence(error)}") from error

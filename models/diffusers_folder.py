@@ -1,6 +1,7 @@
 """Model folders in the layout of diffusers, which anyone may have made: what is in them, read without running any."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +13,7 @@ from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # as diffusers and transformers name them
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # as the headers of files name them
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -32,6 +34,8 @@ class Weights:
     files: tuple[Path, ...]
     numbers: int
     size: int  # bytes
+    dtype: str  # in which most of the numbers are stored, such as float32
+    blocks: Mapping[str, int]  # how the names of tensors begin, two levels deep -> numbers
     variant: str | None = None  # such as "fp16", where the folder has no others
 
 
@@ -53,11 +57,18 @@ def read_weights(part: Path) -> Weights:
     Raises UsageError for weights that are missing, pickled, cut short, or spread over other folders.
     """
     variant, files = _weight_files(part)
+    blocks: Counter[str] = Counter()
+    dtypes: Counter[str] = Counter()
     try:
-        numbers = sum(_numbers(file) for file in files)
+        for file in files:
+            for name, dtype, numbers in _tensors(file):
+                blocks[".".join(name.split(".")[:2])] += numbers
+                dtypes[dtype] += numbers
     except (SafetensorError, OSError) as error:
         raise UsageError(f"the weights in {part} are not whole: {error}") from error
-    return Weights(files, numbers, sum(file.stat().st_size for file in files), variant)
+    ((most, _),) = dtypes.most_common(1) or [("F32", 0)]
+    size = sum(file.stat().st_size for file in files)
+    return Weights(files, blocks.total(), size, DTYPES.get(most, most), blocks, variant)
 
 
 def _parts(content: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -104,6 +115,9 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return files
 
 
-def _numbers(file: Path) -> int:
+def _tensors(file: Path) -> Iterator[tuple[str, str, int]]:
+    """Yield the name, the dtype and the count of numbers of every tensor."""
     with safe_open(file, framework="np") as content:
-        return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
+        for name in content.keys():  # noqa: SIM118
+            header = content.get_slice(name)
+            yield name, header.get_dtype(), prod(header.get_shape())

@@ -9,14 +9,13 @@ import numpy as np
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from fastdiff.models.catalogue import find
+from fastdiff.models.catalogue import NETWORKS, find
 from fastdiff.models.diffusers_folder import read_folder, read_weights
 from fastdiff.models.scheduler_config import read_scheduler_config
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.estimate import Prediction
 from fastdiff.solvers.schedule import Schedule
 
-NETWORKS = ("transformer", "unet")  # parts of a folder that denoise
 PROBES = 11  # levels at which schedules are compared
 
 

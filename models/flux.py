@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from fastdiff.models.catalogue import UNTOLD
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
-from fastdiff.models.json_file import read_object
-from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
+from fastdiff.models.latent_diffusion_model import check_fit
 from fastdiff.models.pixart import TEXT_ENCODERS as T5_ENCODERS, TOKENIZERS as T5_TOKENIZERS
 from fastdiff.models.prompt_words import read_encodings
 from fastdiff.models.scheduler_config import FLOW_MATCHING, TrainedScheduler, scheduler_from_config
+from fastdiff.models.size_shifted_model import SizeShiftedModel
 from fastdiff.models.stable_diffusion import TOKENIZERS as CLIP_TOKENIZERS, TextEncoder
 from fastdiff.solvers.grids import time_to_clean
 
 LONGEST = 512  # tokens of a prompt for T5, its end included
-SAMPLE_SIZE = 128  # latents of a side in training; no config tells it
-PATCH = 2  # latents of a side in a token
+SAMPLE_SIZE, PATCH = (UNTOLD["FluxPipeline"][name] for name in ("sample_size", "patch_size"))
 TRANSFORMERS = {
     "diffusers.FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux:FluxTransformer2DModel"
 }
@@ -31,7 +31,7 @@ CLIP_ENCODERS = {"transformers.CLIPTextModel": "transformers:CLIPTextModel"}
 
 
 @dataclass(frozen=True)
-class Flux(LatentDiffusionModel):
+class Flux(SizeShiftedModel):
     """The `EditableModel` of the family, without attention control: its attention is joint.
 
     The guidance scale is an input of the network, or the network was trained without any; there is no unconditional
@@ -40,7 +40,6 @@ class Flux(LatentDiffusionModel):
 
     clip: TextEncoder
     t5: TextEncoder
-    scheduler_config: Mapping[str, Any]
 
     @property
     def guidance_kind(self) -> GuidanceKind:
@@ -75,8 +74,11 @@ class Flux(LatentDiffusionModel):
         out: Tensor = self.network(tokens, timestep=timestep / 1000, **given, return_dict=False)[0]
         return pixel_shuffle(out.mT.unflatten(2, grid), PATCH).float()
 
-    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
-        return _scheduler(self.scheduler_config, self._tokens(size))
+    @classmethod
+    def read_schedule(cls, config: Mapping[str, Any], tokens: int) -> TrainedScheduler:
+        """Return the schedule; flow matching starts every step from equal times, the last from 1 / N."""
+        trained = scheduler_from_config(config, tokens)
+        return replace(trained, spacing=time_to_clean) if config.get("_class_name") in FLOW_MATCHING else trained
 
     @property
     def resolution(self) -> int:
@@ -106,20 +108,7 @@ def load(components: Components, name: str) -> Flux:
         (config.in_channels, config.joint_attention_dim, config.pooled_projection_dim),
         (PATCH**2 * vae.config.latent_channels, t5.encoder.config.d_model, clip.encoder.config.hidden_size),
     )
-    schedule = read_object(components.folder.path / "scheduler" / "scheduler_config.json")
-    tokens = (SAMPLE_SIZE // PATCH) ** 2
-    return Flux(
-        **fields(components, name, transformer, vae, tokens) | {"trained": _scheduler(schedule, tokens)},
-        clip=clip,
-        t5=t5,
-        scheduler_config=schedule,
-    )
-
-
-def _scheduler(config: Mapping[str, Any], tokens: int) -> TrainedScheduler:
-    """Return the schedule for so many tokens; flow matching starts every step from equal times, the last from 1 / N."""
-    trained = scheduler_from_config(config, tokens)
-    return replace(trained, spacing=time_to_clean) if config.get("_class_name") in FLOW_MATCHING else trained
+    return Flux(**Flux.read_fields(components, name, transformer, vae, (SAMPLE_SIZE // PATCH) ** 2), clip=clip, t5=t5)
 
 
 def _packed(latents: Tensor) -> Tensor:

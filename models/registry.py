@@ -1,15 +1,18 @@
 """Diffusion models by name: one line per family, keyed by the pipeline class that a model folder names."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastdiff.models.catalogue import find
+from fastdiff.models.checkpoint import read_checkpoint
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusers_folder import ModelFolder, read_folder
 from fastdiff.models.diffusion_model import AttentionControl, DiffusionModel, EditableModel
+from fastdiff.models.lora import LoraFile, read_adapters
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
@@ -29,24 +32,38 @@ FAMILIES = {
 }
 
 
-def attention_controls(model: str) -> frozenset[AttentionControl]:
+def attention_controls(model: str, config: Path | None = None) -> frozenset[AttentionControl]:
     """Return the kinds of attention control that the networks of a model's family allow, without loading the model.
 
-    Raises UsageError and MissingError as `load_editable` does.
+    `config` is the folder of the configs of a checkpoint. Raises UsageError and MissingError as `load_editable` does.
     """
-    controls: frozenset[AttentionControl] = getattr(_family(EDITABLE_FAMILIES, model)[1], "CONTROLS", frozenset())
+    controls: frozenset[AttentionControl] = getattr(
+        _family(EDITABLE_FAMILIES, model, config)[1], "CONTROLS", frozenset()
+    )
     return controls
 
 
 def load_editable(
-    model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
+    model: str,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    offload: bool = False,
+    loras: Sequence[LoraFile] = (),
+    config: Path | None = None,
 ) -> EditableModel:
     """Load the text-conditioned model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
 
-    With `offload`, the text encoders and the autoencoder occupy the device only while they run. Raises UsageError for
-    an unknown family or a broken folder, MissingError for a model that is not on this computer.
+    With `offload`, the text encoders and the autoencoder occupy the device only while they run. `loras` change the
+    network and the text encoders together. With `config`, a model folder, `model` is a checkpoint in one file, whose
+    weights replace those of the folder. Raises UsageError for an unknown family, a broken folder, or a file that does
+    not fit; MissingError for a model that is not on this computer.
     """
-    editable: EditableModel = _load(EDITABLE_FAMILIES, model, device, dtype, offload)
+    folder, module = _family(EDITABLE_FAMILIES, model, config)
+    adapters = read_adapters(loras, folder)
+    checkpoint = None if config is None else read_checkpoint(Path(model))
+    components = Components(folder, torch.device(device), dtype, offload, adapters, checkpoint)
+    editable: EditableModel = module.load(components, model)
     return editable
 
 
@@ -54,18 +71,14 @@ def load_model(
     model: str, device: str = "cpu", dtype: torch.dtype = torch.float32, *, offload: bool = False
 ) -> DiffusionModel:
     """Load a model of any family, as `load_editable`; it may ignore prompts."""
-    loaded: DiffusionModel = _load(FAMILIES, model, device, dtype, offload)
+    folder, module = _family(FAMILIES, model)
+    loaded: DiffusionModel = module.load(Components(folder, torch.device(device), dtype, offload), model)
     return loaded
 
 
-def _load(families: Mapping[str, str], model: str, device: str, dtype: torch.dtype, offload: bool) -> Any:
-    folder, module = _family(families, model)
-    return module.load(Components(folder, torch.device(device), dtype, offload), model)
-
-
-def _family(families: Mapping[str, str], model: str) -> tuple[ModelFolder, Any]:
+def _family(families: Mapping[str, str], model: str, config: Path | None = None) -> tuple[ModelFolder, Any]:
     """Return the folder of a model and the module of its family."""
-    folder = read_folder(find(model))
+    folder = read_folder(find(model, config))
     if folder.pipeline not in families:
         raise UsageError(f"{model} is a {folder.pipeline}: one of {', '.join(families)} is supported")
     return folder, importlib.import_module(families[folder.pipeline])

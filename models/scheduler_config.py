@@ -149,7 +149,10 @@ def _flow_sigmas(config: Mapping[str, Any], name: str) -> TrainedScheduler:
 def _refuse(config: Mapping[str, Any], *options: str) -> None:
     for option in options:
         if config.get(option):
-            raise UsageError(f"flow matching with {option}: only a constant shift is read")
+            raise UsageError(
+                f"flow matching with {option} is not read: a constant shift is, and for Stable Diffusion 3 and FLUX.1 "
+                "one by the size of the picture"
+            )
 
 
 def _spacing(config: Mapping[str, Any], name: str, clean: bool) -> Spacing:

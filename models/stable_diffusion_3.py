@@ -4,7 +4,7 @@ The networks are those of diffusers and transformers, from a folder in the layou
 text encoder, the largest of three.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,10 @@ from torch.nn.functional import pad
 
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusion_model import Conditioning
-from fastdiff.models.json_file import read_object
-from fastdiff.models.latent_diffusion_model import LatentDiffusionModel, check_fit, fields
+from fastdiff.models.latent_diffusion_model import check_fit
 from fastdiff.models.pixart import TEXT_ENCODERS as T5_ENCODERS, TOKENIZERS as T5_TOKENIZERS
 from fastdiff.models.prompt_words import join_encodings
-from fastdiff.models.scheduler_config import TrainedScheduler, scheduler_from_config
+from fastdiff.models.size_shifted_model import SizeShiftedModel
 from fastdiff.models.stable_diffusion import TOKENIZERS as CLIP_TOKENIZERS, TextEncoder
 from fastdiff.solvers.errors import UsageError
 
@@ -30,7 +29,7 @@ CLIP_ENCODERS = {"transformers.CLIPTextModelWithProjection": "transformers:CLIPT
 
 
 @dataclass(frozen=True)
-class StableDiffusion3(LatentDiffusionModel):
+class StableDiffusion3(SizeShiftedModel):
     """The `EditableModel` of the family, without attention control: its attention is joint.
 
     The tokens of a prompt are those of CLIP, whose two encoders share them, and then LONGEST ones of T5, which are
@@ -39,7 +38,6 @@ class StableDiffusion3(LatentDiffusionModel):
 
     text_encoders: tuple[TextEncoder, TextEncoder]  # of CLIP
     t5: TextEncoder | None
-    scheduler_config: Mapping[str, Any]
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         encoded = [each.tokenized(texts, each.tokenizer.model_max_length) for each in self.text_encoders]
@@ -71,9 +69,6 @@ class StableDiffusion3(LatentDiffusionModel):
             height, width = pictures.shape[-2:]
             raise UsageError(f"{self.name} takes sides of up to {longest} pixels, and not {width} x {height}")
         return super().encode(pictures)
-
-    def scheduler(self, size: tuple[int, int]) -> TrainedScheduler:
-        return scheduler_from_config(self.scheduler_config, self._tokens(size))
 
     @property
     def _stride(self) -> int:
@@ -109,8 +104,7 @@ def load(components: Components, name: str) -> StableDiffusion3:
     )
     tokens = (config.sample_size // config.patch_size) ** 2
     return StableDiffusion3(
-        **fields(components, name, transformer, vae, tokens),
+        **StableDiffusion3.read_fields(components, name, transformer, vae, tokens),
         text_encoders=(first, second),
         t5=t5,
-        scheduler_config=read_object(components.folder.path / "scheduler" / "scheduler_config.json"),
     )

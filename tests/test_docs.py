@@ -70,11 +70,16 @@ PARSED = {
     "reads the cache of the hub of this computer; test_hub has its own": ("fastdiff models list",),
     "needs a download": (
         "fastdiff models download PixArt-alpha/PixArt-XL-2-512x512",
+        "fastdiff models verify PixArt-alpha/PixArt-XL-2-512x512",
         "fastdiff edit dog.jpg --source 'a dog on grass' --prompt 'a cat on grass' "
         "--model PixArt-alpha/PixArt-XL-2-512x512",
         "fastdiff attack cat.jpg --target 'fire engine' --classifier timm:resnet18.a1_in1k",
         "fastdiff attack photos/ --model stable-diffusion-v1-5/stable-diffusion-v1-5 --method sca-official "
         "--captioner blip-folder/",
+    ),
+    "needs files of others; test_lora and test_checkpoint have their own": (
+        "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-sd/ --lora style.safetensors:0.7",
+        "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model tuned.safetensors --config my-sd/",
     ),
     "is slow on the bundled model; test_solvers_command has a small one": (
         "fastdiff solvers certify ddim --model scenes",

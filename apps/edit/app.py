@@ -68,7 +68,7 @@ class Forecast:
 
     items: tuple[tuple[Item, EditRequest], ...]
     calls: int
-    seconds: float | None  # None for a model that does not tell its size
+    seconds: float | None  # None for a model that does not tell its size, such as a checkpoint
     longest: float | None
     left_out: tuple[inputs.LeftOut, ...]
 
@@ -113,7 +113,9 @@ def forecast(options: Options) -> Forecast:
     check_controls(settings)
     each = cost(settings, masked=options.mask is not None)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
-    shortest, longest = (seconds(options.model, each.rows, len(items), tries) for tries in (1, attempts))
+    shortest, longest = (
+        None if options.config else seconds(options.model, each.rows, len(items), tries) for tries in (1, attempts)
+    )
     return Forecast(items, each.calls * len(items), shortest, longest, prepared.left_out)
 
 

@@ -90,7 +90,14 @@ class Editor:
     def _load(self) -> None:
         """Load the model in the first remaining precision."""
         settings, dtype = self._settings, self._precisions[0]
-        self._backbone = load_editable(settings.model, self._device, dtype, offload=settings.offload)
+        self._backbone = load_editable(
+            settings.model,
+            self._device,
+            dtype,
+            offload=settings.offload,
+            loras=settings.loras,
+            config=settings.config,
+        )
         self._sound = Sound(dtype)
         if settings.compile:
             compile_around_attention(self._backbone.network)
@@ -291,7 +298,9 @@ class Editor:
             codec_ceiling=psnr(prepared.reconstruction.clamp(-1, 1), canvas.picture),
             status="edited",
             reason="; ".join(prepared.notes) or None,
-            options=asdict(prepared.edit.preset) | {name: getattr(self._settings, name) for name in names},
+            options=asdict(prepared.edit.preset)
+            | {name: getattr(self._settings, name) for name in names}
+            | {"lora": [str(each) for each in self._settings.loras]},
         )
         return Edited(colour[0], report)
 

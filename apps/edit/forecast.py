@@ -60,12 +60,12 @@ def seconds(model: str, rows: int, edits: int, attempts: int) -> float | None:
     if edits == 0:
         return 0.0
     description = describe(find(model))
-    if description.tokens is None or description.resolution is None:
+    if description.work is None or description.resolution is None:
         return None
     parts = description.networks
-    numbers = {part: parts[part].numbers if part in parts else 0 for part in ("transformer", "vae")}
+    autoencoder = parts["vae"].numbers if "vae" in parts else 0
     encoders = sum(weights.numbers for part, weights in parts.items() if part.startswith("text_encoder"))
-    attempt = 2 * rows * description.tokens * numbers["transformer"]
-    once = 2 * PROMPTS * PROMPT_TOKENS * encoders + CODEC * numbers["vae"] * description.resolution**2
+    attempt = 2 * rows * description.work
+    once = 2 * PROMPTS * PROMPT_TOKENS * encoders + CODEC * autoencoder * description.resolution**2
     each = once / RATE + attempts * (attempt / RATE + ALWAYS)
     return LOADING + sum(weights.size for weights in parts.values()) / READING + edits * each

@@ -14,6 +14,7 @@ from fastdiff.apps.edit.presets import default
 from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import BUNDLED, find
+from fastdiff.models.lora import peft_version
 from fastdiff.models.recogniser import WEIGHTS
 
 CODE = ("fastdiff-toolkit", "diffusers", "transformers")  # packages that hold the code of the networks
@@ -38,6 +39,7 @@ def fingerprint(options: Options) -> str:
                 *(each for each in (options.guidance_rescale, options.guidance_interval) if each is not None),
                 *([] if options.negative is None else [("negative", options.negative)]),
                 *([] if options.metadata else ["no metadata"]),
+                *([("lora", peft_version(), [each.scale for each in options.loras])] if options.loras else []),
             )
         )
     )
@@ -46,10 +48,15 @@ def fingerprint(options: Options) -> str:
 def named_files(options: Options) -> dict[str, str | None]:
     """The digests of what the options name by its place, by the name of the option; None where one is not given.
 
-    Raises UsageError for a file that cannot be read, MissingError for a model that is not here.
+    Those of LoRA files are one text, in their order. Theirs and that of a checkpoint are left out without such files:
+    earlier versions had none. Raises UsageError for a file that cannot be read, MissingError for a model that is not
+    here.
     """
+    loras = " ".join(digest.of_file(each.path) for each in options.loras)
     return {
-        "model": digest.of_model(find(options.model)),
+        "model": digest.of_model(find(options.model, options.config)),
         "mask": None if options.mask is None else digest.of_file(options.mask),
         "solver_file": None if options.solver_file is None else digest.of_file(options.solver_file),
+        **({"lora": loras} if loras else {}),
+        **({} if options.config is None else {"checkpoint": digest.of_file(Path(options.model))}),
     }

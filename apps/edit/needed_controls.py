@@ -21,7 +21,7 @@ def check_controls(settings: EditSettings) -> None:
     The sentence names a preset that the model can run, or the options to leave out. Raises UsageError and MissingError
     for models as `fastdiff.models.registry.attention_controls` does.
     """
-    allowed = attention_controls(settings.model)
+    allowed = attention_controls(settings.model, settings.config)
     lacking = sorted(_needed(settings) - allowed)
     if not lacking:
         return

@@ -9,6 +9,7 @@ from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.option_paths import take_paths
 from fastdiff.apps.running.run import ADDED
+from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.validation import check_name
 
@@ -38,7 +39,8 @@ class Options:
     differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
     smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
     finished edits and replaces files of others, but never an input. With `offload`, only the transformer stays on the
-    device between uses. Paths may be given as text.
+    device between uses. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
+    `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
     """
 
     inputs: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class Options:
     outside: bool = False
     preset: str | None = None
     model: str = "scenes"
+    config: Path | None = field(default=None, metadata={ADDED: True})
+    lora: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     solver: str | None = None
     solver_file: Path | None = None
     steps: int | None = None
@@ -102,6 +106,8 @@ class Options:
                 "a solver file says which solver goes through which levels, once: give it no other solver, strength, "
                 "attempts or preview"
             )
+        if (self.loras or self.config is not None) and self.solver_file is not None:
+            raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")
         for name, value, low, high in (
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
@@ -121,9 +127,15 @@ class Options:
             raise UsageError(f"guidance from time {low} to {high}: give two times from 0 to 1, the lower one first")
 
     @property
+    def loras(self) -> tuple[LoraFile, ...]:
+        return tuple(LoraFile.parse(os.fspath(each)) for each in self.lora)
+
+    @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: mask, table, solver file, and those of a model's folder."""
-        named = (path for path in (self.mask, self.csv, self.solver_file) if path is not None)
-        folder = Path(self.model)
+        """Files that a run reads besides its inputs: mask, table, solver file, LoRA and those of a model."""
+        loras = (each.path for each in self.loras)
+        named = (path for path in (self.mask, self.csv, self.solver_file, *loras) if path is not None)
+        folder = Path(self.model) if self.config is None else self.config
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
-        return (*named, *chain.from_iterable(parts))
+        checkpoint = [] if self.config is None else [Path(self.model)]
+        return (*named, *checkpoint, *chain.from_iterable(parts))

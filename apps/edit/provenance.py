@@ -8,6 +8,7 @@ recorded absolute paths.
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,25 @@ from fastdiff.apps.running import output_manifest
 from fastdiff.apps.running.folder_manifest import Manifest
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.hub import HubId
+from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 
-PATHS = ("mask", "solver_file")
+PATHS = ("mask", "solver_file", "config")
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
     **dict.fromkeys(("source", "negative", "preset", "solver", "blend", *PATHS), str | None),
     **dict.fromkeys(("guidance", "strength", "focus", "merge"), float | int | None),
     **dict.fromkeys(("steps", "attempts"), int | None),
-    **dict.fromkeys(("emphasize", "release"), list),
+    **dict.fromkeys(("emphasize", "release", "lora"), list),
     **dict.fromkeys(("residual", "preview", "outside", "unknown_words"), bool),
     "seed": int,
     "guidance_rescale": float | int | None,
     "guidance_interval": list | None,
 }  # types of the recorded options
-LATER = {
-    **dict.fromkeys(("solver_file", "guidance_rescale", "guidance_interval", "negative")),
+LATER: Mapping[str, Any] = {
+    **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
     "unknown_words": False,
+    "lora": [],
 }  # not recorded by earlier versions
 
 
@@ -44,7 +47,8 @@ def record(report: EditReport, options: Options, content: str, named: Mapping[st
     names of files, and the digests of the files that the options name (`identity.named_files`)."""
     chosen = {name: getattr(options, name) for name in KINDS}
     chosen |= {name: getattr(report, name) for name in ("prompt", "source", "seed", "preset")}
-    chosen |= {name: Path(place).name for name, place in places(report.input, options).items() if name != "input"}
+    chosen |= {name: Path(place).name for name, place in places(report.input, options).items() if name in KINDS}
+    chosen["lora"] = [str(replace(each, path=Path(each.path.name))) for each in options.loras]
     chosen["outside"] = options.outside or options.force
     return {"input": Path(report.input).name, "sha256": content, "options": chosen, "digests": dict(named)}
 
@@ -52,8 +56,9 @@ def record(report: EditReport, options: Options, content: str, named: Mapping[st
 def places(source: str, options: Options) -> dict[str, str]:
     """Return the absolute paths of the input and of the files and folders that the options name, for the manifest."""
     named = {"input": Path(source)} | {name: getattr(options, name) for name in PATHS}
-    if options.model not in BUNDLED and os.path.isdir(options.model):
+    if options.model not in BUNDLED and os.path.exists(options.model):
         named["model"] = Path(options.model)
+    named |= {_role(number): each.path for number, each in enumerate(options.loras)}
     return {name: str(path.resolve()) for name, path in named.items() if path is not None}
 
 
@@ -68,14 +73,18 @@ def remembered(path: Path) -> Options:
         name, digest, options = str(stored["input"]), stored["sha256"], LATER | stored["options"]
         named = dict(stored.get("digests", {}))  # earlier versions have none
         chosen = {name: options[name] for name in KINDS}
-        words = {name: tuple(chosen[name]) for name in ("emphasize", "release")}
+        words = {name: tuple(chosen[name]) for name, kind in KINDS.items() if kind is list}
         fits = all(isinstance(chosen[name], kind) for name, kind in KINDS.items())
-        if not fits or not all(isinstance(each, str) for each in (*words["emphasize"], *words["release"])):
+        if not fits or not all(isinstance(each, str) for each in chain.from_iterable(words.values())):
             raise TypeError
         search = _Search(path)
         paths = {name: chosen[name] and search.found(name, chosen[name]) for name in PATHS}
         if options["model"] not in BUNDLED and HubId.parse(options["model"]) is None:
             chosen["model"] = str(search.found("model", options["model"]))
+        loras = map(LoraFile.parse, words["lora"])
+        words["lora"] = tuple(
+            str(replace(each, path=search.found(_role(number), str(each.path)))) for number, each in enumerate(loras)
+        )
         interval = chosen["guidance_interval"]
         if interval is not None:
             low, high = map(float, interval)
@@ -88,9 +97,15 @@ def remembered(path: Path) -> Options:
     made = Options((str(source),), **chosen | words | paths)
     for name, now in named_files(made).items() if named else ():
         if named.get(name) != now:
-            what = f"the {name.replace('_', ' ')} {getattr(made, name)}"
+            given = getattr(made, "model" if name == "checkpoint" else name)
+            what = f"the {name.replace('_', ' ')} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made
+
+
+def _role(number: int) -> str:
+    """Return the name of a LoRA file in the manifest, by its place in the options."""
+    return f"lora {number}"
 
 
 class _Search:

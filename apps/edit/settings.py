@@ -7,6 +7,7 @@ from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS, Preset, default
 from fastdiff.apps.edit.sampling import inverter_of
+from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
@@ -24,15 +25,17 @@ INVERSION_OPTIONS = ("solver", "solver_file", "strength", "focus", "merge", "ble
 class EditSettings:
     """Everything that an editor depends on.
 
-    `name` is the preset's name, for reports. `solver_file` replaces the preset's inversion and levels. `blend`,
-    `negative`, `unknown_words`, `emphasize`, `release`, `residual` and `preview` are as in `Options`. With
-    `any_picture` the bundled model also edits pictures unlike its training data. `device` and `dtype` are as in
-    `fastdiff.apps.device.resolve_device`.
+    `name` is the preset's name, for reports. `config` is the folder of the configs of a checkpoint, `loras` change the
+    model. `solver_file` replaces the preset's inversion and levels. `blend`, `negative`, `unknown_words`, `emphasize`,
+    `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also edits pictures
+    unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
     """
 
     model: str
     preset: Preset
     name: str
+    config: Path | None = None
+    loras: tuple[LoraFile, ...] = ()
     solver_file: Path | None = None
     blend: str | None = None
     negative: str | None = None
@@ -60,6 +63,8 @@ def settings_of(options: Options) -> EditSettings:
         model=options.model,
         preset=_preset(options, name),
         name=name,
+        config=options.config,
+        loras=options.loras,
         solver_file=options.solver_file,
         blend=options.blend,
         negative=options.negative,

@@ -42,6 +42,10 @@ def files(model_files: dict[str, bytes]) -> dict[str, bytes]:
     return dict(model_files)
 
 
+def git_digest(body: bytes) -> str:
+    return hashlib.sha1(f"blob {len(body)}\0".encode() + body).hexdigest()
+
+
 @dataclass(frozen=True)
 class Hub:
     """Where a server of one model listens, and a cache for what it gives."""
@@ -60,9 +64,13 @@ class Hub:
 def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     def tree() -> list[dict[str, object]]:
         return [
-            {"type": "file", "path": path, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+            {"type": "file", "path": path, "size": len(body), "oid": git_digest(body), **lfs(path, body)}
             for path, body in files.items()
         ]
+
+    def lfs(path: str, body: bytes) -> dict[str, object]:
+        digest = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 134}
+        return {"lfs": digest} if path.endswith(".safetensors") else {}
 
     class Answers(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -79,14 +87,18 @@ def hub(files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 told = {"id": NAME, "sha": COMMIT, "cardData": {"license": "apache-2.0"}, "siblings": []}
                 self.send(json.dumps(told).encode())
             elif match := re.fullmatch(f"/{NAME}/resolve/{COMMIT}/(.*)", path):
-                self.send(files[match[1]])
+                is_large = match[1].endswith(".safetensors")
+                self.send(files[match[1]], digest=hashlib.sha256(files[match[1]]).hexdigest() if is_large else None)
             else:
                 self.send(b"{}", 404)
 
-        def send(self, body: bytes, status: int = 200) -> None:
+        def send(self, body: bytes, status: int = 200, digest: str | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("ETag", f'"{digest or git_digest(body)}"')
+            if digest:
+                self.send_header("X-Linked-ETag", f'"{digest}"')
+                self.send_header("X-Linked-Size", str(len(body)))
             self.send_header("X-Repo-Commit", COMMIT)
             if status == 404:
                 self.send_header("X-Error-Code", "RepoNotFound")
@@ -122,7 +134,10 @@ def test_a_downloaded_model_is_listed_shown_and_loaded(hub: Hub, capsys: pytest.
     assert NAME not in capsys.readouterr().out
     hub.fastdiff("models", "download", NAME)
     assert main(["models", "list"]) == 0
-    assert re.search(rf"^{NAME}  0.\d MB  {find(NAME)}$", capsys.readouterr().out, re.MULTILINE)
+    printed = capsys.readouterr().out
+    told = r"PixArtAlpha  0\.\d MB  float32  fits: 0\.\d MB of \d+\.\d GB (GPU )?memory"
+    assert re.search(rf"^{NAME}  {told}  {find(NAME)}$", printed, re.MULTILINE)
+    assert re.search(r"^scenes  PixArtAlpha  2\d\.\d MB  \w+  fits: ", printed, re.MULTILINE)
     assert main(["models", "show", NAME]) == 0
     shown = capsys.readouterr().out
     for told in ("licence: apache-2.0", "pictures: 256x256", "prediction_type epsilon", "diffusers.AutoencoderKL"):
@@ -135,6 +150,42 @@ def test_a_download_that_stopped_is_told(hub: Hub) -> None:
     (find(NAME) / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(MissingError, match="is incomplete: `fastdiff models download"):
         find(NAME)
+
+
+def test_files_are_verified_by_their_digests(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.fastdiff("models", "download", NAME)
+    folder = find(NAME)
+    assert main(["models", "verify", NAME]) == 0
+    count = sum(path.is_file() for path in folder.rglob("*"))
+    assert capsys.readouterr().out == f"{NAME}: {count} files as published\n"
+    damaged = [folder / "vae" / "diffusion_pytorch_model.safetensors", folder / "model_index.json"]
+    for path in damaged:
+        content = path.read_bytes()
+        path.resolve().write_bytes(content[:-1] + b" ")
+        assert main(["models", "verify", NAME]) == 2
+        printed = capsys.readouterr().err
+        assert f"1 file of {NAME} is not as published, {path.relative_to(folder)}: delete {path.resolve()}" in printed
+        assert printed.count("\n") == 1
+        path.resolve().unlink()
+        hub.fastdiff("models", "download", NAME)
+        assert path.read_bytes() == content and main(["models", "verify", NAME]) == 0
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["scenes", "FOLDER"])
+def test_folders_without_digests_are_not_verified(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "verify", str(write(tmp_path / "mine")) if name == "FOLDER" else name]) == 2
+    assert "has no digests to compare its files with" in capsys.readouterr().err
+
+
+def test_a_broken_model_is_listed_as_such(hub: Hub) -> None:
+    hub.fastdiff("models", "download", NAME)
+    (find(NAME) / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    listed = hub.fastdiff("models", "list")
+    assert listed.returncode == 0
+    assert re.search(rf"^{NAME}  0\.\d MB  broken: .*transformer", listed.stdout, re.MULTILINE)
 
 
 def test_fp16_weights_are_downloaded_where_there_are_no_others(hub: Hub, files: dict[str, bytes]) -> None:
