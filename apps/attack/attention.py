@@ -69,7 +69,9 @@ def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionReco
     recorder = AttentionRecorder(most)
 
     def writing(layer: AttentionLayer, original: Processor) -> Processor:
-        return original if "mid_block" in layer.name else RecordingProcessor(original, layer.cross, recorder)
+        if layer.joint or "mid_block" in layer.name:
+            return original
+        return RecordingProcessor(original, layer.cross, recorder)
 
     with hooked_attention(attention_layers(network), writing):
         yield recorder
