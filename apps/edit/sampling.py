@@ -23,6 +23,7 @@ from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
+from fastdiff.inversion.rf_inversion import RFInversion
 from fastdiff.models.diffusion_model import Conditioning, EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import attention_layers
@@ -238,7 +239,7 @@ class Edit:
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
-    """Return the inverter of a preset, with this noise if it records noise maps.
+    """Return the inverter of a preset, with this noise if it takes any.
 
     Raises UsageError for a solver that cannot invert.
     """
@@ -248,7 +249,7 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
             return EditFriendly(solver, noise)
         return Reversed(solver)
     inverter = INVERTERS[preset.inversion]()
-    if isinstance(inverter, EditFriendly):
+    if isinstance(inverter, EditFriendly | RFInversion):
         return replace(inverter, noise=noise)
     if isinstance(inverter, BackwardEuler):
         return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))
