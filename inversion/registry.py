@@ -21,3 +21,4 @@ INVERTERS: dict[str, Callable[..., Inverter]] = {
     "o-belm": OBELM,
     "rf-inversion": RFInversion,
 }
+FLOW_ONLY = frozenset({"rf-inversion"})  # inverters that need a flow model

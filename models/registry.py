@@ -10,6 +10,8 @@ from fastdiff.models.catalogue import find
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusers_folder import ModelFolder, read_folder
 from fastdiff.models.diffusion_model import AttentionControl, DiffusionModel, EditableModel
+from fastdiff.models.json_file import read_object
+from fastdiff.models.scheduler_config import is_flow
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
@@ -36,6 +38,14 @@ def attention_controls(model: str) -> frozenset[AttentionControl]:
     """
     controls: frozenset[AttentionControl] = getattr(_family(EDITABLE_FAMILIES, model)[1], "CONTROLS", frozenset())
     return controls
+
+
+def is_flow_model(model: str) -> bool:
+    """Return whether a model was trained by flow matching, without loading it.
+
+    Raises UsageError and MissingError as `load_editable` does.
+    """
+    return is_flow(read_object(_family(FAMILIES, model)[0].path / "scheduler" / "scheduler_config.json"))
 
 
 def load_editable(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import log2
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -140,7 +141,7 @@ def test_an_inversion_file_regenerates_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{"gamma": 1.1}, {"eta": -0.1}, {"start": 0.5, "stop": 0.2}, {"stop": 2.0}])
-def test_numbers_outside_their_ranges_are_refused(values: dict[str, float]) -> None:
+def test_numbers_outside_their_ranges_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="give numbers from 0 to 1"):
         RFInversion(**values)
 

@@ -98,7 +98,8 @@ class RecordingProcessor:
             maps = attn.get_attention_scores(q, k).unflatten(0, (-1, attn.heads)).mean(1)
             if rows := self.recorder.rows:
                 (self.recorder.cross if self.cross else self.recorder.own).append(maps[-rows:])
-        return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+        attended: Tensor = self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+        return attended
 
 
 @dataclass(frozen=True, eq=False)

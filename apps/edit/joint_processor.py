@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastdiff.apps.edit.control import AttentionMaps, Control, TrackedWords
@@ -31,6 +31,16 @@ class Heads(NamedTuple):
     q: Tensor
     k: Tensor
     v: Tensor
+
+
+class Projections(NamedTuple):
+    """The layers that project tokens to queries, keys and values, and the norms of the first two, which may be None."""
+
+    to_q: Any
+    to_k: Any
+    to_v: Any
+    norm_q: Any
+    norm_k: Any
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,14 @@ class JointProcessor:
         attn: "Attention | FluxAttention",
         picture: Tensor,
         prompt: Tensor,
-        of_prompt: tuple[Any, ...],
+        of_prompt: "Projections",
         rotary: Rotary | None,
     ) -> tuple[Tensor, Tensor]:
         """Attend the picture (B, N, D) and the prompt (B, L, D), whose layers are `of_prompt`, without projection."""
         length = prompt.shape[1]
         first, rest = (None, None) if rotary is None else _split(rotary, length)
-        tokens = _heads(prompt, attn.heads, *of_prompt, first)
-        places = _heads(picture, attn.heads, *_own(attn), rest)
+        tokens = _heads(prompt, attn.heads, of_prompt, first)
+        places = _heads(picture, attn.heads, _own(attn), rest)
         by_tokens = scaled_dot_product_attention(tokens.q, _join(places.k, tokens.k), _join(places.v, tokens.v))
         places = Heads(*(self._taken(name, value) for name, value in places._asdict().items()))
         return _flat(self._by_places(places, tokens)), _flat(by_tokens)
@@ -107,33 +117,25 @@ class JointProcessor:
         return torch.cat([*without, prompted + (changed - maps) @ v])
 
 
-def _own(attn: "Attention | FluxAttention") -> tuple[Any, ...]:
-    """Return the projections of positions to queries, keys and values, and the norms of the first two."""
-    return attn.to_q, attn.to_k, attn.to_v, attn.norm_q, attn.norm_k
+def _own(attn: "Attention | FluxAttention") -> Projections:
+    """Return the projections of positions, and of all tokens where the layer gets one sequence."""
+    return Projections(attn.to_q, attn.to_k, attn.to_v, attn.norm_q, attn.norm_k)
 
 
-def _added(attn: "Attention | FluxAttention") -> tuple[Any, ...]:
-    """Return the same of tokens of the prompt."""
-    return attn.add_q_proj, attn.add_k_proj, attn.add_v_proj, attn.norm_added_q, attn.norm_added_k
+def _added(attn: "Attention | FluxAttention") -> Projections:
+    """Return the projections of tokens of the prompt."""
+    return Projections(attn.add_q_proj, attn.add_k_proj, attn.add_v_proj, attn.norm_added_q, attn.norm_added_k)
 
 
-def _heads(
-    x: Tensor,
-    heads: int,
-    to_q: nn.Module,
-    to_k: nn.Module,
-    to_v: nn.Module,
-    norm_q: nn.Module | None,
-    norm_k: nn.Module | None,
-    rotary: Rotary | None,
-) -> Heads:
+def _heads(x: Tensor, heads: int, layers: Projections, rotary: Rotary | None) -> Heads:
     """Project x (B, N, D) for all heads, normalize queries and keys, and rotate them."""
     from diffusers.models.embeddings import apply_rotary_emb
 
-    q, k, v = (layer(x).unflatten(2, (heads, -1)).transpose(1, 2) for layer in (to_q, to_k, to_v))
-    q, k = q if norm_q is None else norm_q(q), k if norm_k is None else norm_k(k)
+    q, k, v = (layer(x).unflatten(2, (heads, -1)).transpose(1, 2) for layer in layers[:3])
+    q, k = (each if norm is None else norm(each) for each, norm in ((q, layers.norm_q), (k, layers.norm_k)))
     if rotary is not None:
-        q, k = apply_rotary_emb(q, rotary), apply_rotary_emb(k, rotary)
+        turns: Any = rotary
+        q, k = apply_rotary_emb(q, turns), apply_rotary_emb(k, turns)
     return Heads(q, k, v)
 
 

@@ -95,7 +95,8 @@ class CrossProcessor:
         if tracked is not None and tracked.positions != hidden_states.shape[1]:
             tracked = None
         if self.change is None and tracked is None:
-            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+            plain: Tensor = self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+            return plain
         q, k, v = (
             attn.head_to_batch_dim(x)
             for x in (

@@ -34,7 +34,8 @@ def alignment(source: Conditioning, target: Conditioning) -> Tensor:
     for one, another, part in _sentences(source, target):
         padding = align_padding(one, another, source.mask[0, part])
         matrices.append(align(one, another, len(padding)).to(padding) + padding)
-    return torch.block_diag(*matrices)
+    matrix: Tensor = torch.block_diag(*matrices)
+    return matrix
 
 
 def changed_words(source: Conditioning, target: Conditioning) -> Tensor:

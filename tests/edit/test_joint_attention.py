@@ -154,7 +154,7 @@ def inputs(case: Case, layer: Any, width: int) -> tuple[dict[str, Any], bool]:
     }, False
 
 
-def projected(attn: Any, x: Tensor, names: str, rotary: Any, norms: str) -> list[Tensor]:
+def projected(attn: Any, x: Tensor, names: str, rotary: Any, norms: str) -> list[Any]:
     """Queries, keys and values (B, heads, N, d)."""
     found = []
     for name in "qkv":
