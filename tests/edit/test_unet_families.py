@@ -38,7 +38,8 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion-v": lambda folder: tiny_unet.write_stable_diffusion(folder, scheduler=V),
     "stable-diffusion-xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True, scheduler=EULER),
 }
-BOUNDS = {"edit-friendly": 1e-4, "ledits": 1e-4, "o-belm": 1e-4}  # of exact round trips in float32
+EXACT = ("fixed-point", "edit-friendly", "ledits", "o-belm")
+BOUNDS = dict.fromkeys(EXACT, 1e-4)  # of round trips in float32
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
