@@ -1,6 +1,6 @@
 """Round trips: every inverter on models, from the latents of a picture to noise and back under the same prompt.
 
-    python -m benchmarks.edit.round_trips MODELS [--steps N] [--strength SHARE] [--side PIXELS] [--json PATH]
+    python -m benchmarks.edit.round_trips MODELS [--steps N] [--strength SHARE] [--size PIXELS] [--json PATH]
 
 Nothing helps: no offsets to the recorded states, no pixels of the input, and the network is called in both directions.
 `python tests/tiny_folders.py DIR` writes a small random model of every family.
@@ -90,10 +90,12 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="MODELS", help="names of models, or folders")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N")
     parser.add_argument("--strength", type=float, default=STRENGTH, metavar="SHARE")
-    parser.add_argument("--side", type=int, metavar="PIXELS", help="of the picture; by default the model's own")
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="of a side of the picture; by default the model's own"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     arguments = parser.parse_args()
-    given = (arguments.models, arguments.steps, arguments.strength, arguments.side)
+    given = (arguments.models, arguments.steps, arguments.strength, arguments.size)
     sections.run(["round-trips"], lambda name: run(*given), arguments.json)
 
 

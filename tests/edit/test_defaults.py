@@ -15,7 +15,7 @@ from fastdiff.apps.edit.settings import settings_of
 from fastdiff.models.registry import EDITABLE_FAMILIES
 from fastdiff.solvers.errors import UsageError
 
-LEDITS = {  # which have pipelines of the method itself
+LEDITS: dict[str, Any] = {  # which have pipelines of the method itself
     "StableDiffusionPipeline": diffusers.LEditsPPPipelineStableDiffusion,
     "StableDiffusionXLPipeline": diffusers.LEditsPPPipelineStableDiffusionXL,
 }
