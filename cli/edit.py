@@ -88,7 +88,7 @@ NAMED = 5  # edits whose faults the last line names
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="Settings by name. [default: quick for scenes, else ledits]",
+    help="Settings by name. [default: quick for scenes, rf-inversion for FLUX, else ledits]",
     group="Method",
 )
 @option("--solver", help="Invert by this solver of `fastdiff solvers` instead of the preset's method.", group="Method")

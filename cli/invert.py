@@ -34,7 +34,7 @@ from fastdiff.cli.options import PATH, Command, adapting, computing, option
 @option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="Preset whose inversion to use. [default: quick for scenes, else ledits]",
+    help="Preset whose inversion to use. [default: quick for scenes, rf-inversion for FLUX, else ledits]",
     group="Method",
 )
 @option("--solver", help="Invert by this solver of `fastdiff solvers` instead of the preset's method.", group="Method")

@@ -22,3 +22,4 @@ from fastdiff.inversion.inversion_file import InversionSettings as InversionSett
 from fastdiff.inversion.obelm import OBELM as OBELM
 from fastdiff.inversion.registry import INVERTERS as INVERTERS
 from fastdiff.inversion.reversed import Reversed as Reversed
+from fastdiff.inversion.rf_inversion import ControlledFlow as ControlledFlow, RFInversion as RFInversion

@@ -9,13 +9,17 @@ from torch import Tensor
 from fastdiff.solvers.readback import read_back
 from fastdiff.solvers.rows import choose_rows, row_norms
 
+SOLVED, REACHED = 64, 4  # rounding errors of the state's precision
+PATIENCE = 3  # iterations that do not halve the residual of a solved row, after which it stays
+
 
 @dataclass(frozen=True)
 class Anderson:
     """Root finder for a function of the state. Each row of the batch is solved separately.
 
-    A row is solved if its residual, relative to its state, is at most `tolerance`, or at the rounding error of a
-    network.
+    A row is solved if its residual, relative to its state, is at most `tolerance`, or SOLVED rounding errors. Errors of
+    a step grow in the steps after it, so a row goes on to REACHED rounding errors, as long as that helps: a network may
+    round more coarsely.
     """
 
     tolerance: float = 1e-12
@@ -30,20 +34,25 @@ class Anderson:
         """
         states, residuals = [y], [residual(y)]
         best, least = y, row_norms(residuals[0]) / row_norms(y)
+        vain = torch.zeros_like(least)  # iterations of a solved row that did not help
         for _ in range(self.iterations):
-            unsolved = least > self.bound(y.dtype)
-            if not read_back(unsolved.any()):
+            going_on = (least > self._limit(y.dtype, REACHED)) & (vain < PATIENCE)
+            if not read_back(going_on.any()):
                 break
-            states.append(choose_rows(unsolved, states[-1] + anderson_step(states, residuals), states[-1]))
+            states.append(choose_rows(going_on, states[-1] + anderson_step(states, residuals), states[-1]))
             residuals.append(residual(states[-1]))
             size = row_norms(residuals[-1]) / row_norms(states[-1])
+            vain = torch.where((least <= self.bound(y.dtype)) & (size > least / 2), vain + 1, 0)
             best, least = choose_rows(size < least, states[-1], best), torch.minimum(size, least)
             states, residuals = states[-self.window - 1 :], residuals[-self.window - 1 :]
         return best, least
 
     def bound(self, dtype: torch.dtype) -> float:
         """Return the relative residual at which a row of this dtype is solved."""
-        return max(self.tolerance, 64 * torch.finfo(dtype).eps)
+        return self._limit(dtype, SOLVED)
+
+    def _limit(self, dtype: torch.dtype, errors: int) -> float:
+        return max(self.tolerance, errors * torch.finfo(dtype).eps)
 
 
 def anderson_step(states: list[Tensor], residuals: list[Tensor]) -> Tensor:

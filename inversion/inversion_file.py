@@ -18,6 +18,7 @@ from torch import Tensor
 from fastdiff.inversion.edit_friendly import RecordedNoise, recorded_noise
 from fastdiff.inversion.inversion import Inversion
 from fastdiff.inversion.obelm import OBELM
+from fastdiff.inversion.rf_inversion import ControlledFlow, RFInversion
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, is_recordable
@@ -41,7 +42,8 @@ class InversionSettings:
 def save_inversion(path: Path, inversion: Inversion, setting: InversionSettings) -> None:
     """Write the inversion to `path`, before direct inversion is applied to it.
 
-    Raises UsageError unless its solver is O-BELM or one of SOLVERS with default options. Does not catch OSError.
+    Raises UsageError unless its solver is O-BELM, that of RF-Inversion or one of SOLVERS, with default options. Does
+    not catch OSError.
     """
     name, maps = _named(inversion.solver)
     kept = {name: getattr(inversion, field) for name, field in OPTIONAL.items()}
@@ -66,7 +68,7 @@ def load_inversion(
         grid = tuple(Level(*map(float, level)) for level in header["grid"])
         nfe = int(header["calls"])
         trajectory, maps = tensors["trajectory"], tensors.get("maps")
-        solver = _solver(header["solver"], trajectory, maps)
+        solver = _solver(header["solver"], grid, trajectory, maps)
         whole = _fits(setting, grid, solver, trajectory, maps)
     except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
         raise UsageError(f"{path} holds no inversion that this version reads: invert the picture again") from error
@@ -81,6 +83,13 @@ def _named(solver: Solver[Any]) -> tuple[str, dict[str, Tensor]]:
     """Return the name of the solver, and its recorded tensors besides the trajectory."""
     if isinstance(solver, OBELM):
         return "o-belm", {}
+    default = RFInversion()
+    if isinstance(solver, ControlledFlow) and (solver.share, solver.start, solver.stop) == (
+        default.eta,
+        default.start,
+        default.stop,
+    ):
+        return "rf-inversion", {}
     kept = {}
     if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
         kept, solver = {"maps": maps.z}, solver.with_noise(Noise())
@@ -90,9 +99,11 @@ def _named(solver: Solver[Any]) -> tuple[str, dict[str, Tensor]]:
     raise UsageError(f"an inversion for {type(solver).__name__} with these options: only named solvers are stored")
 
 
-def _solver(name: str, trajectory: Tensor, maps: Tensor | None) -> Solver[Any]:
+def _solver(name: str, grid: Grid, trajectory: Tensor, maps: Tensor | None) -> Solver[Any]:
     if name == "o-belm":
         return OBELM(trajectory[1])
+    if name == "rf-inversion":
+        return RFInversion().sampler(trajectory[-1], grid)
     solver = SOLVERS[name]()
     return solver.with_noise(RecordedNoise(maps)) if is_recordable(solver) and maps is not None else solver
 

@@ -9,6 +9,7 @@ from fastdiff.inversion.fixed_point import FixedPoint
 from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.obelm import OBELM
 from fastdiff.inversion.reversed import Reversed
+from fastdiff.inversion.rf_inversion import RFInversion
 
 INVERTERS: dict[str, Callable[..., Inverter]] = {
     "ddim": DDIMInverse,
@@ -18,4 +19,6 @@ INVERTERS: dict[str, Callable[..., Inverter]] = {
     "edit-friendly": EditFriendly,
     "ledits": ledits,
     "o-belm": OBELM,
+    "rf-inversion": RFInversion,
 }
+FLOW_ONLY = frozenset({"rf-inversion"})  # inverters that need a flow model

@@ -11,6 +11,8 @@ from fastdiff.models.scheduler_config import TrainedScheduler
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.guidance import ConditionalDenoiser
 
+PADDING = -1  # in place of the id of a padding token between the tokens of two text encoders
+
 
 @dataclass(frozen=True)
 class Word:
@@ -30,11 +32,12 @@ class Conditioning:
 
     embeddings: Tensor  # (B, L, D)
     mask: Tensor  # (B, L) bool, True where the network attends to a token
-    ids: tuple[tuple[int, ...], ...]  # of the tokens of every prompt, without padding
+    ids: tuple[tuple[int, ...], ...]  # of the tokens of every prompt by position, without padding at the end
     words: tuple[tuple[Word, ...], ...]  # of every prompt, in reading order
     truncated: tuple[str, ...]  # the words of every prompt beyond the token limit, "" if none are
     pooled: Tensor | None = None  # (B, P) pooled embedding of every prompt, for networks that take it
     guidance: Tensor | None = None  # (B,) guidance scales, for networks that take them as an input
+    starts: tuple[int, ...] = (0,)  # position of the first token of each text encoder whose tokens the L are
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -50,6 +53,7 @@ class Conditioning:
             tuple(self.truncated[row] for row in chosen),
             None if self.pooled is None else self.pooled[chosen],
             None if self.guidance is None else self.guidance[chosen],
+            self.starts,
         )
 
     def repeat(self, times: int) -> "Conditioning":
@@ -70,6 +74,7 @@ class Conditioning:
             tuple(cut for part in parts for cut in part.truncated),
             _cat([part.pooled for part in parts]),
             _cat([part.guidance for part in parts]),
+            parts[0].starts,
         )
 
 

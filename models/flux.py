@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from fastdiff.models.catalogue import UNTOLD
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning, GuidanceKind
+from fastdiff.models.diffusion_model import ALL_CONTROLS, Conditioning, GuidanceKind
 from fastdiff.models.latent_diffusion_model import check_fit
 from fastdiff.models.pixart import TEXT_ENCODERS as T5_ENCODERS, TOKENIZERS as T5_TOKENIZERS
 from fastdiff.models.prompt_words import read_encodings
@@ -28,11 +28,12 @@ TRANSFORMERS = {
     "diffusers.FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux:FluxTransformer2DModel"
 }
 CLIP_ENCODERS = {"transformers.CLIPTextModel": "transformers:CLIPTextModel"}
+CONTROLS = ALL_CONTROLS - {"token merging"}
 
 
 @dataclass(frozen=True)
 class Flux(SizeShiftedModel):
-    """The `EditableModel` of the family, without attention control: its attention is joint.
+    """The `EditableModel` of the family, whose attention is joint.
 
     The guidance scale is an input of the network, or the network was trained without any; there is no unconditional
     estimate. T5 encodes the tokens of a prompt, CLIP its pooled embedding.
@@ -67,6 +68,9 @@ class Flux(SizeShiftedModel):
             "guidance": prompts.guidance,
             "txt_ids": prompts.embeddings.new_zeros(prompts.embeddings.shape[1], 3),
         }
+
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
+        return latents.shape[-2] // PATCH, latents.shape[-1] // PATCH
 
     def predict(self, x: Tensor, timestep: Tensor, prompts: Conditioning, size: tuple[int, int]) -> Tensor:
         tokens, grid = _packed(x.to(self.network.dtype)), (x.shape[-2] // PATCH, x.shape[-1] // PATCH)

@@ -19,6 +19,7 @@ from fastdiff.solvers.schedule import Level
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.transformer_flux import FluxAttention
 
 BLOCKS = (
     "transformer_blocks",
@@ -28,7 +29,7 @@ BLOCKS = (
     "up_blocks",
 )  # parts of networks, in the order of execution
 
-Processor = Callable[..., Tensor]
+Processor = Callable[..., Any]  # of a layer; one of joint attention may return a pair, of picture and prompt
 Forward = Callable[..., Any]  # of a block; a UNet's down blocks return a tuple
 
 
@@ -47,9 +48,10 @@ class AttentionLayer:
 
     name: str  # path in the network
     block: int  # index of its block
-    cross: bool  # True if it attends to the prompt, False if to the positions of the picture
-    index: int  # among the layers of its kind, cross- or self-attention, from 0, in the order of execution
-    module: "Attention"
+    cross: bool  # True if it attends to the prompt alone, False if to the positions of the picture
+    joint: bool  # True if positions and tokens of the prompt attend to each other, in one softmax
+    index: int  # among the layers with the same `cross`, from 0, in the order of execution
+    module: "Attention | FluxAttention"
 
 
 def blocks(network: nn.Module) -> tuple[Block, ...]:
@@ -69,14 +71,15 @@ def blocks(network: nn.Module) -> tuple[Block, ...]:
 def attention_layers(network: nn.Module) -> tuple[AttentionLayer, ...]:
     """Return the attention layers of a network's blocks, block by block. Raises as `blocks` does."""
     from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.transformer_flux import FluxAttention
 
     numbers = {True: count(), False: count()}
     return tuple(
-        AttentionLayer(f"{block.name}.{name}", block.index, cross, next(numbers[cross]), module)
+        AttentionLayer(f"{block.name}.{name}", block.index, cross, _is_joint(module), next(numbers[cross]), module)
         for block in blocks(network)
         for name, module in block.module.named_modules()
-        if isinstance(module, Attention)
-        for cross in [module.is_cross_attention]
+        if isinstance(module, Attention | FluxAttention)
+        for cross in [isinstance(module, Attention) and module.is_cross_attention]
     )
 
 
@@ -161,6 +164,11 @@ class HookedDenoiser(DenoiserWrapper):
     @cached_property
     def _blocks(self) -> tuple[Block, ...]:
         return blocks(self.network)
+
+
+def _is_joint(module: "Attention | FluxAttention") -> bool:
+    """True if the layer projects tokens of the prompt too, or receives one sequence of tokens and positions."""
+    return bool(module.added_kv_proj_dim is not None or module.pre_only)
 
 
 def _restore(module: nn.Module, own: Any) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Container, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from fastdiff.models.diffusion_model import Word
+from fastdiff.models.diffusion_model import PADDING, Word
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -53,17 +54,24 @@ def join_encodings(
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[Word, ...], ...], tuple[str, ...]]:
     """Return what `read_encodings` does, of several text encoders whose sequences are concatenated.
 
-    Words have tokens of each. Truncated words are those beyond the limit of the last text encoder; no word is unknown,
-    because CLIP has tokens for all letters.
+    The ids have PADDING between the sequences. Words have tokens of each. Truncated words are those beyond the limit of
+    the last text encoder; no word is unknown, because CLIP has tokens for all letters.
     """
     found = [[part[row] for part in encoded] for row in range(len(texts))]
     spans = [[span for encoding in parts for span in encoding.offsets] for parts in found]
     beyond = [[span for rest in parts[-1].overflowing for span in rest.offsets] for parts in found]
     return (
-        tuple(tuple(token for each in parts for token in each.ids[: sum(each.attention_mask)]) for parts in found),
+        tuple(_joined_ids(parts) for parts in found),
         tuple(words_of(text, each) for text, each in zip(texts, spans, strict=True)),
         tuple(words_beyond(text, each) for text, each in zip(texts, beyond, strict=True)),
     )
+
+
+def _joined_ids(parts: Sequence["Encoding"]) -> tuple[int, ...]:
+    """Return the ids of the concatenated sequences, up to the last that counts."""
+    counts = [sum(each.attention_mask) for each in parts]
+    own = [each.ids[:count] + [PADDING] * (len(each) - count) for each, count in zip(parts, counts, strict=True)]
+    return tuple(chain.from_iterable(own))[: sum(map(len, own[:-1])) + counts[-1]]
 
 
 def read_after(

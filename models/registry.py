@@ -12,7 +12,9 @@ from fastdiff.models.checkpoint import read_checkpoint
 from fastdiff.models.component_loading import Components
 from fastdiff.models.diffusers_folder import ModelFolder, read_folder
 from fastdiff.models.diffusion_model import AttentionControl, DiffusionModel, EditableModel
+from fastdiff.models.json_file import read_object
 from fastdiff.models.lora import LoraFile, read_adapters
+from fastdiff.models.scheduler_config import is_flow
 from fastdiff.solvers.errors import UsageError
 
 # Pipeline class in model_index.json -> module of the family, whose `load` takes the components and the model's name.
@@ -41,6 +43,14 @@ def attention_controls(model: str, config: Path | None = None) -> frozenset[Atte
         _family(EDITABLE_FAMILIES, model, config)[1], "CONTROLS", frozenset()
     )
     return controls
+
+
+def is_flow_model(model: str, config: Path | None = None) -> bool:
+    """Return whether a model was trained by flow matching, without loading it.
+
+    `config` is the folder of the configs of a checkpoint. Raises UsageError and MissingError as `load_editable` does.
+    """
+    return is_flow(read_object(_family(FAMILIES, model, config)[0].path / "scheduler" / "scheduler_config.json"))
 
 
 def load_editable(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from fastdiff.models.component_loading import Components
-from fastdiff.models.diffusion_model import Conditioning
+from fastdiff.models.diffusion_model import ALL_CONTROLS, Conditioning
 from fastdiff.models.latent_diffusion_model import check_fit
 from fastdiff.models.pixart import TEXT_ENCODERS as T5_ENCODERS, TOKENIZERS as T5_TOKENIZERS
 from fastdiff.models.prompt_words import join_encodings
@@ -26,11 +26,12 @@ TRANSFORMERS = {
     "diffusers.SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3:SD3Transformer2DModel"
 }
 CLIP_ENCODERS = {"transformers.CLIPTextModelWithProjection": "transformers:CLIPTextModelWithProjection"}
+CONTROLS = ALL_CONTROLS - {"token merging"}
 
 
 @dataclass(frozen=True)
 class StableDiffusion3(SizeShiftedModel):
-    """The `EditableModel` of the family, without attention control: its attention is joint.
+    """The `EditableModel` of the family, whose attention is joint.
 
     The tokens of a prompt are those of CLIP, whose two encoders share them, and then LONGEST ones of T5, which are
     zeros where its encoder is absent. The transformer attends to all of them, padding included.
@@ -51,7 +52,13 @@ class StableDiffusion3(SizeShiftedModel):
                 long = self.t5.encoder(torch.tensor(read[1].input_ids, device=self.device)).last_hidden_state
         embeddings = torch.cat([pad(states, (0, width - states.shape[-1])), long], dim=1).to(self.network.dtype)
         attended = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=self.device)
-        return Conditioning(embeddings, attended, *join_encodings(texts, read), pooled=pooled.to(self.network.dtype))
+        return Conditioning(
+            embeddings,
+            attended,
+            *join_encodings(texts, read),
+            pooled=pooled.to(self.network.dtype),
+            starts=(0, states.shape[1]),
+        )
 
     def _clip(self, each: TextEncoder, ids: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Return the states (B, L, D) before the last layer, and the pooled embedding (B, P)."""
@@ -61,6 +68,9 @@ class StableDiffusion3(SizeShiftedModel):
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> dict[str, Any]:
         return {"encoder_hidden_states": prompts.embeddings, "pooled_projections": prompts.pooled}
+
+    def map_grid(self, latents: Tensor) -> tuple[int, int]:
+        return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Encode pictures. Raises UsageError for sides beyond the positions of the transformer."""

@@ -33,8 +33,10 @@ from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.apps.edit import editor as edit_editor, presets as edit_presets
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
+from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion import anderson
+from fastdiff.inversion.registry import FLOW_ONLY
 from fastdiff.models import residual
 from fastdiff.models.classifier import ClassifierTarget, Preprocessing
 from fastdiff.models.guided_denoiser import guided_denoiser
@@ -150,7 +152,7 @@ def test_solvers_step(solver: str, pixart: Path, mode: FakeTensorMode) -> None:
     assert is_on_device(integrate(f, SOLVERS[solver](), torch.zeros(1, 4, 8, 8, device=DEVICE), levels).x)
 
 
-@pytest.mark.parametrize("preset", edit_presets.PRESETS)
+@pytest.mark.parametrize("preset", [name for name in edit_presets.PRESETS if name not in FLOW_ONLY])
 def test_edits_invert_sample_and_decode(
     preset: str, pixart: Path, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +174,21 @@ def test_edits_invert_sample_and_decode(
     assert is_on_device(editor.regenerate(prepared, inversion))
     edited = editor.finish(prepared, inversion, sampled, torch.ones(1, 1, 64, 96))
     assert edited.colour.shape == (3, 64, 96) and edited.colour.device.type == "cpu"
+
+
+@pytest.mark.parametrize("preset", ["direct-p2p", "edit-friendly", "rf-inversion"])
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_edits_control_joint_attention(family: str, preset: str, tmp_path: Path, mode: FakeTensorMode) -> None:
+    with unset_fake_temporarily():
+        WRITERS[family](tmp_path)
+    model = moved(tmp_path)
+    source, target = (model.encode_prompts([text]) for text in ("a fox on grass", "a cat on grass"))
+    chosen = replace(edit_presets.PRESETS[preset], steps=3, strength=0.5)
+    words: dict[str, Any] = {"blend": ("fox", "cat"), "emphasize": ("cat:2",)}
+    edit = Edit(model, chosen, model.encode(torch.zeros(1, 3, *SIZE)), SIZE, source, target, 0, **words)
+    inversion = edit.invert()
+    sampled = edit.sample(inversion, lambda now: None)
+    assert sampled.source is not None and is_on_device(inversion.trajectory, sampled.latents, sampled.source)
 
 
 class Mean(nn.Module):

@@ -27,7 +27,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from PIL import Image
 from torch import Tensor
 
-from fastdiff.apps.edit.app import run
+from fastdiff.apps.edit.app import forecast, run
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.sampling import Edit
@@ -313,7 +313,7 @@ def test_sides_beyond_the_positions_of_the_network_are_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", OF_EACH)
-@pytest.mark.parametrize("preset", ["ledits", "quick", "unipc"])
+@pytest.mark.parametrize("preset", ["ledits", "quick", "unipc", "direct-p2p", "dit4edit-exact", "rf-inversion"])
 def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], Pair], tmp_path: Path) -> None:
     picture = torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))
     Image.fromarray((picture * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / "in.png")
@@ -332,3 +332,19 @@ def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], 
     )
     assert [edit.status for edit in report.edits] == ["edited"], report.edits
     assert Image.open(tmp_path / "out.png").size == (128, 96)
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux-dev"])
+def test_presets_that_merge_tokens_are_refused_and_another_is_named(
+    name: str, pair_of: Callable[[str], Pair], tmp_path: Path
+) -> None:
+    """Joint attention has no sequence of positions alone."""
+    picture = tmp_path / "in.png"
+    Image.new("RGB", (128, 96)).save(picture)
+    options = Options(
+        (str(picture),), prompt="a cat", source="a fox", model=pair_of(name).model.name, preset="dit4edit"
+    )
+    with pytest.raises(UsageError, match=r"needs token merging, which .* does not allow: give --preset dit4edit-exact"):
+        forecast(options)
+    with pytest.raises(UsageError, match=r"has no token merging: leave out --merge"):
+        forecast(replace(options, preset="ledits", merge=0.2))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import tiny_flux
 import tiny_pixart
+import tiny_sd3
 import tiny_unet
 import torch
 from tiny_transformer import randoms
@@ -41,12 +43,16 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion": tiny_unet.write_stable_diffusion,
     "xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True),
     "unconditional": tiny_unet.write_prior,
+    "sd3": tiny_sd3.write,
+    "flux": tiny_flux.write,
 }
 SITES = {  # blocks, layers of self- and of cross-attention
     "pixart": (2, 2, 2),
     "stable-diffusion": (7, 4, 4),
     "xl": (7, 4, 4),
     "unconditional": (5, 4, 0),
+    "sd3": (3, 3, 0),
+    "flux": (4, 4, 0),
 }
 
 

@@ -160,3 +160,26 @@ def test_backward_euler_refuses_noise_and_no_substeps():
         BackwardEuler(sde_dpmpp_2m())
     with pytest.raises(UsageError, match="0 substeps"):
         BackwardEuler(fine_substeps=0)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "flow"])
+def test_single_precision_returns_the_picture_to_rounding(schedule):
+    """Steps that are solved to 64 roundings leave 5e-5 and 8e-5."""
+    f = Mixture(SCHEDULES[schedule])
+    inversion = invert(f, images(3, 8).float(), grid(log_snr, f.schedule, 20), FixedPoint())
+    assert known(inversion.residual).max() < 1e-5
+    assert known(inversion.converged).all()
+
+
+@pytest.mark.parametrize(("rounding", "solved", "calls"), [(1e-5, True, 15), (1e-3, False, 51)])
+def test_a_network_that_rounds_coarsely_ends_the_search(rounding, solved, calls):
+    """A solved row stays after a few iterations that do not help; an unsolved one takes them all."""
+    seen = []
+
+    def residual(y):
+        seen.append(y)
+        return ((1 - y + 0.3 * y.sin()) / rounding).round() * rounding + rounding / 3
+
+    y, miss = Anderson().solve(residual, torch.zeros(2, 4))
+    assert known(miss <= Anderson().bound(y.dtype)).tolist() == [solved] * 2
+    assert known(miss).max() > 1e-6 and (len(seen) <= calls if solved else len(seen) == calls)

@@ -69,7 +69,9 @@ def recording_attention(network: nn.Module, most: int) -> Iterator[AttentionReco
     recorder = AttentionRecorder(most)
 
     def writing(layer: AttentionLayer, original: Processor) -> Processor:
-        return original if "mid_block" in layer.name else RecordingProcessor(original, layer.cross, recorder)
+        if layer.joint or "mid_block" in layer.name:
+            return original
+        return RecordingProcessor(original, layer.cross, recorder)
 
     with hooked_attention(attention_layers(network), writing):
         yield recorder
@@ -96,7 +98,8 @@ class RecordingProcessor:
             maps = attn.get_attention_scores(q, k).unflatten(0, (-1, attn.heads)).mean(1)
             if rows := self.recorder.rows:
                 (self.recorder.cross if self.cross else self.recorder.own).append(maps[-rows:])
-        return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+        attended: Tensor = self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+        return attended
 
 
 @dataclass(frozen=True, eq=False)

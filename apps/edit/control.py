@@ -3,7 +3,7 @@
 A batch has the rows [source, target...]; with guidance it has them twice, unconditional rows first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -22,7 +22,7 @@ class CrossAttentionControl:
 
     For aligned tokens, the target's attention map is replaced by P_source M until step `until`; afterwards, and for
     tokens without a counterpart, the target keeps its own map. Both are multiplied by `scale` at every step, without
-    renormalisation (section 3.2).
+    renormalisation (section 3.2). In joint attention, the map is the part of it from the picture to the prompt.
     """
 
     matrix: Tensor  # (T, L, L) alignment M of every target's prompt, see `words.align`
@@ -61,11 +61,12 @@ class Sharing:
     "qk" takes the source's attention map for the target's values (Prompt-to-Prompt), "kv" the source's keys and values
     for the target's queries (MasaCtrl, Cao et al. 2023, arXiv 2304.08465), "qkv" the source's output. "qkv", then "kv",
     is DiT4Edit's switch from a locked layout to mutual attention (Feng et al. 2024, arXiv 2411.03286, eq. 11).
-    Conditional rows share with the source's conditional row, unconditional rows with its unconditional one.
+    Conditional rows share with the source's conditional row, unconditional rows with its unconditional one. In joint
+    attention, positions of the picture take these from the source; tokens of the prompt take nothing.
     """
 
     phases: tuple[tuple[Shared, Span], ...]  # the first span that holds applies
-    layers: range  # of the network's self-attention layers, in the order of execution
+    layers: range  # of the network's layers that attend to the picture, in the order of execution
 
     def at(self, layer: int, step: int, steps: int) -> Shared | None:
         if layer not in self.layers:
@@ -78,7 +79,7 @@ class TrackedWords:
     """Sets of words whose attention maps are recorded, in those of some layers that attend from `positions` tokens."""
 
     tokens: Tensor  # (sets, rows, L), 1 where a token of a row's prompt counts and 0 elsewhere
-    layers: range  # of the network's cross-attention layers, in the order of execution
+    layers: Collection[int]  # of the network's layers that attend to the prompt, by index
     positions: int  # N of the maps: the layers of a U-Net differ in it
 
 
@@ -91,6 +92,7 @@ class Control:
     sharing: Sharing | None = None
     merging: Matching | None = None  # of the tokens in self-attention: one for all rows, layers and steps
     tracked: TrackedWords | None = None
+    prompt_tokens: int = 0  # L, which layers of joint attention need where they get one sequence
 
     def shared(self, layer: int, step: int, steps: int) -> Shared | None:
         """Return what the targets take from the source in a self-attention layer at a step."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from fastdiff.apps.edit.control import AttentionMaps, Control
+from fastdiff.apps.edit.joint_processor import JointProcessor
 from fastdiff.apps.edit.processors import CrossProcessor, SelfProcessor
 from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor
 from fastdiff.solvers.grids import Grid, step_at
@@ -29,15 +30,17 @@ class ControlledDenoiser(HookedDenoiser):
     def attention(self, layer: AttentionLayer, processor: Processor, level: Level) -> Processor:
         control, steps = self.control, len(self.grid) - 1
         step = step_at(self.grid, level)
-        if not layer.cross:
-            shared = control.shared(layer.index, step, steps)
+        shared = None if layer.cross else control.shared(layer.index, step, steps)
+        if not (layer.cross or layer.joint):
             return SelfProcessor(processor, control, shared) if shared or control.merging else processor
         change = control.cross_change(step, steps)
         tracked = control.tracked
         if tracked is not None and layer.index not in tracked.layers:
             tracked = None
-        if change is None and tracked is None:
+        if shared is None and change is None and tracked is None:
             return processor
+        if layer.joint:
+            return JointProcessor(control, shared, change, tracked, self.maps)
         return CrossProcessor(processor, control, change, tracked, self.maps)
 
     def fresh(self) -> Self:

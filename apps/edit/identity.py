@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from fastdiff.apps.device import resolve_device
+from fastdiff.apps.edit.defaults import default_preset
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import default
 from fastdiff.apps.running import output_manifest
 from fastdiff.models import digest
 from fastdiff.models.catalogue import BUNDLED, find
@@ -32,7 +32,7 @@ def fingerprint(options: Options) -> str:
                 [version(package) for package in CODE],
                 named_files(options),
                 recogniser,
-                options.preset or default(options.model),
+                options.preset or default_preset(options.model, options.config),
                 *(options.solver, options.steps, options.guidance, options.strength, options.focus, options.merge),
                 *(options.attempts, options.blend, options.emphasize, options.release),
                 *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),

@@ -54,6 +54,7 @@ PRESETS = {
     "quick": replace(LEDITS, steps=8, guidance=1.25, strength=1.0, attempts=5, repaint_guidance=3.0),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross_attention=0.4, self_attention=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, self_attention=(("kv", Span(0.2, 1)),), first_block=0.5),
+    "rf-inversion": Preset("rf-inversion", steps=28, guidance=3.5, source_guidance=0.0),
 }
 PREVIEW = 4  # steps, evenly drawn from those of the preset, at most
 
@@ -71,12 +72,3 @@ def escalate(preset: Preset, number: int) -> Preset:
     share = number / max(preset.attempts - 1, 1)
     strength = preset.strength + share * (1 - preset.strength)
     return replace(preset, guidance=preset.guidance * (1 + number / 2), strength=strength)
-
-
-def default(model: str) -> str:
-    """Return the default preset of a model.
-
-    On the bundled scenes `quick` is as good as more steps are (benchmarks, sections "defaults" and "edits"); elsewhere
-    more is asked of every step.
-    """
-    return "quick" if model == "scenes" else "ledits"

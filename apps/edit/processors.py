@@ -22,9 +22,10 @@ SMALL = 1e-15  # added to a sum of weights, which may be 0
 def compile_around_attention(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the network except its attention, which controllers change at every step: no step recompiles."""
     from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.transformer_flux import FluxAttention
 
     for module in network.modules():
-        if isinstance(module, Attention):
+        if isinstance(module, Attention | FluxAttention):
             module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
     network.compile(backend=backend, dynamic=True)
 
@@ -94,7 +95,8 @@ class CrossProcessor:
         if tracked is not None and tracked.positions != hidden_states.shape[1]:
             tracked = None
         if self.change is None and tracked is None:
-            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+            plain: Tensor = self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
+            return plain
         q, k, v = (
             attn.head_to_batch_dim(x)
             for x in (
@@ -127,7 +129,15 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _normalized(attn: "Attention", q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """Normalize queries and keys (..., N, D) where the layer does."""
-    return q if attn.norm_q is None else attn.norm_q(q), k if attn.norm_k is None else attn.norm_k(k)
+    return _normalize(attn.norm_q, q), _normalize(attn.norm_k, k)
+
+
+def _normalize(norm: Any, x: Tensor) -> Tensor:
+    """Normalize x (..., N, D) over all heads, or each head for itself where the norm is as wide as a head."""
+    if norm is None:
+        return x
+    normalized: Tensor = norm(x.unflatten(-1, (-1, len(norm.weight)))).flatten(-2)
+    return normalized
 
 
 def _out(attn: "Attention", attended: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """An edit in latents: inversion under the source prompt, then sampling under the target prompt, beside the source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inversion, Inverter, invert, regenerate
 from fastdiff.inversion.registry import INVERTERS
 from fastdiff.inversion.reversed import Reversed
+from fastdiff.inversion.rf_inversion import RFInversion
 from fastdiff.models.diffusion_model import Conditioning, EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import attention_layers
@@ -76,11 +77,16 @@ class Edit:
     def __post_init__(self) -> None:
         """Raise UsageError for options of guidance if the network has no unconditional estimate."""
         preset = self.preset
-        changes = self.negative is not None or preset.guidance_rescale or preset.guidance_interval is not None
-        if changes and self.backbone.guidance_kind != "classifier-free":
+        changes = (
+            self.negative is not None,
+            preset.guidance_interval is not None,
+            preset.guidance_rescale > 0,
+            preset.focus > 0,
+        )
+        if any(changes) and self.backbone.guidance_kind != "classifier-free":
             raise UsageError(
-                f"{self.backbone.name} has no unconditional estimate: leave out --negative, --guidance-rescale and "
-                "--guidance-interval"
+                f"{self.backbone.name} has no unconditional estimate: leave out --negative, --guidance-rescale, "
+                "--guidance-interval and --focus"
             )
 
     @cached_property
@@ -164,14 +170,15 @@ class Edit:
     @property
     def _control(self) -> Control:
         """The attention rules. The source runs beside the edit if any rule or mask needs it."""
-        cross = [layer.cross for layer in attention_layers(self.backbone.network)]
-        self_layers, cross_layers = cross.count(False), cross.count(True)
+        layers = attention_layers(self.backbone.network)
+        self_layers = sum(not layer.cross for layer in layers)
+        prompted = [layer.index for layer in layers if layer.cross or layer.joint]
         shared = range(round(self.preset.first_block * self_layers), self_layers)
-        middle = range(cross_layers // 3, 2 * cross_layers // 3 + 1)
+        middle = prompted[len(prompted) // 3 : 2 * len(prompted) // 3 + 1]
         cross_attention, tracked = self._cross_attention, self._tracked(middle)
         sharing = Sharing(self.preset.self_attention, shared) if self.preset.self_attention else None
         beside = self.mask is not None or any(rule is not None for rule in (cross_attention, sharing, tracked))
-        return Control(2 if beside else 1, cross_attention, sharing, self._merging, tracked)
+        return Control(2 if beside else 1, cross_attention, sharing, self._merging, tracked, self._length)
 
     @property
     def _cross_attention(self) -> CrossAttentionControl | None:
@@ -180,19 +187,17 @@ class Edit:
             return None
         scale = words.by_word(target, self.emphasize, self._length, 1.0)
         until = words.by_word(target, self.release, self._length, self.preset.cross_attention)
-        matrix = words.align(*self._sentences, self._length) if has_source else torch.zeros(self._length, self._length)
+        matrix = words.alignment(self.source, self.target) if has_source else torch.zeros(self._length, self._length)
         matrix, scale, until = (rule.to(self.latents.device) for rule in (matrix, scale, until))
-        if has_source:
-            matrix = matrix + words.align_padding(*self._sentences, self.source.mask[0])
         return CrossAttentionControl(matrix[None], scale[None, None], until[None, None])
 
-    def _tracked(self, layers: range) -> TrackedWords | None:
+    def _tracked(self, layers: Sequence[int]) -> TrackedWords | None:
         """Return the words for blending, and the changed words for the guidance mask."""
         sets = []
         if self.blend:
             sets.append(words.named([self.source.words[0], self.target.words[0]], self.blend, self._length))
         if self.preset.focus:
-            sets.append(words.changed(*self._sentences, self._length))
+            sets.append(words.changed_words(self.source, self.target))
         if not sets:
             return None
         rows, columns = self._map_grid
@@ -225,11 +230,6 @@ class Edit:
         return tuple(round(i * whole / steps) for i in range(steps + 1))
 
     @property
-    def _sentences(self) -> tuple[words.Sentence, words.Sentence]:
-        source, target = (words.Sentence(each.ids[0], each.words[0]) for each in (self.source, self.target))
-        return source, target
-
-    @property
     def _length(self) -> int:
         return self.source.mask.shape[1]
 
@@ -239,7 +239,7 @@ class Edit:
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
-    """Return the inverter of a preset, with this noise if it records noise maps.
+    """Return the inverter of a preset, with this noise if it takes any.
 
     Raises UsageError for a solver that cannot invert.
     """
@@ -249,7 +249,7 @@ def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
             return EditFriendly(solver, noise)
         return Reversed(solver)
     inverter = INVERTERS[preset.inversion]()
-    if isinstance(inverter, EditFriendly):
+    if isinstance(inverter, EditFriendly | RFInversion):
         return replace(inverter, noise=noise)
     if isinstance(inverter, BackwardEuler):
         return replace(inverter, search=replace(inverter.search, tolerance=TOLERANCE))

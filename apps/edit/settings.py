@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastdiff.apps.edit import tuned
+from fastdiff.apps.edit.defaults import default_preset, preset_of
 from fastdiff.apps.edit.options import Options
-from fastdiff.apps.edit.presets import PRESETS, Preset, default
+from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.sampling import inverter_of
 from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
@@ -52,13 +53,14 @@ class EditSettings:
 
 
 def settings_of(options: Options) -> EditSettings:
-    """Resolve the options: the named (or default) preset with the given overrides.
+    """Resolve the options: the named (or default) preset of the model's family with the given overrides.
 
     Setting guidance or strength also sets `attempts` to 1. With one of INVERSION_OPTIONS, backgrounds are edited from
     the inverted picture instead of repainted. Guidance also replaces the guidance of repainting. Raises UsageError for
-    an unknown solver, for one that inverts in no way, and for what is no solver file.
+    an unknown solver, for one that inverts in no way, and for what is no solver file, and for models as
+    `default_preset` does.
     """
-    name = options.preset or default(options.model)
+    name = options.preset or default_preset(options.model, options.config)
     return EditSettings(
         model=options.model,
         preset=_preset(options, name),
@@ -87,11 +89,12 @@ def _preset(options: Options, name: str) -> Preset:
     changes = {change: value for change in CHANGES if (value := getattr(options, change)) is not None}
     if options.guidance is not None or options.strength is not None:
         changes.setdefault("attempts", 1)
-    if PRESETS[name].repaint_guidance is not None:
+    preset = preset_of(options.model, name, options.config)
+    if preset.repaint_guidance is not None:
         steered = any(getattr(options, option) for option in INVERSION_OPTIONS)
-        guidance = PRESETS[name].repaint_guidance if options.guidance is None else options.guidance
+        guidance = preset.repaint_guidance if options.guidance is None else options.guidance
         changes["repaint_guidance"] = None if steered else guidance
-    chosen = replace(PRESETS[name], **changes)
+    chosen = replace(preset, **changes)
     if options.negative is not None and chosen.guidance == 1:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:

@@ -4,23 +4,45 @@ An alignment is a matrix (L, L): entry (i, j) is the share of source token i's a
 column of zeros marks a token without a counterpart, which keeps its own attention.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
 
 import torch
 from torch import Tensor
 
-from fastdiff.models.diffusion_model import Word
+from fastdiff.models.diffusion_model import PADDING, Conditioning, Word
 from fastdiff.solvers.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A prompt as the text encoder reads it."""
+    """A prompt as one text encoder reads it."""
 
     ids: tuple[int, ...]  # of the tokens that count, special ones included, padding not
-    words: tuple[Word, ...]
+    words: tuple[Word, ...]  # with positions from the first token of this text encoder
+
+
+def alignment(source: Conditioning, target: Conditioning) -> Tensor:
+    """Align the first prompts of source and target, (L, L): the tokens of every text encoder among themselves.
+
+    Padding that the network attends to is aligned by position.
+    """
+    matrices = []
+    for one, another, part in _sentences(source, target):
+        padding = align_padding(one, another, source.mask[0, part])
+        matrices.append(align(one, another, len(padding)).to(padding) + padding)
+    matrix: Tensor = torch.block_diag(*matrices)
+    return matrix
+
+
+def changed_words(source: Conditioning, target: Conditioning) -> Tensor:
+    """1 for the tokens of words that only one of the first prompts has, by every text encoder, (2, L)."""
+    return torch.cat(
+        [changed(one, another, part.stop - part.start) for one, another, part in _sentences(source, target)], dim=1
+    )
 
 
 def align(source: Sentence, target: Sentence, length: int) -> Tensor:
@@ -137,6 +159,23 @@ def find(words: Sequence[Word], name: str) -> tuple[int, ...]:
 def absent(name: str, words: Sequence[Word]) -> UsageError:
     """The sentence for a word that is not among these."""
     return UsageError(f"no word {name!r} in the prompt: it has {', '.join(word.text for word in words) or 'none'}")
+
+
+def _sentences(source: Conditioning, target: Conditioning) -> Iterator[tuple[Sentence, Sentence, slice]]:
+    """Yield the first prompts of source and target as every text encoder reads them, with the places of its tokens."""
+    for start, end in pairwise((*source.starts, source.mask.shape[1])):
+        one, another = (_part(each, start, end) for each in (source, target))
+        yield one, another, slice(start, end)
+
+
+def _part(prompt: Conditioning, start: int, end: int) -> Sentence:
+    words = [dataclasses.replace(word, tokens=_within(word.tokens, start, end)) for word in prompt.words[0]]
+    ids = tuple(token for token in prompt.ids[0][start:end] if token != PADDING)
+    return Sentence(ids, tuple(word for word in words if word.tokens))
+
+
+def _within(tokens: Sequence[int], start: int, end: int) -> tuple[int, ...]:
+    return tuple(token - start for token in tokens if start <= token < end)
 
 
 def _of_words(sentence: Sentence, length: int) -> Tensor:

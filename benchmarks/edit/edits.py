@@ -14,9 +14,10 @@ from benchmarks.edit.cases import EDITS, KINDS, Case, against_truth, as_picture,
 from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.edit.shape_controls import CONTROLS, Control, blurred
 from benchmarks.result import Section, Strip, Table, means
+from fastdiff.apps.edit.defaults import default_preset
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
-from fastdiff.apps.edit.presets import PRESETS, Preset, default
+from fastdiff.apps.edit.presets import PRESETS, Preset
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
@@ -35,7 +36,7 @@ SDEDIT = (0.6, 20)  # noised up to this part of the schedule, and so many steps 
 MERGED = 0.2
 FOCUS = 0.5  # the authors' 0.9 leaves a tenth of a picture: emoji take more of a scene
 
-DEFAULT = default("scenes")
+DEFAULT = default_preset("scenes")
 COMPARED = 8  # word swaps that are done in every way: all edits in all ways would take a day
 DONE_ALL = (*CONTROLS, "copy the input", "codec's ceiling", DEFAULT, f"{DEFAULT}, residual off")
 

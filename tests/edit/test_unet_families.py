@@ -20,13 +20,13 @@ from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.presets import PRESETS, Preset
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.cli.main import main
-from fastdiff.inversion.registry import INVERTERS
+from fastdiff.inversion.registry import FLOW_ONLY, INVERTERS
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.hooks import attention_layers
 from fastdiff.models.registry import load_editable
 
 SOURCE, TARGET = "a fox on ice", "a cat on ice"
-WORKING = [name for name, preset in PRESETS.items() if not preset.merge]
+WORKING = [name for name, preset in PRESETS.items() if not preset.merge and preset.inversion not in FLOW_ONLY]
 V = DDIMScheduler(**tiny_unet.TRAINED, prediction_type="v_prediction", set_alpha_to_one=False, clip_sample=False)
 EULER = EulerDiscreteScheduler(**tiny_unet.TRAINED, timestep_spacing="leading")
 LEVELS: dict[str, Any] = {  # attention at the full, half and quarter latents, as in Stable Diffusion 1 and 2
@@ -38,7 +38,8 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion-v": lambda folder: tiny_unet.write_stable_diffusion(folder, scheduler=V),
     "stable-diffusion-xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True, scheduler=EULER),
 }
-BOUNDS = {"edit-friendly": 1e-4, "ledits": 1e-4, "o-belm": 1e-4}  # of exact round trips in float32
+EXACT = ("fixed-point", "edit-friendly", "ledits", "o-belm")
+BOUNDS = dict.fromkeys(EXACT, 1e-4)  # of round trips in float32
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -110,6 +111,16 @@ def test_presets_that_merge_tokens_are_refused_and_another_is_named(
         assert "needs token merging" in told and "--preset dit4edit-exact" in told and "\n" not in told
     assert edit(photo, folder, "--merge", 0.2) == 2 and "leave out --merge" in capsys.readouterr().err
     assert edit(photo, folder, "--preset", "dit4edit", "--merge", 0, "--dry-run") == 0
+
+
+def test_presets_for_flow_models_are_refused_and_another_is_named(
+    folder: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dry in ((), ("--dry-run",)):
+        assert edit(photo, folder, "--preset", "rf-inversion", *dry) == 2
+        told = capsys.readouterr().err.strip()
+        assert "needs a flow model" in told and "--preset ledits" in told and "\n" not in told
+    assert edit(photo, folder, "--preset", "rf-inversion", "--solver", "ddim", "--dry-run") == 0
 
 
 @pytest.mark.parametrize("preset", WORKING)
