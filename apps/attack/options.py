@@ -16,6 +16,7 @@ from fastdiff.apps.attack.presets import (
     Loss,
     Perturbed,
     Preset,
+    check_range,
 )
 from fastdiff.apps.attack.settings import AttackSettings
 from fastdiff.apps.option_paths import take_paths
@@ -107,22 +108,9 @@ class Options:
         ):
             if given is not None:
                 check_name(what, given, allowed)
-        for name, low, high in (
-            ("steps", 1, 1000),
-            ("strength", 0.01, 1),
-            ("guidance", 0, 100),
-            ("iterations", 0, 10_000),
-            ("step", 0, 100),
-            ("epsilon", 0, 100),
-            ("momentum", 0, 1),
-            ("confidence", 0, 1000),
-            ("eot", 1, 1000),
-            ("seed", 0, 2**63),
-            ("batch", 1, 1024),
-        ):
-            value = getattr(self, name)
-            if value is not None and not (isfinite(value) and low <= value <= high):
-                raise UsageError(f"{name} of {value}: from {low} to {high}")
+        check_range("seed", self.seed, 0, 2**63)
+        check_range("batch", self.batch, 1, 1024)
+        preset = self.preset
         if self.target == FROM_TABLE and self.labels is None:
             raise UsageError("--target csv takes the targets of a table: give it with --labels")
         if self.target == FROM_TABLE and self.labels is not None and self.labels.is_dir():
@@ -133,7 +121,6 @@ class Options:
             raise UsageError(f"a caption of {len(self.caption)} characters: at most {LONGEST_CAPTION}")
         if self.batch > 1 and self.jobs > 1:
             raise UsageError("give --batch or --jobs, not both")
-        preset = self.preset
         own = PRESETS[self.method]
         if preset.perturb != own.perturb and not (preset.uses_prior and own.uses_prior):
             raise UsageError(

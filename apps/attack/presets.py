@@ -1,13 +1,27 @@
 """Attack methods by name: perturbation space, gradient estimator, step and epsilon. Imports no torch."""
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal, get_args
+
+from fastdiff.solvers.errors import UsageError
 
 Perturbed = Literal["x_T", "x_k", "maps", "pixels", "texture", "curves"]
 Gradient = Literal["identity", "rgf", "backprop", "backprop-last-k"]
 Loss = Literal["ce", "margin"]
 PERTURBED, GRADIENTS, LOSSES = get_args(Perturbed), get_args(Gradient), get_args(Loss)
 WITHOUT_PRIOR = ("pixels", "texture", "curves")
+RANGES = (  # of numbers in a preset, from and to
+    ("steps", 1, 1000),
+    ("strength", 0.01, 1),
+    ("guidance", 0, 100),
+    ("iterations", 0, 10_000),
+    ("step", 0, 100),
+    ("epsilon", 0, 100),
+    ("momentum", 0, 1),
+    ("confidence", 0, 1000),
+    ("eot", 1, 1000),
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +30,7 @@ class Preset:
 
     `epsilon` and `step` are in units of the perturbed values: latents have about unit variance, pixels are in [0, 1],
     `texture` perturbs them in units of the standard deviation of the colours around each pixel, and `curves` perturbs
-    the logarithms of the exponents of tone curves.
+    the logarithms of the exponents of tone curves. Raises UsageError for numbers outside RANGES.
     """
 
     perturb: Perturbed
@@ -49,10 +63,20 @@ class Preset:
     structure: float = 0.0  # weight of the change of self-attention, to be lowered
     scale: float = 1.0  # weight of the loss against those two
 
+    def __post_init__(self) -> None:
+        for name, low, high in RANGES:
+            check_range(name, getattr(self, name), low, high)
+
     @property
     def uses_prior(self) -> bool:
         """True if latents of a diffusion prior are perturbed."""
         return self.perturb not in WITHOUT_PRIOR
+
+
+def check_range(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise UsageError unless the value is None, or finite and within the range."""
+    if value is not None and not (isfinite(value) and low <= value <= high):
+        raise UsageError(f"{name} of {value}: from {low} to {high}")
 
 
 SCA = Preset("x_T", landing=True, guidance=4.5)  # Pan et al. 2024, arXiv 2410.02240, as its code has it

@@ -74,6 +74,7 @@ class Attack:
     `prior` names the diffusion prior of methods that have one, `batch` pictures are attacked together.
 
     Methods that perturb pixels stay within epsilon of the given pictures. The others take pictures of three channels.
+    Raises UsageError for unknown methods and numbers outside `presets.RANGES`.
     """
 
     model: Model
@@ -94,6 +95,7 @@ class Attack:
             check_name("method", self.method, PRESETS)
         if self.batch < 1:
             raise UsageError(f"batch of {self.batch}: give 1 or more")
+        _ = self.preset  # refuses numbers out of range
 
     def __call__(self, images: Tensor, labels: Classes | None = None) -> Tensor:
         """Return attacked pictures (N, C, H, W) like `images`; those that are not attacked come as they are.

@@ -2,7 +2,7 @@
 
 The signs are those of gradient masking (Athalye et al. 2018, arXiv 1802.00420) that AutoAttack warns of (Croce and Hein
 2020, arXiv 2003.01690), as far as they cost few passes: a random classifier, one that acts otherwise where gradients
-are taken, gradients that are zero, not finite or lead nowhere.
+are taken, gradients that are zero, not finite, lead nowhere or turn at once.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,10 @@ NOISE = 8 / 255  # largest change of a colour by the noise under which logits sh
 PROBE_STEP = 2 / 255  # of the step along the gradient, and of the random one that it should beat
 INWARD = 1 / 255  # by which colours leave black and white, where a clamp has no gradient
 REPEATS = 8  # passes over all pictures together that should give the logits of the first
+RIPPLE = 1 / 255  # distance of colours over which a gradient should keep its direction
+NUDGE = RIPPLE / 16  # of the step along the gradient between them
+LEAST_COSINE = 0.2  # of these gradients; EfficientNet-Lite has 0.5 to 0.9
+MOST_SHATTERED = 0.25  # share of pictures below it: where ripples turn a gradient, half of all turns are small
 MOST_ZERO = 0.9  # share of zeros in a gradient
 MOST_CLAMPED = 0.25  # share of zeros that are gone once colours leave black and white
 TOLERANCE = 1e-4  # of the largest logit, within which two outputs are equal: threads and batches change less
@@ -134,6 +138,7 @@ class _Observation:
     random: bool
     dynamic: bool  # logits change where gradients are taken
     misleading: bool  # a step along the gradient raises the margin no more than a random one
+    shattered: bool  # the gradient turns within a level of 8 bits
 
 
 def _observe(
@@ -157,17 +162,19 @@ def _observe(
     generator = torch.Generator().manual_seed(number)
     noise = (2 * torch.rand(colours.shape, generator=generator) - 1).to(colours)
     random_margin = _margin(classifier, goal, colours + PROBE_STEP * noise.sign())
+    finite = _margin(classifier, goal, colours + NOISE * noise) is not None
     led_margin = _margin(classifier, goal, colours + PROBE_STEP * gradient.nan_to_num(0, 0, 0).sign())
     return _Observation(
         zero=zero,
         non_finite=_share(~gradient.isfinite(), reached),
         zero_off_bounds=off_bounds,
         zero_of_margin=zero_of_margin,
-        finite_under_noise=_margin(classifier, goal, colours + NOISE * noise) is not None,
+        finite_under_noise=finite,
         largest_logit=float(clean.abs().max()),
         random=not all(_equal(clean, each) for each in again),
         dynamic=not _equal(clean, tracked),
         misleading=random_margin is not None and (led_margin is None or led_margin <= random_margin),
+        shattered=finite and zero <= MOST_ZERO and _turns(classifier, colours, noise, goal, preset),
     )
 
 
@@ -184,6 +191,21 @@ def _gradient(
         return torch.zeros_like(colours), logits
     (gradient,) = torch.autograd.grad(score, leaf, allow_unused=True)
     return torch.zeros_like(colours) if gradient is None else gradient, logits
+
+
+def _turns(classifier: ClassifierTarget, colours: Tensor, noise: Tensor, goal: Goal, preset: Preset) -> bool:
+    """Return True if gradients at two colours RIPPLE or less apart have other directions.
+
+    The noise between them finds ripples of each pixel; a step of NUDGE along the first gradient finds those of a sum of
+    pixels, in which noise cancels out.
+    """
+    inside = colours.clamp(RIPPLE, 1 - RIPPLE)
+    first, _ = _gradient(classifier, inside + RIPPLE / 2 * noise, goal, preset.loss, preset.eot)
+    first = first.nan_to_num(0, 0, 0)
+    nudged = inside - RIPPLE / 2 * noise + NUDGE * first.sign()
+    second, _ = _gradient(classifier, nudged, goal, preset.loss, preset.eot)
+    cosine = torch.cosine_similarity(first.flatten(), second.nan_to_num(0, 0, 0).flatten(), dim=0)
+    return float(cosine) < LEAST_COSINE
 
 
 def _reaches_network(classifier: ClassifierTarget, colours: Tensor) -> Tensor:
@@ -283,4 +305,8 @@ def _flags(seen: Sequence[_Observation], preset: Preset, undefined: int) -> tupl
             f"{of(misleading)}"
         )
         flags.append(Flag("misleading gradients", sentence))
+    shattered = sum(each.shattered for each in seen)
+    if shattered >= max(1, MOST_SHATTERED * count):
+        sentence = f"noise of {RIPPLE * 255:.0f}/255 turns the gradient {of(shattered)}: ripples hide the slope"
+        flags.append(Flag("shattered gradients", sentence))
     return tuple(flags)

@@ -39,9 +39,13 @@ class Setting:
 
     def attack(self, name: str, most: int | None = None, **chosen: Any) -> Report:
         """Run the application over the pictures, with outputs in the folder `name`."""
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        return run(self.options(name, most, **chosen))
+
+    def options(self, name: str, most: int | None = None, **chosen: Any) -> Options:
+        """Return the options of a run over the pictures, with outputs in the folder `name`."""
         out = self.folder / name
-        out.mkdir(parents=True, exist_ok=True)
-        return run(Options(self.inputs(most), labels=self.labels, model=self.model, out=out, force=True, **chosen))
+        return Options(self.inputs(most), labels=self.labels, model=self.model, out=out, force=True, **chosen)
 
 
 @dataclass(frozen=True, eq=False)

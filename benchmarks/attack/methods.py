@@ -1,20 +1,34 @@
-"""Compares attack methods: success after the PNG round trip, naturalness, seconds, transfer, defences."""
+"""Compares attack methods: success after the PNG round trip, naturalness, costs, transfer, defences."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from benchmarks.attack.cases import Setting
-from benchmarks.result import Section, Table
-from fastdiff.apps.attack.report import Report
+from diffusers import ModelMixin
+from torch import nn
 
+from benchmarks.attack.cases import Setting, cases, pictures
+from benchmarks.attack.stopwatch import REST, stopwatch
+from benchmarks.result import Section, Table
+from fastdiff.apps.attack.attacker import Attacker, AttackTarget
+from fastdiff.apps.attack.options import FROM_TABLE
+from fastdiff.apps.attack.report import Report
+from fastdiff.models.classifier_loading import load_classifier
+
+ATTACKED = "efficientnet-lite0"
 OTHERS = ("efficientnet-lite1", "efficientnet-lite2")
 SLOW = 40  # pictures, of methods with a hundred network evaluations
+SLOWEST = 12  # of the one with gradients through them
+TIMED = 3  # pictures, for the parts of the time
 METHODS: dict[str, dict[str, Any]] = {
     "natural": {},
-    "natural, targeted": {"target": "csv"},
+    "natural, targeted": {"target": FROM_TABLE},
     "sca-strong": {"method": "sca-strong", "most": SLOW},
     "sca-official": {"method": "sca-official", "most": SLOW},
+    "diffattack": {"method": "diffattack", "most": SLOWEST},
+    "transfer": {"method": "transfer"},
+    "semantic": {"method": "semantic"},
     "PGD 8/255": {"method": "pgd"},
     "MI-FGSM 16/255": {"method": "mifgsm", "epsilon": 16 / 255, "step": 1.6 / 255},
 }
@@ -24,20 +38,64 @@ SHOWN = ("ssim", "ssim_p10", "noise_change", "ciede2000", "psnr", "linf", "round
 def run(setting: Setting) -> Section:
     reports = {name: setting.attack(_folder(name), transfer=OTHERS, **chosen) for name, chosen in METHODS.items()}
     pages = [{"way": name, **asdict(image)} for name, report in reports.items() for image in report.images]
-    return Section([_rates(reports), _naturalness(reports), _others(reports)], pages)
+    tables = [_rates(reports), _costs(reports), _parts(setting), _naturalness(reports), _others(reports)]
+    return Section(tables, pages)
 
 
 def _rates(reports: Mapping[str, Report]) -> Table:
     rows = []
     for name, report in reports.items():
-        summary, images = report.summary, report.images
-        right = sum(image.before == image.true for image in images)
-        rates = summary["attack_success_rate"], summary["seconds_per_image"]
-        calls = summary["calls"] / max(summary["attacked"], 1)
-        rows.append((name, right / len(images), _of(summary), *rates, calls))
-    columns = ("way", "clean accuracy", "succeeded", "rate", "seconds", "calls")
-    note = "Of the pictures that the classifier knows; seconds and calls of the diffusion network for a picture."
-    return Table("Attacks on efficientnet-lite0, after the PNG round trip", columns, rows, note)
+        right = sum(image.before == image.true for image in report.images)
+        summary = report.summary
+        rows.append((name, right / len(report.images), _of(summary), summary["attack_success_rate"]))
+    columns = ("way", "clean accuracy", "succeeded", "rate")
+    note = "Of the pictures that the classifier knows."
+    return Table(f"Attacks on {ATTACKED}, after the PNG round trip", columns, rows, note)
+
+
+def _costs(reports: Mapping[str, Report]) -> Table:
+    rows = []
+    for name, report in reports.items():
+        summary = report.summary
+        totals = summary["seconds"], summary["calls"]
+        by_picture, by_success = (
+            [total / count if count else None for total in totals]
+            for count in (summary["attacked"], summary["succeeded"])
+        )
+        rows.append((name, *by_picture, *by_success))
+    columns = ("way", "seconds", "calls", "seconds a success", "calls a success")
+    note = (
+        f"For an attacked picture, and for a success, failures included: seconds, those of measures and of verdicts by "
+        f"{1 + len(OTHERS)} classifiers included, and calls of the diffusion network."
+    )
+    return Table("What a success costs", columns, rows, note)
+
+
+def _parts(setting: Setting) -> Table:
+    """Attack the first pictures that the classifier knows again, in memory, and count the seconds of the parts."""
+    classifier = load_classifier(ATTACKED)
+    known = [case for case in cases(setting, 2 * TIMED) if int(classifier(pictures([case])).argmax()) == case.true]
+
+    def part_of(module: nn.Module) -> str | None:
+        if module is classifier.net:
+            return "classifier"
+        return "network" if isinstance(module, ModelMixin) else None
+
+    parts, rows = ("network", "classifier", REST), []
+    for name, chosen in METHODS.items():
+        options, some = setting.options(_folder(name), **chosen), known[:TIMED]
+        attacker = Attacker(options.settings, classifier)
+        with stopwatch(part_of) as seconds:
+            for number, case in enumerate(some):
+                target = case.target if options.target else None
+                attacker([AttackTarget(Path(), pictures([case]), number, case.true, target)], lambda share: None)
+        spent = [seconds[part] / len(some) for part in parts]
+        rows.append((name, sum(spent), *spent))
+    note = (
+        f"Without verdicts and measures, {TIMED} pictures. The network is the prior's; the rest are its autoencoder, "
+        "changes of colours, and steps."
+    )
+    return Table("Where the seconds of a picture go, gradients included", ("way", "seconds", *parts), rows, note)
 
 
 def _naturalness(reports: Mapping[str, Report]) -> Table:
@@ -63,7 +121,7 @@ def _others(reports: Mapping[str, Report]) -> Table:
                  for name in names]  # fmt: skip
         rows.append((method, *cells))
     note = "Of attacked pictures that the other one, or the defended one, knows when clean."
-    return Table("What attacks on efficientnet-lite0 do to others, and behind defences", ("way", *names), rows, note)
+    return Table(f"What attacks on {ATTACKED} do to others, and behind defences", ("way", *names), rows, note)
 
 
 def _of(summary: Mapping[str, Any]) -> str:

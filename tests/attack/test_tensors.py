@@ -226,6 +226,25 @@ def test_other_pictures_and_labels_are_refused(net: nn.Module, images: Any, labe
         attack(net, images, labels, method="pgd")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epsilon": -1}, "epsilon of -1: from 0 to 100"),
+        ({"epsilon": float("nan")}, "epsilon of nan"),
+        ({"step": -0.1}, "step of -0.1: from 0 to 100"),
+        ({"iterations": -1}, "iterations of -1: from 0 to 10000"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(net: nn.Module, changes: dict[str, Any], message: str) -> None:
+    pictures = torch.zeros(1, 3, 28, 28)
+    with pytest.raises(UsageError, match=message):
+        attack(net, pictures, method="pgd", **changes)
+    with pytest.raises(UsageError, match=message):
+        Attack(net, "pgd", **changes)
+    with pytest.raises(UsageError, match=message):
+        replace(PRESETS["pgd"], **changes)
+
+
 def test_masked_gradients_are_refused_and_flags_are_warnings(net: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UsageError, match="rounds"):
         attack(nn.Sequential(Rounding(), net), *digits, method="pgd")

@@ -107,6 +107,19 @@ class Dynamic(Wrapped):
     def forward(self, x):
         return self.net(x.flip(3) if torch.is_grad_enabled() else x)
 
+class Rippled(Wrapped):
+    def forward(self, x):
+        return self.net(x + 0.01 * torch.sin(1000 * x))
+
+class RippledLogits(Wrapped):
+    def forward(self, x):
+        y = self.net(x)
+        return y + torch.sin(1e4 * x.mean((1, 2, 3)))[:, None] * y / 10
+
+class HardlyRippled(Wrapped):
+    def forward(self, x):
+        return self.net(x + 0.0003 * torch.sin(1000 * x))
+
 class OfBatch(Wrapped):
     def forward(self, x):
         return self.net(x - x.mean(0, keepdim=True) * (len(x) > 1))
@@ -215,6 +228,8 @@ def test_without_a_gradient_anywhere_it_is_refused(
         ("Dropout", "random"),
         ("RandomResize", "random"),
         ("Misleading", "misleading gradients"),
+        ("Rippled", "shattered gradients"),
+        ("RippledLogits", "shattered gradients"),
         ("Dynamic", "changes for gradients"),
     ],
 )
@@ -233,8 +248,8 @@ def test_red_flags_stand_beside_every_rate(
 
 @pytest.mark.parametrize(
     "victim",
-    ["Wrapped", "Softmax", "TrainingMode", "training_function", "double", "half", "Tuple", "Mapping", "Deep", "Names",
-     "OwnSide", "Grey"],
+    ["Wrapped", "HardlyRippled", "Softmax", "TrainingMode", "training_function", "double", "half", "Tuple", "Mapping",
+     "Deep", "Names", "OwnSide", "Grey"],
 )  # fmt: skip
 def test_what_can_be_attacked_is_fooled_as_the_plain_network_is(victim: str, zoo: Path) -> None:
     code, report = attack(victim, *LABELS)
