@@ -28,7 +28,7 @@ class AttackReport:
     """One picture; None where something does not apply or was not measured.
 
     Labels are indices of classes, counted from 0. `after`, `confidence_after` and `success_after_png` are judged on the
-    8-bit pixels of the file alone; failures lie in a folder of their own. `calls` counts calls of the diffusion network
+    written file alone, read again; failures lie in a folder of their own. `calls` counts calls of the diffusion network
     for this picture, inversion included; `roundtrip_error` is the largest difference between latents and their
     reconstruction. `status` is attacked, skipped (the classifier is wrong beforehand, or sees the target already) or
     failed; `reason` says why, or what is worth knowing.

@@ -100,12 +100,14 @@ class Worker:
         }
         with manifest.drafts([item.output, difference_of(item.output)]) as drafts:
             draft, shown = drafts.values()
-            colours = 2 * attempt.colour - 1
-            before, after = picture.to_uint8(original.colour[0]), picture.to_uint8(colours)  # a PNG keeps these pixels
+            picture.save(
+                attempt.colour * 2 - 1, picture.without_alpha(original), draft, {"adversarial": True, **record}
+            )
+            before, after = picture.to_uint8(original.colour[0]), picture.to_uint8(picture.read(draft).colour[0])
             outputs = reuse.measured(self._classifier, self._others, self._device, before, after, self._draws)
             success = _judged(outputs[reuse.VICTIM], attempted).success
-            claim = {"adversarial": True} if success else {}
-            picture.save(colours, picture.without_alpha(original), draft, claim | record)
+            if not success:
+                picture.save(attempt.colour * 2 - 1, picture.without_alpha(original), draft, record)
             Image.fromarray(sheet.difference(before, after)).save(shown, format="PNG")
             output = placed(item.output, success)
             chances = outputs[reuse.VICTIM][1].softmax(1)[0]

@@ -40,7 +40,8 @@ def default_preset(model: str, config: Path | None = None) -> str:
     """Return the name of the default preset of a model.
 
     On the bundled scenes `quick` is as good as more steps are (benchmarks, sections "defaults" and "edits"); elsewhere
-    more is asked of every step. `config` is the folder of the configs of a checkpoint. Raises UsageError and MissingError as `find` and `read_folder` do.
+    more is asked of every step. `config` is the folder of the configs of a checkpoint. Raises UsageError and
+    MissingError as `find` and `read_folder` do.
     """
     if model in BUNDLED:
         return "quick"
