@@ -242,6 +242,8 @@ class Editor:
             preview=self._settings.preview,
             tuned=self._tuned,
         )
+        if edit.warning:
+            notes.append(edit.warning)
         return PreparedEdit(canvas, reconstruction, edit, source, notes)
 
     def invert(self, prepared: PreparedEdit, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
