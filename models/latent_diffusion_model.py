@@ -22,8 +22,8 @@ class LatentDiffusionModel:
     """A `DiffusionModel` with a network of diffusers and an autoencoder. Each family is a subclass in one file.
 
     A family defines `encode_prompts` and `network_arguments`, and for `edit` the methods of `EditableModel` that its
-    CONTROLS need. It may override `guidance_kind` (classifier-free by default), `predict`, `encode`, `decode`, and
-    `scheduler` if its schedule depends on the picture size.
+    CONTROLS need. It may override `guidance_kind` (classifier-free by default), `encode_negative_prompts`, `predict`,
+    `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
     """
 
     name: str
@@ -40,6 +40,9 @@ class LatentDiffusionModel:
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         raise NotImplementedError
+
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Conditioning:
+        return self.encode_prompts(texts)
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> Mapping[str, Any]:
         """Return the keyword arguments of the network besides latents and timestep, one row per prompt.

@@ -220,6 +220,22 @@ def test_samples_and_pictures_are_those_of_the_pipeline(name: str, pair_of: Call
         assert latents <= 1e-4 and pictures <= 1e-4
 
 
+def test_the_negative_prompt_of_sana_is_that_of_the_pipeline(pair_of: Callable[[str], Pair]) -> None:
+    """Without the instruction before it."""
+    model, pipeline = pair_of("sana").model, pair_of("sana").pipeline
+    with torch.inference_mode():
+        prompt, mask, nothing, absent = pipeline.encode_prompt(
+            "a fox", negative_prompt="Two Dogs", complex_human_instruction=model.instruction.split("\n")
+        )
+        ours, negative = model.encode_prompts(["a fox"]), model.encode_negative_prompts(["Two Dogs"])
+        other = model.encode_prompts(["Two Dogs"])
+    for found, embeddings, attended in ((ours, prompt, mask), (negative, nothing, absent)):
+        assert torch.equal(found.mask, attended.bool())
+        torch.testing.assert_close(found.embeddings, embeddings)
+    assert [word.text for word in negative.words[0]] == ["two", "dogs"]
+    assert error(other.embeddings, negative.embeddings) > 0.1
+
+
 @pytest.mark.parametrize("name", OF_EACH)
 def test_latents_are_those_of_the_real_autoencoder(name: str, pair_of: Callable[[str], Pair]) -> None:
     model, vae = pair_of(name).model, pair_of(name).pipeline.vae

@@ -51,9 +51,11 @@ def error(f: Denoiser, solver: str, x: Tensor, levels: Grid) -> float:
 @pytest.mark.parametrize("solver", HARMED)
 @pytest.mark.parametrize("steps", [6, 10, 20])
 def test_the_named_solver_has_less_error_where_a_run_warns(solver: str, steps: int) -> None:
-    levels, x = own_grid(1.0, steps), random_state(8, 16)
-    assert BETTER in (warning_of(SOLVERS[solver](), levels) or "")
-    assert all(error(f, BETTER, x, levels) < error(f, solver, x, levels) for f in forms(Flow(1.0)))
+    for shift in (1.0, 3.0):
+        levels, x = own_grid(shift, steps), random_state(8, 16)
+        assert BETTER in (warning_of(SOLVERS[solver](), levels) or "")
+        some = forms(Flow(shift))[0 if shift == 1 else 2 :]  # at other shifts errors may cancel on Gaussians
+        assert all(error(f, BETTER, x, levels) < error(f, solver, x, levels) for f in some)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0, 6.0])
@@ -92,7 +94,7 @@ def test_flow_dpm_is_dpmpp_2m() -> None:
 
 def test_a_pipeline_hears_of_a_better_solver() -> None:
     own = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    with pytest.warns(UserWarning, match="as long in log SNR as the one before it.*: deis is better"):
+    with pytest.warns(UserWarning, match="as long in log SNR as the one before it.*: deis is mostly better"):
         fastdiff_scheduler("flow-dpm", like=own).set_timesteps(8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
