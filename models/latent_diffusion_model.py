@@ -61,6 +61,7 @@ class LatentDiffusionModel:
         self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
     ) -> ConditionedNetwork:
         def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
+            self._bring_network()
             return self.predict(x, timestep, prompts, size)
 
         return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
@@ -133,14 +134,21 @@ class LatentDiffusionModel:
 
     @contextmanager
     def _at_work(self, part: nn.Module) -> Iterator[None]:
+        """Have a part on the device, with `offload` alone there: the network makes room until its next call."""
         if not self.components.offload:
             yield
             return
+        self.network.to("cpu")
         part.to(self.device)
         try:
             yield
         finally:
             part.to("cpu")
+
+    def _bring_network(self) -> None:
+        """Have the network on the device."""
+        if self.components.offload:
+            self.network.to(self.device)
 
 
 def fields(components: Components, name: str, network: Any, vae: Any, tokens: int | None = None) -> dict[str, Any]:

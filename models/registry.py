@@ -43,8 +43,8 @@ def load_editable(
 ) -> EditableModel:
     """Load the text-conditioned model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
 
-    With `offload`, the text encoders and the autoencoder occupy the device only while they run. Raises UsageError for
-    an unknown family or a broken folder, MissingError for a model that is not on this computer.
+    With `offload`, one part occupies the device at a time: a text encoder, the network or the autoencoder. Raises
+    UsageError for an unknown family or a broken folder, MissingError for a model that is not on this computer.
     """
     editable: EditableModel = _load(EDITABLE_FAMILIES, model, device, dtype, offload)
     return editable

@@ -75,6 +75,7 @@ class Sana(LatentDiffusionModel):
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:
+        self._bring_network()
         tokens: Tensor = self.network.patch_embed(latents.to(self.network.dtype))
         return tokens
 
