@@ -1,4 +1,4 @@
-"""Counts what published models need, on the meta device: parameters, work of a call, and memory on a GPU.
+"""Counts what published models need, on the meta device: weights, work of a call, and memory on a GPU.
 
     python -m benchmarks.memory [--only NAMES] [--json PATH]
 
@@ -35,14 +35,14 @@ PATCH = 2  # latents of a side in a token of FLUX
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a model: its parameters, and the bytes of live activations in float32 while it works."""
+    """A part of a model: its size, and the bytes of live activations in float32 while it works."""
 
-    parameters: int
+    numbers: int  # of weights
     activations: float
 
     def weights(self, width: int) -> float:
         """Return the gigabytes of weights of so many bytes."""
-        return self.parameters * width / GB
+        return self.numbers * width / GB
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,18 @@ class LiveTensors(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for each in tree_leaves((args, kwargs)):
+            self._add(each, counted=False)  # weights and inputs, of which an operation may return a view
         out = func(*args, **(kwargs or {}))
         for each in tree_leaves(out):
-            if isinstance(each, Tensor):
-                self._add(each.untyped_storage())
+            self._add(each, counted=True)
         return out
 
-    def _add(self, storage: Any) -> None:
-        key, size = storage._cdata, storage.nbytes()
+    def _add(self, value: Any, *, counted: bool) -> None:
+        if not isinstance(value, Tensor):
+            return
+        storage = value.untyped_storage()
+        key, size = storage._cdata, storage.nbytes() if counted else 0
         if key not in self._known:
             self._known.add(key)
             self.now += size
@@ -113,7 +117,7 @@ def count(published: Published) -> Model:
     """Count what a model needs for one picture of its side."""
     with torch.device("meta"):
         network, autoencoder = published.network().eval(), published.autoencoder().eval()
-        encoders = tuple(Part(_parameters(make()), 0.0) for make in published.encoders)
+        encoders = tuple(Part(numbers(make()), 0.0) for make in published.encoders)
         latents = torch.empty(1, *published.latents)
     channels, rows, columns = published.latents
     packs = type(network).__name__.startswith("Flux")
@@ -123,8 +127,8 @@ def count(published: Published) -> Model:
         network(**given)
     calling, decoding = (_activations(run) for run in (lambda: network(**given), lambda: autoencoder.decode(latents)))
     return Model(
-        Part(_parameters(network), calling),
-        Part(_parameters(autoencoder), decoding),
+        Part(numbers(network), calling),
+        Part(numbers(autoencoder), decoding),
         encoders,
         flops.get_total_flops(),
     )
@@ -137,8 +141,9 @@ def _activations(run: Callable[[], Any]) -> float:
     return float(live.most)
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+def numbers(module: nn.Module) -> int:
+    """Return how many numbers a module holds: its parameters, and buffers such as embeddings of positions."""
+    return sum(each.numel() for each in (*module.parameters(), *module.buffers()))
 
 
 def run(names: Sequence[str]) -> Section:
@@ -147,8 +152,8 @@ def run(names: Sequence[str]) -> Section:
         (
             name,
             MODELS[name].side,
-            *(sum(part.parameters for part in parts) / GB for parts in ((each.network,), each.encoders)),
-            each.autoencoder.parameters / 1e6,
+            *(sum(part.numbers for part in parts) / GB for parts in ((each.network,), each.encoders)),
+            each.autoencoder.numbers / 1e6,
             each.work / 1e12,
             each.autoencoder.activations / GB,
         )
@@ -158,9 +163,7 @@ def run(names: Sequence[str]) -> Section:
     fits: list[tuple[Cell, ...]] = [(name, *(_fit(each, card) for card in CARDS)) for name, each in found.items()]
     return Section(
         [
-            Table(
-                "Sizes", ("", "side", "network, 1e9", "text, 1e9", "autoencoder, 1e6", "TFLOP a call and row"), sizes
-            ),
+            Table("Sizes", COLUMNS, sizes, "The last column: gigabytes of activations of the autoencoder."),
             Table("Gigabytes", ("", *WAYS), needs, f"{ROWS} rows a call; the autoencoder is always in float32."),
             Table("The first way that fits", ("", *(f"{card} GB" for card in CARDS)), fits),
         ],
@@ -168,11 +171,11 @@ def run(names: Sequence[str]) -> Section:
     )
 
 
-WAYS: dict[str, Callable[[Model], float]] = {  # the fastest first
-    "float32": lambda model: model.together(4),
+WAYS: dict[str, Callable[[Model], float]] = {  # the fastest first; half is float16 or bfloat16
     "half": lambda model: model.together(2),
-    "float32, --offload": lambda model: model.alone(4),
     "half, --offload": lambda model: model.alone(2),
+    "float32": lambda model: model.together(4),
+    "float32, --offload": lambda model: model.alone(4),
 }
 
 

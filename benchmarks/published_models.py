@@ -160,7 +160,7 @@ MODELS = {
         0.6,
         1024,
         (4, 128, 128),
-        lambda: PixArtTransformer2DModel(sample_size=128, use_additional_conditions=False),
+        lambda: PixArtTransformer2DModel(sample_size=128, caption_channels=4096, use_additional_conditions=False),
         _prompted(300, 4096, added_cond_kwargs={"resolution": None, "aspect_ratio": None}),
         _kl(4),
         (_t5,),
