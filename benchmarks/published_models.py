@@ -28,7 +28,9 @@ from transformers import (
     T5EncoderModel,
 )
 
-SD3 = {
+Config = dict[str, Any]
+
+SD3: Config = {
     "sample_size": 128,
     "in_channels": 16,
     "out_channels": 16,
@@ -36,7 +38,7 @@ SD3 = {
     "joint_attention_dim": 4096,
     "pooled_projection_dim": 2048,
 }
-XL = {
+XL: Config = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -49,17 +51,17 @@ XL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
-T5_XXL = {"d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu"}
-KL = {
+CLIP_L: Config = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+CLIP_G: Config = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
+T5_XXL: Config = {"d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "feed_forward_proj": "gated-gelu"}
+KL: Config = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
 }
 VIT_STAGES = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
-DC = {  # f32c32, of Sana
+DC: Config = {  # f32c32, of Sana
     "encoder_block_types": VIT_STAGES,
     "decoder_block_types": VIT_STAGES,
     "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
@@ -84,7 +86,7 @@ class Published:
     encoders: tuple[Callable[[], nn.Module], ...]
 
 
-def _clip(kind: Any, config: dict[str, int]) -> Callable[[], nn.Module]:
+def _clip(kind: Any, config: Config) -> Callable[[], nn.Module]:
     return lambda: kind(CLIPTextConfig(vocab_size=49408, projection_dim=config["hidden_size"], **config))
 
 
