@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from fastdiff.models.catalogue import NETWORKS, Description
+from fastdiff.models.catalogue import Description
 
 ROOM = 0.8  # share of the memory for weights, set by hand: activations and other programs need the rest
 AUTOENCODERS = ("vae", "vqvae")  # parts that compute in float32 always
@@ -54,8 +54,7 @@ def fit(description: Description, machine: Machine) -> Fit:
     if sum(whole.values()) <= room:
         return Fit(sum(whole.values()), True)
     if machine.device == "cuda":
-        others = [size for part, size in whole.items() if part not in NETWORKS]
-        offloaded = sum(whole[part] for part in NETWORKS if part in whole) + max(others, default=0)
+        offloaded = max(whole.values())  # one part is on the device at a time
         return Fit(offloaded, True, "--offload") if offloaded <= room else Fit(sum(whole.values()), False)
     halved = sum(_needed(description, HALF).values())
     return Fit(halved, True, "--dtype bfloat16") if halved <= room else Fit(sum(whole.values()), False)

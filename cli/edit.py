@@ -148,7 +148,7 @@ NAMED = 5  # edits whose faults the last line names
     group="Method",
 )
 @option("--compile", is_flag=True, help="Compile the network: a slow start, then faster on many pictures.", group="Run")
-@option("--offload", is_flag=True, help="Keep autoencoder and text encoder off the device while unused.", group="Run")
+@option("--offload", is_flag=True, help="Have one part of the model on the device at a time.", group="Run")
 @running
 def command(as_json: bool, dry_run: bool, debug: bool, **chosen: Any) -> int:
     """Edit pictures by prompts that describe them before and after.

@@ -48,17 +48,17 @@ class Components:
     folder: ModelFolder
     device: torch.device
     dtype: torch.dtype  # of the denoising network and the text encoders
-    offload: bool = False  # whether autoencoder and text encoders stay on the processor between uses
+    offload: bool = False  # whether all parts wait on the processor until they are used, one at a time
     adapters: tuple[Adapter, ...] = ()  # of LoRA files
     checkpoint: Checkpoint | None = None  # whose weights replace those of the folder
 
     def network(self, part: str, allowed: Allowed) -> Any:
-        """Load the denoising network onto the device."""
+        """Load the denoising network."""
         network = self._loaded(part, allowed, self.dtype)
         size = network.config.get("sample_size", 1)  # latents of a side
         if not (isinstance(size, int) and size > 0):
             raise UsageError(f"sample_size of {self._config(part)} is {size!r}: a whole number above 0 is needed")
-        return network.to(self.device)
+        return self._resting(network)
 
     def autoencoder(self, part: str) -> Any:
         """Load the autoencoder, always in float32: those of PixArt-Sigma and XL overflow in float16."""

@@ -6,6 +6,7 @@ A pipeline calls the network and passes its output, so a solver fits if each ste
 """
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,6 +28,7 @@ from fastdiff.solvers.integration import Solver, Step, steps_of
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import CLEAN_LEVEL, DiscreteVP, Flow, Level, LinearVP, Schedule
 from fastdiff.solvers.spacings import SPACINGS
+from fastdiff.solvers.uneven_grids import warning_of
 from fastdiff.solvers.validation import check_name
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
@@ -131,6 +133,8 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
     ) -> None:
         """Begin a run of this many steps, or of steps at these falling timesteps and to the end of the schedule.
 
+        Warns where the steps harm the solver, and names a better one.
+
         Raises UsageError for less than one step, for timesteps outside the schedule or not falling, for both or neither
         of the two, and for sigmas.
         """
@@ -142,6 +146,8 @@ class FastdiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # t
             self._levels = self._trained.grid(num_inference_steps)
         else:
             raise UsageError("give either num_inference_steps or timesteps")
+        if warning := warning_of(self._solver, self._levels):
+            warnings.warn(warning, stacklevel=2)
         labels = torch.tensor([self._trained.timestep(level) for level in self._levels[:-1]], dtype=torch.float32)
         self.timesteps = labels.to(device)
         self._run = Timesteps(self.timesteps, tuple(labels.tolist()))

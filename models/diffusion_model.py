@@ -137,6 +137,10 @@ class EditableModel(DiffusionModel, Protocol):
     A family without word maps needs no `map_grid`, one without token merging no `embed`.
     """
 
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Conditioning:
+        """Encode prompts from which guidance leads away, one per text, as the family's pipeline does."""
+        ...
+
     def map_grid(self, latents: Tensor) -> tuple[int, int]:
         """Return the rows and columns of the recorded cross-attention maps, for latents (B, C, h, w)."""
         ...

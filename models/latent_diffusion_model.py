@@ -22,8 +22,8 @@ class LatentDiffusionModel:
     """A `DiffusionModel` with a network of diffusers and an autoencoder. Each family is a subclass in one file.
 
     A family defines `encode_prompts` and `network_arguments`, and for `edit` the methods of `EditableModel` that its
-    CONTROLS need. It may override `guidance_kind` (classifier-free by default), `predict`, `encode`, `decode`, and
-    `scheduler` if its schedule depends on the picture size.
+    CONTROLS need. It may override `guidance_kind` (classifier-free by default), `encode_negative_prompts`, `predict`,
+    `encode`, `decode`, and `scheduler` if its schedule depends on the picture size.
     """
 
     name: str
@@ -40,6 +40,9 @@ class LatentDiffusionModel:
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
         raise NotImplementedError
+
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Conditioning:
+        return self.encode_prompts(texts)
 
     def network_arguments(self, prompts: Conditioning, size: tuple[int, int]) -> Mapping[str, Any]:
         """Return the keyword arguments of the network besides latents and timestep, one row per prompt.
@@ -58,6 +61,7 @@ class LatentDiffusionModel:
         self, prompts: Conditioning, size: tuple[int, int], unconditional: Conditioning | None = None
     ) -> ConditionedNetwork:
         def predict(x: Tensor, timestep: Tensor, prompts: Conditioning) -> Tensor:
+            self._bring_network()
             return self.predict(x, timestep, prompts, size)
 
         return ConditionedNetwork(predict, self.scheduler(size), prompts, unconditional)
@@ -130,14 +134,21 @@ class LatentDiffusionModel:
 
     @contextmanager
     def _at_work(self, part: nn.Module) -> Iterator[None]:
+        """Have a part on the device, with `offload` alone there: the network makes room until its next call."""
         if not self.components.offload:
             yield
             return
+        self.network.to("cpu")
         part.to(self.device)
         try:
             yield
         finally:
             part.to("cpu")
+
+    def _bring_network(self) -> None:
+        """Have the network on the device."""
+        if self.components.offload:
+            self.network.to(self.device)
 
 
 def fields(components: Components, name: str, network: Any, vae: Any, tokens: int | None = None) -> dict[str, Any]:

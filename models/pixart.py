@@ -57,6 +57,7 @@ class PixArt(LatentDiffusionModel):
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:
+        self._bring_network()
         tokens: Tensor = self.network.pos_embed(latents.to(self.network.dtype))
         return tokens
 

@@ -64,10 +64,10 @@ def load_editable(
 ) -> EditableModel:
     """Load the text-conditioned model of a name (`fastdiff.models.catalogue.find`) onto a device, computing in `dtype`.
 
-    With `offload`, the text encoders and the autoencoder occupy the device only while they run. `loras` change the
-    network and the text encoders together. With `config`, a model folder, `model` is a checkpoint in one file, whose
-    weights replace those of the folder. Raises UsageError for an unknown family, a broken folder, or a file that does
-    not fit; MissingError for a model that is not on this computer.
+    With `offload`, one part occupies the device at a time: a text encoder, the network or the autoencoder. `loras`
+    change the network and the text encoders together. With `config`, a model folder, `model` is a checkpoint in one
+    file, whose weights replace those of the folder. Raises UsageError for an unknown family, a broken folder, or a file
+    that does not fit; MissingError for a model that is not on this computer.
     """
     folder, module = _family(EDITABLE_FAMILIES, model, config)
     adapters = read_adapters(loras, folder)

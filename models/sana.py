@@ -37,20 +37,22 @@ CONTROLS = ALL_CONTROLS
 class Sana(LatentDiffusionModel):
     """The `EditableModel` of the family.
 
-    The language model reads every prompt after an instruction (section 2.3); the empty prompt has none. The network
-    receives the first token and the LONGEST - 1 last ones, which are those of the prompt.
+    The language model reads every prompt after an instruction (section 2.3), but not the empty prompt and negative
+    ones. The network receives the first token and the LONGEST - 1 last ones, which are those of the prompt.
     """
 
     text_encoder: "Gemma2Model"
     tokenizer: "PreTrainedTokenizerFast"
-    instruction: str  # before every prompt
+    instruction: str  # before every prompt that is not negative
 
     def encode_prompts(self, texts: Sequence[str]) -> Conditioning:
-        rows = [self._encode(text.lower().strip()) for text in texts]
-        return Conditioning.cat(*rows)
+        cleaned = [text.lower().strip() for text in texts]
+        return Conditioning.cat(*(self._encode(self.instruction if text else "", text) for text in cleaned))
 
-    def _encode(self, text: str) -> Conditioning:
-        before = self.instruction if text else ""
+    def encode_negative_prompts(self, texts: Sequence[str]) -> Conditioning:
+        return Conditioning.cat(*(self._encode("", text.lower().strip()) for text in texts))
+
+    def _encode(self, before: str, text: str) -> Conditioning:
         length = LONGEST + (len(self.tokenizer.encode(before)) - 2 if before else 0)
         encoded = self.tokenizer(
             [before + text], padding="max_length", max_length=length, truncation=True, padding_side="right"
@@ -73,6 +75,7 @@ class Sana(LatentDiffusionModel):
         return latents.shape[-2] // self._stride, latents.shape[-1] // self._stride
 
     def embed(self, latents: Tensor) -> Tensor:
+        self._bring_network()
         tokens: Tensor = self.network.patch_embed(latents.to(self.network.dtype))
         return tokens
 

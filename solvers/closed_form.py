@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.solvers.denoiser import SingleLevelDenoiser
-from fastdiff.solvers.estimate import Estimate, from_eps
+from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.schedule import EDM, CosineVP, DiscreteVP, Flow, Level, LinearVP, Schedule
 
 MODES = ((0.3, -1.0, 0.04), (0.7, 0.8, 0.09))  # of `Mixture`: weight, mean, variance
@@ -61,8 +61,10 @@ class Mixture(SingleLevelDenoiser):
             for (weight, _, _), gap, total in zip(MODES, gaps, totals, strict=True)
         ]
         shares = torch.softmax(torch.stack(scores), dim=0)
-        terms = [share * gap / total for share, gap, total in zip(shares, gaps, totals, strict=True)]
-        return from_eps(level.sigma * (terms[0] + terms[1]), x, level)
+        modes = list(zip(MODES, shares, gaps, totals, strict=True))
+        x0 = [share * (mean + level.alpha * variance / total * gap) for (_, mean, variance), share, gap, total in modes]
+        eps = [share * gap / total for _, share, gap, total in modes]
+        return Estimate(x0[0] + x0[1], level.sigma * (eps[0] + eps[1]))
 
     def fresh(self) -> "Mixture":
         return self

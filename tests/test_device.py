@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,10 @@ from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion import anderson
-from fastdiff.inversion.registry import FLOW_ONLY
 from fastdiff.models import residual
 from fastdiff.models.classifier import ClassifierTarget, Preprocessing
 from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
 from fastdiff.models.registry import load_model
 from fastdiff.models.restorers import Pair
@@ -83,9 +84,15 @@ def mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
         yield mode
 
 
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a family of WRITERS, written at the first call."""
+    return cache(lambda family: WRITERS[family](tmp_path_factory.mktemp("model") / family))
+
+
 @pytest.fixture(scope="module", params=list(WRITERS))
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return WRITERS[request.param](tmp_path_factory.mktemp("model") / request.param)
+def folder(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> Path:
+    return folder_of(request.param)
 
 
 @pytest.fixture(scope="module", params=["stable-diffusion", "xl", "unconditional"])
@@ -152,25 +159,81 @@ def test_solvers_step(solver: str, pixart: Path, mode: FakeTensorMode) -> None:
     assert is_on_device(integrate(f, SOLVERS[solver](), torch.zeros(1, 4, 8, 8, device=DEVICE), levels).x)
 
 
-@pytest.mark.parametrize("preset", [name for name in edit_presets.PRESETS if name not in FLOW_ONLY])
-def test_edits_invert_sample_and_decode(
-    preset: str, pixart: Path, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+def test_one_part_at_a_time_is_on_the_device(
+    folder: Path, mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = moved(folder)
+    model = replace(model, components=replace(model.components, offload=True))
+    parts, present, used = parts_of(model), set[str](), set[str]()
+    for name, part in parts.items():
+
+        def to(place: Any, name: str = name) -> None:
+            (present.add if torch.device(place) == DEVICE else present.discard)(name)
+
+        def use(module: nn.Module, given: Any, name: str = name) -> None:
+            used.add(name)
+            assert present == {name}
+
+        monkeypatch.setattr(part, "to", to)  # fake weights cannot move
+        for module in part.modules():
+            module.register_forward_pre_hook(use)
+    latents, prompts = model.encode(torch.zeros(2, 3, *SIZE)), model.encode_prompts(["a fox", "a cat"])
+    f = guided_denoiser(model, prompts, 4.5, SIZE)
+    f(latents, model.scheduler(SIZE).schedule.level(0.5))
+    model.decode(latents)
+    if type(model).embed is not LatentDiffusionModel.embed:
+        model.embed(latents)
+    assert used == {name for name, part in parts.items() if list(part.children())}  # the patch codec has no modules
+
+
+def parts_of(model: Any) -> dict[str, nn.Module]:
+    """The network, the autoencoder and the text encoders of a model."""
+    encoders = {name: getattr(model, name, None) for name in ("text_encoder", "clip", "t5")}
+    encoders |= {f"encoder {number}": each for number, each in enumerate(getattr(model, "text_encoders", ()))}
+    found = {name: each.encoder if isinstance(each, TextEncoder) else each for name, each in encoders.items() if each}
+    return {"network": model.network, "vae": model.vae} | found
+
+
+# What needs control of joint attention is tested below; the layers of a U-Net cannot merge tokens.
+EDITS = [
+    *(("pixart", preset) for preset in edit_presets.PRESETS if preset != "rf-inversion"),
+    *(("stable-diffusion", preset) for preset in edit_presets.PRESETS if preset not in ("dit4edit", "rf-inversion")),
+    *(("xl", preset) for preset in ("ledits", "masactrl")),
+    *(("sana", preset) for preset in ("ledits", "dit4edit", "masactrl")),
+    *((family, "ledits") for family in ("sd3", "flux")),
+]
+
+
+@pytest.mark.parametrize(("family", "preset"), EDITS)
+def test_edits_invert_sample_and_decode(
+    family: str,
+    preset: str,
+    folder_of: Callable[[str], Path],
+    mode: FakeTensorMode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with unset_fake_temporarily():
+        folder = folder_of(family)
+    controls, merges = family not in ("sd3", "flux"), family in ("pixart", "sana")
     monkeypatch.setattr(edit_editor, "check_controls", lambda settings: None)
-    monkeypatch.setattr(edit_editor, "load_editable", lambda *args, **named: moved(pixart))
+    monkeypatch.setattr(edit_editor, "load_editable", lambda *args, **named: moved(folder))
     monkeypatch.setattr(edit_editor, "precisions", lambda device, dtype: (str(DEVICE), (torch.float32,)))
     unsolved = cycle([True, True, False])
     monkeypatch.setattr(anderson, "read_back", lambda values: next(unsolved))
-    chosen = replace(edit_presets.PRESETS[preset], steps=3, strength=0.5, focus=0.5, merge=0.3)
-    blend = None if preset == "dit4edit-exact" else "fox cat"  # its first step calls no network
-    settings = EditSettings("tiny", chosen, preset, blend=blend, emphasize=("cat:2",), release=("a:0.4",))
+    focus, merge = 0.5 if controls else 0.0, 0.3 if merges else 0.0
+    chosen = replace(edit_presets.PRESETS[preset], steps=3, strength=0.5, focus=focus, merge=merge)
+    settings = EditSettings("tiny", chosen, preset)
+    if controls:
+        blend = None if preset == "dit4edit-exact" else "fox cat"  # its first step calls no network
+        settings = replace(settings, blend=blend, emphasize=("cat:2",), release=("a:0.4",))
     editor = Editor(settings)
     request = EditRequest("a cat on grass", "a fox on grass")
     prepared = editor.prepare(torch.zeros(1, 3, 64, 96), request, 0)
     assert is_on_device(prepared.edit.latents, prepared.edit.target.embeddings)
     inversion = editor.invert(prepared)
     sampled = prepared.edit.sample(inversion, lambda now: None)
-    assert sampled.source is not None and is_on_device(inversion.trajectory, sampled.latents, sampled.source)
+    assert (sampled.source is not None) is controls and is_on_device(inversion.trajectory, sampled.latents)
+    assert sampled.source is None or is_on_device(sampled.source)
     assert is_on_device(editor.regenerate(prepared, inversion))
     edited = editor.finish(prepared, inversion, sampled, torch.ones(1, 1, 64, 96))
     assert edited.colour.shape == (3, 64, 96) and edited.colour.device.type == "cpu"

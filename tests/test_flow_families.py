@@ -28,9 +28,12 @@ from PIL import Image
 from torch import Tensor
 
 from fastdiff.apps.edit.app import forecast, run
+from fastdiff.apps.edit.edit_request import EditRequest
+from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.sampling import Edit
+from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.similarity import distance
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
@@ -218,6 +221,32 @@ def test_samples_and_pictures_are_those_of_the_pipeline(name: str, pair_of: Call
         with torch.inference_mode():
             latents, pictures = sampling_errors(pair_of(name), size, guidance)
         assert latents <= 1e-4 and pictures <= 1e-4
+
+
+def test_the_negative_prompt_of_sana_is_that_of_the_pipeline(pair_of: Callable[[str], Pair]) -> None:
+    """Without the instruction before it."""
+    model, pipeline = pair_of("sana").model, pair_of("sana").pipeline
+    with torch.inference_mode():
+        prompt, mask, nothing, absent = pipeline.encode_prompt(
+            "a fox", negative_prompt="Two Dogs", complex_human_instruction=model.instruction.split("\n")
+        )
+        ours, negative = model.encode_prompts(["a fox"]), model.encode_negative_prompts(["Two Dogs"])
+        other = model.encode_prompts(["Two Dogs"])
+    for found, embeddings, attended in ((ours, prompt, mask), (negative, nothing, absent)):
+        assert torch.equal(found.mask, attended.bool())
+        torch.testing.assert_close(found.embeddings, embeddings)
+    assert [word.text for word in negative.words[0]] == ["two", "dogs"]
+    assert error(other.embeddings, negative.embeddings) > 0.1
+
+
+def test_edit_encodes_the_negative_prompt_of_sana_as_the_pipeline_does(pair_of: Callable[[str], Pair]) -> None:
+    model = pair_of("sana").model
+    editor = Editor(EditSettings(model.name, PRESETS["ledits"], "ledits", negative="two dogs", device="cpu"))
+    with torch.inference_mode():
+        prepared = editor.prepare(torch.zeros(1, 3, 128, 128), EditRequest("a cat", "a fox"), 0)
+        wanted = model.encode_negative_prompts(["two dogs"])
+    assert prepared.edit.negative is not None
+    torch.testing.assert_close(prepared.edit.negative.embeddings, wanted.embeddings)
 
 
 @pytest.mark.parametrize("name", OF_EACH)

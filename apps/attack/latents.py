@@ -128,7 +128,10 @@ def prepare(
             returned = sample(sample.unperturbed)
         recorded, words = recorder.recorded(), caption_tokens(prompts)
         if not (recorded.cross and recorded.own):
-            raise UsageError(f"{prior.name} has no attention at a quarter of its latents' sides, where a loss is on it")
+            raise UsageError(
+                f"{prior.name} has no attention at a quarter of its latents' sides, which the losses of this method "
+                "are on: give --method natural, or a Stable Diffusion 1, 2 or XL prior"
+            )
         attention_losses = AttentionLosses(recorder, recorded, words, preset.distraction, preset.structure)
     _check(returned, prior)
     weights = channel_weights(prior, clean.shape[1], preset.channel_balance).to(clean)

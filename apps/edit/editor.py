@@ -228,7 +228,8 @@ class Editor:
         source, remarks = self._source(canvas, reconstruction, request)
         prompts = source, self._completed(request.prompt, source, remarks)
         source_prompt, target_prompt = (self._backbone.encode_prompts([text]) for text in prompts)
-        negative = None if self._settings.negative is None else self._backbone.encode_prompts([self._settings.negative])
+        without = self._settings.negative
+        negative = None if without is None else self._backbone.encode_negative_prompts([without])
         self._sound.prompts(source_prompt, target_prompt, *([negative] if negative else []))
         if self._settings.preview:
             notes.append("a preview, which `fastdiff refine` finishes")
@@ -249,6 +250,8 @@ class Editor:
             preview=self._settings.preview,
             tuned=self._tuned,
         )
+        if edit.warning:
+            notes.append(edit.warning)
         return PreparedEdit(canvas, reconstruction, edit, source, notes)
 
     def invert(self, prepared: PreparedEdit, watch: Callable[[int], None] = lambda calls: None) -> Inversion:

@@ -38,8 +38,8 @@ class Options:
     steps after which they keep their own attention maps. `preview` takes a few steps in one attempt. `n` variants
     differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
     smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
-    finished edits and replaces files of others, but never an input. With `offload`, only the transformer stays on the
-    device between uses. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
+    finished edits and replaces files of others, but never an input. With `offload`, one part of the model is on the
+    device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
     `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
     """
 

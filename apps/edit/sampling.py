@@ -33,6 +33,7 @@ from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.uneven_grids import warning_of
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
 TOLERANCE = 1e-3  # of the equations that an inversion solves, relative to the state
@@ -103,10 +104,21 @@ class Edit:
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
         """Invert the source, without direct inversion. `watch` receives the number of every network call."""
-        noise = StridedNoise(Noise(self.seed), self._visited)
-        inverter = inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
         f = CountingDenoiser(self._alone, Tally(watch=watch))
-        return invert(f, self.latents, self.grid, inverter, measure=False)
+        return invert(f, self.latents, self.grid, self._inverter, measure=False)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence that names a better solver, where the steps of inversion or sampling harm this one."""
+        if not isinstance(self._inverter, Reversed):
+            return None
+        solver = self._inverter.solver
+        return warning_of(solver, self.grid[::-1]) or warning_of(solver, self.grid)
+
+    @property
+    def _inverter(self) -> Inverter:
+        noise = StridedNoise(Noise(self.seed), self._visited)
+        return inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """Reconstruct the latents (1, C, h, w) from the inversion, without direct inversion."""

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from benchmarks import sections
 from benchmarks.result import Section
-from benchmarks.solvers import host, mixtures, networks, plots, statistics
+from benchmarks.solvers import flow, host, mixtures, networks, plots, statistics
 from benchmarks.solvers.comparison import CALLS
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {
     "host": host.run,
     "mixtures": mixtures.run,
+    "flow": flow.run,
     "docclean": networks.docclean,
     "scenes": networks.scenes,
     "statistics": statistics.run,

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import tiny_flux
 import tiny_pixart
+import tiny_sana
+import tiny_sd3
 import tiny_unet
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -57,6 +60,21 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_pixart.write(tmp_path_factory.mktemp("prior") / "pixart", sample_size=8)
+
+
+@pytest.fixture(scope="module")
+def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sd3.write(tmp_path_factory.mktemp("prior") / "sd3")
+
+
+@pytest.fixture(scope="module")
+def sana(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sana.write(tmp_path_factory.mktemp("prior") / "sana")
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_flux.write(tmp_path_factory.mktemp("prior") / "flux")
 
 
 def pictures(count: int = 1, side: int = 64) -> torch.Tensor:
@@ -187,12 +205,35 @@ def test_an_attack_inside_xl(xl: Path, photo: Path, colours: str) -> None:
     assert attack(photo, xl, "--classifier", colours, "--method", "sca-strong", *FEW)["linf"] > 0
 
 
-@pytest.mark.parametrize("family", ["pixart", "stable_diffusion", "xl", "prior"])
+FLUX = pytest.param("flux", marks=pytest.mark.slow)  # on pictures of 256 pixels
+
+
+@pytest.mark.parametrize("family", ["pixart", "stable_diffusion", "xl", "sd3", "sana", FLUX, "prior"])
 def test_every_family_runs_in_attack_through_one_contract(
     family: str, request: pytest.FixtureRequest, photo: Path, colours: str
 ) -> None:
     image = attack(photo, request.getfixturevalue(family), "--classifier", colours, "--method", "sca-strong", *FEW)
     assert image["status"] == "attacked" and image["calls"] > 0 and image["linf"] > 0
+
+
+@pytest.mark.parametrize("family", ["sd3", "sana"])
+def test_the_default_method_runs_on_flow_models(
+    family: str, request: pytest.FixtureRequest, photo: Path, colours: str
+) -> None:
+    image = attack(photo, request.getfixturevalue(family), "--classifier", colours, *FEW)
+    assert image["status"] == "attacked" and image["linf"] > 0 and image["roundtrip_error"] <= 1e-3
+
+
+@pytest.mark.parametrize("family", ["sd3", "sana"])
+def test_losses_on_attention_are_refused_where_no_layer_has_them(
+    family: str, request: pytest.FixtureRequest, photo: Path, colours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(request.getfixturevalue(family))
+    way = ("--classifier", colours, "--method", "diffattack", *map(str, FEW), "--force")
+    assert main(["attack", str(photo), "--model", model, *way]) == 2
+    told = capsys.readouterr()
+    assert "has no attention at a quarter of its latents' sides" in told.out + told.err
+    assert "give --method natural" in told.out + told.err
 
 
 @pytest.mark.parametrize("method", ["natural", "sca-strong"])

@@ -163,18 +163,6 @@ def test_a_backbone_in_half_precision_samples_float32_states(folder: Path, backb
     assert half.decode(half.encode(torch.zeros(1, 3, 32, 32))).dtype == torch.float32
 
 
-def test_offloaded_parts_are_on_the_device_while_they_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, moved = load_editable(str(folder), offload=True), []
-    for name in ("vae", "text_encoder", "network"):
-        part = getattr(backbone, name)
-        monkeypatch.setattr(part, "to", lambda place, name=name: moved.append((name, str(place))))
-    latents = backbone.encode(torch.zeros(1, 3, 32, 32))
-    f = guided_denoiser(backbone, backbone.encode_prompts(PROMPTS[:1]), 1.0, (32, 32))
-    backbone.decode(f(latents, backbone.trained.grid(STEPS)[3]).x0)
-    assert [name for name, _ in moved] == ["vae", "vae", "text_encoder", "text_encoder", "vae", "vae"]
-    assert {place for _, place in moved} == {"cpu"}  # this device, and where they rest
-
-
 def test_latents_have_gradients(backbone: EditableModel) -> None:
     x = noise().requires_grad_()
     sampled(backbone, PROMPTS, 2.0, x).sum().backward()
