@@ -19,6 +19,7 @@ from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.presets import PRESETS, Preset
 from fastdiff.apps.edit.settings import EditSettings
+from fastdiff.inversion.registry import FLOW_ONLY
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_editable
@@ -93,7 +94,7 @@ def ways(model: str) -> dict[str, Way]:
         "DDIM-50, plain": editing(model, PLAIN),
         "DDIM-50 with our attention control": editing(model, replace(PRESETS["direct-p2p"], pinned=False)),
         "edit-friendly DDPM, official 100 steps": editing(model, OFFICIAL),
-        **{name: editing(model, preset) for name, preset in PRESETS.items()},
+        **{name: editing(model, preset) for name, preset in PRESETS.items() if preset.inversion not in FLOW_ONLY},
         f"{DEFAULT}, merging": editing(model, replace(PRESETS[DEFAULT], merge=MERGED)),
         "dit4edit, not merging": editing(model, replace(PRESETS["dit4edit"], merge=0.0)),
         f"{DEFAULT}, focus of LEDITS++": editing(model, replace(PRESETS[DEFAULT], focus=FOCUS)),
