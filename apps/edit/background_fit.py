@@ -13,7 +13,8 @@ from fastdiff.models.scene_colours import COLOURS
 SIDE = 128  # pixels of a scene
 COARSE = 32  # pixels at which patterns are compared
 PERIODS = np.arange(24.0, 53.0, 2.0)  # pixels of a scene; scenes have 28 to 48
-PHASES = 8  # of a period
+PHASES = 12  # of a period
+PATTERNED = ("striped", "dotted", "checkered")  # kinds
 DOT = 0.3  # radius of dots, of a period
 LEAST_SPAN = 0.6  # change of a gradient across the picture, of the whole way from one colour to the other
 LEAST_CONTRAST = 0.15  # deviation of the share of the first colour; two plain halves have 0.5
@@ -23,11 +24,17 @@ LEAST_CONTRAST = 0.15  # deviation of the share of the first colour; two plain h
 class BackgroundFit:
     """The root mean square `distance` of colours in levels of 255, and the correlation with the nearest `pattern`.
 
-    The correlation is at most 1, and 1 for plain backgrounds.
+    The correlation is at most 1, and 1 for plain backgrounds. `rival` is the largest correlation with patterns of
+    another kind, 0 for plain backgrounds and gradients.
     """
 
     distance: float
     pattern: float
+    rival: float = 0.0
+
+    def is_pattern(self, least: float) -> bool:
+        """True if the pattern correlates at least so much, and no other kind more."""
+        return self.pattern >= max(least, self.rival)
 
 
 def fit(picture: np.ndarray, region: np.ndarray, wished: Background) -> BackgroundFit:
@@ -44,8 +51,11 @@ def fit(picture: np.ndarray, region: np.ndarray, wished: Background) -> Backgrou
     share = ((pixels - second[0]) @ between / (between @ between)).clip(0, 1)
     ideal = share if wished.kind == "gradient" else (share > 0.5).astype(np.float32)
     distance = np.linalg.norm(pixels - (second[0] + ideal[..., None] * between), axis=-1)
-    pattern = _slope(share, region) if wished.kind == "gradient" else _pattern(share, region, wished.kind)
-    return BackgroundFit(_mean(distance, region), pattern)
+    if wished.kind == "gradient":
+        return BackgroundFit(_mean(distance, region), _slope(share, region))
+    correlations = {kind: _pattern(share, region, kind) for kind in PATTERNED}
+    pattern = correlations.pop(wished.kind)
+    return BackgroundFit(_mean(distance, region), pattern, max(correlations.values()))
 
 
 def _mean(distance: np.ndarray, region: np.ndarray) -> float:

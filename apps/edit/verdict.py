@@ -141,7 +141,7 @@ class Judge:
     def _is_off(self, found: BackgroundFit) -> bool:
         least = self._tools.thresholds
         most = least.plain if self._background.kind in (PLAIN, "gradient") else least.patterned
-        return found.distance > most or found.pattern < least.pattern
+        return found.distance > most or not found.is_pattern(least.pattern)
 
     def _kept(self, after: np.ndarray, subject: np.ndarray) -> float | None:
         """PSNR in dB of the background of a word swap, or of the subject before another background."""
