@@ -363,6 +363,17 @@ def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], 
     assert Image.open(tmp_path / "out.png").size == (128, 96)
 
 
+@pytest.mark.parametrize("name", OF_EACH)
+def test_rf_inversion_inverts_without_the_source_prompt(name: str, pair_of: Callable[[str], Pair]) -> None:
+    """As its paper does, also where guidance is an input of the network."""
+    model, preset = pair_of(name).model, replace(PRESETS["rf-inversion"], steps=2)
+    with torch.inference_mode():
+        latents = model.encode(torch.zeros(1, 3, 64, 64))
+        prompts = [model.encode_prompts([text]) for text in ("a fox", "a dog on grass")]
+        one, other = (Edit(model, preset, latents, (64, 64), prompt, prompt, seed=0).invert().x for prompt in prompts)
+    assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("name", ["sd3", "flux-dev"])
 def test_presets_that_merge_tokens_are_refused_and_another_is_named(
     name: str, pair_of: Callable[[str], Pair], tmp_path: Path
