@@ -147,7 +147,7 @@ def drawn(folder: Path) -> Path:
 def test_an_edit_with_a_checkpoint_is_made_again(
     folder: Path, file: Path, configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = tmp_path / "mine.safetensors"
+    mine, configs = tmp_path / "mine.safetensors", Path(shutil.copytree(configs, tmp_path / "own"))
     shutil.copy(file, mine)
     common: dict[str, Any] = {"prompt": "a cat", "source": "a fox", "steps": 2, "device": "cpu", "unknown_words": True}
     picture = (str(drawn(tmp_path)),)
@@ -163,4 +163,9 @@ def test_an_edit_with_a_checkpoint_is_made_again(
     assert Image.open(tmp_path / "one-rerun.png").tobytes() == one
     save_file({key: value * 2 for key, value in load_file(file).items()}, mine)
     assert main(["rerun", str(tmp_path / "one.png"), "--force"]) == 2
-    assert "mine.safetensors has changed" in capsys.readouterr().err
+    assert f"the checkpoint {mine} has changed" in capsys.readouterr().err
+    shutil.copy(file, mine)
+    with (configs / "tokenizer" / "tokenizer_config.json").open("a") as config:
+        config.write(" ")
+    assert main(["rerun", str(tmp_path / "one.png"), "--force"]) == 2
+    assert f"the config {configs} has changed" in capsys.readouterr().err
