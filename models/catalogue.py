@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.models.checkpoint import check_checkpoint
-from fastdiff.models.diffusers_folder import ModelFolder, Weights, read_folder, read_weights
+from fastdiff.models.diffusers_folder import SAFETY_CHECKER, ModelFolder, Weights, read_folder, read_weights
 from fastdiff.models.hub import HubId, cached, downloaded
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -35,7 +35,7 @@ class Description:
     licence: str
     resolution: int | None  # pixels of a side of the pictures that it was trained on, where its configs tell
     work: int | None  # multiplications and additions of such a picture's way through the network, attention left out
-    networks: Mapping[str, Weights]  # by part
+    networks: Mapping[str, Weights]  # by part, of those that fastdiff loads
     scheduler: Mapping[str, Any]  # its config
     card: Mapping[str, Any]  # card.json; empty where there is none
 
@@ -68,8 +68,8 @@ def here() -> tuple[Entry, ...]:
 def describe(path: Path) -> Description:
     """Raises UsageError for a folder that is not whole."""
     folder = read_folder(path)
-    parts = [part for part in folder.parts if (path / part / "config.json").is_file()]
-    networks = {part: read_weights(path / part) for part in parts}
+    loaded = [part for part in folder.parts if part != SAFETY_CHECKER and (path / part / "config.json").is_file()]
+    networks = {part: read_weights(path / part) for part in loaded}
     config = _config(path, *NETWORKS) | UNTOLD.get(folder.pipeline, {})
     return Description(
         folder,
