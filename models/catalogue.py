@@ -46,11 +46,11 @@ def find(model: str, config: Path | None = None) -> Path:
     For a checkpoint in one file it is `config`. Downloads nothing. Raises UsageError for any other name, MissingError
     for a model that is absent or incomplete.
     """
+    if model in BUNDLED and config is None:
+        return _bundled(model)
     check_checkpoint(model, config)
     if config is not None:
         return config
-    if model in BUNDLED:
-        return _bundled(model)
     if Path(model).is_dir():
         return Path(model)
     if hub_id := HubId.parse(model):
