@@ -15,6 +15,7 @@ from fastdiff.solvers.errors import MissingError, UsageError
 NETWORKS = ("transformer", "unet")  # parts that denoise
 # Settings of networks that their configs do not tell, by pipeline: latents of a side in training, and in a token.
 UNTOLD = {"FluxPipeline": {"sample_size": 128, "patch_size": 2}}
+WITHOUT_UNCONDITIONAL = frozenset({"FluxPipeline"})  # whose networks have their guidance as an input, or none
 BUNDLED = ("scenes", "photos")  # folders of fastdiff.data: for edit, for attack
 
 
