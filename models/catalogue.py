@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiff.models.checkpoint import check_checkpoint
-from fastdiff.models.diffusers_folder import ModelFolder, Weights, read_folder, read_weights
+from fastdiff.models.diffusers_folder import SAFETY_CHECKER, ModelFolder, Weights, read_folder, read_weights
 from fastdiff.models.hub import HubId, cached, downloaded
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -15,6 +15,7 @@ from fastdiff.solvers.errors import MissingError, UsageError
 NETWORKS = ("transformer", "unet")  # parts that denoise
 # Settings of networks that their configs do not tell, by pipeline: latents of a side in training, and in a token.
 UNTOLD = {"FluxPipeline": {"sample_size": 128, "patch_size": 2}}
+WITHOUT_UNCONDITIONAL = frozenset({"FluxPipeline"})  # whose networks have their guidance as an input, or none
 BUNDLED = ("scenes", "photos")  # folders of fastdiff.data: for edit, for attack
 
 
@@ -35,7 +36,7 @@ class Description:
     licence: str
     resolution: int | None  # pixels of a side of the pictures that it was trained on, where its configs tell
     work: int | None  # multiplications and additions of such a picture's way through the network, attention left out
-    networks: Mapping[str, Weights]  # by part
+    networks: Mapping[str, Weights]  # by part, of those that fastdiff loads
     scheduler: Mapping[str, Any]  # its config
     card: Mapping[str, Any]  # card.json; empty where there is none
 
@@ -46,11 +47,11 @@ def find(model: str, config: Path | None = None) -> Path:
     For a checkpoint in one file it is `config`. Downloads nothing. Raises UsageError for any other name, MissingError
     for a model that is absent or incomplete.
     """
+    if model in BUNDLED and config is None:
+        return _bundled(model)
     check_checkpoint(model, config)
     if config is not None:
         return config
-    if model in BUNDLED:
-        return _bundled(model)
     if Path(model).is_dir():
         return Path(model)
     if hub_id := HubId.parse(model):
@@ -68,8 +69,8 @@ def here() -> tuple[Entry, ...]:
 def describe(path: Path) -> Description:
     """Raises UsageError for a folder that is not whole."""
     folder = read_folder(path)
-    parts = [part for part in folder.parts if (path / part / "config.json").is_file()]
-    networks = {part: read_weights(path / part) for part in parts}
+    loaded = [part for part in folder.parts if part != SAFETY_CHECKER and (path / part / "config.json").is_file()]
+    networks = {part: read_weights(path / part) for part in loaded}
     config = _config(path, *NETWORKS) | UNTOLD.get(folder.pipeline, {})
     return Description(
         folder,

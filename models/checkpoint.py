@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,18 +40,20 @@ class Checkpoint:
                 raise UsageError(
                     f"the {part} of {self.path} does not fit the configs of {folder}: {sentence(error)}"
                 ) from error
-        if component is None:
-            return None
-        unset = [name for name, weight in component.named_parameters() if weight.is_meta or weight.isnan().any()]
-        if unset:
-            raise UsageError(f"the {part} of {self.path} lacks {unset[0]}, which the configs of {folder} ask for")
-        return component.to(dtype)
+            if component is None:
+                return None
+            tensors = chain(component.named_parameters(), component.named_buffers())
+            unset = next((name for name, tensor in tensors if tensor.is_meta or tensor.isnan().any()), None)
+            if unset is not None:
+                raise UsageError(f"the {part} of {self.path} lacks {unset}, which the configs of {folder} ask for")
+            return component.to(dtype)
 
     def _of_diffusers(self, kind: Any, where: Path) -> Any | None:
         import torch
         from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
-        if "Autoencoder" in kind.__name__ and not any(key.startswith(OF_AUTOENCODERS) for key in self.weights):
+        is_autoencoder = "Autoencoder" in kind.__name__
+        if is_autoencoder and not any(key.startswith(OF_AUTOENCODERS) for key in self.weights):
             return None
         config = kind.load_config(where)
         with torch.device("meta"):
@@ -59,7 +62,9 @@ class Checkpoint:
         if not component.state_dict().keys() <= weights.keys():
             functions: Any = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]
             weights = functions["checkpoint_mapping_fn"](config=config, checkpoint=weights)
-        component.load_state_dict(weights, strict=False, assign=True)
+        surplus = component.load_state_dict(weights, strict=False, assign=True).unexpected_keys
+        if surplus and not is_autoencoder:  # such as the guidance of FLUX.1-dev with the configs of schnell
+            raise UsageError(f"these have no place for {surplus[0]}")
         return component
 
     def _has_text_encoder(self, kind: Any) -> bool:

@@ -14,6 +14,7 @@ from fastdiff.solvers.errors import UsageError
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # as diffusers and transformers name them
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # as the headers of files name them
+SAFETY_CHECKER = "safety_checker"  # a part that is never loaded
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 

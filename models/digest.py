@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from fastdiff.models import digest_cache
-from fastdiff.models.diffusers_folder import PICKLES, read_folder
+from fastdiff.models.diffusers_folder import PICKLES, SAFETY_CHECKER, read_folder
 from fastdiff.solvers.errors import UsageError
 
 CACHED_FROM = 2**20  # bytes; hashing a smaller file takes milliseconds
@@ -51,7 +51,7 @@ def _loaded(folder: Path) -> Iterator[Path]:
     roots = [folder]
     if (index := folder / "model_index.json").is_file():
         yield index
-        listed = {"scheduler", *read_folder(folder).parts} - {"safety_checker"}
+        listed = {"scheduler", *read_folder(folder).parts} - {SAFETY_CHECKER}
         roots = [each for each in folder.iterdir() if each.name in listed]
     for root in roots:
         for path in root.rglob("*"):

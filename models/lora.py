@@ -135,6 +135,7 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     import diffusers
     import torch
     from diffusers.utils import USE_PEFT_BACKEND
+    from safetensors import safe_open
 
     if not file.path.is_file():
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
@@ -149,6 +150,8 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
         raise MissingError(f"peft {installed} is too old for diffusers: pip install --upgrade 'fastdiff-toolkit[lora]'")
     with _quiet():
         try:
+            with safe_open(file.path, framework="np") as content:
+                is_dora = any("dora_scale" in key for key in content.keys())  # noqa: SIM118
             weights, *alphas, settings = loader.lora_state_dict(
                 str(file.path),
                 use_safetensors=True,
@@ -159,6 +162,8 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
             )
         except Exception as error:  # of diffusers and safetensors, which have no common base
             raise UsageError(f"cannot read the LoRA file {file.path}: {sentence(error)}") from error
+    if is_dora:
+        raise UsageError(f"{file.path} is a DoRA file, whose scales diffusers leaves out: give a LoRA file")
     strangers = [key for key in weights if "lora" not in key]
     if strangers or not weights:
         holds = f"it holds {strangers[0]}" if strangers else "it is empty"

@@ -25,7 +25,7 @@ def warning_of(solver: Solver[Any], grid: Grid) -> str | None:
     if any(stride < 0 for stride in strides):
         longest = max(-stride for stride in strides)
         if isinstance(solver, UniPC) and solver.corrector and longest > LONGEST_RISE:
-            return f"such steps are too long for the corrector of UniPC to invert: {BETTER} is better, or more steps"
+            return f"the steps are too long for the corrector of UniPC to invert: {BETTER} is better, or more steps"
         return None
     growth = step_growth(grid)
     if growth > GROWTH and _interpolates_in_lam(solver):

@@ -7,6 +7,7 @@ from typing import Any
 import ldm_names
 import pytest
 import tiny_flux
+import tiny_sana
 import tiny_unet
 import torch
 from diffusers import StableDiffusionPipeline
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from fastdiff.apps.edit.app import forecast, run
 from fastdiff.apps.edit.options import Options
 from fastdiff.cli.main import main
+from fastdiff.models.catalogue import find
 from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import UsageError
 
@@ -104,6 +106,30 @@ def test_a_checkpoint_of_another_family_is_refused(file: Path, configs: Path, tm
         load_editable(str(wide), config=configs)
 
 
+def test_weights_without_a_place_are_refused(tmp_path: Path) -> None:
+    """Left out, a network that was distilled with guidance would ignore it."""
+    dev = tiny_flux.write(tmp_path / "dev") / "transformer" / "diffusion_pytorch_model.safetensors"
+    schnell = tiny_flux.write(tmp_path / "schnell", shift=tiny_flux.SCHNELL, guidance_embeds=False)
+    with pytest.raises(UsageError, match=r"these have no place for time_text_embed\.guidance_embedder"):
+        load_editable(str(dev), config=schnell)
+
+
+def test_positions_that_no_file_holds_are_refused(tmp_path: Path) -> None:
+    """Those of Sana for 4096 pixels, which its network computes where it is built with its weights."""
+    folder = tiny_sana.write(tmp_path / "sana", interpolation_scale=2)
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    with pytest.raises(UsageError, match=r"lacks patch_embed\.pos_embed, which the configs of .* ask for"):
+        load_editable(str(file), config=folder)
+
+
+def test_a_file_that_is_called_as_a_bundled_model_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scenes").write_text("notes")
+    assert (find("scenes") / "model_index.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -147,7 +173,7 @@ def drawn(folder: Path) -> Path:
 def test_an_edit_with_a_checkpoint_is_made_again(
     folder: Path, file: Path, configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = tmp_path / "mine.safetensors"
+    mine, configs = tmp_path / "mine.safetensors", Path(shutil.copytree(configs, tmp_path / "own"))
     shutil.copy(file, mine)
     common: dict[str, Any] = {"prompt": "a cat", "source": "a fox", "steps": 2, "device": "cpu", "unknown_words": True}
     picture = (str(drawn(tmp_path)),)
@@ -163,4 +189,9 @@ def test_an_edit_with_a_checkpoint_is_made_again(
     assert Image.open(tmp_path / "one-rerun.png").tobytes() == one
     save_file({key: value * 2 for key, value in load_file(file).items()}, mine)
     assert main(["rerun", str(tmp_path / "one.png"), "--force"]) == 2
-    assert "mine.safetensors has changed" in capsys.readouterr().err
+    assert f"the checkpoint {mine} has changed" in capsys.readouterr().err
+    shutil.copy(file, mine)
+    with (configs / "tokenizer" / "tokenizer_config.json").open("a") as config:
+        config.write(" ")
+    assert main(["rerun", str(tmp_path / "one.png"), "--force"]) == 2
+    assert f"the config {configs} has changed" in capsys.readouterr().err

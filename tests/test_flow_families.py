@@ -30,11 +30,14 @@ from torch import Tensor
 from fastdiff.apps.edit.app import forecast, run
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
+from fastdiff.apps.edit.forecast import cost
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.apps.similarity import distance
+from fastdiff.models.catalogue import WITHOUT_UNCONDITIONAL, find
+from fastdiff.models.diffusers_folder import read_folder
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_editable
@@ -361,6 +364,39 @@ def test_edit_takes_the_folder(name: str, preset: str, pair_of: Callable[[str], 
     )
     assert [edit.status for edit in report.edits] == ["edited"], report.edits
     assert Image.open(tmp_path / "out.png").size == (128, 96)
+
+
+@pytest.mark.parametrize("preset", ["ledits", "rf-inversion"])
+@pytest.mark.parametrize("name", OF_EACH)
+def test_the_rows_of_an_edit_are_as_estimated(name: str, preset: str, pair_of: Callable[[str], Pair]) -> None:
+    """The network of FLUX takes no unconditional ones."""
+    model, rows, chosen = pair_of(name).model, list[int](), replace(PRESETS[preset], steps=4)
+    with torch.inference_mode():
+        source, target = (model.encode_prompts([text]) for text in ("a fox", "a dog"))
+        edit = Edit(model, chosen, model.encode(torch.zeros(1, 3, 64, 64)), (64, 64), source, target, seed=0)
+        _ = model.empty_prompt
+
+        def count(module: Any, given: Any, named: Any) -> None:
+            rows.append(len(named["encoder_hidden_states"]))
+
+        hook = model.network.register_forward_pre_hook(count, with_kwargs=True)
+        edit.sample(edit.invert(), lambda now: None)
+        hook.remove()
+    settings = EditSettings(model.name, chosen, preset)
+    assert sum(rows) == cost(settings, paired=model.guidance_kind == "classifier-free").rows
+    pipeline = read_folder(find(model.name)).pipeline
+    assert (pipeline not in WITHOUT_UNCONDITIONAL) is (model.guidance_kind == "classifier-free")
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_rf_inversion_inverts_without_the_source_prompt(name: str, pair_of: Callable[[str], Pair]) -> None:
+    """As its paper does, also where guidance is an input of the network."""
+    model, preset = pair_of(name).model, replace(PRESETS["rf-inversion"], steps=2)
+    with torch.inference_mode():
+        latents = model.encode(torch.zeros(1, 3, 64, 64))
+        prompts = [model.encode_prompts([text]) for text in ("a fox", "a dog on grass")]
+        one, other = (Edit(model, preset, latents, (64, 64), prompt, prompt, seed=0).invert().x for prompt in prompts)
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["sd3", "flux-dev"])

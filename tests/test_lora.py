@@ -248,15 +248,17 @@ def test_a_lora_that_does_not_fit_is_refused(name: str, part: str, change: str, 
 
 def test_files_that_are_no_lora_are_refused(files: Files, tmp_path: Path) -> None:
     folder, whole, _ = files("sd")
-    broken, empty, endless = (tmp_path / f"{name}.safetensors" for name in ("broken", "empty", "endless"))
+    broken, empty, endless, dora = (tmp_path / f"{name}.safetensors" for name in ("broken", "empty", "endless", "dora"))
     broken.write_bytes(whole.read_bytes()[:-9])
     save_file({}, empty)
     save_file({key: weight * torch.inf for key, weight in load_file(whole).items()}, endless)
+    save_file(load_file(whole) | {"unet.mid_block.attentions.0.proj_in.dora_scale": torch.ones(3)}, dora)
     network = folder / "unet" / "diffusion_pytorch_model.safetensors"
     for file, said in (
         (broken, "cannot read the LoRA file"),
         (empty, "is no LoRA file: it is empty"),
         (endless, "not finite"),
+        (dora, "is a DoRA file"),
         (network, "is no LoRA file: it holds"),
         (tmp_path / "absent.safetensors", "cannot read the LoRA file"),
     ):

@@ -3,6 +3,7 @@
 The configs were typed from the published folders; the parameters are compared with what the authors say.
 """
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_the_memory_that_weights_need(tmp_path: Path) -> None:
     ):
         found = fit(description, Machine(device, number, int(memory / ROOM) + (memory >= needed)))
         assert (found.needed, found.fits, found.option) == (needed, fits, option)
+
+
+def test_a_safety_checker_needs_no_memory_and_may_be_pickled(tmp_path: Path) -> None:
+    folder = tiny_unet.write_stable_diffusion(tmp_path / "model")
+    plain, index = describe(folder), json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "safety_checker").mkdir()
+    for name in ("config.json", "pytorch_model.bin"):
+        (folder / "safety_checker" / name).write_text("{}")
+    assert describe(folder).networks == plain.networks
 
 
 def test_a_shift_by_size_is_shown_and_where_it_is_not_read_refused(

@@ -194,7 +194,7 @@ def _gradient(
 
 
 def _turns(classifier: ClassifierTarget, colours: Tensor, noise: Tensor, goal: Goal, preset: Preset) -> bool:
-    """Return True if gradients at two colours RIPPLE or less apart have other directions.
+    """Return True if gradients at two colours about RIPPLE apart, or less, have other directions.
 
     The noise between them finds ripples of each pixel; a step of NUDGE along the first gradient finds those of a sum of
     pixels, in which noise cancels out.

@@ -124,9 +124,10 @@ class Editor:
             except NotFiniteError:
                 if len(self._precisions) == 1:
                     raise
-                given_up, *left = self._precisions
-                self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
-                self._load()
+            given_up, *left = self._precisions
+            self._overflows, self._precisions = (*self._overflows, given_up), tuple(left)
+            del self._backbone  # the device may not hold two
+            self._load()
 
     def _edited(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         self._check_words(request)

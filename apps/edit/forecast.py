@@ -25,14 +25,15 @@ class Cost:
     rows: int  # in all calls together
 
 
-def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
+def cost(settings: EditSettings, *, masked: bool = False, paired: bool = True) -> Cost:
     """The cost of one edit, within a mask or without one.
 
-    The calls are exact but for inversions that search, and those of solvers without a call in some step.
+    `paired` is False for a model without an unconditional estimate, whose network gets half of the rows. The calls are
+    exact but for inversions that search, and those of solvers without a call in some step.
     """
     preset = settings.preset
     steps = steps_of(preset, preview=settings.preview)
-    guided = 1 if preset.source_guidance == 1 else 2
+    guided = 2 if paired and preset.source_guidance != 1 else 1
     solver = SOLVERS[preset.solver]() if preset.solver else None
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)
     nfe_per_step = solver.nfe_per_step if solver else 1
@@ -46,7 +47,7 @@ def cost(settings: EditSettings, *, masked: bool = False) -> Cost:
         settings.emphasize,
         settings.release,
     )
-    rows = (2 if any(asks) else 1) * (1 if preset.source_guidance == preset.guidance == 1 else 2)
+    rows = (2 if any(asks) else 1) * (2 if paired and (preset.source_guidance, preset.guidance) != (1, 1) else 1)
     sampling, inverted_in = steps * nfe_per_step, -(-steps // ROWS) if at_once else inverting
     return Cost(inverted_in + sampling, inverting * guided + sampling * rows)
 

@@ -95,7 +95,8 @@ def _inverted(editor: Editor, original: Tensor, options: Options, manifest: Outp
     edit, now = prepared.edit, prepared.canvas.picture
     inversion = editor.invert(prepared)
     method = edit.preset.solver or edit.preset.inversion
-    setting = InversionSettings(method, (prepared.source,), edit.preset.source_guidance)
+    guidance = edit.preset.source_guidance
+    setting = InversionSettings(method, (prepared.source if guidance else "",), guidance)
     with manifest.drafts([manifest.output]) as drafts:
         inversion_file.save_inversion(drafts[manifest.output], inversion, setting)
         loaded, _ = inversion_file.load_inversion(

@@ -107,7 +107,7 @@ class JointProcessor:
         attended = scaled_dot_product_attention(places.q, keys, torch.cat([values, marks], dim=-1))
         attended, share = attended[..., :-COLUMNS], attended[..., -1:]
         q, k, v, share = (self.control.parted(each)[-1] for each in (places.q, tokens.k, tokens.v, share))
-        maps = share * (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
+        maps = share * (q / q.shape[-1] ** 0.5 @ k.mT).softmax(dim=-1)  # sums may overflow float16 before division
         changed = maps if self.change is None else self.change(maps)
         if self.tracked is not None:
             self.maps.add(changed, self.tracked)

@@ -97,10 +97,19 @@ def remembered(path: Path) -> Options:
     made = Options((str(source),), **chosen | words | paths)
     for name, now in named_files(made).items() if named else ():
         if named.get(name) != now:
-            given = getattr(made, "model" if name == "checkpoint" else name)
-            what = f"the {name.replace('_', ' ')} {', '.join(given) if isinstance(given, tuple) else given}"
+            option = _option(name, made)
+            given = getattr(made, option)
+            kind = "checkpoint" if name == "checkpoint" else option.replace("_", " ")
+            what = f"the {kind} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made
+
+
+def _option(name: str, made: Options) -> str:
+    """Return the option that gives a file of `identity.named_files` its place."""
+    if made.config is None:
+        return name
+    return {"model": "config", "checkpoint": "model"}.get(name, name)
 
 
 def _role(number: int) -> str:

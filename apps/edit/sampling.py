@@ -126,8 +126,13 @@ class Edit:
 
     @property
     def _alone(self) -> Denoiser:
-        """The denoiser of the source alone, with the edit's token merging."""
-        f = guided_denoiser(self.backbone, self.source, self.preset.source_guidance, self.size)
+        """The denoiser of the source alone, with the edit's token merging; at guidance 0 of the empty prompt.
+
+        Networks that embed their guidance would follow the prompt at 0 too.
+        """
+        guidance = self.preset.source_guidance
+        prompt = self.source if guidance else self.backbone.empty_prompt
+        f = guided_denoiser(self.backbone, prompt, guidance, self.size)
         return ControlledDenoiser(f, self.backbone.network, Control(1, merging=self._merging), self.grid)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:

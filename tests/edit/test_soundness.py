@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.edit.soundness import check_colours
 from fastdiff.cli.main import main
 from fastdiff.inversion.registry import FLOW_ONLY
+from fastdiff.models.registry import load_editable
 from fastdiff.solvers.errors import UsageError
 
 WISH = ("--source", "a fox on grass", "--prompt", "a cat on grass", "--steps", "4")
@@ -97,6 +99,21 @@ def test_auto_goes_on_in_a_wider_precision_and_says_so(
     tries[:] = [BRAIN]
     assert edit(photo, overflowing, "-o", photo.with_name("brain.png"), "--dtype", "bfloat16") == 0
     assert np.array_equal(fallen, np.asarray(Image.open(photo.with_name("brain.png"))))
+
+
+def test_the_model_that_overflows_is_gone_before_the_wider_one_is_loaded(
+    overflowing: Path, photo: Path, tries: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[ref[Any]] = []
+
+    def load(*given: Any, **named: Any) -> Any:
+        assert not any(network() for network in networks)
+        model: Any = load_editable(*given, **named)
+        networks.append(ref(model.network))
+        return model
+
+    monkeypatch.setattr(editor, "load_editable", load)
+    assert edit(photo, overflowing) == 0 and len(networks) == 2
 
 
 @pytest.mark.parametrize(
