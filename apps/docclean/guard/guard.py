@@ -13,7 +13,7 @@ from scipy import ndimage
 from fastdiff.apps.docclean.guard.changes import Changes, compare
 from fastdiff.apps.docclean.guard.lines import lost_lines
 from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
-from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.guard.marks import FAINTEST, Marks, faintest_stroke, find_areas, find_strokes
 from fastdiff.apps.docclean.imaging import illumination
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.apps.docclean.imaging.regions import Region, put_back
@@ -21,6 +21,9 @@ from fastdiff.apps.docclean.imaging.strokes import without_specks
 
 STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
+SPECK = 20  # pixels: a smaller stroke may be grain of the paper, if it is not
+CLEAR = 1.3  # times as dark as grain hardly ever gets, and
+CROWD, COMPANY = 41, 30  # pixels a side of the square around it, in which fewer pixels are of lost strokes
 ENDS, LEAST_GAP = 3, 6  # pixels from the rest of a stroke, and pixels farther away, from which a gap goes back
 CHANGED = 0.3  # share of an area that changed
 THIN = 12  # pixels at half size: narrower areas may be letters, whose ink takes less room on a sharper page
@@ -61,7 +64,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
     strokes, areas = find_strokes(before), find_areas(before)
     content = load_classifier("strokes")(strokes.features) > STROKES, load_classifier("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
-    gone, recoloured = lost_strokes(strokes, changes, content[0])
+    gone, recoloured = lost_strokes(strokes, changes, content[0], before.strokes)
     lost = lost_areas(areas, changes, content[1], before.depth)
     causes = {
         "strokes gone": _grown(gone) | lost_lines(before, after),
@@ -80,16 +83,38 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
     )
 
 
-def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks, bool (H, W) each, of strokes of content that are gone (or parts of them) and recoloured."""
+def lost_strokes(
+    marks: Marks, changes: Changes, content: np.ndarray, darkness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks, bool (H, W) each, of strokes of content that are gone (or parts of them) and recoloured.
+
+    `darkness` (H, W) is that of the strokes of the evened-out page. Lone specks as dark as the grain of its paper are
+    no content.
+    """
     gone = marks.share_of(changes.gone)
     recoloured = marks.share_of(changes.recoloured & ~changes.gone)
     changed = content & (gone + recoloured > GONE)
     changed[0] = False
+    grain = _grain(marks, changed, darkness)
+    changed, content = changed & ~grain, content & ~grain
     turned = (changed & (gone < recoloured))[marks.labels]
     strokes = content[marks.labels] & (marks.labels > 0)
     gaps = _gaps(strokes & changes.gone, strokes & ~changes.gone) & ~turned
     return (changed & (gone >= recoloured))[marks.labels] | gaps, turned
+
+
+def _grain(marks: Marks, lost: np.ndarray, darkness: np.ndarray) -> np.ndarray:
+    """Return which of the lost marks, bool (N + 1,), are grain: small, hardly darker than grain gets, and alone.
+
+    Pale dots count as grain only on paper whose grain is stronger than the faintest strokes.
+    """
+    faintest = faintest_stroke(darkness)
+    if faintest <= FAINTEST:
+        return np.zeros_like(lost)
+    pale = lost & (marks.sizes < SPECK) & (marks.share_of(darkness > CLEAR * faintest) < GONE)
+    around = cv2.boxFilter(lost[marks.labels].astype(np.float32), -1, (CROWD, CROWD), normalize=False)
+    grain: np.ndarray = pale & (marks.share_of(around < COMPANY) > 0.5)
+    return grain
 
 
 def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
