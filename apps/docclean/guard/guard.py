@@ -14,6 +14,7 @@ from fastdiff.apps.docclean.guard.changes import Changes, compare
 from fastdiff.apps.docclean.guard.lines import lost_lines
 from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
 from fastdiff.apps.docclean.guard.marks import FAINTEST, Marks, faintest_stroke, find_areas, find_strokes
+from fastdiff.apps.docclean.guard.photographs import find_photographs, smooth_grain
 from fastdiff.apps.docclean.imaging import illumination
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.apps.docclean.imaging.regions import Region, put_back
@@ -66,17 +67,20 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
     gone, recoloured = lost_strokes(strokes, changes, content[0], before.strokes)
     lost = lost_areas(areas, changes, content[1], before.depth)
+    photographs = find_photographs(before, after, content[1][areas.labels] & (areas.labels > 0))
     causes = {
         "strokes gone": _grown(gone) | lost_lines(before, after),
         "strokes recoloured": _grown(recoloured),
         "area changed": _stretched(_whole_figures(lost, dirt), gone.shape),
         "strokes invented": _grown(changes.new),
+        "photograph": photographs,
     }
     areas_back = causes["area changed"]
-    strokes_back = np.logical_or.reduce([part for part in causes.values() if part is not areas_back])
+    strokes_back = np.logical_or.reduce([part for cause, part in causes.items() if cause.startswith("strokes")])
     gain = np.maximum((after.ground + np.float32(1)) / (before.ground + np.float32(1)), 1)
+    page = _blend(restored, evened, gain, strokes_back, areas_back)
     return GuardResult(
-        _blend(restored, evened, gain, strokes_back, areas_back),
+        _with_photographs(page, evened, photographs),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
         float(areas_back.mean()),
@@ -175,6 +179,18 @@ def _blend(
         inner = slice(top, min(top + ROWS, height))
         out[inner] = done[inner.start - outer.start : inner.stop - outer.start]
     return out
+
+
+def _with_photographs(page: np.ndarray, evened: np.ndarray, photographs: np.ndarray) -> np.ndarray:
+    """Return the page with the photographs (a mask of any size) of the evened-out page, without most of their grain."""
+    for top in range(0, len(page), ROWS):
+        outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, len(page)))
+        inside = _rows_of(photographs, outer, page.shape)
+        if inside.any():
+            done = put_back(page[outer], smooth_grain(evened[outer]), inside)
+            inner = slice(top, min(top + ROWS, len(page)))
+            page[inner] = done[inner.start - outer.start : inner.stop - outer.start]
+    return page
 
 
 def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:

@@ -17,5 +17,5 @@ def grain_level(darkness: np.ndarray, empty: np.ndarray, spreads: float = SPREAD
     shares = np.cumsum(np.bincount(darkness[empty], minlength=256))
     if shares[-1] < PAPER * darkness.size:
         return None
-    low, middle = np.searchsorted(shares, shares[-1] * np.array([0.16, 0.5])).tolist()
+    low, middle = (int(np.searchsorted(shares, shares[-1] * share)) for share in (0.16, 0.5))
     return round(middle + spreads * max(middle - low, 1))

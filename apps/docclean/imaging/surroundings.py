@@ -52,7 +52,8 @@ def _darkness(page: np.ndarray) -> np.ndarray:
 
 
 def _reach(page: np.ndarray, edge_width: float) -> float:
-    return max(edge_width, LEAST * max(page.shape), 2)
+    longer: int = max(page.shape)
+    return max(edge_width, LEAST * longer, 2)
 
 
 def boxes_of(mask: np.ndarray, edge_width: float) -> list[Box]:
