@@ -42,7 +42,7 @@ def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.nd
     Both pages are uint8 or uint16 of one shape, grey (H, W) or RGB (H, W, 3).
     """
     sigma = max(1.0, max(mask.shape) * FEATHER)
-    reach, beyond = round(3 * sigma), round(sigma)
+    reach, beyond = round(3 * sigma), round(2 * sigma)
     out = cleaned.copy()
     for top in range(0, len(mask), ROWS):
         first, last = max(top - 2 * reach, 0), min(top + ROWS + 2 * reach, len(mask))

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 
 from fastdiff.apps.docclean.imaging import illumination
-from fastdiff.apps.docclean.imaging.grain import SMOOTHED, grain_level
 from fastdiff.apps.docclean.imaging.layers import widest_stroke, working_copy
 
 NEARBY = 0.3  # of the widest stroke: standard deviation of the Gaussian over which papers are compared
 DARKER = 4  # power of its level with which ground counts there: the ground of a thick stroke is ink
 FAINTEST = 0.05  # least share of the light that a stroke of the cleaned page absorbs
-REACH = 2  # pixels of the working copy around a stroke that are taken from the evened-out page, unless they are grain
+REACH = 2  # pixels of the working copy around a stroke that are taken from the evened-out page
 LINE = 1 / 80  # of the longer side: standard deviation of the Gaussian over which contrast is compared
 SLOPES = 1.0, 4.0  # least and most contrast of a cleaned stroke, times that of the evened-out one, and
 ABOVE = 1.2  # most contrast, times that of the page's darkest strokes: pencil stays paler than print
@@ -43,9 +42,7 @@ def measure_tone(evened: np.ndarray, cleaned: np.ndarray) -> ToneTransfer:
     base, target = (_ground(page) for page in pages)
     before, after = (_absorbed(*pair) for pair in zip(pages, (base, target), strict=True))
     side = 2 * REACH + 1
-    strokes = (after > FAINTEST).astype(np.uint8)
-    beside = cv2.dilate(strokes, np.ones((side, side), np.uint8)) > 0
-    near = (strokes | (beside & ~_is_grain(before, ~beside))).astype(np.float32)
+    near = cv2.dilate((after > FAINTEST).astype(np.uint8), np.ones((side, side), np.uint8)).astype(np.float32)
     sigma = LINE * max(near.shape)
     shared, strength = (cv2.GaussianBlur(near * before * each, (0, 0), sigma) for each in (after, before))
     contrast = shared / np.maximum(strength, 1e-6)  # by least squares
@@ -89,12 +86,6 @@ def apply_tone(tone: ToneTransfer, evened: np.ndarray, cleaned: np.ndarray | Non
             page = page * share + cleaned[rows] * (1 - share)
         out[rows] = np.rint(np.clip(page, 0, white))
     return out
-
-
-def _is_grain(absorbed: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """Return the pixels that absorb no more light, float32 (h, w), than the grain of the `empty` paper: bool (h, w)."""
-    darkness = cv2.convertScaleAbs(cv2.GaussianBlur(absorbed, (0, 0), SMOOTHED), alpha=255)
-    return darkness <= (grain_level(darkness, empty) or 0)
 
 
 def _ground(page: np.ndarray) -> np.ndarray:
