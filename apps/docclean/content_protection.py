@@ -187,7 +187,12 @@ def _whole(page: np.ndarray, cause: str) -> Region:
 
 
 def _all_strokes(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
-    """Return the strokes of the evened-out page and of a cleaned one with their blur, bool (H, W)."""
+    """Return the strokes of the evened-out page and of a cleaned one with their blur, bool (H, W).
+
+    The blur that deblurring takes away is wider than what stands out from grain: there all surroundings count.
+    """
+    if restored_page.task == "deblur":
+        return near_strokes(np.minimum(restored_page.evened, page), restored_page.edge_width)
     return strokes_of_either(restored_page.evened, page, restored_page.edge_width)
 
 

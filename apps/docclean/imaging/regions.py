@@ -42,14 +42,14 @@ def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.nd
     Both pages are uint8 or uint16 of one shape, grey (H, W) or RGB (H, W, 3).
     """
     sigma = max(1.0, max(mask.shape) * FEATHER)
-    reach, beyond = round(3 * sigma), round(2 * sigma)
+    reach = round(3 * sigma)
     out = cleaned.copy()
     for top in range(0, len(mask), ROWS):
         first, last = max(top - 2 * reach, 0), min(top + ROWS + 2 * reach, len(mask))
         part = mask[first:last]
         if not part.any():
             continue
-        grown = cv2.dilate(part.astype(np.uint8), np.ones((2 * beyond + 1,) * 2, np.uint8))
+        grown = cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
         share = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), sigma)
         share[part] = 1
         rows = slice(top, min(top + ROWS, len(mask)))
