@@ -22,6 +22,7 @@ SHOWN = {  # cause of a region in the report -> the phrase for the screen
     "strokes recoloured": "strokes of another colour",
     "strokes invented": "new strokes",
     "area changed": "figures and fills",
+    "photograph": "photographs",
     "digits": "numbers",
     "word changed": "words that would read otherwise",
     "word not certain": "uncertain words",

@@ -11,7 +11,7 @@ from fastdiff.apps.docclean.imaging import colour, stroke_shapes
 from fastdiff.apps.docclean.imaging.page_analysis import PageAnalysis
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, mask_of, put_back
-from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes
+from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes, strokes_of_either
 from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
@@ -80,7 +80,7 @@ class ContentProtector:
         shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
         if restored_page.blur is not None and restored_page.task == "clean" and not self._force_clean:
             # the network for sharp pages would break up blurred strokes
-            page = put_back(page, stroke_shapes.with_ground(evened, page), _near_all_strokes(page, restored_page))
+            page = put_back(page, stroke_shapes.with_ground(evened, page), _all_strokes(page, restored_page))
             whole = _whole(page, "blurred strokes, which the page keeps")
             after = self._scorer.read(page)
             return self._decided(page, guarded, (whole,), _word_pairs(before, after, shown)), after
@@ -110,7 +110,7 @@ class ContentProtector:
             unread = near_strokes(page, edge_width, kept | mask)
             regions += [Region(box, "strokes not read", "put back") for box in boxes_of(unread, edge_width)]
             mask |= unread
-        mask &= _near_all_strokes(page, restored_page)
+        mask &= _all_strokes(page, restored_page)
         if not mask.any():
             return page, regions
         returned = put_back(page, _fit_beside(page, restored_page), mask)
@@ -174,7 +174,7 @@ def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> 
     """Yield versions of a page that reads worse, or whose content is lost, each closer to the given page."""
     evened, page = restored_page.evened, found.pixels
     if found.content_lost is None:
-        mask = _near_all_strokes(page, restored_page)
+        mask = _all_strokes(page, restored_page)
         done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *found.regions)
         yield LessCleanedPage(put_back(page, stroke_shapes.with_ground(evened, page), mask), done, regions)
         yield LessCleanedPage(put_back(page, evened, mask), done, regions)
@@ -186,9 +186,14 @@ def _whole(page: np.ndarray, cause: str) -> Region:
     return Region((0, 0, width, height), cause, "put back")
 
 
-def _near_all_strokes(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
-    """Return the surroundings of the strokes of the evened-out page and of a cleaned one, bool (H, W)."""
-    return near_strokes(np.minimum(restored_page.evened, page), restored_page.edge_width)
+def _all_strokes(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
+    """Return the strokes of the evened-out page and of a cleaned one with their blur, bool (H, W).
+
+    The blur that deblurring takes away is wider than what stands out from grain: there all surroundings count.
+    """
+    if restored_page.task == "deblur":
+        return near_strokes(np.minimum(restored_page.evened, page), restored_page.edge_width)
+    return strokes_of_either(restored_page.evened, page, restored_page.edge_width)
 
 
 def _changed(page: np.ndarray, returned: np.ndarray, box: Box) -> bool:

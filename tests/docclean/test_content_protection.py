@@ -1,11 +1,18 @@
-"""Tests of less cleaned versions of a page that reads worse after cleaning: strokes go back first."""
+"""Tests of what goes back: strokes without the grain beside them, and less cleaned versions, strokes first."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from pages import text_page
+from PIL import Image
 
-from fastdiff.apps.docclean.content_protection import ProtectedPage, less_cleaned_versions
-from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
+from fastdiff.apps.docclean.content_protection import ContentProtector, ProtectedPage, less_cleaned_versions
+from fastdiff.apps.docclean.ocr.scoring import Scorer
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
+
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +51,17 @@ def test_strokes_go_back_first_then_what_is_around_them_then_all_but_the_light(
 def test_nothing_is_taken_from_a_page_that_lost_its_content(evened: np.ndarray, cleaned: np.ndarray) -> None:
     ((page, *_),) = found_in(cleaned, evened, share=0.6)
     assert np.array_equal(page, evened)
+
+
+def test_the_paper_beside_the_strokes_of_a_soft_grainy_page_is_clean() -> None:
+    memo = np.asarray(Image.open(SAMPLES / "memo.png"))
+    restored = PageRestorer()(memo, 0)
+    assert restored.blur is not None and restored.task == "clean"
+    page = ContentProtector(Scorer(None, None), False, False)(restored, None)[0].pixels
+    smooth = cv2.GaussianBlur(restored.evened, (0, 0), 2)
+    beside = cv2.dilate((smooth < 200).astype(np.uint8), np.ones((15, 15))) > 0
+    paper = beside & (cv2.dilate((smooth < 225).astype(np.uint8), np.ones((5, 5))) == 0)
+    given, cleaned = (np.mean(each[paper] < 245) for each in (restored.evened, page))
+    assert given > 0.3 and cleaned < 0.1
+    letters = restored.evened < 120
+    assert np.abs(page[letters].astype(int) - restored.evened[letters]).mean() < 15

@@ -185,3 +185,36 @@ def test_a_rule_fainter_than_the_grain_is_found_and_a_streak_of_the_scanner_is_n
     lost = lost_lines(layers_of(page), blank)
     assert lost[300, 80:720].mean() > 0.95
     assert lost[20:280, 498:503].mean() < 0.05
+
+
+def test_specks_of_strong_grain_do_not_go_back() -> None:
+    notice = np.asarray(Image.open(SAMPLES / "notice.jpg"))
+    evened, restored = even_out(notice), PageRestorer(task="clean")(notice, 0).pixels
+    assert guard(evened, restored).regions == ()
+
+
+def test_the_dashes_of_a_pencil_go_back_on_strong_grain(text) -> None:
+    page = text[..., 0].astype(np.float32)
+    for left in range(100, 660, 12):
+        page[760:762, left : left + 9] -= 40
+    grain = cv2.GaussianBlur(np.random.default_rng(6).normal(0, 60, page.shape), (0, 0), 0.8)
+    evened = np.clip(page - np.abs(grain), 0, 255).astype(np.uint8)
+    guarded = guard(evened, text[..., 0])
+    assert np.mean(guarded.pixels[760:762, 100:660] < 225) > 0.65
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_redrawn_photograph_gets_its_tones_back_without_its_grain(figures, dtype) -> None:
+    """The network raised its contrast by a third: too little to count as gone."""
+    scale = np.iinfo(dtype).max // 255
+    grain = np.random.default_rng(8).normal(0, 6, figures.shape)
+    evened, redrawn = np.clip(figures + grain, 0, 255).astype(np.uint8), figures.copy()
+    redrawn[PHOTO] = np.clip(1.33 * (figures[PHOTO].astype(float) - 130) + 130, 0, 255)
+    guarded = guard(evened.astype(dtype) * dtype(scale), redrawn.astype(dtype) * dtype(scale))
+    (photo,) = [region for region in guarded.regions if region.cause == "photograph"]
+    assert photo.box == pytest.approx((60, 430, 320, 620), abs=8)
+    truth = figures[PHOTO].astype(float)
+    pages = (evened[PHOTO], redrawn[PHOTO], guarded.pixels[PHOTO] / scale)
+    given, restored, done = (np.abs(each - truth).mean() for each in pages)
+    assert done < 0.95 * given and done < 0.5 * restored
+    assert np.array_equal(guarded.pixels[BOX], redrawn[BOX].astype(dtype) * dtype(scale))

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.regions import mask_of, put_back
-from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes
+from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes, strokes_of_either
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -60,3 +61,21 @@ def test_strokes_are_found_with_what_blur_made_of_them() -> None:
     assert len(boxes_of(near, edge_width=30.0)) == 1
     known = mask_of([(140, 45, 200, 65)], page.shape)  # touches the surroundings of the first stroke only
     assert boxes_of(near_strokes(page, 4.0, known), edge_width=4.0) == [second]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strokes_are_told_from_strong_grain_beside_them(dtype: type[np.unsignedinteger[Any]]) -> None:
+    """A ring keeps its blur; the grain inside and around it, as dark as pale strokes, is left out."""
+    scale = np.iinfo(dtype).max // 255
+    cleaned = np.full((300, 300), 255, np.uint8)
+    cv2.circle(cleaned, (150, 150), 20, (60,), 4)
+    soft = cv2.GaussianBlur(cleaned, (0, 0), 1.2)
+    grain = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 60, cleaned.shape), (0, 0), 0.8)
+    evened = np.clip(soft - np.abs(grain), 0, 255).astype(np.uint8)
+    assert np.mean(evened[:100, :100] < 255 * (1 - 0.12)) > 0.1
+    found = strokes_of_either(evened.astype(dtype) * dtype(scale), cleaned.astype(dtype) * dtype(scale), 4.0)
+    assert found[soft < 200].all()
+    assert found[142:158, 142:158].mean() < 0.1 and found[:110].mean() < 0.02
+    erased = strokes_of_either(evened, np.full_like(cleaned, 255), 4.0)
+    invented = strokes_of_either(np.clip(255 - np.abs(grain), 0, 255).astype(np.uint8), cleaned, 4.0)
+    assert erased[cleaned < 128].all() and invented[cleaned < 128].all()

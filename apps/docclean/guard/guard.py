@@ -13,7 +13,8 @@ from scipy import ndimage
 from fastdiff.apps.docclean.guard.changes import Changes, compare
 from fastdiff.apps.docclean.guard.lines import lost_lines
 from fastdiff.apps.docclean.guard.mark_classifier import load_classifier
-from fastdiff.apps.docclean.guard.marks import Marks, find_areas, find_strokes
+from fastdiff.apps.docclean.guard.marks import FAINTEST, Marks, faintest_stroke, find_areas, find_strokes
+from fastdiff.apps.docclean.guard.photographs import find_photographs, smooth_grain
 from fastdiff.apps.docclean.imaging import illumination
 from fastdiff.apps.docclean.imaging.layers import split, working_copy
 from fastdiff.apps.docclean.imaging.regions import Region, put_back
@@ -21,6 +22,9 @@ from fastdiff.apps.docclean.imaging.strokes import without_specks
 
 STROKES, AREAS = 0.2, 0.7  # probability of content from which a mark is put back
 GONE = 0.3  # share of a stroke that is gone or recoloured
+SPECK = 20  # pixels: a smaller stroke may be grain of the paper, if it is not
+CLEAR = 1.3  # times as dark as grain hardly ever gets, and
+CROWD, COMPANY = 41, 30  # pixels a side of the square around it, in which fewer pixels are of lost strokes
 ENDS, LEAST_GAP = 3, 6  # pixels from the rest of a stroke, and pixels farther away, from which a gap goes back
 CHANGED = 0.3  # share of an area that changed
 THIN = 12  # pixels at half size: narrower areas may be letters, whose ink takes less room on a sharper page
@@ -61,35 +65,60 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
     strokes, areas = find_strokes(before), find_areas(before)
     content = load_classifier("strokes")(strokes.features) > STROKES, load_classifier("areas")(areas.features) > AREAS
     dirt = ~content[1][areas.labels] & (areas.labels > 0)
-    gone, recoloured = lost_strokes(strokes, changes, content[0])
+    gone, recoloured = lost_strokes(strokes, changes, content[0], before.strokes)
     lost = lost_areas(areas, changes, content[1], before.depth)
+    photographs = find_photographs(before, after, content[1][areas.labels] & (areas.labels > 0))
     causes = {
         "strokes gone": _grown(gone) | lost_lines(before, after),
         "strokes recoloured": _grown(recoloured),
         "area changed": _stretched(_whole_figures(lost, dirt), gone.shape),
         "strokes invented": _grown(changes.new),
+        "photograph": photographs,
     }
     areas_back = causes["area changed"]
-    strokes_back = np.logical_or.reduce([part for part in causes.values() if part is not areas_back])
+    strokes_back = np.logical_or.reduce([part for cause, part in causes.items() if cause.startswith("strokes")])
     gain = np.maximum((after.ground + np.float32(1)) / (before.ground + np.float32(1)), 1)
+    page = _blend(restored, evened, gain, strokes_back, areas_back)
     return GuardResult(
-        _blend(restored, evened, gain, strokes_back, areas_back),
+        _with_photographs(page, evened, photographs),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
         float(areas_back.mean()),
     )
 
 
-def lost_strokes(marks: Marks, changes: Changes, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks, bool (H, W) each, of strokes of content that are gone (or parts of them) and recoloured."""
+def lost_strokes(
+    marks: Marks, changes: Changes, content: np.ndarray, darkness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks, bool (H, W) each, of strokes of content that are gone (or parts of them) and recoloured.
+
+    `darkness` (H, W) is that of the strokes of the evened-out page. Lone specks as dark as the grain of its paper are
+    no content.
+    """
     gone = marks.share_of(changes.gone)
     recoloured = marks.share_of(changes.recoloured & ~changes.gone)
     changed = content & (gone + recoloured > GONE)
     changed[0] = False
+    grain = _grain(marks, changed, darkness)
+    changed, content = changed & ~grain, content & ~grain
     turned = (changed & (gone < recoloured))[marks.labels]
     strokes = content[marks.labels] & (marks.labels > 0)
     gaps = _gaps(strokes & changes.gone, strokes & ~changes.gone) & ~turned
     return (changed & (gone >= recoloured))[marks.labels] | gaps, turned
+
+
+def _grain(marks: Marks, lost: np.ndarray, darkness: np.ndarray) -> np.ndarray:
+    """Return which of the lost marks, bool (N + 1,), are grain: small, hardly darker than grain gets, and alone.
+
+    Pale dots count as grain only on paper whose grain is stronger than the faintest strokes.
+    """
+    faintest = faintest_stroke(darkness)
+    if faintest <= FAINTEST:
+        return np.zeros_like(lost)
+    pale = lost & (marks.sizes < SPECK) & (marks.share_of(darkness > CLEAR * faintest) < GONE)
+    around = cv2.boxFilter(lost[marks.labels].astype(np.float32), -1, (CROWD, CROWD), normalize=False)
+    grain: np.ndarray = pale & (marks.share_of(around < COMPANY) > 0.5)
+    return grain
 
 
 def _gaps(gone: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -150,6 +179,18 @@ def _blend(
         inner = slice(top, min(top + ROWS, height))
         out[inner] = done[inner.start - outer.start : inner.stop - outer.start]
     return out
+
+
+def _with_photographs(page: np.ndarray, evened: np.ndarray, photographs: np.ndarray) -> np.ndarray:
+    """Return the page with the photographs (a mask of any size) of the evened-out page, without most of their grain."""
+    for top in range(0, len(page), ROWS):
+        outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, len(page)))
+        inside = _rows_of(photographs, outer, page.shape)
+        if inside.any():
+            done = put_back(page[outer], smooth_grain(evened[outer]), inside)
+            inner = slice(top, min(top + ROWS, len(page)))
+            page[inner] = done[inner.start - outer.start : inner.stop - outer.start]
+    return page
 
 
 def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:

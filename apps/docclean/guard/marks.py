@@ -39,7 +39,7 @@ class Marks:
 def find_strokes(layers: Layers) -> Marks:
     """Find connected thin marks that are darker than their surroundings."""
     strokes = layers.strokes
-    least = _least(strokes)
+    least = faintest_stroke(strokes)
     darkest = cv2.dilate(strokes, np.ones((7, 7), np.uint8))
     core = (strokes > least) & (strokes > BESIDE * darkest)
     labels, sizes, boxes = _connected(core, FEWEST)
@@ -164,8 +164,8 @@ def _parted(marked: np.ndarray, steep: np.ndarray) -> np.ndarray:
     return parted
 
 
-def _least(strokes: np.ndarray) -> float:
-    """Return the level from which a pixel is of a stroke: above the noise of the paper."""
+def faintest_stroke(strokes: np.ndarray) -> float:
+    """Return the level from which a pixel is of a stroke: FAINTEST, or what the grain of paper hardly reaches."""
     counts = np.cumsum(np.bincount(strokes.ravel(), minlength=256))
     middle, lower = (int(np.searchsorted(counts, strokes.size * share)) for share in (0.5, 0.16))
     return max(FAINTEST, middle + NOISE * max(middle - lower, 0.5))
