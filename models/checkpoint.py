@@ -37,14 +37,18 @@ class Checkpoint:
                     component = self._text_encoder(kind, folder, part)
             except Exception as error:  # of diffusers and torch, which have no common base
                 raise UsageError(
-                    f"the {part} of {self.path} does not fit the configs of {folder}: {sentence(error)}"
+                    f"{self.path} does not fit the {part} of {folder}: give --config the folder of a model of the same "
+                    f"kind ({sentence(error)})"
                 ) from error
-        if component is None:
-            return None
-        unset = [name for name, weight in component.named_parameters() if weight.is_meta or weight.isnan().any()]
-        if unset:
-            raise UsageError(f"the {part} of {self.path} lacks {unset[0]}, which the configs of {folder} ask for")
-        return component.to(dtype)
+            if component is None:
+                return None
+            unset = [name for name, weight in component.named_parameters() if weight.is_meta or weight.isnan().any()]
+            if unset:
+                raise UsageError(
+                    f"{self.path} has no numbers for {unset[0]} in the {part} of {folder}: give --config the folder of "
+                    "a model of the same kind, or a whole file"
+                )
+            return component.to(dtype)
 
     def _of_diffusers(self, kind: Any, where: Path) -> Any | None:
         import torch
