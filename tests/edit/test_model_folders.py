@@ -80,6 +80,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard elsewhere": (lambda f: list_shards(f, "../vae/diffusion_pytorch_model.safetensors"), "outside its folder"),
     "a tensor missing": (without_a_tensor, "lack proj_out.bias"),
     "too many layers": (lambda f: change(f / "transformer" / "config.json", num_layers=10**9), "at most 256"),
+    "too many layers of words": (
+        lambda f: change(f / "text_encoder" / "config.json", num_hidden_layers=10**9),
+        "num_hidden_layers .* at most 256",
+    ),
     "huge layers": (lambda f: change(f / "transformer" / "config.json", attention_head_dim=10**5), "are fewer than"),
     "nonsense in a config": (lambda f: change(f / "vae" / "config.json", block_out_channels="abc"), "cannot load"),
     "other sizes": (
