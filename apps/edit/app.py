@@ -18,7 +18,9 @@ from fastdiff.apps.running.claims import OutputRequest
 from fastdiff.apps.running.inputs import Item
 from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
-from fastdiff.models.catalogue import BUNDLED
+from fastdiff.models.catalogue import BUNDLED, find
+from fastdiff.models.diffusers_folder import read_folder
+from fastdiff.models.lora import read_adapters
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
@@ -111,6 +113,7 @@ def forecast(options: Options) -> Forecast:
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
     settings = settings_of(options)
     check_controls(settings)
+    read_adapters(options.loras, read_folder(find(options.model, options.config)))
     each = cost(settings, masked=options.mask is not None)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
     shortest, longest = (
