@@ -97,7 +97,8 @@ def show(model: str, debug: bool) -> None:
 def verify(model: str, debug: bool) -> None:
     """Compare the files of MODEL, a downloaded model, with their digests.
 
-    Exits with 2 if a file is damaged, or if there are no digests: bundled models and folders of one's own have none.
+    Exits with 2 if a file is damaged or missing, or if there are no digests: bundled models and folders of one's own
+    have none.
 
     \b
     Example:
@@ -116,6 +117,11 @@ def verify(model: str, debug: bool) -> None:
         raise UsageError(
             f"{counted(len(found.damaged), 'file')} of {model} is not as published, {named}: delete {places} and "
             "download the model again"
+        )
+    if found.missing:
+        named = ", ".join(str(path.relative_to(folder)) for path in found.missing)
+        raise UsageError(
+            f"{counted(len(found.missing), 'file')} of {model} is missing, {named}: download the model again"
         )
     unnamed = f"; {counted(len(found.unnamed), 'file')} without a digest" if found.unnamed else ""
     click.echo(f"{model}: {counted(len(found.sound), 'file')} as published{unnamed}")

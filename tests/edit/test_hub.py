@@ -172,6 +172,19 @@ def test_files_are_verified_by_their_digests(hub: Hub, capsys: pytest.CaptureFix
         capsys.readouterr()
 
 
+def test_a_link_to_a_file_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Caches of earlier clients do not list the files of a download, so nothing else notices."""
+    body = b"whole"
+    (tmp_path / git_digest(body)).write_bytes(body)
+    folder = tmp_path / "snapshot"
+    (folder / "vae").mkdir(parents=True)
+    (folder / "model_index.json").symlink_to(tmp_path / git_digest(body))
+    (folder / "vae" / "model.safetensors").symlink_to(tmp_path / ("0" * 64))
+    assert main(["models", "verify", str(folder)]) == 2
+    printed = capsys.readouterr().err
+    assert f"1 file of {folder} is missing, vae/model.safetensors: download" in printed and printed.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["scenes", "FOLDER"])
 def test_folders_without_digests_are_not_verified(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
