@@ -172,16 +172,20 @@ def _lines(description: "Description") -> list[str]:
         counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
         counts = counts if (description.folder.path / part).is_dir() else ": not in the folder"
         lines.append(f"{part} ({kind}){counts}")
-    return lines + [f"{key}: {value}" for key, value in (description.card.get("scores") or {}).items()]
+    scores = description.card.get("scores")
+    return lines + [f"{key}: {value}" for key, value in (scores if isinstance(scores, Mapping) else {}).items()]
 
 
 def _schedule(config: Mapping[str, Any]) -> str:
     """Describe a scheduler config, such as `DDIMScheduler, beta_schedule linear, prediction_type epsilon`."""
     from fastdiff.models.scheduler_config import is_flow
 
+    if not config:
+        return "not in the folder"
     name = config.get("_class_name")
     if is_flow(config):
-        shift = f"{config.get('shift', config.get('flow_shift', 1.0)):g}"
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        shift = f"{shift:g}" if isinstance(shift, int | float) else repr(shift)
         if config.get("use_dynamic_shifting"):
             shift = "by the size of the picture"
         return f"{name}, flow matching, shift {shift}, prediction_type flow_prediction"

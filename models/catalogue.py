@@ -1,6 +1,7 @@
 """Models by name: the bundled ones, folders of one's own, and what was downloaded from the hub."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -101,12 +102,17 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _licence(path: Path) -> str:
-    """Return the licence of card.json, else that of the hub's model card, the front matter of README.md."""
+    """Return the licence of card.json, else that of the hub's model card, the front matter of README.md.
+
+    A README.md that cannot be read states none.
+    """
     stated = _optional(path / "card.json").get("licence")
     if not stated and (path / "README.md").is_file():
         from huggingface_hub import ModelCard
+        from yaml import YAMLError
 
-        stated = ModelCard.load(path / "README.md", ignore_metadata_errors=True).data.get("license")
+        with suppress(YAMLError, ValueError, OSError):  # of its front matter, of its encoding, of the disk
+            stated = ModelCard.load(path / "README.md", ignore_metadata_errors=True).data.get("license")
     return str(stated or "not stated")
 
 

@@ -118,6 +118,20 @@ def test_show_names_parts_that_are_not_in_the_folder(folder: Path, capsys: pytes
     ]
 
 
+@pytest.mark.parametrize("readme", [b"---\nlicense: [open\n---\n", b"---\nlicense: \xff\n---\n"])
+def test_show_reads_past_nonsense_in_cards(readme: bytes, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "README.md").write_bytes(readme)
+    (folder / "card.json").write_text('{"scores": [1]}')
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": "much"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(flow))
+    assert main(["models", "show", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "licence: not stated" in printed and "shift 'much'" in printed
+    shutil.rmtree(folder / "scheduler")
+    assert main(["models", "show", str(folder)]) == 0
+    assert "schedule: not in the folder" in capsys.readouterr().out
+
+
 def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     for part in ("text_encoder", "tokenizer", "transformer", "vae"):
