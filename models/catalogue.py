@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def find(model: str, config: Path | None = None) -> Path:
         return config
     if model in BUNDLED:
         return _bundled(model)
-    if Path(model).is_dir():
+    if isdir(model):
         return Path(model)
     if hub_id := HubId.parse(model):
         return cached(hub_id)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite, nan
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class LoraFile:
             name, scale = text, "1"
         if (value := _number(scale)) is None:
             raise UsageError(f"scale {scale!r} of the LoRA file {name}: give a number, such as {name}:0.7")
-        if Path(name).is_dir():
+        if isdir(name):
             raise UsageError(f"the LoRA file {name} is a folder: give the {SUFFIX} file in it")
         if Path(name).suffix != SUFFIX:
             raise UsageError(f"the LoRA file {name} is no {SUFFIX} file: no other kind is read, convert it first")
@@ -137,7 +138,7 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     import diffusers
     from diffusers.utils import USE_PEFT_BACKEND
 
-    if not file.path.is_file():
+    if not isfile(file.path):
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
     loader: Any = getattr(diffusers, folder.pipeline, None)
     if not hasattr(loader, "lora_state_dict"):

@@ -319,6 +319,7 @@ def test_a_file_and_its_scale_are_read(given: str, path: str, scale: float) -> N
         ("a.safetensors:", "give a number"),
         ("a.safetensors:nan", "give a number"),
         ("a.ckpt:0.5", "a.ckpt is no .safetensors file"),
+        (f"{'x' * 5000}.safetensors", "there is no such file"),
         (".", "the LoRA file . is a folder: give the .safetensors file in it"),
         ("pytorch_lora_weights.bin", "pytorch_lora_weights.bin is no .safetensors file"),
         ("SD3", "it was trained for another family of models"),
@@ -327,9 +328,10 @@ def test_a_file_and_its_scale_are_read(given: str, path: str, scale: float) -> N
 def test_the_command_refuses_in_one_sentence(
     given: str, said: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture, out = str(drawn(tmp_path)), str(tmp_path / "out.png")
+    picture, out, model = str(drawn(tmp_path)), str(tmp_path / "out.png"), str(files("sd")[0])
     given = str(files("sd3")[1]) if given == "SD3" else given
-    code = main(["edit", picture, "--prompt", "a cat", "--model", str(files("sd")[0]), "--lora", given, "-o", out])
+    capsys.readouterr()  # of the pipelines that wrote the files
+    code = main(["edit", picture, "--prompt", "a cat", "--model", model, "--lora", given, "-o", out])
     printed = capsys.readouterr().err
     assert code == 2 and said in printed and printed.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
@@ -341,6 +343,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(
 ) -> None:
     lora = str(files("sd3")[1]) if given == "sd3" else "absent.safetensors"
     run = ["edit", str(drawn(tmp_path)), "--prompt", "a cat", "--model", str(files("sd")[0]), "--lora", lora]
+    capsys.readouterr()  # of the pipelines that wrote the files
     for extra in ([], ["--dry-run"]):
         assert main([*run, *extra]) == 2
     once, dry = capsys.readouterr().err.splitlines()
@@ -383,7 +386,7 @@ def test_an_edit_with_lora_is_made_again(files: Files, tmp_path: Path, capsys: p
 
     mine.write_bytes(part.read_bytes())
     assert main(["rerun", str(tmp_path / "out.png"), "--force"]) == 2
-    assert "mine.safetensors:0.7" in capsys.readouterr().err
+    assert f"the LoRA file {mine}:0.7" in capsys.readouterr().err
     mine.unlink()
     assert main(["rerun", str(tmp_path / "out.png"), "--force"]) == 2
     assert "put it there" in capsys.readouterr().err

@@ -98,7 +98,8 @@ def remembered(path: Path) -> Options:
     for name, now in named_files(made).items() if named else ():
         if named.get(name) != now:
             given = getattr(made, "model" if name == "checkpoint" else name)
-            what = f"the {name.replace('_', ' ')} {', '.join(given) if isinstance(given, tuple) else given}"
+            kind = "LoRA file" if name == "lora" else name.replace("_", " ")
+            what = f"the {kind} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made
 
@@ -125,7 +126,7 @@ class _Search:
         stored = [str(places[role]) for places in self._places if role in places]
         candidates = [*map(Path, stored), self._picture.parent / name, Path(name)]
         for path in candidates:
-            if path.exists():
+            if os.path.exists(path):
                 return path
         where = f"at {stored[0]}, " if stored else ""
         raise UsageError(

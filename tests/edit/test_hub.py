@@ -235,7 +235,7 @@ def test_what_cannot_be_downloaded_is_one_sentence(hub: Hub) -> None:
         assert done.stderr.startswith("fastdiff: ") and done.stderr.count("\n") == 1 and name in done.stderr
 
 
-@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../up", "/nowhere/at/all", "a b/c"])
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../up", "/nowhere/at/all", "a b/c", "x" * 5000])
 def test_names_of_nothing_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="unknown model"):
         find(name)
