@@ -156,6 +156,15 @@ def test_the_command_refuses_in_one_sentence(
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("command", ["rerun", "refine", "invert"])
+def test_a_folder_in_place_of_a_picture_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "."]) == 2
+    assert capsys.readouterr().err.startswith("fastdiff: . cannot be read")
+
+
 def drawn(folder: Path) -> Path:
     pixels: Tensor = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     Image.fromarray(pixels.byte().permute(1, 2, 0).numpy()).save(folder / "in.png")
