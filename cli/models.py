@@ -97,7 +97,8 @@ def show(model: str, debug: bool) -> None:
 def verify(model: str, debug: bool) -> None:
     """Compare the files of MODEL, a downloaded model, with their digests.
 
-    Exits with 2 if a file is damaged, or if there are no digests: bundled models and folders of one's own have none.
+    Exits with 2 if a file is damaged or missing, or if there are no digests: bundled models and folders of one's own
+    have none.
 
     \b
     Example:
@@ -116,6 +117,11 @@ def verify(model: str, debug: bool) -> None:
         raise UsageError(
             f"{counted(len(found.damaged), 'file')} of {model} is not as published, {named}: delete {places} and "
             "download the model again"
+        )
+    if found.missing:
+        named = ", ".join(str(path.relative_to(folder)) for path in found.missing)
+        raise UsageError(
+            f"{counted(len(found.missing), 'file')} of {model} is missing, {named}: download the model again"
         )
     unnamed = f"; {counted(len(found.unnamed), 'file')} without a digest" if found.unnamed else ""
     click.echo(f"{model}: {counted(len(found.sound), 'file')} as published{unnamed}")
@@ -166,16 +172,20 @@ def _lines(description: "Description") -> list[str]:
         counts = f": {weights.numbers / 1e6:.1f} M parameters, {_size(weights.size)}" if weights else ""
         counts = counts if (description.folder.path / part).is_dir() else ": not in the folder"
         lines.append(f"{part} ({kind}){counts}")
-    return lines + [f"{key}: {value}" for key, value in (description.card.get("scores") or {}).items()]
+    scores = description.card.get("scores")
+    return lines + [f"{key}: {value}" for key, value in (scores if isinstance(scores, Mapping) else {}).items()]
 
 
 def _schedule(config: Mapping[str, Any]) -> str:
     """Describe a scheduler config, such as `DDIMScheduler, beta_schedule linear, prediction_type epsilon`."""
     from fastdiff.models.scheduler_config import is_flow
 
+    if not config:
+        return "not in the folder"
     name = config.get("_class_name")
     if is_flow(config):
-        shift = f"{config.get('shift', config.get('flow_shift', 1.0)):g}"
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        shift = f"{shift:g}" if isinstance(shift, int | float) else repr(shift)
         if config.get("use_dynamic_shifting"):
             shift = "by the size of the picture"
         return f"{name}, flow matching, shift {shift}, prediction_type flow_prediction"

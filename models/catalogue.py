@@ -1,8 +1,10 @@
 """Models by name: the bundled ones, folders of one's own, and what was downloaded from the hub."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def find(model: str, config: Path | None = None) -> Path:
     check_checkpoint(model, config)
     if config is not None:
         return config
-    if Path(model).is_dir():
+    if isdir(model):
         return Path(model)
     if hub_id := HubId.parse(model):
         return cached(hub_id)
@@ -102,12 +104,17 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _licence(path: Path) -> str:
-    """Return the licence of card.json, else that of the hub's model card, the front matter of README.md."""
+    """Return the licence of card.json, else that of the hub's model card, the front matter of README.md.
+
+    A README.md that cannot be read states none.
+    """
     stated = _optional(path / "card.json").get("licence")
     if not stated and (path / "README.md").is_file():
         from huggingface_hub import ModelCard
+        from yaml import YAMLError
 
-        stated = ModelCard.load(path / "README.md", ignore_metadata_errors=True).data.get("license")
+        with suppress(YAMLError, ValueError, OSError):  # of its front matter, of its encoding, of the disk
+            stated = ModelCard.load(path / "README.md", ignore_metadata_errors=True).data.get("license")
     return str(stated or "not stated")
 
 

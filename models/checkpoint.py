@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import nan
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +39,18 @@ class Checkpoint:
                     component = self._text_encoder(kind, folder, part)
             except Exception as error:  # of diffusers and torch, which have no common base
                 raise UsageError(
-                    f"the {part} of {self.path} does not fit the configs of {folder}: {sentence(error)}"
+                    f"{self.path} does not fit the {part} of {folder}: give --config the folder of a model of the same "
+                    f"kind ({sentence(error)})"
                 ) from error
             if component is None:
                 return None
             tensors = chain(component.named_parameters(), component.named_buffers())
             unset = next((name for name, tensor in tensors if tensor.is_meta or tensor.isnan().any()), None)
             if unset is not None:
-                raise UsageError(f"the {part} of {self.path} lacks {unset}, which the configs of {folder} ask for")
+                raise UsageError(
+                    f"{self.path} has no numbers for {unset} in the {part} of {folder}: give --config the folder of "
+                    "a model of the same kind, or a whole file"
+                )
             return component.to(dtype)
 
     def _of_diffusers(self, kind: Any, where: Path) -> Any | None:
@@ -103,18 +108,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def check_checkpoint(model: str, config: Path | None) -> None:
     """Raise UsageError unless `model` is a safetensors file and comes with the folder of its configs, or is no file."""
     path = Path(model)
-    if not path.is_dir() and any(path.match(pattern) for pattern in PICKLES):
+    if not isdir(path) and any(path.match(pattern) for pattern in PICKLES):
         raise UsageError(f"{model} is pickled, and loading it may run code: convert it to {SUFFIX} first")
-    if path.is_file() and path.suffix != SUFFIX:
+    if isfile(path) and path.suffix != SUFFIX:
         raise UsageError(f"{model} is no checkpoint: give a {SUFFIX} file, a folder or a hub id")
-    if path.is_file() and config is None:
+    if isfile(path) and config is None:
         raise UsageError(
             f"{model} is a single file: `fastdiff edit` takes it with --config, a model folder of the same kind, which "
             "has the configs, tokenizers and scheduler"
         )
     if config is not None and path.suffix != SUFFIX:
         raise UsageError(f"--config is for a {SUFFIX} file as --model, and not for {model}")
-    if config is not None and not path.is_file():
+    if config is not None and not isfile(path):
         raise UsageError(f"cannot read the checkpoint {model}: there is no such file")
 
 

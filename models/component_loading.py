@@ -33,7 +33,11 @@ AUTOENCODERS = {
     "fastdiff.models.patch_codec.PatchCodec": "fastdiff.models.patch_codec:PatchCodec",
     "fastdiff.models.conv_codec.ConvCodec": "fastdiff.models.conv_codec:ConvCodec",
 }
-LARGEST = {"num_layers": 256, "num_decoder_layers": 256, "layers_per_block": 64, "sample_size": 512}  # in a config
+LARGEST = {  # in a config
+    **dict.fromkeys(("num_layers", "num_single_layers", "num_decoder_layers", "num_hidden_layers"), 256),
+    "layers_per_block": 64,
+    "sample_size": 512,
+}
 LARGEST_VOCABULARY = 50_000_000  # bytes of a file of a tokenizer
 
 

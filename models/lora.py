@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite, nan
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ class LoraFile:
             name, scale = text, "1"
         if (value := _number(scale)) is None:
             raise UsageError(f"scale {scale!r} of the LoRA file {name}: give a number, such as {name}:0.7")
+        if isdir(name):
+            raise UsageError(f"the LoRA file {name} is a folder: give the {SUFFIX} file in it")
         if Path(name).suffix != SUFFIX:
             raise UsageError(f"the LoRA file {name} is no {SUFFIX} file: no other kind is read, convert it first")
         return cls(Path(name), value)
@@ -133,11 +136,10 @@ def attach(adapters: Sequence[Adapter], network: Any, part: str) -> None:
 
 def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     import diffusers
-    import torch
     from diffusers.utils import USE_PEFT_BACKEND
     from safetensors import safe_open
 
-    if not file.path.is_file():
+    if not isfile(file.path):
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
     loader: Any = getattr(diffusers, folder.pipeline, None)
     if not hasattr(loader, "lora_state_dict"):
@@ -168,7 +170,9 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     if strangers or not weights:
         holds = f"it holds {strangers[0]}" if strangers else "it is empty"
         raise UsageError(f"{file.path} is no LoRA file: {holds}")
-    if not all(weight.isfinite().all() for weight in weights.values() if isinstance(weight, torch.Tensor)):
+    if others := [weight.dtype for weight in weights.values() if not weight.is_floating_point()]:
+        raise UsageError(f"the LoRA file {file.path} holds weights of the type {others[0]}: floating point is needed")
+    if not all(weight.float().isfinite().all() for weight in weights.values()):
         raise UsageError(f"the LoRA file {file.path} holds numbers that are not finite: it is broken")
     adapter = Adapter(file, loader, weights, alphas[0] if alphas else None, _known(settings))
     possible = {part for part in loader._lora_loadable_modules if part in folder.parts}
@@ -190,8 +194,8 @@ def _unet_config(folder: ModelFolder) -> dict[str, Any]:
 
 
 def _known(settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return those of SETTINGS, whose keys begin with the name of a part."""
-    if settings is None:
+    """Return those of SETTINGS, whose keys begin with the name of a part; None for settings of another shape."""
+    if not isinstance(settings, Mapping):
         return None
     return {key: value for key, value in settings.items() if key.partition(".")[2] in SETTINGS}
 

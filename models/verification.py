@@ -16,6 +16,7 @@ class Verification:
     sound: tuple[Path, ...]
     damaged: tuple[Path, ...]
     unnamed: tuple[Path, ...]  # that no digest names
+    missing: tuple[Path, ...]  # links to files that are gone
 
 
 def verify(folder: Path) -> Verification:
@@ -26,9 +27,10 @@ def verify(folder: Path) -> Verification:
     found: dict[bool | None, list[Path]] = {True: [], False: [], None: []}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         found[_matches(path)].append(path)
-    if not found[True] and not found[False]:
+    missing = tuple(sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists()))
+    if not found[True] and not found[False] and not missing:
         raise UsageError(f"{folder} has no digests to compare its files with: only downloads from the hub have them")
-    return Verification(*(tuple(found[kind]) for kind in (True, False, None)))
+    return Verification(tuple(found[True]), tuple(found[False]), tuple(found[None]), missing)
 
 
 def _matches(path: Path) -> bool | None:

@@ -1,5 +1,6 @@
 """Checkpoints in one file: what is loaded is what the folder holds, and what diffusers makes of the file."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import tiny_sana
 import tiny_unet
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -64,6 +66,22 @@ def test_a_checkpoint_is_the_folder_that_it_was_made_of(folder: Path, file: Path
     ]
 
 
+def test_loading_a_checkpoint_is_silent(file: Path, configs: Path) -> None:
+    heard: list[logging.LogRecord] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record)
+
+    handler = Listening()
+    diffusers_logging.add_handler(handler)
+    try:
+        load_editable(str(file), dtype=torch.bfloat16, config=configs)
+    finally:
+        diffusers_logging.remove_handler(handler)
+    assert not heard
+
+
 def same(ours: list[nn.Module], theirs: list[nn.Module]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         weights, others = one.state_dict(), other.state_dict()
@@ -89,17 +107,17 @@ def test_weights_that_are_missing_are_named(lacking: str, file: Path, configs: P
     (found,) = [key for key in weights if key == lacking]
     del weights[found]
     save_file(weights, tmp_path / "less.safetensors")
-    with pytest.raises(UsageError, match=r"less\.safetensors (lacks|does not fit)"):
+    with pytest.raises(UsageError, match=r"less\.safetensors (has no numbers for|does not fit)"):
         load_editable(str(tmp_path / "less.safetensors"), config=configs)
 
 
 def test_a_checkpoint_of_another_family_is_refused(file: Path, configs: Path, tmp_path: Path) -> None:
     flux, wide = tiny_flux.write(tmp_path / "flux"), tmp_path / "wide.safetensors"
-    with pytest.raises(UsageError, match=r"the transformer of .*model\.safetensors"):
+    with pytest.raises(UsageError, match=r"model\.safetensors does not fit the transformer of .*give --config"):
         load_editable(str(file), config=flux)
     key = "model.diffusion_model.time_embed.0.weight"
     save_file(load_file(file) | {key: torch.zeros(3, 3)}, wide)
-    with pytest.raises(UsageError, match=r"the unet of .*wide\.safetensors does not fit the configs"):
+    with pytest.raises(UsageError, match=r"wide\.safetensors does not fit the unet of"):
         load_editable(str(wide), config=configs)
     with pytest.raises(UsageError, match="holds no weights"):
         save_file({key: value for key, value in load_file(file).items() if "first_stage" not in key}, wide)
@@ -118,7 +136,7 @@ def test_positions_that_no_file_holds_are_refused(tmp_path: Path) -> None:
     """Those of Sana for 4096 pixels, which its network computes where it is built with its weights."""
     folder = tiny_sana.write(tmp_path / "sana", interpolation_scale=2)
     file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-    with pytest.raises(UsageError, match=r"lacks patch_embed\.pos_embed, which the configs of .* ask for"):
+    with pytest.raises(UsageError, match=r"has no numbers for patch_embed\.pos_embed in the transformer of"):
         load_editable(str(file), config=folder)
 
 
@@ -162,6 +180,15 @@ def test_the_command_refuses_in_one_sentence(
     printed = capsys.readouterr().err
     assert said in printed and printed.count("\n") == 1
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["rerun", "refine", "invert"])
+def test_a_folder_in_place_of_a_picture_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "."]) == 2
+    assert capsys.readouterr().err.startswith("fastdiff: . cannot be read")
 
 
 def drawn(folder: Path) -> Path:

@@ -248,7 +248,9 @@ def test_a_lora_that_does_not_fit_is_refused(name: str, part: str, change: str, 
 
 def test_files_that_are_no_lora_are_refused(files: Files, tmp_path: Path) -> None:
     folder, whole, _ = files("sd")
-    broken, empty, endless, dora = (tmp_path / f"{name}.safetensors" for name in ("broken", "empty", "endless", "dora"))
+    names = ("broken", "empty", "endless", "whole_numbers", "dora")
+    broken, empty, endless, whole_numbers, dora = (tmp_path / f"{name}.safetensors" for name in names)
+    save_file({key: weight.int() for key, weight in load_file(whole).items()}, whole_numbers)
     broken.write_bytes(whole.read_bytes()[:-9])
     save_file({}, empty)
     save_file({key: weight * torch.inf for key, weight in load_file(whole).items()}, endless)
@@ -259,11 +261,26 @@ def test_files_that_are_no_lora_are_refused(files: Files, tmp_path: Path) -> Non
         (empty, "is no LoRA file: it is empty"),
         (endless, "not finite"),
         (dora, "is a DoRA file"),
+        (whole_numbers, "type torch.int32: floating point is needed"),
         (network, "is no LoRA file: it holds"),
         (tmp_path / "absent.safetensors", "cannot read the LoRA file"),
     ):
         with pytest.raises(UsageError, match=said):
             load_editable(str(folder), loras=[LoraFile(file)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16])
+def test_a_lora_in_another_precision_is_read(dtype: torch.dtype, files: Files, tmp_path: Path) -> None:
+    folder, _, part = files("sd")
+    save_file({key: weight.to(dtype) for key, weight in load_file(part).items()}, tmp_path / "small.safetensors")
+    model: Any = load_editable(str(folder), loras=[LoraFile(tmp_path / "small.safetensors")])
+    assert {weight.dtype for weight in model.network.parameters()} == {torch.float32}
+
+
+def test_settings_of_another_shape_are_passed_over(files: Files, tmp_path: Path) -> None:
+    folder, _, part = files("sd")
+    save_file(load_file(part), tmp_path / "odd.safetensors", {"lora_adapter_metadata": "[1, 2]"})
+    load_editable(str(folder), loras=[LoraFile(tmp_path / "odd.safetensors")])
 
 
 def test_pixart_takes_no_lora(files: Files, tmp_path: Path) -> None:
@@ -304,6 +321,8 @@ def test_a_file_and_its_scale_are_read(given: str, path: str, scale: float) -> N
         ("a.safetensors:", "give a number"),
         ("a.safetensors:nan", "give a number"),
         ("a.ckpt:0.5", "a.ckpt is no .safetensors file"),
+        (f"{'x' * 5000}.safetensors", "there is no such file"),
+        (".", "the LoRA file . is a folder: give the .safetensors file in it"),
         ("pytorch_lora_weights.bin", "pytorch_lora_weights.bin is no .safetensors file"),
         ("SD3", "it was trained for another family of models"),
     ],
@@ -311,12 +330,26 @@ def test_a_file_and_its_scale_are_read(given: str, path: str, scale: float) -> N
 def test_the_command_refuses_in_one_sentence(
     given: str, said: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture, out = str(drawn(tmp_path)), str(tmp_path / "out.png")
+    picture, out, model = str(drawn(tmp_path)), str(tmp_path / "out.png"), str(files("sd")[0])
     given = str(files("sd3")[1]) if given == "SD3" else given
-    code = main(["edit", picture, "--prompt", "a cat", "--model", str(files("sd")[0]), "--lora", given, "-o", out])
+    capsys.readouterr()  # of the pipelines that wrote the files
+    code = main(["edit", picture, "--prompt", "a cat", "--model", model, "--lora", given, "-o", out])
     printed = capsys.readouterr().err
     assert code == 2 and said in printed and printed.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+@pytest.mark.parametrize("given", ["absent", "sd3"])
+def test_a_dry_run_refuses_what_the_run_refuses(
+    given: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora = str(files("sd3")[1]) if given == "sd3" else "absent.safetensors"
+    run = ["edit", str(drawn(tmp_path)), "--prompt", "a cat", "--model", str(files("sd")[0]), "--lora", lora]
+    capsys.readouterr()  # of the pipelines that wrote the files
+    for extra in ([], ["--dry-run"]):
+        assert main([*run, *extra]) == 2
+    once, dry = capsys.readouterr().err.splitlines()
+    assert once == dry and Path(lora).name in once
 
 
 def drawn(folder: Path) -> Path:
@@ -355,7 +388,7 @@ def test_an_edit_with_lora_is_made_again(files: Files, tmp_path: Path, capsys: p
 
     mine.write_bytes(part.read_bytes())
     assert main(["rerun", str(tmp_path / "out.png"), "--force"]) == 2
-    assert "mine.safetensors:0.7" in capsys.readouterr().err
+    assert f"the LoRA file {mine}:0.7" in capsys.readouterr().err
     mine.unlink()
     assert main(["rerun", str(tmp_path / "out.png"), "--force"]) == 2
     assert "put it there" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from fastdiff.apps.running.output_manifest import OutputManifest
 from fastdiff.apps.running.run import Job, PreparedRun, item_request_digest, locked_run, plan_run, request_digest
 from fastdiff.models.catalogue import BUNDLED, WITHOUT_UNCONDITIONAL, find
 from fastdiff.models.diffusers_folder import read_folder
+from fastdiff.models.lora import read_adapters
 from fastdiff.solvers.errors import UsageError
 
 VERB, PREVIEW_VERB = "edit", "preview"
@@ -112,8 +113,9 @@ def forecast(options: Options) -> Forecast:
     items = tuple((item, work.of(item.output)[0]) for item in prepared.items if item not in finished)
     settings = settings_of(options)
     check_controls(settings)
-    pipeline = read_folder(find(options.model, options.config)).pipeline
-    each = cost(settings, masked=options.mask is not None, paired=pipeline not in WITHOUT_UNCONDITIONAL)
+    folder = read_folder(find(options.model, options.config))
+    read_adapters(options.loras, folder)
+    each = cost(settings, masked=options.mask is not None, paired=folder.pipeline not in WITHOUT_UNCONDITIONAL)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
     shortest, longest = (
         None if options.config else seconds(options.model, each.rows, len(items), tries) for tries in (1, attempts)

@@ -99,7 +99,7 @@ def remembered(path: Path) -> Options:
         if named.get(name) != now:
             option = _option(name, made)
             given = getattr(made, option)
-            kind = "checkpoint" if name == "checkpoint" else option.replace("_", " ")
+            kind = {"checkpoint": "checkpoint", "lora": "LoRA file"}.get(name, option.replace("_", " "))
             what = f"the {kind} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made
@@ -134,7 +134,7 @@ class _Search:
         stored = [str(places[role]) for places in self._places if role in places]
         candidates = [*map(Path, stored), self._picture.parent / name, Path(name)]
         for path in candidates:
-            if path.exists():
+            if os.path.exists(path):
                 return path
         where = f"at {stored[0]}, " if stored else ""
         raise UsageError(

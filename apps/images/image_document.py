@@ -192,7 +192,7 @@ def reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path.name} has a page of more than {MOST_PIXELS // 10**6} million pixels") from None
     except OSError as error:
         if error.strerror:
-            raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
+            raise UsageError(f"{path.name or path} cannot be read: {error.strerror}") from error
         raise _damaged(path, error) from error
     except (*DECODING_ERRORS, cv2.error) as error:
         raise _damaged(path, error) from error

@@ -172,6 +172,19 @@ def test_files_are_verified_by_their_digests(hub: Hub, capsys: pytest.CaptureFix
         capsys.readouterr()
 
 
+def test_a_link_to_a_file_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Caches of earlier clients do not list the files of a download, so nothing else notices."""
+    body = b"whole"
+    (tmp_path / git_digest(body)).write_bytes(body)
+    folder = tmp_path / "snapshot"
+    (folder / "vae").mkdir(parents=True)
+    (folder / "model_index.json").symlink_to(tmp_path / git_digest(body))
+    (folder / "vae" / "model.safetensors").symlink_to(tmp_path / ("0" * 64))
+    assert main(["models", "verify", str(folder)]) == 2
+    printed = capsys.readouterr().err
+    assert f"1 file of {folder} is missing, vae/model.safetensors: download" in printed and printed.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["scenes", "FOLDER"])
 def test_folders_without_digests_are_not_verified(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -222,7 +235,7 @@ def test_what_cannot_be_downloaded_is_one_sentence(hub: Hub) -> None:
         assert done.stderr.startswith("fastdiff: ") and done.stderr.count("\n") == 1 and name in done.stderr
 
 
-@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../up", "/nowhere/at/all", "a b/c"])
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../up", "/nowhere/at/all", "a b/c", "x" * 5000])
 def test_names_of_nothing_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="unknown model"):
         find(name)

@@ -80,6 +80,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard elsewhere": (lambda f: list_shards(f, "../vae/diffusion_pytorch_model.safetensors"), "outside its folder"),
     "a tensor missing": (without_a_tensor, "lack proj_out.bias"),
     "too many layers": (lambda f: change(f / "transformer" / "config.json", num_layers=10**9), "at most 256"),
+    "too many layers of words": (
+        lambda f: change(f / "text_encoder" / "config.json", num_hidden_layers=10**9),
+        "num_hidden_layers .* at most 256",
+    ),
     "huge layers": (lambda f: change(f / "transformer" / "config.json", attention_head_dim=10**5), "are fewer than"),
     "nonsense in a config": (lambda f: change(f / "vae" / "config.json", block_out_channels="abc"), "cannot load"),
     "other sizes": (
@@ -112,6 +116,20 @@ def test_show_names_parts_that_are_not_in_the_folder(folder: Path, capsys: pytes
     assert [line for line in lines if "not in" in line] == [
         "transformer (diffusers.PixArtTransformer2DModel): not in the folder"
     ]
+
+
+@pytest.mark.parametrize("readme", [b"---\nlicense: [open\n---\n", b"---\nlicense: \xff\n---\n"])
+def test_show_reads_past_nonsense_in_cards(readme: bytes, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "README.md").write_bytes(readme)
+    (folder / "card.json").write_text('{"scores": [1]}')
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": "much"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(flow))
+    assert main(["models", "show", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "licence: not stated" in printed and "shift 'much'" in printed
+    shutil.rmtree(folder / "scheduler")
+    assert main(["models", "show", str(folder)]) == 0
+    assert "schedule: not in the folder" in capsys.readouterr().out
 
 
 def test_code_in_a_folder_never_runs(folder: Path, tmp_path: Path) -> None:
