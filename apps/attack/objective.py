@@ -25,6 +25,12 @@ class Goal:
         others = logits.scatter(1, self.labels[:, None], -torch.inf).amax(1)
         return mine - others if self.targeted else others - mine
 
+    def odds(self, logits: Tensor) -> Tensor:
+        """Return the logarithm (B,) of the odds of the goal: smooth between runners-up, and never saturated."""
+        mine = logits.gather(1, self.labels[:, None])[:, 0]
+        others = logits.scatter(1, self.labels[:, None], -torch.inf).logsumexp(1)
+        return mine - others if self.targeted else others - mine
+
     def score(self, logits: Tensor, loss: Loss) -> Tensor:
         """Return the score (B,) to maximise."""
         if loss == "margin":

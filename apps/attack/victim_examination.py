@@ -5,15 +5,16 @@ The signs are those of gradient masking (Athalye et al. 2018, arXiv 1802.00420) 
 are taken, gradients that are zero, not finite, lead nowhere or turn at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastdiff.apps.attack.objective import Goal
-from fastdiff.apps.attack.presets import Loss, Preset
+from fastdiff.apps.attack.presets import Preset
 from fastdiff.models.classifier import ClassifierTarget, OutputKind
 from fastdiff.solvers.errors import UsageError
 
@@ -151,13 +152,14 @@ def _observe(
     label = specimen.target if targeted else int(clean.argmax()) if specimen.true is None else specimen.true
     goal = Goal(torch.tensor([label], device=colours.device), targeted)
     reached = _reaches_network(classifier, colours)
-    gradient, tracked = _gradient(classifier, colours, goal, preset.loss, preset.eot)
+    score = partial(goal.score, loss=preset.loss)
+    gradient, tracked = _gradient(classifier, colours, score, preset.eot)
     zero = _share(gradient == 0, reached)
     off_bounds = zero_of_margin = zero
     if zero > 0:
-        inward, _ = _gradient(classifier, colours.clamp(INWARD, 1 - INWARD), goal, preset.loss, preset.eot)
+        inward, _ = _gradient(classifier, colours.clamp(INWARD, 1 - INWARD), score, preset.eot)
         off_bounds = _share(inward == 0, reached)
-        of_margin, _ = _gradient(classifier, colours, goal, "margin", preset.eot)
+        of_margin, _ = _gradient(classifier, colours, goal.margin, preset.eot)
         zero_of_margin = _share(of_margin == 0, reached)
     generator = torch.Generator().manual_seed(number)
     noise = (2 * torch.rand(colours.shape, generator=generator) - 1).to(colours)
@@ -174,36 +176,37 @@ def _observe(
         random=not all(_equal(clean, each) for each in again),
         dynamic=not _equal(clean, tracked),
         misleading=random_margin is not None and (led_margin is None or led_margin <= random_margin),
-        shattered=finite and zero <= MOST_ZERO and _turns(classifier, colours, noise, goal, preset),
+        shattered=finite and zero <= MOST_ZERO and _turns(classifier, colours, noise, goal, preset.eot),
     )
 
 
 def _gradient(
-    classifier: ClassifierTarget, colours: Tensor, goal: Goal, loss: Loss, draws: int
+    classifier: ClassifierTarget, colours: Tensor, score: Callable[[Tensor], Tensor], draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the score by the colours, zero where none is recorded, and the logits (1, C)."""
+    """Return the gradient of the score of logits by the colours, zero where none is recorded, and the logits (1, C)."""
     leaf = colours.detach().clone().requires_grad_()
     with torch.enable_grad():
         outputs = [classifier(leaf) for _ in range(draws)]
-        score = torch.stack([goal.score(logits, loss) for logits in outputs]).sum() / draws
+        mean = torch.stack([score(logits) for logits in outputs]).sum() / draws
     logits = outputs[0].detach()
-    if not score.requires_grad:
+    if not mean.requires_grad:
         return torch.zeros_like(colours), logits
-    (gradient,) = torch.autograd.grad(score, leaf, allow_unused=True)
+    (gradient,) = torch.autograd.grad(mean, leaf, allow_unused=True)
     return torch.zeros_like(colours) if gradient is None else gradient, logits
 
 
-def _turns(classifier: ClassifierTarget, colours: Tensor, noise: Tensor, goal: Goal, preset: Preset) -> bool:
+def _turns(classifier: ClassifierTarget, colours: Tensor, noise: Tensor, goal: Goal, draws: int) -> bool:
     """Return True if gradients at two colours about RIPPLE apart, or less, have other directions.
 
-    The noise between them finds ripples of each pixel; a step of NUDGE along the first gradient finds those of a sum of
-    pixels, in which noise cancels out.
+    The gradient is that of the odds: those of the losses are rounding where a classifier is sure, or turn where
+    runners-up are alike. The noise between the colours finds ripples of each pixel; a step of NUDGE along the first
+    gradient finds those of a sum of pixels, in which noise cancels out.
     """
     inside = colours.clamp(RIPPLE, 1 - RIPPLE)
-    first, _ = _gradient(classifier, inside + RIPPLE / 2 * noise, goal, preset.loss, preset.eot)
+    first, _ = _gradient(classifier, inside + RIPPLE / 2 * noise, goal.odds, draws)
     first = first.nan_to_num(0, 0, 0)
     nudged = inside - RIPPLE / 2 * noise + NUDGE * first.sign()
-    second, _ = _gradient(classifier, nudged, goal, preset.loss, preset.eot)
+    second, _ = _gradient(classifier, nudged, goal.odds, draws)
     cosine = torch.cosine_similarity(first.flatten(), second.nan_to_num(0, 0, 0).flatten(), dim=0)
     return float(cosine) < LEAST_COSINE
 
