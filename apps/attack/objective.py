@@ -1,5 +1,6 @@
 """The objective of an attack on logits: its margin and its score."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +22,16 @@ class Goal:
 
     def margin(self, logits: Tensor) -> Tensor:
         """Return the margin (B,) of the goal in logits: above 0 the picture fools the classifier."""
-        mine = logits.gather(1, self.labels[:, None])[:, 0]
-        others = logits.scatter(1, self.labels[:, None], -torch.inf).amax(1)
-        return mine - others if self.targeted else others - mine
+        return self._lead(logits, torch.amax)
 
     def odds(self, logits: Tensor) -> Tensor:
         """Return the logarithm (B,) of the odds of the goal: smooth between runners-up, and never saturated."""
+        return self._lead(logits, torch.logsumexp)
+
+    def _lead(self, logits: Tensor, summarize: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Return how far the label leads over a summary of the other classes, or these over it, as the goal is."""
         mine = logits.gather(1, self.labels[:, None])[:, 0]
-        others = logits.scatter(1, self.labels[:, None], -torch.inf).logsumexp(1)
+        others = summarize(logits.scatter(1, self.labels[:, None], -torch.inf), 1)
         return mine - others if self.targeted else others - mine
 
     def score(self, logits: Tensor, loss: Loss) -> Tensor:
