@@ -1,0 +1,77 @@
+"""Distils a LoRA that samples in one to eight steps (LCM-LoRA, Luo et al. 2023, arXiv 2311.05556)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+from peft import PeftModel
+
+from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
+from fastdiff.models.registry import load_editable
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.lcm import POINTS, consistency_points
+from fastdiff.solvers.schedule import DiscreteVP
+from fastdiff.training.fit import Batch, Plan, Progress, fit
+from fastdiff.training.lcm.adapter import with_adapter
+from fastdiff.training.lcm.consistency import ConsistencyLoss
+
+
+class Examples(Protocol):
+    """Where pictures and their prompts come from."""
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """Latents (B, C, h, w), embeddings (B, L, D) and mask (B, L) of prompts, without end, from a step on."""
+        ...
+
+    def held_out(self) -> Batch:
+        """The same of pictures that never train."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Plan):
+    """A distillation."""
+
+    decay: ClassVar[float] = 0.99
+    folder: Path  # the checkpoint and the finished adapter
+    model: str
+    guidance: float = 4.0  # the teacher's scale
+    rank: int = 32
+    rate: float = 1e-3
+    batch: int = 32
+
+
+def run(
+    options: TrainOptions,
+    model: LatentDiffusionModel,
+    examples: Examples,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> PeftModel:
+    """Return the averaged network with its adapter, on the CPU. Raises UsageError as `check` does, and as `fit`."""
+    schedule = check(model)
+    torch.manual_seed(options.seed)
+    net = with_adapter(model.network, options.rank)
+    size = (model.resolution, model.resolution)
+    with torch.no_grad():
+        empty = model.empty_prompt
+    loss = ConsistencyLoss(model, schedule, options.guidance, empty, size, consistency_points(schedule, POINTS))
+    checkpoint = options.folder / "lcm.state.pt"
+    trained: PeftModel = fit(net, loss, examples.batches, examples.held_out, options, checkpoint, on_progress)
+    return trained
+
+
+def check(model: LatentDiffusionModel) -> DiscreteVP:
+    """Return the model's schedule. Raises UsageError for a model that this distillation does not know."""
+    schedule = model.trained.schedule
+    if not isinstance(schedule, DiscreteVP) or model.guidance_kind != "classifier-free":
+        raise UsageError(f"{model.name} cannot be distilled: give a model of PixArt or Stable Diffusion 1 or 2")
+    return schedule
+
+
+def load(options: TrainOptions) -> LatentDiffusionModel:
+    """Load the model of a distillation. Raises UsageError for one of another kind."""
+    model = load_editable(options.model, options.device)
+    assert isinstance(model, LatentDiffusionModel)
+    return model
