@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.json_file import read_object
+from fastdiff.models.peft_adapter import inject, read as read_peft
 from fastdiff.models.quiet_libraries import quiet_libraries, sentence
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
+PEFT_LAYOUT = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")  # diffusers loads no LoRA there; files are PEFT's
 # Settings of an adapter that a file may bring; PEFT knows others, some of which name modules to import.
 SETTINGS = frozenset(
     {
@@ -58,7 +60,7 @@ class Adapter:
     """The contents of a LoRA file, under the names of diffusers."""
 
     file: LoraFile
-    loader: Any  # the class of the pipeline, which loads LoRA into text encoders
+    loader: Any  # the class of the pipeline, which loads LoRA into text encoders; None in PEFT's layout
     weights: Mapping[str, "Tensor"]  # by part, such as unet, and the path in it
     alphas: Mapping[str, float] | None  # factors of the weights, where they stand apart
     settings: Mapping[str, Any] | None  # of PEFT, by part, where the file has them
@@ -77,7 +79,9 @@ class Adapter:
         given = {"adapter_name": name, "network_alphas": self.alphas, "metadata": self.settings}
         with _quiet():
             try:
-                if hasattr(network, "load_lora_adapter"):
+                if self.loader is None:
+                    inject(network, *(_within(part, each) for each in (weights, self.settings or {})), name)
+                elif hasattr(network, "load_lora_adapter"):
                     network.load_lora_adapter(weights, prefix=part, low_cpu_mem_usage=True, **given)
                 else:
                     self.loader.load_lora_into_text_encoder(
@@ -142,10 +146,11 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     if not isfile(file.path):
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
     loader: Any = getattr(diffusers, folder.pipeline, None)
-    if not hasattr(loader, "lora_state_dict"):
+    in_peft_layout = folder.pipeline in PEFT_LAYOUT
+    if not (in_peft_layout or hasattr(loader, "lora_state_dict")):
         raise UsageError(
             f"diffusers loads no LoRA into a {folder.pipeline}, the kind of {folder.path}: leave out --lora, or name "
-            "a model of Stable Diffusion, Sana or FLUX.1"
+            "a model of PixArt, Stable Diffusion, Sana or FLUX.1"
         )
     installed = peft_version()
     if not USE_PEFT_BACKEND:
@@ -154,13 +159,8 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
         try:
             with safe_open(file.path, framework="np") as content:
                 is_dora = any("dora_scale" in key for key in content.keys())  # noqa: SIM118
-            weights, *alphas, settings = loader.lora_state_dict(
-                str(file.path),
-                use_safetensors=True,
-                local_files_only=True,
-                return_lora_metadata=True,
-                return_alphas=True,
-                **_unet_config(folder),
+            weights, alphas, settings = (
+                read_peft(file.path, "transformer") if in_peft_layout else _by_diffusers(file.path, loader, folder)
             )
         except Exception as error:  # of diffusers and safetensors, which have no common base
             raise UsageError(f"cannot read the LoRA file {file.path}: {sentence(error)}") from error
@@ -174,14 +174,33 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
         raise UsageError(f"the LoRA file {file.path} holds weights of the type {others[0]}: floating point is needed")
     if not all(weight.float().isfinite().all() for weight in weights.values()):
         raise UsageError(f"the LoRA file {file.path} holds numbers that are not finite: it is broken")
-    adapter = Adapter(file, loader, weights, alphas[0] if alphas else None, _known(settings))
-    possible = {part for part in loader._lora_loadable_modules if part in folder.parts}
+    adapter = Adapter(file, None if in_peft_layout else loader, weights, alphas, _known(settings))
+    modules = ("transformer",) if in_peft_layout else loader._lora_loadable_modules
+    possible = {part for part in modules if part in folder.parts}
     if unknown := sorted(adapter.parts - possible):
         raise UsageError(
             f"the LoRA file {file.path} changes {unknown[0]}, and {folder.path} has {' and '.join(sorted(possible))} "
             "to change: it was trained for another family of models"
         )
     return adapter
+
+
+def _by_diffusers(path: Path, loader: Any, folder: ModelFolder) -> tuple[Any, Any, Any]:
+    """Return the weights, the factors that stand apart, if any, and the settings of a file as diffusers reads them."""
+    weights, *alphas, settings = loader.lora_state_dict(
+        str(path),
+        use_safetensors=True,
+        local_files_only=True,
+        return_lora_metadata=True,
+        return_alphas=True,
+        **_unet_config(folder),
+    )
+    return weights, alphas[0] if alphas else None, settings
+
+
+def _within(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values whose keys begin with a part, by the path in it."""
+    return {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(f"{part}.")}
 
 
 def _unet_config(folder: ModelFolder) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class ConsistencyLoss:
         both = Conditioning.cat(self.empty.repeat(len(x)), prompts)
         x0, eps = self._estimate(net, torch.cat([x, x]), [*levels, *levels], both)
         (x0_without, x0_with), (eps_without, eps_with) = x0.chunk(2), eps.chunk(2)
-        return Estimate(torch.lerp(x0_without, x0_with, self.guidance), torch.lerp(eps_without, eps_with, self.guidance))
+        return Estimate(
+            torch.lerp(x0_without, x0_with, self.guidance), torch.lerp(eps_without, eps_with, self.guidance)
+        )
 
     def _estimate(self, net: nn.Module, x: Tensor, levels: Sequence[Level], prompts: Conditioning) -> Estimate:
         """Evaluate the network once on rows (R, ...) at levels of their own."""

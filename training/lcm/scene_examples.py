@@ -25,6 +25,10 @@ class SceneExamples:
     batch: int
     seed: int
 
+    @property
+    def description(self) -> str:
+        return "rendered scenes of Noto Color Emoji (OFL-1.1) and their captions"
+
     def batches(self, first: int) -> Iterator[Batch]:
         encoder = self._encoder((self.seed, first))
         shape = self.model.encode(torch.zeros(1, 3, self.model.resolution, self.model.resolution)).shape[1:]
