@@ -1,4 +1,4 @@
-"""LoRA in the layout of PEFT, for networks into which diffusers loads none: adapter_model.safetensors and its config."""
+"""LoRA files of PEFT, adapter_model.safetensors and its config, for networks into which diffusers loads none."""
 
 from collections.abc import Mapping
 from pathlib import Path
