@@ -87,6 +87,7 @@ from fastdiff.solvers.integration import (
     integrate as integrate,
     is_recordable as is_recordable,
 )
+from fastdiff.solvers.lcm import LCM as LCM, consistency_points as consistency_points
 from fastdiff.solvers.learned_correction import LearnedCorrection as LearnedCorrection
 from fastdiff.solvers.multistep import Multistep as Multistep
 from fastdiff.solvers.noise import Noise as Noise, NoiseSource as NoiseSource, StridedNoise as StridedNoise
