@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastdiff.models import fingerprint, recogniser
 from fastdiff.models.captions import caption
@@ -51,6 +51,7 @@ class SamplingProblem:
     description: str  # what it is conditioned on, for people
     conditions: str  # a digest of that
     device: str
+    network: nn.Module  # that its denoisers call
     bind: Bind
 
     def batch(self, items: Sequence[int], seed: int = 0, *, held: bool = False) -> tuple[Denoiser, Tensor]:
@@ -126,6 +127,7 @@ def _of_prior(
         description,
         hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
         device,
+        prior.network,
         bind,
     )
 
@@ -172,8 +174,10 @@ def _of_restorer(
         return residual_denoiser(typed, restored)
 
     shape = (pair.channels, side, side)
-    description, content = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
-    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, description, content.hexdigest(), device, bind)
+    content = hashlib.sha256(b"".join(page.numpy().data for page in pages)).hexdigest()
+    return SamplingProblem(
+        name, path, made, schedule, True, 1.0, shape, f"crops of {len(pages)} pages", content, device, net, bind
+    )
 
 
 def _pages(folder: Path | None, side: int) -> list[Tensor]:

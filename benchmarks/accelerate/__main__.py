@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, sada
+from benchmarks.accelerate import parallel, race, sada
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"parallel": parallel.run, "sada": sada.run}
+SECTIONS = {"parallel": parallel.run, "sada": sada.run, "race": race.run}
 
 
 def main() -> None:
