@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from fastdiff.models.acceleration.block_calls import Streams, call_of, minus, nbytes, plus, returned
+from fastdiff.models.acceleration.block_calls import Streams, call_of, hidden_of, minus, nbytes, plus, returned
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.hooks import Block, Forward
@@ -35,14 +35,14 @@ class BlockCache(CachedDenoiser):
 
         def cached(*inputs: Any, **named: Any) -> Any:
             call = call_of(block, forward, inputs, named)
-            self.skipped.rows = call.rows
+            self.log.rows = call.rows
             added = self.added.get(block.index)
-            if added is None or len(added[-1]) != call.rows or self.block_schedule.computed[block.index, step]:
+            if added is None or len(hidden_of(added)) != call.rows or self.block_schedule.computed[block.index, step]:
                 streams = call.compute()
                 self.added[block.index] = minus(streams, call.streams)
                 self.log.nbytes = max(self.log.nbytes, sum(map(nbytes, self.added.values())))
                 return returned(streams)
-            self.skipped.blocks.append((block.index, range(call.rows)))
+            self.log.skipped.append((block.index, range(call.rows)))
             return returned(plus(call.streams, self._adjusted(added, block.index, step)))
 
         return cached

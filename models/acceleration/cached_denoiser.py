@@ -1,6 +1,5 @@
 """Base of the caches: a denoiser that skips computations of its network, with their cost."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,32 +13,25 @@ from fastdiff.solvers.grids import Grid, step_at
 from fastdiff.solvers.schedule import Level
 
 
-@dataclass
-class SkippedBlocks:
-    """Blocks that do not compute in the call at hand."""
-
-    rows: int = 0
-    blocks: list[tuple[int, Sequence[int]]] = field(default_factory=list)  # index of a block, and skipped rows
-
-
 @dataclass(frozen=True, eq=False)
 class CachedDenoiser(HookedDenoiser):
     """Base of denoisers with a cache of what blocks of `network` add.
 
-    Each run begins with an empty cache, and its first call computes everything. `log` is that of the last run, also
-    of a run by a copy made by `fresh`, as `integrate` makes one.
+    A run begins with an empty cache, and its first call computes everything. `cost`, `decisions` and `nbytes` are
+    those of the last run, also after `integrate`, which runs a copy made by `fresh`.
+
+    Raises UsageError for a network whose blocks caches do not know.
     """
 
     grid: Grid  # of the run
     log: CacheLog = field(default_factory=CacheLog, kw_only=True)
-    skipped: SkippedBlocks = field(default_factory=SkippedBlocks, kw_only=True)
 
     def __post_init__(self) -> None:
         check_blocks(self.network)
 
     @property
     def cost(self) -> float:
-        """Return the calls of the network that cost as much as the run: its sum over calls of the computed share."""
+        """Return the number of calls of the network that cost as much as the run, in FLOPs."""
         return self.log.cost
 
     @property
@@ -52,20 +44,20 @@ class CachedDenoiser(HookedDenoiser):
         """Return the largest size of the cache in the run, bytes."""
         return self.log.nbytes
 
-    def step(self, level: Level) -> int:
-        return step_at(self.grid, level)
-
     def __call__(self, x: Tensor, level: Level) -> Estimate:
-        self.skipped.blocks.clear()
-        if not self.log.shares:
+        if self.log.shares:
+            estimate = super().__call__(x, level)
+        else:
             with measured_shares(self.network) as shares:
                 estimate = super().__call__(x, level)
             self.log.shares = tuple(shares)
-        else:
-            estimate = super().__call__(x, level)
-        self.log.add(self.step(level), self.skipped.rows or len(x), self.skipped.blocks)
+        self.log.add(self.step(level))
         return estimate
 
     def fresh(self) -> Self:
         self.log.clear()
         return super().fresh()
+
+    def step(self, level: Level) -> int:
+        """Return the step of the run that calls the network at this level."""
+        return step_at(self.grid, level)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -122,11 +123,13 @@ def calibrate(f: Denoiser, network: nn.Module, solver: Solver[Any], grid: Grid, 
     kept = recorder.recording
     if kept.steps != list(range(len(grid) - 1)) or len({len(each) for each in kept.stack}) > 1:
         raise UsageError(f"{type(solver).__name__} does not call the network once in every step, on equal rows")
-    first = torch.stack([torch.stack([relative_change(new, old) for old in kept.first], 1) for new in kept.first], 1)
+    first = torch.zeros(len(kept.first[0]), len(kept.first), len(kept.first))
+    for new, old in combinations(range(len(kept.first))[::-1], 2):
+        first[:, new, old] = relative_change(kept.first[new], kept.first[old]).cpu()
     return Calibration(
         tuple(shares),
         torch.stack([torch.stack(each, 1) for each in kept.blocks], 2).cpu(),
-        first.cpu(),
+        first,
         *(torch.stack(each, 1).cpu() for each in (kept.inputs, kept.stack, kept.ratios)),
     )
 
@@ -140,13 +143,12 @@ def joined(parts: Sequence[Calibration]) -> Calibration:
 def _change(new: Streams, old: Streams) -> Tensor:
     """Return the mean absolute change (R,) of streams over the mean magnitude of the new ones, per row."""
     pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(new, old, strict=True) if a is not None and b is not None]
-    moved = sum((a - b).abs().sum(1, dtype=torch.float32) for a, b in pairs)
-    size = sum(a.abs().sum(1, dtype=torch.float32) for a, _ in pairs)
-    change: Tensor = moved / (size + TINY)
-    return change
+    moved = torch.stack([(a - b).abs().sum(1, dtype=torch.float32) for a, b in pairs]).sum(0)
+    return moved / (torch.stack([a.abs().sum(1, dtype=torch.float32) for a, _ in pairs]).sum(0) + TINY)
 
 
 def _ratio(new: Tensor, old: Tensor) -> Tensor:
     """Return the mean over tokens (R,) of the ratio of magnitudes of features (R, N, D)."""
-    sizes = [torch.linalg.vector_norm(each.float(), dim=-1) for each in (new, old)]
-    return (sizes[0] / (sizes[1] + TINY)).mean(1)
+    after, before = (torch.linalg.vector_norm(each.float(), dim=-1) for each in (new, old))
+    ratio: Tensor = (after / (before + TINY)).mean(1)
+    return ratio

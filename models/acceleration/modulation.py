@@ -20,7 +20,8 @@ def modulated_input(call: BlockCall) -> Tensor:
         table = block.scale_shift_table[None] + given["timestep"].reshape(len(hidden), 6, -1)
         shift, scale = table[:, :1], table[:, 1:2]
         normalized: Tensor = block.norm1(hidden)
-        return normalized * (1 + scale) + shift
+        moved: Tensor = normalized * (1 + scale) + shift
+        return moved
     if "temb" in given:  # of SD3 and FLUX, whose norms also modulate
         norm = block.norm1 if hasattr(block, "norm1") else block.norm
         modulated: Tensor = norm(hidden, emb=given["temb"])[0]

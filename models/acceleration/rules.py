@@ -27,10 +27,10 @@ class Rule(Protocol):
     """Decides at the call of the first block that may be skipped, for every row by itself."""
 
     @property
-    def head(self) -> int: ...  # number of first blocks that always compute
+    def head(self) -> int: ...  # number of first blocks that always compute, 0 or 1
 
     def decide(self, step: int, call: BlockCall, added: Tensor | None, state: RuleState | None) -> Decision:
-        """Return the decision at a step. `added`: what the head blocks add to the hidden states (R, N, D).
+        """Return the decision at a step. `added`: what the head adds to the hidden states (R, N, D).
 
         `state` is None at the first call of a run, which computes all rows whatever the rule says.
         """

@@ -71,7 +71,7 @@ class StackCache(CachedDenoiser):
         def cached(*inputs: Any, **named: Any) -> Any:
             call = call_of(block, forward, inputs, named)
             if block.index < head:
-                return returned(self._compute_head(block.index, call))
+                return returned(self._compute_head(call))
             if block.index == head:
                 self._choose(step, call)
             streams = self._compute_chosen(block.index, call)
@@ -82,16 +82,15 @@ class StackCache(CachedDenoiser):
     def fresh(self) -> Self:
         return replace(super().fresh(), memory=StackMemory())
 
-    def _compute_head(self, index: int, call: BlockCall) -> Streams:
+    def _compute_head(self, call: BlockCall) -> Streams:
         streams = call.compute()
-        added = hidden_of(streams) - call.hidden
-        self.memory.added = added if index == 0 else self.memory.added + added
+        self.memory.added = hidden_of(streams) - call.hidden
         return streams
 
     def _choose(self, step: int, call: BlockCall) -> None:
         """Choose the rows that compute in this call."""
         memory, every = self.memory, list(range(call.rows))
-        self.skipped.rows = call.rows
+        self.log.rows = call.rows
         if memory.forecast and memory.forecast.rows != call.rows:
             memory.forecast = memory.state = None
         decision = self.rule.decide(step, call, memory.added, memory.state)
@@ -113,7 +112,7 @@ class StackCache(CachedDenoiser):
         memory = self.memory
         if not memory.others:
             return call.compute()
-        self.skipped.blocks.append((index, memory.others))
+        self.log.skipped.append((index, memory.others))
         if not memory.chosen:
             return call.streams
         return call.take(memory.chosen, len(memory.chosen) + len(memory.others)).compute()
