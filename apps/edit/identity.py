@@ -38,6 +38,7 @@ def fingerprint(options: Options) -> str:
                 *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),
                 *(each for each in (options.guidance_rescale, options.guidance_interval) if each is not None),
                 *([] if options.negative is None else [("negative", options.negative)]),
+                *([("acceleration", options.acceleration)] if options.acceleration.given else []),
                 *([] if options.metadata else ["no metadata"]),
                 *([("lora", peft_version(), [each.scale for each in options.loras])] if options.loras else []),
             )

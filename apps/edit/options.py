@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from fastdiff.apps.edit.acceleration_choice import ACCELERATIONS, AccelerationChoice
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.option_paths import take_paths
@@ -41,6 +42,8 @@ class Options:
     finished edits and replaces files of others, but never an input. With `offload`, one part of the model is on the
     device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
     `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
+    `accelerate` (one of ACCELERATIONS), `parallel` (1 to MOST_STEPS), `budget` (above 0, to 1) and `verify` are as in
+    `AccelerationChoice`.
     """
 
     inputs: tuple[str, ...] = ()
@@ -79,6 +82,10 @@ class Options:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
+    accelerate: str | None = field(default=None, metadata={ADDED: True})
+    parallel: int | None = field(default=None, metadata={ADDED: True})
+    budget: float | None = field(default=None, metadata={ADDED: True})
+    verify: bool = field(default=False, metadata={ADDED: True})
     compile: bool = False
     offload: bool = False
     report: Path | None = None
@@ -108,7 +115,15 @@ class Options:
             )
         if (self.loras or self.config is not None) and self.solver_file is not None:
             raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")
+        if self.accelerate is not None:
+            check_name("acceleration", self.accelerate, ACCELERATIONS)
+        if self.solver_file is not None and self.acceleration.given:
+            raise UsageError(
+                "a solver file was found for few steps, of which none can be spared: leave out "
+                f"{self.acceleration.option}"
+            )
         for name, value, low, high in (
+            ("parallel steps", self.parallel, 1, MOST_STEPS),
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
             ("guidance rescale", self.guidance_rescale, 0, 1),
@@ -125,6 +140,10 @@ class Options:
         low, high = self.guidance_interval or (0, 1)
         if not 0 <= low < high <= 1:
             raise UsageError(f"guidance from time {low} to {high}: give two times from 0 to 1, the lower one first")
+
+    @property
+    def acceleration(self) -> AccelerationChoice:
+        return AccelerationChoice(self.accelerate, self.parallel, self.budget, self.verify)
 
     @property
     def loras(self) -> tuple[LoraFile, ...]:

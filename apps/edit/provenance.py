@@ -34,9 +34,13 @@ KINDS: Mapping[str, Any] = {
     "seed": int,
     "guidance_rescale": float | int | None,
     "guidance_interval": list | None,
+    "accelerate": str | None,
+    "parallel": int | None,
+    "budget": float | int | None,
 }  # types of the recorded options
 LATER: Mapping[str, Any] = {
     **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
+    **dict.fromkeys(("accelerate", "parallel", "budget")),
     "unknown_words": False,
     "lora": [],
 }  # not recorded by earlier versions

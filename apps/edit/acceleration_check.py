@@ -1,0 +1,44 @@
+"""Refuses accelerations that do not go with an edit, before a model is loaded."""
+
+from fastdiff.apps.edit.acceleration import skipping
+from fastdiff.apps.edit.acceleration_choice import FEWEST_STEPS, AccelerationChoice
+from fastdiff.apps.edit.presets import Preset
+from fastdiff.inversion.edit_friendly import EditFriendly
+from fastdiff.inversion.inversion import Inverter
+from fastdiff.inversion.reversed import Reversed
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.sada import SADA
+
+DETERMINISTIC = "--preset ledits --solver dpmpp-2m --steps 50"  # an edit that everything accelerates
+
+
+def check_acceleration(
+    choice: AccelerationChoice, preset: Preset, name: str, inverter: Inverter, *, preview: bool, words: bool
+) -> None:
+    """Raise UsageError if an edit by this preset, of this name, cannot be accelerated in this way.
+
+    words: True if options such as --blend ask for the attention of words.
+    """
+    if not choice.given:
+        return
+    if preview:
+        raise UsageError(f"a preview takes few steps, of which none can be spared: leave out {choice.option}")
+    if isinstance(inverter, EditFriendly):
+        raise UsageError(
+            f"preset {name} adds recorded noise at every step, so that no step tells about the next one: with "
+            f"{choice.option}, give {DETERMINISTIC}"
+        )
+    if choice.name and preset.steps < FEWEST_STEPS:
+        raise UsageError(
+            f"{preset.steps} steps leave {choice.option} nothing to save: leave it out, or give --steps {FEWEST_STEPS} "
+            "or more"
+        )
+    if choice.parallel and (words or preset.cross_attention or preset.self_attention or preset.focus):
+        raise UsageError(
+            f"this edit changes attention step by step, so that {choice.option} cannot evaluate steps together: leave "
+            f"out options of words, and give --preset rf-inversion or {DETERMINISTIC}"
+        )
+    if choice.name == "sada":
+        skipping(choice.aim)
+        if isinstance(inverter, Reversed):
+            SADA(inverter.solver)
