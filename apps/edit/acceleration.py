@@ -1,18 +1,26 @@
-"""Accelerations of the sampling of an edit: skipped network calls, and steps that are evaluated together."""
+"""Accelerations of the sampling of an edit: skipped calls or blocks, and steps that are evaluated together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
-from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.apps.edit.presets import Preset
+from fastdiff.models.acceleration.calibration import Calibration, calibrate
+from fastdiff.models.acceleration.registry import Cache, cached, for_budget
+from fastdiff.models.diffusion_model import EditableModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.solvers.ddim import DDIM
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate
+from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.parallel import integrate_parallel
 from fastdiff.solvers.sada import SADA
 
@@ -45,9 +53,7 @@ class Unaccelerated:
     """The plain run."""
 
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
-        counted = CountingDenoiser(f)
-        x = integrate(counted, solver, x, grid, watch=watch).x
-        return AcceleratedRun(x, counted.tally.nfe, counted.tally.nfe)
+        return _run(f, solver, x, grid, watch)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,18 @@ class Skipping:
     longest: int
 
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
-        return Unaccelerated().run(f, SADA(solver, longest=self.longest), x, grid, watch)
+        return _run(f, SADA(solver, longest=self.longest), x, grid, watch)
+
+
+@dataclass(frozen=True)
+class Caching:
+    """A cache of blocks of the network. Rows that attention control lets read each other make one decision."""
+
+    cache: Cache
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        caching = cached(self.cache, f, f.network, grid, solver, coupled=not f.same_at_all_levels)
+        return _run(caching, solver, x, grid, watch)._replace(equivalent_calls=caching.cost)
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,20 @@ class Parallel:
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
         result = integrate_parallel(f, solver, x, grid, window=self.window)
         return AcceleratedRun(result.x, result.rounds, result.evaluations)
+
+
+def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Preset) -> Acceleration:
+    """Return the acceleration of a choice. Caches are calibrated on one plain run of the model, as the preset samples.
+
+    Raises UsageError for a budget that it cannot meet, and for a network that it does not know.
+    """
+    if choice.parallel is not None:
+        return Parallel(choice.parallel)
+    if choice.name is None:
+        return Unaccelerated()
+    if choice.name == "sada":
+        return skipping(choice.aim)
+    return Caching(for_budget(choice.name, calibration_of(model, preset), choice.aim))
 
 
 def skipping(budget: float) -> Skipping:
@@ -87,10 +118,20 @@ def skipping(budget: float) -> Skipping:
     return Skipping(ceil(skippable / evaluated - ROUNDING) - 1)
 
 
-def acceleration_of(choice: AccelerationChoice) -> Acceleration:
-    """Return the acceleration of a choice. Raises UsageError for a budget that it cannot meet."""
-    if choice.parallel is not None:
-        return Parallel(choice.parallel)
-    if choice.name == "sada":
-        return skipping(choice.aim)
-    return Unaccelerated()
+def calibration_of(model: EditableModel, preset: Preset) -> Calibration:
+    """Return the changes of features in a plain run of the model, from noise over grey to what the empty prompt makes.
+
+    Equal models and presets give equal calibrations.
+    """
+    size = (model.resolution, model.resolution)
+    grid = time_part(model.scheduler(size).schedule, preset.strength, preset.steps)
+    f = guided_denoiser(model, model.empty_prompt, preset.guidance, size)
+    grey = model.encode(torch.zeros(1, 3, *size))
+    x = grid[0].alpha * grey + grid[0].sigma * Noise(0)(grey)
+    return calibrate(f, model.network, DDIM(), grid, x)
+
+
+def _run(f: Denoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+    counted = CountingDenoiser(f)
+    x = integrate(counted, solver, x, grid, watch=watch).x
+    return AcceleratedRun(x, counted.tally.nfe, counted.tally.nfe)

@@ -103,7 +103,8 @@ class Editor:
         self._sound = Sound(dtype)
         if settings.compile:
             compile_around_attention(self._backbone.network)
-        self._acceleration = acceleration_of(settings.acceleration)
+        with torch.inference_mode():
+            self._acceleration = acceleration_of(settings.acceleration, self._backbone, self._preset)
 
     def __call__(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
