@@ -151,7 +151,8 @@ NAMED = 5  # edits whose faults the last line names
 @option(
     "--accelerate",
     metavar="NAME",
-    help=f"Sample faster, in {FEWEST_STEPS} steps or more without added noise: {', '.join(ACCELERATIONS)}.",
+    help=f"Sample faster, in {FEWEST_STEPS} steps or more without added noise: {', '.join(ACCELERATIONS)}, or a cache "
+    "file of `fastdiff tune`.",
     group="Method",
 )
 @option(

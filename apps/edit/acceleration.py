@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from fastdiff.apps.edit import cache_plan
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.presets import Preset
@@ -99,6 +100,8 @@ def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Pr
         return Unaccelerated()
     if choice.name == "sada":
         return skipping(choice.aim)
+    if choice.file is not None:
+        return Caching(cache_plan.found(choice.file, model.name, preset, grid_of(model, preset)))
     return Caching(for_budget(choice.name, calibration_of(model, preset), choice.aim))
 
 
@@ -124,11 +127,17 @@ def calibration_of(model: EditableModel, preset: Preset) -> Calibration:
     Equal models and presets give equal calibrations.
     """
     size = (model.resolution, model.resolution)
-    grid = time_part(model.scheduler(size).schedule, preset.strength, preset.steps)
+    grid = grid_of(model, preset)
     f = guided_denoiser(model, model.empty_prompt, preset.guidance, size)
     grey = model.encode(torch.zeros(1, 3, *size))
     x = grid[0].alpha * grey + grid[0].sigma * Noise(0)(grey)
     return calibrate(f, model.network, DDIM(), grid, x)
+
+
+def grid_of(model: EditableModel, preset: Preset) -> Grid:
+    """Return the levels of edits of square pictures."""
+    schedule = model.scheduler((model.resolution, model.resolution)).schedule
+    return time_part(schedule, preset.strength, preset.steps)
 
 
 def _run(f: Denoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:

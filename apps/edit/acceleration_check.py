@@ -33,6 +33,11 @@ def check_acceleration(
             f"{preset.steps} steps leave {choice.option} nothing to save: leave it out, or give --steps {FEWEST_STEPS} "
             "or more"
         )
+    if preset.inversion == "o-belm" and preset.solver is None:
+        raise UsageError(
+            f"preset {name} is exact, but amplifies what {choice.option} changes: leave it out, or give --preset "
+            "dit4edit"
+        )
     if choice.parallel and (words or preset.cross_attention or preset.self_attention or preset.focus):
         raise UsageError(
             f"this edit changes attention step by step, so that {choice.option} cannot evaluate steps together: leave "

@@ -1,6 +1,7 @@
 """The acceleration that a person chose for the sampling of edits. Imports no torch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastdiff.solvers.errors import UsageError
 
@@ -12,7 +13,7 @@ FEWEST_STEPS = 11  # of runs in which something can be saved
 
 @dataclass(frozen=True)
 class AccelerationChoice:
-    """One of ACCELERATIONS, or steps that are evaluated together, or neither.
+    """One of ACCELERATIONS or a cache file by its path, or steps that are evaluated together, or neither.
 
     `budget` is the aimed cost of sampling, as a share of its cost without acceleration, in (0, 1]. With `verify`, every
     edit is sampled without acceleration too.
@@ -34,8 +35,15 @@ class AccelerationChoice:
             raise UsageError(f"a budget of {self.budget:g} without --accelerate: give both, or neither")
         if self.budget is not None and not 0 < self.budget <= 1:
             raise UsageError(f"a budget of {self.budget:g}: give a share of the plain cost, above 0 and at most 1")
+        if self.budget is not None and self.file is not None:
+            raise UsageError(f"a budget of {self.budget:g} with a cache file, which was made for one: leave it out")
         if self.verify and not self.given:
             raise UsageError("--verify compares with the edit without acceleration: give --accelerate or --parallel")
+
+    @property
+    def file(self) -> Path | None:
+        """The cache file."""
+        return None if self.name is None or self.name in ACCELERATIONS else Path(self.name)
 
     @property
     def given(self) -> bool:

@@ -50,9 +50,9 @@ def measured(
     """
     sampled = timed.sampled
     measures: dict[str, Any] = {
-        "name": choice.name or "parallel",
+        "name": choice.file.name if choice.file else choice.name or "parallel",
         "parallel": choice.parallel,
-        "budget": choice.aim if choice.name else None,
+        "budget": choice.aim if choice.name and not choice.file else None,
         "calls": sampled.calls,
         "equivalent_calls": round(sampled.equivalent_calls, 3),
         "seconds": round(timed.seconds, 3),

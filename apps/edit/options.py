@@ -42,8 +42,8 @@ class Options:
     finished edits and replaces files of others, but never an input. With `offload`, one part of the model is on the
     device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
     `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
-    `accelerate` (one of ACCELERATIONS), `parallel` (1 to MOST_STEPS), `budget` (above 0, to 1) and `verify` are as in
-    `AccelerationChoice`.
+    `accelerate` is one of ACCELERATIONS or the path of a cache file of `fastdiff tune`; `parallel` (1 to MOST_STEPS),
+    `budget` (above 0, at most 1) and `verify` are as in `AccelerationChoice`.
     """
 
     inputs: tuple[str, ...] = ()
@@ -115,12 +115,17 @@ class Options:
             )
         if (self.loras or self.config is not None) and self.solver_file is not None:
             raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")
-        if self.accelerate is not None:
+        acceleration = self.acceleration
+        if self.accelerate is not None and (acceleration.file is None or not acceleration.file.exists()):
             check_name("acceleration", self.accelerate, ACCELERATIONS)
-        if self.solver_file is not None and self.acceleration.given:
+        if acceleration.file is not None:
+            if self.strength is not None or self.attempts is not None:
+                raise UsageError("a cache file was made for certain levels and guidance: give no strength or attempts")
+            if self.loras or self.config is not None:
+                raise UsageError("a cache file was made for a model folder as it is: give it no LoRA and no checkpoint")
+        if self.solver_file is not None and acceleration.given:
             raise UsageError(
-                "a solver file was found for few steps, of which none can be spared: leave out "
-                f"{self.acceleration.option}"
+                f"a solver file was found for few steps, of which none can be spared: leave out {acceleration.option}"
             )
         for name, value, low, high in (
             ("parallel steps", self.parallel, 1, MOST_STEPS),
@@ -151,9 +156,11 @@ class Options:
 
     @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: mask, table, solver file, LoRA and those of a model."""
+        """Files that a run reads besides its inputs: mask, table, solver file, cache, LoRA and those of a model."""
         loras = (each.path for each in self.loras)
-        named = (path for path in (self.mask, self.csv, self.solver_file, *loras) if path is not None)
+        named = (
+            path for path in (self.mask, self.csv, self.solver_file, self.acceleration.file, *loras) if path is not None
+        )
         folder = Path(self.model) if self.config is None else self.config
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
         checkpoint = [] if self.config is None else [Path(self.model)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fastdiff.apps.edit import tuned
+from fastdiff.apps.edit import cache_plan, tuned
 from fastdiff.apps.edit.acceleration_check import check_acceleration
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset, preset_of
@@ -21,7 +21,10 @@ CHANGES = (  # options that change a preset
     "attempts",
 )
 # Options that only edits of an inverted picture have.
-INVERSION_OPTIONS = ("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release")
+INVERSION_OPTIONS = (
+    *("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release"),
+    *("accelerate", "parallel"),
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def _preset(options: Options, name: str) -> Preset:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:
         return tuned.planned(chosen, options.solver_file, options.steps)
+    if (file := options.acceleration.file) is not None:
+        chosen = cache_plan.planned(chosen, file, solver=options.solver, steps=options.steps)
     check_acceleration(
         options.acceleration,
         chosen,
