@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdiff.apps.edit.acceleration_choice import BUDGET, CACHES
+from fastdiff.cli.calibration import CacheSettings, calibrate
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.problem_options import open_problem, problem_options
@@ -16,7 +17,6 @@ from fastdiff.solvers.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastdiff.apps.tuning.calibrate import CacheResult
     from fastdiff.apps.tuning.tune import Result
 
 
@@ -93,18 +93,18 @@ def command(
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
       fastdiff tune scenes --accelerate first-block --nfe 50 --guidance 4.5 --budget 0.5
     """
-    if (solver is None) == (cache is None):
-        raise UsageError("give one of --solver and --accelerate")
-    if cache is not None:
+    if cache is not None and solver is None:
         if len(calls) != 1 or grid != "auto" or force:
             raise UsageError(
                 "a cache is calibrated for one number of steps, on the grid of edits, and replaces no other file: give "
                 "--nfe 50, and neither --grid nor --force"
             )
-        target = out or Path(f"{Path(model).stem}-{cache}.safetensors")
         share = BUDGET if budget is None else budget
-        _calibrate(model, cache, calls[0], share, target, base or "dpmpp-2m", samples, seed, debug, **chosen)
+        settings = CacheSettings(cache, calls[0], share, base or "dpmpp-2m", samples, seed)
+        calibrate(model, settings, out or Path(f"{Path(model).stem}-{cache}.safetensors"), debug, **chosen)
         return
+    if solver is None or cache is not None:
+        raise UsageError("give one of --solver and --accelerate")
     if budget is not None:
         raise UsageError(f"a budget of {budget:g} without --accelerate: give both, or neither")
     with status("loading the model"):
@@ -122,47 +122,6 @@ def command(
     if not any(result.verdict == "better" for result in results):
         click.echo(f"tuning did not help: take the base solver, not {target}")
     click.echo(target)
-
-
-def _calibrate(
-    model: str,
-    cache: str,
-    steps: int,
-    budget: float,
-    out: Path,
-    base: str,
-    samples: int,
-    seed: int,
-    debug: bool,
-    **chosen: Any,
-) -> None:
-    """Calibrate a cache, and print what it saves and changes."""
-    with status("loading the model"):
-        from fastdiff.apps.running.folder_locks import FolderLocks
-        from fastdiff.apps.tuning.calibrate import CacheTuning, run
-
-        subject = open_problem(model, **chosen)
-        tuning = CacheTuning(subject, cache, steps, budget, out, base, samples, seed)
-        takes = timedelta(seconds=round(tuning.seconds()))
-    click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
-    with FolderLocks() as locks, shown(debug=debug) as watch:
-        locks.add([out.parent])
-        result = run(tuning, watch)
-    click.echo(f"mean distance of {samples} held-out samples to {steps} steps of {base}, relative to its length")
-    click.echo(_compared(cache, steps, budget, result))
-    click.echo(out)
-
-
-def _compared(cache: str, steps: int, budget: float, result: "CacheResult") -> str:
-    """Compare a cache with fewer steps of the same solver."""
-    ours, others = (sum(each) / len(each) for each in (result.distances, result.distances_of_fewer))
-    lines = [
-        f"{cache}: {ours:.4f} at the cost of {result.cost:.1f} calls; aimed at {budget * steps:.1f}",
-        f"{result.fewer} steps: {others:.4f}",
-    ]
-    if ours >= others:
-        lines.append(f"the cache did not help: take {result.fewer} steps, not the file")
-    return "\n".join(lines)
 
 
 def _table(results: "Sequence[Result]") -> list[str]:

@@ -44,10 +44,10 @@ class CacheTuning:
     """
 
     subject: SamplingProblem
+    out: Path
     cache: str
     steps: int
     budget: float
-    out: Path
     solver: str = "dpmpp-2m"
     samples: int = 8
     seed: int = 0
