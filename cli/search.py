@@ -35,7 +35,8 @@ def command(
 
     MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. The search tries all
     grids with two solvers on four samples, then all solvers on the two best grids. It ranks the best six on held-out
-    samples, by their distance to a run of 200 calls, beside accelerated runs of more steps at the same cost. Prompts are captions for scenes, and empty for other models.
+    samples, by their distance to a run of 200 calls, beside accelerated runs of more steps at the same cost. Prompts
+    are captions for scenes, and empty for other models.
 
     \b
     Examples:

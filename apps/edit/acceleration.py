@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -12,20 +11,17 @@ from fastdiff.apps.edit import cache_plan
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.presets import Preset
+from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
 from fastdiff.models.acceleration.registry import Cache, cached, for_budget
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
-from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.parallel import integrate_parallel
-from fastdiff.solvers.sada import SADA
-
-ROUNDING = 1e-9  # of shares
 
 Watch = Callable[[Progress], None]
 
@@ -59,12 +55,12 @@ class Unaccelerated:
 
 @dataclass(frozen=True)
 class Skipping:
-    """SADA around the solver. At most `longest` calls in a row are skipped; 0 skips none."""
+    """SADA around the solver, which skips calls up to a budget, a share of those of a plain run."""
 
-    longest: int
+    budget: float
 
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
-        return _run(f, SADA(solver, longest=self.longest), x, grid, watch)
+        return _run(f, sada_for_budget(solver, grid, self.budget), x, grid, watch)
 
 
 @dataclass(frozen=True)
@@ -99,26 +95,11 @@ def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Pr
     if choice.name is None:
         return Unaccelerated()
     if choice.name == "sada":
-        return skipping(choice.aim)
+        sada_for_budget(DDIM(), grid_of(model, preset), choice.aim)
+        return Skipping(choice.aim)
     if choice.file is not None:
         return Caching(cache_plan.found(choice.file, model.name, preset, grid_of(model, preset)))
     return Caching(for_budget(choice.name, calibration_of(model, preset), choice.aim))
-
-
-def skipping(budget: float) -> Skipping:
-    """Return SADA with the fewest skips in a row that can leave a share of at most `budget` of the calls.
-
-    The trajectory decides how many skips there are, so that a run costs the budget or more. Raises UsageError for a
-    budget that the steps without skips exceed.
-    """
-    skippable = SADA.end - SADA.begin
-    evaluated = budget - (1 - skippable)  # share of the run that may be evaluated among the skippable steps
-    if evaluated <= ROUNDING:
-        raise UsageError(
-            f"sada with a budget of {budget:g}: it skips calls in the middle of a run alone, give more than "
-            f"{1 - skippable:.2f}"
-        )
-    return Skipping(ceil(skippable / evaluated - ROUNDING) - 1)
 
 
 def calibration_of(model: EditableModel, preset: Preset) -> Calibration:

@@ -1,13 +1,11 @@
 """Refuses accelerations that do not go with an edit, before a model is loaded."""
 
-from fastdiff.apps.edit.acceleration import skipping
 from fastdiff.apps.edit.acceleration_choice import FEWEST_STEPS, AccelerationChoice
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.reversed import Reversed
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.sada import SADA
 
 DETERMINISTIC = "--preset ledits --solver dpmpp-2m --steps 50"  # an edit that everything accelerates
 
@@ -43,7 +41,8 @@ def check_acceleration(
             f"this edit changes attention step by step, so that {choice.option} cannot evaluate steps together: leave "
             f"out options of words, and give --preset rf-inversion or {DETERMINISTIC}"
         )
-    if choice.name == "sada":
-        skipping(choice.aim)
-        if isinstance(inverter, Reversed):
-            SADA(inverter.solver)
+    if choice.name and isinstance(inverter, Reversed) and inverter.solver.nfe_per_step != 1:
+        raise UsageError(
+            f"--solver {preset.solver} calls the network more than once in a step, and {choice.option} needs one call: "
+            "give --solver dpmpp-2m"
+        )
