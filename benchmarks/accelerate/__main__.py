@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, sada
+from benchmarks.accelerate import parallel, parallel_networks, sada
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"parallel": parallel.run, "sada": sada.run}
+SECTIONS = {"parallel": parallel.run, "parallel-networks": parallel_networks.run, "sada": sada.run}
 
 
 def main() -> None:
