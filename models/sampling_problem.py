@@ -6,7 +6,7 @@ seeds, and other prompts or the other halves of the pages.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -51,8 +51,8 @@ class SamplingProblem:
     description: str  # what it is conditioned on, for people
     conditions: str  # a digest of that
     device: str
-    network: nn.Module  # that its denoisers call
     bind: Bind
+    network: nn.Module = field(default_factory=nn.Identity)  # which `bind` calls; some have none
 
     def batch(self, items: Sequence[int], seed: int = 0, *, held: bool = False) -> tuple[Denoiser, Tensor]:
         """Return a denoiser for these items and their states (B, ...) at the schedule's noisiest level."""
@@ -127,8 +127,8 @@ def _of_prior(
         description,
         hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
         device,
-        prior.network,
         bind,
+        prior.network,
     )
 
 
@@ -174,10 +174,9 @@ def _of_restorer(
         return residual_denoiser(typed, restored)
 
     shape = (pair.channels, side, side)
-    content = hashlib.sha256(b"".join(page.numpy().data for page in pages)).hexdigest()
-    return SamplingProblem(
-        name, path, made, schedule, True, 1.0, shape, f"crops of {len(pages)} pages", content, device, net, bind
-    )
+    description, content = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
+    digest = content.hexdigest()
+    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, description, digest, device, bind, net)
 
 
 def _pages(folder: Path | None, side: int) -> list[Tensor]:

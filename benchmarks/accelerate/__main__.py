@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="heat maps of the changes of blocks")
     arguments = parser.parse_args()
-    sections.run(arguments.only.split(","), lambda name: SECTIONS[name](arguments.limit, arguments.pictures), arguments.json)
+    sections.run(
+        arguments.only.split(","), lambda name: SECTIONS[name](arguments.limit, arguments.pictures), arguments.json
+    )
 
 
 if __name__ == "__main__":

@@ -16,15 +16,16 @@ from benchmarks.bootstrap import paired_difference
 from benchmarks.result import Section, Table
 from benchmarks.solvers.problem import make_problem
 from benchmarks.solvers.tuned import Tuner, make_tuner
+from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.apps.tuning import measure
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.models.acceleration.calibration import Calibration, calibrate, joined
-from fastdiff.models.acceleration.registry import CACHES, for_budget
+from fastdiff.models.acceleration.preparation import prepare
+from fastdiff.models.acceleration.registry import CACHES, Cache
 from fastdiff.models.hooks import BLOCKS
 from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_problem
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.sada import SADA
 from fastdiff.solvers.sampler_config import SamplerConfig
 
 SOLVER, STEPS = "dpmpp-2m", 50
@@ -40,7 +41,7 @@ COLUMNS = ("", "calls", "time", "MB", "to full run", "against fewer steps", "to 
 NOTE = (
     f"The full run is {STEPS} steps of {SOLVER} on {GRID}. Calls count the FLOPs of what was computed; the time is a "
     f"share of the full run's. Relative distances, mean over held-out seeds, and their difference to {SOLVER} with as "
-    "many steps with its 95 % interval, paired by seed: below 0 is nearer. SADA runs every seed alone."
+    "many steps with its 95 % interval, paired by seed: below 0 is nearer. Caches are those that `tune` prepares."
 )
 
 
@@ -79,7 +80,6 @@ class Race:
             yield self._row(f"{SOLVER}, {steps} steps", fewer, full, ends, None)
             for name, contestant in self._contestants(steps):
                 yield self._row(name, self._outcome(contestant), full, ends, fewer)
-        yield from self._sada(full, ends)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -97,20 +97,14 @@ class Race:
             yield f"{participant.name}, {steps} steps", Tuned(participant.sampler, steps)
         if self.calibration is not None:
             for name in CACHES:
-                cache = for_budget(name, self.calibration, steps / STEPS)
-                yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, cache)
+                yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, self._cache(name, steps))
+        yield "sada", Plain(sada_for_budget(SOLVERS[SOLVER](), self._grid(STEPS), steps / STEPS), self._grid(STEPS))
 
-    def _sada(self, full: Outcome, ends: Mapping[str, Sequence[Tensor]]) -> Iterator[dict[str, Any]]:
-        """Yield SADA, on every seed alone, and its solver and UniPC with as many steps."""
-        alone = list(self.problem.batches(self.seeds, held=True, rows=1))
-        skipped = measured(Plain(SADA(SOLVERS[SOLVER]()), self._grid(STEPS)), alone)
-        joined_ends = [torch.cat(list(skipped.ends))]
-        together = {name: [torch.cat(list(parts))] for name, parts in ends.items()}
-        steps = round(skipped.calls)
-        fewer = self._outcome(Plain(SOLVERS[SOLVER](), self._grid(steps)))
-        whole = Outcome(joined_ends, skipped.calls, skipped.seconds * self.seeds, 0)
-        yield self._row(f"{SOLVER}, {steps} steps", fewer, full, ends, None)
-        yield self._row("sada", whole, full, together, Outcome([torch.cat(list(fewer.ends))], steps, 0.0))
+    def _cache(self, name: str, steps: int) -> Cache:
+        assert self.calibration is not None
+        (f, x), solver, levels = self._fitting[0], SOLVERS[SOLVER](), self._grid(STEPS)
+        with torch.no_grad():
+            return prepare(name, steps / STEPS, self.calibration, f, self.problem.network, solver, levels, x)
 
     def _row(
         self, name: str, outcome: Outcome, full: Outcome, ends: Mapping[str, Sequence[Tensor]], fewer: Outcome | None
