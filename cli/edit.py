@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdiff.apps.edit.acceleration_choice import ACCELERATIONS, BUDGET, FEWEST_STEPS
 from fastdiff.apps.edit.options import FORMATS, Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.exit_codes import OF_EDITS
@@ -147,6 +148,33 @@ NAMED = 5  # edits whose faults the last line names
     help="Put back what the autoencoder loses where nothing was edited. [default: on]",
     group="Method",
 )
+@option(
+    "--accelerate",
+    metavar="NAME",
+    help=f"Sample faster, in {FEWEST_STEPS} steps or more without added noise: {', '.join(ACCELERATIONS)}, or a cache "
+    "file of `fastdiff tune`.",
+    group="Method",
+)
+@option(
+    "--budget",
+    type=float,
+    metavar="SHARE",
+    help=f"Aimed cost of sampling with --accelerate, a share of that without, up to 1. [default: {BUDGET:g}]",
+    group="Method",
+)
+@option(
+    "--parallel",
+    type=click.IntRange(1, 1000),
+    metavar="STEPS",
+    help="Evaluate so many steps together, and again until they agree: faster where many rows take no longer than one.",
+    group="Method",
+)
+@option(
+    "--verify",
+    is_flag=True,
+    help="Sample without acceleration too, and report time and difference.",
+    group="Method",
+)
 @option("--compile", is_flag=True, help="Compile the network: a slow start, then faster on many pictures.", group="Run")
 @option("--offload", is_flag=True, help="Have one part of the model on the device at a time.", group="Run")
 @running
@@ -188,7 +216,22 @@ def _summary(report: "Report") -> str:
     ]
     more = f"; {len(missing) - NAMED} more in the report" if len(missing) > NAMED else ""
     lacking = f" Missing: {'; '.join(missing[:NAMED])}{more}." if missing else ""
-    return "\n".join([*notes, f"{total}.{where} Report: {report.path}{lacking}"])
+    saved = "".join(f" {each}" for each in [_accelerated(report)] if each)
+    return "\n".join([*notes, f"{total}.{where} Report: {report.path}{lacking}{saved}"])
+
+
+def _accelerated(report: "Report") -> str:
+    """Say what acceleration saved and changed; nothing without acceleration."""
+    runs = [edit.acceleration for edit in report.edits if edit.acceleration]
+    if not runs:
+        return ""
+    calls, cost, seconds = (sum(run[name] for run in runs) for name in ("calls", "equivalent_calls", "seconds"))
+    told = f"Sampling by {runs[0]['name']}: {calls} calls at the cost of {cost:.1f}, {seconds:.1f} s"
+    if any("psnr" not in run for run in runs):
+        return f"{told}."
+    plain_calls, plain_seconds = (sum(run[name] for run in runs) for name in ("plain_calls", "plain_seconds"))
+    gap, likeness = (sum(run[name] for run in runs) / len(runs) for name in ("distance", "psnr"))
+    return f"{told}; without: {plain_calls} calls, {plain_seconds:.1f} s, PSNR {likeness:.1f} dB, {gap:.1%} in latents."
 
 
 def _forecast(forecast: "Forecast") -> str:

@@ -35,7 +35,8 @@ def command(
 
     MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. The search tries all
     grids with two solvers on four samples, then all solvers on the two best grids. It ranks the best six on held-out
-    samples, by their distance to a run of 200 calls. Prompts are captions for scenes, and empty for other models.
+    samples, by their distance to a run of 200 calls, beside accelerated runs of more steps at the same cost. Prompts
+    are captions for scenes, and empty for other models.
 
     \b
     Examples:
@@ -45,6 +46,7 @@ def command(
     """
     with status("loading the model"):
         from fastdiff.apps.running.folder_locks import FolderLocks
+        from fastdiff.apps.tuning.accelerated import FEWEST
         from fastdiff.apps.tuning.measure import REFERENCE, reference_config
         from fastdiff.apps.tuning.search import Search, check_output, write
         from fastdiff.models.sampling_problem import RESTORERS
@@ -64,6 +66,10 @@ def command(
         click.echo(f"{distance}; = is even with the best")
         for count, ranked in ranking.items():
             click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
+        if min(calls) < FEWEST:
+            click.echo(
+                f"accelerated runs of more steps are tried from {FEWEST} calls on: below, nothing is left to save"
+            )
         if out is None:
             click.echo("give -o FILE to keep the winners: docclean and edit take them by --solver-file FILE")
         else:
@@ -75,4 +81,6 @@ def command(
 
 def _line(ranked: "Ranked", best: "Ranked") -> str:
     """Format a result, such as `  0.0512 = unipc, order 2, on karras`."""
-    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.config}"
+    runs = ranked.acceleration
+    more = f", {runs.name} in {runs.steps} steps at the cost of {runs.cost:.1f}" if runs else ""
+    return f"  {ranked.mean:.4f} {'=' if ranked is not best and ranked.even(best) else ' '} {ranked.config}{more}"

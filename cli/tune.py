@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdiff.apps.edit.acceleration_choice import BUDGET, CACHES
+from fastdiff.cli.calibration import CacheSettings, calibrate
 from fastdiff.cli.exit_codes import OF_ONE
 from fastdiff.cli.options import PATH, Command, option
 from fastdiff.cli.problem_options import open_problem, problem_options
 from fastdiff.cli.progress import shown, status
+from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +23,13 @@ if TYPE_CHECKING:
 @click.command(cls=Command, epilog=OF_ONE)
 @click.argument("model")
 @option("--force", is_flag=True, help="Replace a file that tuning did not write.", group="Output")
-@option("-o", "--out", type=PATH, help="Solver file to write. [default: MODEL-SOLVER.safetensors]", group="Output")
+@option(
+    "-o",
+    "--out",
+    type=PATH,
+    help="File to write. [default: MODEL-SOLVER.safetensors, or MODEL-CACHE.safetensors]",
+    group="Output",
+)
 @option(
     "--samples",
     type=click.IntRange(4),
@@ -38,15 +47,29 @@ if TYPE_CHECKING:
 @option(
     "--solver",
     type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia"]),
-    required=True,
     help="Fitted values: dc ratios that correct estimates; dode and iia corrections of steps; v3 statistics of the "
     "network; teleport statistics of its samples; teleport-iia those and iia.",
+    group="Sampling",
+)
+@option(
+    "--accelerate",
+    "cache",
+    type=click.Choice(CACHES),
+    help="Calibrate this cache of blocks instead, for `fastdiff edit --accelerate FILE` in --nfe steps of --base.",
+    group="Sampling",
+)
+@option(
+    "--budget",
+    type=float,
+    help=f"Aimed cost with --accelerate, a share of that without, up to 1. [default: {BUDGET:g}]",
     group="Sampling",
 )
 @problem_options("5,6,8,10")
 def command(
     model: str,
-    solver: str,
+    solver: str | None,
+    cache: str | None,
+    budget: float | None,
     calls: tuple[int, ...],
     grid: str,
     base: str | None,
@@ -57,18 +80,33 @@ def command(
     debug: bool,
     **chosen: Any,
 ) -> None:
-    """Fit a solver to MODEL for few network calls, and measure it on held-out samples.
+    """Fit a solver to MODEL for few network calls, or a cache of blocks for many, and measure it on held-out samples.
 
     MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. Prompts are captions
-    for scenes, and empty for other models. Give the resulting file by --solver-file; it fits this model only. The same
-    command resumes a stopped run.
+    for scenes, and empty for other models. Give the resulting file by --solver-file, or edit --accelerate; it fits this
+    model only. With --solver, the same command resumes a stopped run.
 
     \b
     Examples:
       fastdiff tune docclean --solver dode --nfe 5,8
       fastdiff tune scenes --solver dc --guidance 4.5 --nfe 5,6,8,10
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
+      fastdiff tune scenes --accelerate first-block --nfe 50 --guidance 4.5 --budget 0.5
     """
+    if cache is not None and solver is None:
+        if len(calls) != 1 or grid != "auto" or force:
+            raise UsageError(
+                "a cache is calibrated for one number of steps, on the grid of edits, and replaces no other file: give "
+                "--nfe 50, and neither --grid nor --force"
+            )
+        share = BUDGET if budget is None else budget
+        settings = CacheSettings(cache, calls[0], share, base or "dpmpp-2m", samples, seed)
+        calibrate(model, settings, out or Path(f"{Path(model).stem}-{cache}.safetensors"), debug, **chosen)
+        return
+    if solver is None or cache is not None:
+        raise UsageError("give one of --solver and --accelerate")
+    if budget is not None:
+        raise UsageError(f"a budget of {budget:g} without --accelerate: give both, or neither")
     with status("loading the model"):
         from fastdiff.apps.tuning.tune import Tuning, run
 

@@ -6,14 +6,14 @@ seeds, and other prompts or the other halves of the pages.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastdiff.models import fingerprint, recogniser
 from fastdiff.models.captions import caption
@@ -52,6 +52,7 @@ class SamplingProblem:
     conditions: str  # a digest of that
     device: str
     bind: Bind
+    network: nn.Module = field(default_factory=nn.Identity)  # which `bind` calls; some have none
 
     def batch(self, items: Sequence[int], seed: int = 0, *, held: bool = False) -> tuple[Denoiser, Tensor]:
         """Return a denoiser for these items and their states (B, ...) at the schedule's noisiest level."""
@@ -127,6 +128,7 @@ def _of_prior(
         hashlib.sha256("\n".join(prompts).encode()).hexdigest(),
         device,
         bind,
+        prior.network,
     )
 
 
@@ -173,7 +175,8 @@ def _of_restorer(
 
     shape = (pair.channels, side, side)
     description, content = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))
-    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, description, content.hexdigest(), device, bind)
+    digest = content.hexdigest()
+    return SamplingProblem(name, path, made, schedule, True, 1.0, shape, description, digest, device, bind, net)
 
 
 def _pages(folder: Path | None, side: int) -> list[Tensor]:

@@ -12,6 +12,7 @@ from fastdiff.solvers.denoiser import (
     SingleLevelDenoiser as SingleLevelDenoiser,
     Tally as Tally,
 )
+from fastdiff.solvers.distributed import DistributedDenoiser as DistributedDenoiser
 from fastdiff.solvers.dode import DODE as DODE
 from fastdiff.solvers.dode_heun import HeunDODE as HeunDODE
 from fastdiff.solvers.dpm_solver import (

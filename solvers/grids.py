@@ -29,11 +29,15 @@ def grid(spacing: Spacing, schedule: Schedule, steps: int, clean: bool = False) 
 
 
 def step_at(grid: Grid, level: Level) -> int:
-    """Return the index of the step of a run over a falling grid that evaluates its network at this noise level.
+    """Return the index of the step of a run over this grid that evaluates its network at this noise level.
 
-    This is the last step that starts at the level or above it; levels beyond the ends belong to the end steps.
+    This is the last step that starts at the level or before the run reaches it; levels beyond the ends belong to the
+    end steps.
     """
-    begun = sum(start.lam <= level.lam + ROUNDING for start in grid[:-1])
+    if grid[0].lam <= grid[-1].lam:
+        begun = sum(start.lam <= level.lam + ROUNDING for start in grid[:-1])
+    else:
+        begun = sum(start.lam >= level.lam - ROUNDING for start in grid[:-1])
     return max(begun - 1, 0)
 
 

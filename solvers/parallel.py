@@ -74,14 +74,16 @@ def integrate_parallel(
     not `batched` gives the same result without a gain. Estimates of f must not depend on earlier calls.
 
     Raises UsageError for a stochastic solver, for one whose steps choose how many states they evaluate, for a window
-    below 1, for a tolerance below 0, and as `integrate`.
+    that is no whole number of 1 or more, for a tolerance below 0, and as `integrate`.
     """
     levels = tuple(grid)
     check_run(levels, solver)
     if solver.stochastic:
         raise UsageError(f"a parallel run of {type(solver).__name__}, which adds noise: give a deterministic solver")
-    if window < 1 or not tolerance >= 0:
-        raise UsageError(f"a window of {window} with tolerance {tolerance}: give 1 or more, and 0 or more")
+    if not isinstance(window, int) or window < 1 or not tolerance >= 0:
+        raise UsageError(
+            f"a window of {window} steps with tolerance {tolerance}: give a whole number of 1 or more, and 0 or more"
+        )
     if not len(x):
         return ParallelRun(x, 0, 0)
     f, steps = f.fresh(), steps_of(levels)

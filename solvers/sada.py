@@ -1,82 +1,56 @@
 """SADA, stability-guided adaptive diffusion acceleration (ICML 2025, arXiv 2507.17135): skips evaluations where safe.
 
-Built is the step-wise regime, as a solver around a solver. States are normalized to alpha^2 + sigma^2 = 1, where
-v = alpha eps - sigma x0 is the derivative of the state by the angle atan(sigma / alpha), on every schedule and at both
-ends of it. The polynomial through the last three evaluated v predicts the next v, in place of a network, and its
-integral is the step of Adams and Bashforth for strides of any length.
+A solver around a solver, with the paper's two regimes. In both, the polynomial through the last evaluations forecasts
+v = alpha eps - sigma x0 in place of a network, in the angle atan(sigma / alpha).
 
-The criterion is the paper's: the next evaluation is skipped if the solver's step and the Adams-Bashforth step differ
-against the second difference of the derivative. It compares the solver with a more exact step, of order 3, so it holds
-for solvers of order 1 and 2. Two things differ from the released code. Its time scale makes the Adams-Bashforth step a
-twentieth of the solver's step, which turns the criterion into another one; here both have the same length. It decides
-for a batch; here every item has its own decisions.
+The multistep-wise regime skips by a plan, which the grid determines. The released code evaluates one step in four and
+extrapolates x0 by the number of the step through four evaluations. Here the plan counts strides of the angle, so that
+it fits every grid, and the forecast is a line through two evaluations: of x0 and v, of angle and lam, and of two to
+four evaluations, these follow the full run best on networks. A forecast that multiplies errors of evaluations is not
+used, such as where the strides of a grid grow.
+
+The step-wise regime skips by the paper's criterion: if the solver's step and the Adams-Bashforth step, the integral of
+the polynomial through three v, differ against the second difference of the derivative. It compares the solver with a
+more exact step, of order 3, so it holds for solvers of order 1 and 2. Two things differ from the released code. Its
+time scale makes the Adams-Bashforth step a twentieth of the solver's step, which turns the criterion into another one;
+here both have the same length. It decides for a batch; here every item has its own decisions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import atan2, hypot
+from dataclasses import dataclass
+from math import ceil
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
+from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_v3 import DPMv3
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.estimate import Estimate, from_v
-from fastdiff.solvers.exponential import polynomial_weights
+from fastdiff.solvers.forecast import NODES, SkippingDenoiser, Track, amplification, angle_of, normalized
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
 from fastdiff.solvers.readback import read_back
-from fastdiff.solvers.rows import choose_estimates, choose_rows, row_norms, row_values
-from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.rows import row_norms
 from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.unipc import UniPC
 
 S = TypeVar("S")
 
-NODES = 3  # evaluations in the polynomial
 VALUE = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
+LINE = (1.0, 1.0)  # of the first two
 INTEGRAL = (1.0, 1 / 2, 1 / 3)  # over the step
 BEND = (0.0, 0.0, 2.0)  # second derivative
 ROUNDING = 64.0  # units in the last place, below which differences are none
-
-
-class Track(NamedTuple):
-    """The last evaluations of a run, newest first, at most NODES."""
-
-    angles: tuple[tuple[float, ...], ...] = ()  # of each item
-    slopes: tuple[Tensor, ...] = ()  # (B, ...) derivatives of the state by the angle
-
-    def added(self, angle: float, slope: Tensor, rows: Sequence[bool]) -> "Track":
-        """Return the track with an evaluation of these rows. The first NODES evaluations are of all rows."""
-        if not self.slopes:
-            return Track(tuple((angle,) for _ in rows), (slope,))
-        moved = zip(rows, self.angles, strict=True)
-        angles = tuple((angle, *each)[:NODES] if row else each for row, each in moved)
-        slopes = (slope, *self.slopes)[:NODES]
-        if not all(rows):
-            chosen = torch.tensor(rows, device=slope.device)
-            slopes = tuple(choose_rows(chosen, *pair) for pair in zip(slopes, self.slopes, strict=True))
-        return Track(angles, slopes)
-
-    def polynomial(self, start: float, end: float, functional: Sequence[float]) -> Tensor:
-        """Return a linear functional (B, ...) of the polynomial through the slopes.
-
-        functional: its values for the powers 0, 1, .. of the position, 0 at the angle `start` and 1 at `end`.
-        """
-        points = [[(angle - start) / (end - start) for angle in each] for each in self.angles]
-        weights = torch.tensor([polynomial_weights(each, functional) for each in points], dtype=torch.float64)
-        terms = zip(weights.to(self.slopes[0]).unbind(1), self.slopes, strict=True)
-        return torch.stack([row_values(weight, slope) * slope for weight, slope in terms]).sum(0)
+AMPLIFICATION = 3.5  # at most, of errors of evaluations by a planned forecast: 2.5 three equal strides ahead of four
 
 
 class Memory(NamedTuple, Generic[S]):
-    """Solver state."""
+    """Solver state. Skips are counted in a row, 0 where a step evaluates."""
 
     inner: S
+    plan: tuple[int, ...]  # skips with each step of the run, in the multistep-wise regime
     track: Track = Track()
-    skips: tuple[int, ...] = ()  # per item: skipped evaluations in a row, with that of the coming step; 0: evaluate
+    skips: tuple[int, ...] = ()  # skips with the coming step, of each item
     forecast: Tensor | None = None  # (B, ...) predicted slope at the coming step
 
 
@@ -85,18 +59,23 @@ class SADA(SolverWrapper[S]):
     """`inner`, of one evaluation per step, with evaluations skipped in the middle of a run.
 
     Skips begin at the step `begin` * N of a run of N steps, after three evaluations at the earliest, and end before the
-    step `end` * N. At most `longest` evaluations in a row are skipped; 0 leaves `inner` unchanged. A step saves its
-    network evaluation if all items of the batch skip it. Items do not change each other's results.
+    step `end` * N. At most `longest` evaluations in a row are skipped; 0 leaves `inner` unchanged. Before the step
+    `stepwise` * N skips follow the criterion, item by item; a step saves its network evaluation if all items of the
+    batch skip it. From there on they follow the plan, of one evaluation in `interval` mean strides of the angle or
+    more. Items do not change each other's results.
 
-    Raises UsageError for a stochastic solver, for one of several evaluations per step, for a convergence order other
-    than 1 and 2, and for values outside 0 <= begin, 0 <= end <= 1 and longest >= 0. init raises it for a rising grid,
-    on which strides grow and forecasts with them.
+    Raises UsageError for a stochastic solver, for one of several evaluations per step, around another SADA, and for
+    values outside begin >= 0, 0 <= end <= 1, longest >= 0, stepwise >= 0 and interval >= 1. Where the criterion
+    applies, it raises UsageError for a convergence order other than 1 and 2, and init does for a rising grid, on which
+    strides grow and forecasts with them.
     """
 
     inner: Solver[S]
     begin: float = 0.2
     end: float = 0.94
-    longest: int = 4
+    longest: int = 3
+    stepwise: float = 0.0
+    interval: float = 3.0
 
     def __post_init__(self) -> None:
         name = type(self.inner).__name__
@@ -104,18 +83,27 @@ class SADA(SolverWrapper[S]):
             raise UsageError(f"SADA around {name}, which adds noise: give a deterministic solver")
         if self.inner.nfe_per_step != 1:
             raise UsageError(f"SADA around {name}: give a solver of one evaluation per step")
-        if _order(self.inner) not in (1, 2):
-            raise UsageError(f"SADA around {name} of convergence order {_order(self.inner)}: give order 1 or 2")
+        if any(isinstance(solver, SADA) for solver in _chain(self.inner)):
+            raise UsageError(f"SADA around {name}, which skips evaluations already: give a solver without SADA")
         if not (self.begin >= 0 and 0 <= self.end <= 1 and self.longest >= 0):
             raise UsageError(
                 f"SADA from {self.begin:g} to {self.end:g} of a run, {self.longest} skips in a row: "
                 "give 0 or more, 0 to 1, and 0 or more"
             )
+        if not (self.stepwise >= 0 and self.interval >= 1):
+            raise UsageError(
+                f"SADA with its criterion until {self.stepwise:g} of a run, then an evaluation in {self.interval:g} "
+                "strides: give 0 or more, and 1 or more"
+            )
+        if self._by_criterion and _order(self.inner) not in (1, 2):
+            raise UsageError(
+                f"SADA's criterion around {name} of convergence order {_order(self.inner)}: give order 1 or 2"
+            )
 
     def init(self, grid: Grid) -> Memory[S]:
-        if grid[0].lam > grid[-1].lam:
-            raise UsageError("SADA over rising noise: it only samples and cannot invert")
-        return Memory(self.inner.init(grid))
+        if self._by_criterion and grid[0].lam > grid[-1].lam:
+            raise UsageError("SADA's criterion over rising noise: it only samples and cannot invert")
+        return Memory(self.inner.init(grid), self._plan(grid))
 
     def step(self, f: Denoiser, x: Tensor, step: Step, state: Memory[S]) -> tuple[Tensor, Memory[S]]:
         skips = state.skips or (0,) * len(x)
@@ -123,54 +111,52 @@ class SADA(SolverWrapper[S]):
         skipping = SkippingDenoiser(f, step.t, rows, state.forecast)
         end, inner = self.inner.step(skipping, x, step, state.inner)
         if not skipping.slopes:  # a step without evaluation, such as that of a teleport
-            return end, Memory(inner, state.track)
-        t, u = _angle(step.t), _angle(step.u)
+            return end, Memory(inner, state.plan, state.track)
+        t, u = angle_of(step.t), angle_of(step.u)
         track = state.track.added(t, skipping.slopes[0], rows) if any(rows) else state.track
         coming = step.index + 1
         if len(track.slopes) < NODES or not self.begin * step.total <= coming < self.end * step.total:
-            return end, Memory(inner, track)
-        stable = _stable(track, _normalized(x, step.t), _normalized(end, step.u), t, u)
-        counts = zip(skips, stable, strict=True)
-        after = tuple(count + 1 if calm and count < self.longest else 0 for count, calm in counts)
-        return end, Memory(inner, track, after, track.polynomial(t, u, VALUE) if any(after) else None)
+            return end, Memory(inner, state.plan, track)
+        if coming >= self.stepwise * step.total:
+            after, values = (state.plan[coming],) * len(x), LINE
+        else:
+            stable = _stable(track, normalized(x, step.t), normalized(end, step.u), t, u)
+            counts = zip(skips, stable, strict=True)
+            after = tuple(count + 1 if calm and count < self.longest else 0 for count, calm in counts)
+            values = VALUE
+        forecast = track.polynomial(t, u, values) if any(after) else None
+        return end, Memory(inner, state.plan, track, after, forecast)
+
+    @property
+    def _by_criterion(self) -> bool:
+        return self.longest > 0 and self.begin < min(self.stepwise, self.end)
+
+    def _plan(self, grid: Grid) -> tuple[int, ...]:
+        """Return the skips in a row with every step of the multistep-wise regime, which begins with an evaluation.
+
+        A step is skipped if it ends within `interval` mean strides of the last evaluated angle, and if its forecast
+        keeps to AMPLIFICATION.
+        """
+        angles, steps = [angle_of(level) for level in grid], len(grid) - 1
+        reach = self.interval * abs(angles[0] - angles[-1]) / steps * (1 + 1e-9)  # with its rounding
+        first = max(NODES - 1, ceil(self.begin * steps), ceil(self.stepwise * steps))
+        skips, known = [0], [angles[0]]  # angles of evaluations, newest first
+        for index in range(1, steps):
+            near = first < index < self.end * steps and abs(known[0] - angles[index + 1]) <= reach
+            skip = near and skips[-1] < self.longest and amplification(known[:2], angles[index]) <= AMPLIFICATION
+            skips.append(skips[-1] + 1 if skip else 0)
+            known = known if skip else [angles[index], *known]
+        return tuple(skips)
 
 
-@dataclass(frozen=True, eq=False)
-class SkippingDenoiser(DenoiserWrapper):
-    """At `level`, evaluates these rows (B), and estimates the others from the forecast of their slope.
-
-    Without any row the network is not called. Adds the slope that it finds to `slopes`.
-    """
-
-    level: Level
-    rows: Sequence[bool]
-    forecast: Tensor | None  # (B, ...)
-    slopes: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, x: Tensor, level: Level) -> Estimate:
-        if level != self.level:
-            return self.inner(x, level)
-        estimate = self._estimate(x, level)
-        alpha, sigma = _unit(level).alpha, _unit(level).sigma
-        self.slopes.append(alpha * estimate.eps - sigma * estimate.x0)
-        return estimate
-
-    def at_levels(self, states: Tensor, levels: Sequence[Level]) -> list[Estimate]:
-        return [self(x, level) for x, level in zip(states, levels, strict=True)]
-
-    def _estimate(self, x: Tensor, level: Level) -> Estimate:
-        if self.forecast is None or all(self.rows):
-            return self.inner(x, level)
-        predicted = from_v(self.forecast, _normalized(x, level), _unit(level))
-        if not any(self.rows):
-            return predicted
-        return choose_estimates(torch.tensor(self.rows, device=x.device), self.inner(x, level), predicted)
+def _chain(solver: Solver[Any]) -> list[Solver[Any]]:
+    """Return the solver and those inside it, the innermost last."""
+    return [solver, *(_chain(solver.inner) if isinstance(solver, SolverWrapper) else [])]
 
 
 def _order(solver: Solver[Any]) -> int:
     """Return the order of convergence: a corrector adds one to the order of its solver."""
-    while isinstance(solver, SolverWrapper):
-        solver = solver.inner
+    *_, solver = _chain(solver)
     return solver.order + (isinstance(solver, UniPC | DPMv3) and solver.corrector)
 
 
@@ -187,17 +173,3 @@ def _stable(track: Track, x: Tensor, end: Tensor, t: float, u: float) -> list[bo
     straight = row_norms(bend) <= noise * abs(stride) * row_norms(track.slopes[0])
     agree = (gap * bend).reshape(len(x), -1).sum(1) >= 0  # the paper's sign: its derivative is against the run
     return [bool(each) for each in read_back(same | straight | agree)]
-
-
-def _unit(level: Level) -> Level:
-    """Return the level with the same ratio of signal and noise and alpha^2 + sigma^2 = 1."""
-    total = hypot(level.alpha, level.sigma)
-    return Level(level.t, level.alpha / total, level.sigma / total, level.lam)
-
-
-def _normalized(x: Tensor, level: Level) -> Tensor:
-    return x / hypot(level.alpha, level.sigma)
-
-
-def _angle(level: Level) -> float:
-    return atan2(level.sigma, level.alpha)

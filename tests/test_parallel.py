@@ -189,6 +189,7 @@ def test_steps_that_choose_their_evaluations_are_refused():
         *((SOLVERS[name](), False, {}, "adds noise: give a deterministic solver") for name in STOCHASTIC),
         (EVODiff(), True, {}, "it only samples"),
         (DDIM(), False, {"window": 0}, "a window of 0"),
+        (DDIM(), False, {"window": 1.5}, "a window of 1.5 steps"),
         (DDIM(), False, {"tolerance": -0.1}, "tolerance -0.1"),
         (DDIM(), False, {"tolerance": float("nan")}, "tolerance nan"),
     ],

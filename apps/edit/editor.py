@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fastdiff.apps.canvas import Canvas, edited_share, fit_canvas, without_rounding
 from fastdiff.apps.edit import tuned
+from fastdiff.apps.edit.acceleration import acceleration_of
+from fastdiff.apps.edit.acceleration_report import measured, sample
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
@@ -101,6 +103,8 @@ class Editor:
         self._sound = Sound(dtype)
         if settings.compile:
             compile_around_attention(self._backbone.network)
+        with torch.inference_mode():
+            self._acceleration = acceleration_of(settings.acceleration, self._backbone, self._preset)
 
     def __call__(self, original: Tensor, request: EditRequest, seed: int, mask: Tensor | None, tick: Tick) -> Edited:
         """Edit colours (1, 3, H, W) in [-1, 1]; `mask` (1, 1, H, W) in [0, 1] bounds what may change.
@@ -203,8 +207,12 @@ class Editor:
         def watch(now: Progress) -> None:
             tick((done + now.step.index + 1) / (done + now.step.total))
 
-        sampled = prepared.edit.sample(inversion, watch)
-        return self.finish(prepared, inversion, sampled, mask)
+        timed, choice = sample(prepared.edit, inversion, watch), self._settings.acceleration
+        edited = self.finish(prepared, inversion, timed.sampled, mask)
+        if not choice.given:
+            return edited
+        measures = measured(choice, prepared.edit, inversion, timed, self.decode)
+        return replace(edited, report=replace(edited.report, acceleration=measures))
 
     def _repaint(self, prepared: PreparedEdit, subject: Subject, tick: Tick) -> Edited:
         """Make one attempt at another background; the subject keeps its pixels."""
@@ -250,6 +258,7 @@ class Editor:
             release=self._settings.release,
             preview=self._settings.preview,
             tuned=self._tuned,
+            acceleration=self._acceleration,
         )
         if edit.warning:
             notes.append(edit.warning)

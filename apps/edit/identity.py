@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from fastdiff.apps.device import resolve_device
+from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.running import output_manifest
@@ -38,6 +39,7 @@ def fingerprint(options: Options) -> str:
                 *(options.residual, options.preview, resolve_device(options.device, options.dtype)[1]),
                 *(each for each in (options.guidance_rescale, options.guidance_interval) if each is not None),
                 *([] if options.negative is None else [("negative", options.negative)]),
+                *_acceleration(options.acceleration),
                 *([] if options.metadata else ["no metadata"]),
                 *([("lora", peft_version(), [each.scale for each in options.loras])] if options.loras else []),
             )
@@ -48,9 +50,9 @@ def fingerprint(options: Options) -> str:
 def named_files(options: Options) -> dict[str, str | None]:
     """The digests of what the options name by its place, by the name of the option; None where one is not given.
 
-    Those of LoRA files are one text, in their order. Theirs and that of a checkpoint are left out without such files:
-    earlier versions had none. Raises UsageError for a file that cannot be read, MissingError for a model that is not
-    here.
+    Those of LoRA files are one text, in their order. Theirs and those of a checkpoint and a cache file are left out
+    without such files: earlier versions had none. Raises UsageError for a file that cannot be read, MissingError for a
+    model that is not here.
     """
     loras = " ".join(digest.of_file(each.path) for each in options.loras)
     return {
@@ -58,5 +60,12 @@ def named_files(options: Options) -> dict[str, str | None]:
         "mask": None if options.mask is None else digest.of_file(options.mask),
         "solver_file": None if options.solver_file is None else digest.of_file(options.solver_file),
         **({"lora": loras} if loras else {}),
+        **({} if options.acceleration.file is None else {"accelerate": digest.of_file(options.acceleration.file)}),
         **({} if options.config is None else {"checkpoint": digest.of_file(Path(options.model))}),
     }
+
+
+def _acceleration(choice: AccelerationChoice) -> list[tuple[object, ...]]:
+    """The choice without the place of a file; nothing without an acceleration, as earlier versions had none."""
+    name = None if choice.file else choice.name
+    return [("acceleration", name, choice.parallel, choice.budget, choice.verify)] if choice.given else []

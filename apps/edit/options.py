@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from fastdiff.apps.edit.acceleration_choice import ACCELERATIONS, AccelerationChoice
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.images.kinds import IMAGE_SUFFIXES
 from fastdiff.apps.option_paths import take_paths
@@ -41,6 +42,8 @@ class Options:
     finished edits and replaces files of others, but never an input. With `offload`, one part of the model is on the
     device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
     `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
+    `accelerate` is one of ACCELERATIONS or the path of a cache file of `fastdiff tune`; `parallel` (1 to MOST_STEPS),
+    `budget` (above 0, at most 1) and `verify` are as in `AccelerationChoice`.
     """
 
     inputs: tuple[str, ...] = ()
@@ -79,6 +82,10 @@ class Options:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
+    accelerate: str | None = field(default=None, metadata={ADDED: True})
+    parallel: int | None = field(default=None, metadata={ADDED: True})
+    budget: float | None = field(default=None, metadata={ADDED: True})
+    verify: bool = field(default=False, metadata={ADDED: True})
     compile: bool = False
     offload: bool = False
     report: Path | None = None
@@ -108,7 +115,20 @@ class Options:
             )
         if (self.loras or self.config is not None) and self.solver_file is not None:
             raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")
+        acceleration = self.acceleration
+        if self.accelerate is not None and (acceleration.file is None or not acceleration.file.exists()):
+            check_name("acceleration", self.accelerate, ACCELERATIONS)
+        if acceleration.file is not None:
+            if self.strength is not None or self.attempts is not None:
+                raise UsageError("a cache file was made for certain levels and guidance: give no strength or attempts")
+            if self.loras or self.config is not None:
+                raise UsageError("a cache file was made for a model folder as it is: give it no LoRA and no checkpoint")
+        if self.solver_file is not None and acceleration.given:
+            raise UsageError(
+                f"a solver file was found for few steps, of which none can be spared: leave out {acceleration.option}"
+            )
         for name, value, low, high in (
+            ("parallel steps", self.parallel, 1, MOST_STEPS),
             ("steps", self.steps, 1, MOST_STEPS),
             ("guidance", self.guidance, 0, 100),
             ("guidance rescale", self.guidance_rescale, 0, 1),
@@ -127,14 +147,20 @@ class Options:
             raise UsageError(f"guidance from time {low} to {high}: give two times from 0 to 1, the lower one first")
 
     @property
+    def acceleration(self) -> AccelerationChoice:
+        return AccelerationChoice(self.accelerate, self.parallel, self.budget, self.verify)
+
+    @property
     def loras(self) -> tuple[LoraFile, ...]:
         return tuple(LoraFile.parse(os.fspath(each)) for each in self.lora)
 
     @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: mask, table, solver file, LoRA and those of a model."""
+        """Files that a run reads besides its inputs: mask, table, solver file, cache, LoRA and those of a model."""
         loras = (each.path for each in self.loras)
-        named = (path for path in (self.mask, self.csv, self.solver_file, *loras) if path is not None)
+        named = (
+            path for path in (self.mask, self.csv, self.solver_file, self.acceleration.file, *loras) if path is not None
+        )
         folder = Path(self.model) if self.config is None else self.config
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
         checkpoint = [] if self.config is None else [Path(self.model)]

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.report import EditReport
@@ -34,12 +35,17 @@ KINDS: Mapping[str, Any] = {
     "seed": int,
     "guidance_rescale": float | int | None,
     "guidance_interval": list | None,
+    "accelerate": str | None,
+    "parallel": int | None,
+    "budget": float | int | None,
 }  # types of the recorded options
 LATER: Mapping[str, Any] = {
     **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
+    **dict.fromkeys(("accelerate", "parallel", "budget")),
     "unknown_words": False,
     "lora": [],
 }  # not recorded by earlier versions
+KIND_OF_FILE = {"checkpoint": "checkpoint", "lora": "LoRA file", "accelerate": "cache file"}  # in messages
 
 
 def record(report: EditReport, options: Options, content: str, named: Mapping[str, str | None]) -> dict[str, Any]:
@@ -58,6 +64,7 @@ def places(source: str, options: Options) -> dict[str, str]:
     named = {"input": Path(source)} | {name: getattr(options, name) for name in PATHS}
     if options.model not in BUNDLED and os.path.exists(options.model):
         named["model"] = Path(options.model)
+    named["accelerate"] = options.acceleration.file
     named |= {_role(number): each.path for number, each in enumerate(options.loras)}
     return {name: str(path.resolve()) for name, path in named.items() if path is not None}
 
@@ -81,6 +88,8 @@ def remembered(path: Path) -> Options:
         paths = {name: chosen[name] and search.found(name, chosen[name]) for name in PATHS}
         if options["model"] not in BUNDLED and HubId.parse(options["model"]) is None:
             chosen["model"] = str(search.found("model", options["model"]))
+        if AccelerationChoice(chosen["accelerate"]).file is not None:
+            chosen["accelerate"] = str(search.found("accelerate", chosen["accelerate"]))
         loras = map(LoraFile.parse, words["lora"])
         words["lora"] = tuple(
             str(replace(each, path=search.found(_role(number), str(each.path)))) for number, each in enumerate(loras)
@@ -99,7 +108,7 @@ def remembered(path: Path) -> Options:
         if named.get(name) != now:
             option = _option(name, made)
             given = getattr(made, option)
-            kind = {"checkpoint": "checkpoint", "lora": "LoRA file"}.get(name, option.replace("_", " "))
+            kind = KIND_OF_FILE.get(name, option.replace("_", " "))
             what = f"the {kind} {', '.join(given) if isinstance(given, tuple) else given}"
             raise UsageError(f"{what} has changed since {path.name} was made with it: edit the picture anew")
     return made

@@ -21,7 +21,8 @@ class EditReport:
     than half edited, `codec_ceiling` (dB) the picture with what the model's codec can represent of it. `reason` says
     what went wrong, or what is worth knowing. `status` is "edited", "partly edited" or "failed"; `missing` says in
     clauses what was asked for and is not seen, by the measurements of `verdict` (`verdict.Verdict`; empty where edits
-    are not judged).
+    are not judged). `acceleration` says what the kept attempt's sampling cost (`acceleration_report.measured`; empty
+    without acceleration).
     """
 
     input: str
@@ -43,6 +44,7 @@ class EditReport:
     missing: Sequence[str] = ()
     verdict: Mapping[str, float | None] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    acceleration: Mapping[str, Any] = field(default_factory=dict)
 
 
 MEASURES = ("roundtrip_error", "psnr_unedited", "codec_ceiling")

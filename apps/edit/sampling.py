@@ -1,7 +1,7 @@
 """An edit in latents: inversion under the source prompt, then sampling under the target prompt, beside the source."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.edit import words
+from fastdiff.apps.edit.acceleration import Acceleration, Unaccelerated
 from fastdiff.apps.edit.blend import AttendedRegion, Blended
 from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionControl, Sharing, TrackedWords
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
@@ -46,6 +47,7 @@ class Sampled:
     latents: Tensor  # (1, C, h, w), of the edit
     source: Tensor | None  # (1, C, h, w), of the source that was sampled beside it
     calls: int  # of the network in sampling
+    equivalent_calls: float  # calls without acceleration that cost as much
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Edit:
     1 where the edit may change the picture. `emphasize` holds requests such as "stripes:1.5" for words of the target,
     `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
     subset of the run's levels, with the same noise there. `tuned` is a solver with its own levels; it replaces the
-    preset's inversion and sampling.
+    preset's inversion and sampling. `acceleration` applies to sampling, but not to repainting.
     """
 
     backbone: EditableModel
@@ -74,6 +76,7 @@ class Edit:
     release: tuple[str, ...] = ()
     preview: bool = False
     tuned: tuple[Solver[Any], Grid] | None = None
+    acceleration: Acceleration = field(default_factory=Unaccelerated)
 
     def __post_init__(self) -> None:
         """Raise UsageError for options of guidance if the network has no unconditional estimate."""
@@ -140,10 +143,10 @@ class Edit:
         control, maps = self._control, AttentionMaps()
         beside = control.rows > 1
         guided = self._denoiser(beside, self._focus(maps))
-        f = CountingDenoiser(ControlledDenoiser(guided, self.backbone.network, control, self.grid, maps))
+        f = ControlledDenoiser(guided, self.backbone.network, control, self.grid, maps)
         solver = self._solver(inversion, maps) if beside else inversion.solver
-        x = integrate(f, solver, inversion.x.repeat(control.rows, 1, 1, 1), self.grid, watch=watch).x
-        return Sampled(x[-1:], x[:1] if beside else None, f.tally.nfe)
+        run = self.acceleration.run(f, solver, inversion.x.repeat(control.rows, 1, 1, 1), self.grid, watch)
+        return Sampled(run.x[-1:], run.x[:1] if beside else None, run.calls, run.equivalent_calls)
 
     def repaint(self, subject: Subject, watch: Callable[[Progress], None]) -> Sampled:
         """Sample the target from noise, around a subject on the canvas that is kept."""
@@ -162,7 +165,7 @@ class Edit:
         f = CountingDenoiser(SubjectKeepingDenoiser(guided, self.backbone, subject.to(self.latents.device)))
         x = self.grid[0].sigma * noise(self.latents)
         x = integrate(f, inverter.solver.with_noise(noise), x, self.grid, watch=watch).x
-        return Sampled(x, None, f.tally.nfe)
+        return Sampled(x, None, f.tally.nfe, f.tally.nfe)
 
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Return the denoiser of the edit alone, or of source and edit."""

@@ -1,9 +1,11 @@
 """The settings of an editor: the model, the preset, and how it treats pictures."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fastdiff.apps.edit import tuned
+from fastdiff.apps.edit import cache_plan, tuned
+from fastdiff.apps.edit.acceleration_check import check_acceleration
+from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset, preset_of
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import Preset
@@ -19,7 +21,10 @@ CHANGES = (  # options that change a preset
     "attempts",
 )
 # Options that only edits of an inverted picture have.
-INVERSION_OPTIONS = ("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release")
+INVERSION_OPTIONS = (
+    *("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release"),
+    *("accelerate", "parallel"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class EditSettings:
 
     `name` is the preset's name, for reports. `config` is the folder of the configs of a checkpoint, `loras` change the
     model. `solver_file` replaces the preset's inversion and levels. `blend`, `negative`, `unknown_words`, `emphasize`,
-    `release`, `residual` and `preview` are as in `Options`. With `any_picture` the bundled model also edits pictures
-    unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
+    `release`, `residual`, `preview` and `acceleration` are as in `Options`. With `any_picture` the bundled model also
+    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
     """
 
     model: str
@@ -46,6 +51,7 @@ class EditSettings:
     residual: bool = True
     preview: bool = False
     any_picture: bool = False
+    acceleration: AccelerationChoice = field(default_factory=AccelerationChoice)
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
@@ -57,8 +63,8 @@ def settings_of(options: Options) -> EditSettings:
 
     Setting guidance or strength also sets `attempts` to 1. With one of INVERSION_OPTIONS, backgrounds are edited from
     the inverted picture instead of repainted. Guidance also replaces the guidance of repainting. Raises UsageError for
-    an unknown solver, for one that inverts in no way, and for what is no solver file, and for models as
-    `default_preset` does.
+    an unknown solver, for one that inverts in no way, for what is no solver file, for an acceleration that does not go
+    with the edit, and for models as `default_preset` does.
     """
     name = options.preset or default_preset(options.model, options.config)
     return EditSettings(
@@ -76,6 +82,7 @@ def settings_of(options: Options) -> EditSettings:
         residual=options.residual,
         preview=options.preview,
         any_picture=options.outside or options.force,
+        acceleration=options.acceleration,
         device=options.device,
         dtype=options.dtype,
         compile=options.compile,
@@ -99,5 +106,14 @@ def _preset(options: Options, name: str) -> Preset:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:
         return tuned.planned(chosen, options.solver_file, options.steps)
-    inverter_of(chosen, Noise())
+    if (file := options.acceleration.file) is not None:
+        chosen = cache_plan.planned(chosen, file, solver=options.solver, steps=options.steps)
+    check_acceleration(
+        options.acceleration,
+        chosen,
+        name,
+        inverter_of(chosen, Noise()),
+        preview=options.preview,
+        words=any((options.blend, options.emphasize, options.release)),
+    )
     return chosen

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.running import atomic, batch
+from fastdiff.apps.tuning.accelerated import AcceleratedRuns, accelerated, work
 from fastdiff.apps.tuning.measure import REFERENCE, Batch, Meter, errors, reference, reference_config, seconds_a_row
 from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers import solver_file
@@ -42,6 +43,7 @@ class Ranked:
     config: SamplerConfig
     nfe: int
     errors: Tensor
+    acceleration: AcceleratedRuns | None = None  # None: a plain run of `nfe` calls
 
     @property
     def mean(self) -> float:
@@ -74,14 +76,18 @@ class Search:
         """Approximate number of network evaluations times rows."""
         placed, solvers = len(grids(self.subject.schedule)), len(candidate_configs("log-snr"))
         runs = (placed * len(PROBES) + GRIDS * solvers) * FEW + FINALISTS * self.samples
-        return REFERENCE * (FEW + self.samples) + runs * sum(self.nfe)
+        more = sum(work(nfe, FEW, self.samples) for nfe in self.nfe)
+        return REFERENCE * (FEW + self.samples) + runs * sum(self.nfe) + more
 
     def seconds(self) -> float:
         """Estimate the duration on this machine. Times one evaluation."""
         return self.work * seconds_a_row(list(self.subject.batches(FEW, self.seed)))
 
     def run(self, watch: batch.Watch = lambda now: None) -> dict[int, list[Ranked]]:
-        """Return the finalists of every number of evaluations, best first. Raises UsageError if nothing fits."""
+        """Return the finalists of every number of evaluations, best first. Raises UsageError if nothing fits.
+
+        Accelerated runs of more steps, with the solver and grid of the best plain run, are among them.
+        """
         meter = Meter(self.work, watch, "reference")
         chosen_on, held_out = (
             meter.counted(list(self.subject.batches(count, self.seed, held=held)))
@@ -96,12 +102,18 @@ class Search:
                 for name in grids(self.subject.schedule)
                 for solver, options in PROBES
             ]
-            best = list(dict.fromkeys(each.config.grid for each in _tried(probes, nfe, chosen_on, exact)))[:GRIDS]
-            entrants = [config for name in best for config in candidate_configs(name)]
+            names = list(dict.fromkeys(each.config.grid for each in _tried(probes, nfe, chosen_on, exact)))[:GRIDS]
+            entrants = [config for name in names for config in candidate_configs(name)]
             finalists = [each.config for each in _tried(entrants, nfe, chosen_on, exact)[:FINALISTS]]
-            ranking[nfe] = _tried(finalists, nfe, held_out, exact_held)
-            if not ranking[nfe]:
+            plain = _tried(finalists, nfe, held_out, exact_held)
+            if not plain:
                 raise UsageError(f"no solver samples {self.subject.name} in {nfe} calls: give more")
+            best = plain[0].config
+            others = [
+                Ranked(best, nfe, runs.errors, runs)
+                for runs in accelerated(self.subject, best, nfe, chosen_on, held_out, exact_held)
+            ]
+            ranking[nfe] = sorted([*plain, *others], key=lambda each: each.mean)
         meter.reach(meter.total)
         return ranking
 
@@ -113,12 +125,13 @@ def check_output(out: Path) -> None:
 
 
 def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) -> None:
-    """Write the best configuration of every number of evaluations as a solver file.
+    """Write the best plain configuration of every number of evaluations as a solver file.
 
     Raises UsageError as `check_output` does, OutputError if `out` cannot be written.
     """
     check_output(out)
     subject = search.subject
+    best = {nfe: next(each for each in ranked if each.acceleration is None) for nfe, ranked in ranking.items()}
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),
         "conditions": subject.description,
@@ -126,10 +139,10 @@ def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) ->
         "held_out": search.samples,
         "seed": search.seed,
         "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
-        "errors": {str(nfe): {"best": ranked[0].mean} for nfe, ranked in ranking.items()},
+        "errors": {str(nfe): {"best": each.mean} for nfe, each in best.items()},
     }
-    best = {nfe: ranked[0].config for nfe, ranked in ranking.items()}
-    file = SolverFile(subject.name, subject.fingerprint, subject.guidance, best, {}, card)
+    configs = {nfe: each.config for nfe, each in best.items()}
+    file = SolverFile(subject.name, subject.fingerprint, subject.guidance, configs, {}, card)
     with atomic.draft(out) as path:
         file.save(path)
         atomic.publish(path, out)

@@ -1,6 +1,6 @@
 """Measures accelerations without training against the same solvers with fewer steps.
 
-python -m benchmarks.accelerate [--only NAMES] [--limit N] [--json PATH]
+python -m benchmarks.accelerate [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 """
 
 import argparse
@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, sada
+from benchmarks.accelerate import parallel, parallel_networks, race, sada
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"parallel": parallel.run, "sada": sada.run}
+SECTIONS = {
+    "parallel": lambda limit, pictures: parallel.run(limit),
+    "parallel-networks": lambda limit, pictures: parallel_networks.run(limit),
+    "sada": lambda limit, pictures: sada.run(limit),
+    "race": race.run,
+}
 
 
 def main() -> None:
@@ -19,8 +24,11 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
     parser.add_argument("--limit", type=int, metavar="N", help="at most N seeds")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="heat maps of the changes of blocks")
     arguments = parser.parse_args()
-    sections.run(arguments.only.split(","), lambda name: SECTIONS[name](arguments.limit), arguments.json)
+    sections.run(
+        arguments.only.split(","), lambda name: SECTIONS[name](arguments.limit, arguments.pictures), arguments.json
+    )
 
 
 if __name__ == "__main__":

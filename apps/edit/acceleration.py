@@ -1,0 +1,127 @@
+"""Accelerations of the sampling of an edit: skipped calls or blocks, and steps that are evaluated together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.edit import cache_plan
+from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
+from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
+from fastdiff.apps.edit.presets import Preset
+from fastdiff.apps.sada_budget import sada_for_budget
+from fastdiff.models.acceleration.calibration import Calibration, calibrate
+from fastdiff.models.acceleration.registry import Cache, cached, for_budget
+from fastdiff.models.diffusion_model import EditableModel
+from fastdiff.models.guided_denoiser import guided_denoiser
+from fastdiff.solvers.ddim import DDIM
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
+from fastdiff.solvers.grids import Grid, time_part
+from fastdiff.solvers.integration import Progress, Solver, integrate
+from fastdiff.solvers.noise import Noise
+from fastdiff.solvers.parallel import integrate_parallel
+
+Watch = Callable[[Progress], None]
+
+
+class AcceleratedRun(NamedTuple):
+    """The result of a run, with its cost."""
+
+    x: Tensor  # (B, ...) state at the last noise level
+    calls: int  # of the network, one after another
+    equivalent_calls: float  # calls of the whole network on the B rows that cost as much
+
+
+class Acceleration(Protocol):
+    """A way to run a solver over a grid at a lower cost or depth."""
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        """Sample from x (B, ...) at the first level of the grid, as `fastdiff.solvers.integrate` does.
+
+        Raises UsageError for a solver or a network that the acceleration does not know.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Unaccelerated:
+    """The plain run."""
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        return _run(f, solver, x, grid, watch)
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """SADA around the solver, which skips calls up to a budget, a share of those of a plain run."""
+
+    budget: float
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        return _run(f, sada_for_budget(solver, grid, self.budget), x, grid, watch)
+
+
+@dataclass(frozen=True)
+class Caching:
+    """A cache of blocks of the network. Rows that attention control lets read each other make one decision."""
+
+    cache: Cache
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        caching = cached(self.cache, f, f.network, grid, solver, coupled=not f.same_at_all_levels)
+        return _run(caching, solver, x, grid, watch)._replace(equivalent_calls=caching.cost)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """ParaDiGMS: evaluates up to `window` steps together, and again until they agree. `watch` is not called."""
+
+    window: int
+
+    def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+        result = integrate_parallel(f, solver, x, grid, window=self.window)
+        return AcceleratedRun(result.x, result.rounds, result.evaluations)
+
+
+def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Preset) -> Acceleration:
+    """Return the acceleration of a choice. Caches are calibrated on one plain run of the model, as the preset samples.
+
+    Raises UsageError for a budget that it cannot meet, and for a network that it does not know.
+    """
+    if choice.parallel is not None:
+        return Parallel(choice.parallel)
+    if choice.name is None:
+        return Unaccelerated()
+    if choice.name == "sada":
+        sada_for_budget(DDIM(), grid_of(model, preset), choice.aim)
+        return Skipping(choice.aim)
+    if choice.file is not None:
+        return Caching(cache_plan.found(choice.file, model.name, preset, grid_of(model, preset)))
+    return Caching(for_budget(choice.name, calibration_of(model, preset), choice.aim))
+
+
+def calibration_of(model: EditableModel, preset: Preset) -> Calibration:
+    """Return the changes of features in a plain run of the model, from noise over grey to what the empty prompt makes.
+
+    Equal models and presets give equal calibrations.
+    """
+    size = (model.resolution, model.resolution)
+    grid = grid_of(model, preset)
+    f = guided_denoiser(model, model.empty_prompt, preset.guidance, size)
+    grey = model.encode(torch.zeros(1, 3, *size))
+    x = grid[0].alpha * grey + grid[0].sigma * Noise(0)(grey)
+    return calibrate(f, model.network, DDIM(), grid, x)
+
+
+def grid_of(model: EditableModel, preset: Preset) -> Grid:
+    """Return the levels of edits of square pictures."""
+    schedule = model.scheduler((model.resolution, model.resolution)).schedule
+    return time_part(schedule, preset.strength, preset.steps)
+
+
+def _run(f: Denoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
+    counted = CountingDenoiser(f)
+    x = integrate(counted, solver, x, grid, watch=watch).x
+    return AcceleratedRun(x, counted.tally.nfe, counted.tally.nfe)

@@ -1,0 +1,103 @@
+"""Accelerated runs of many steps that cost as much as plain runs of few."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastdiff.apps.sada_budget import sada_for_budget
+from fastdiff.apps.tuning.measure import Batch, errors
+from fastdiff.models.acceleration.calibration import calibrate
+from fastdiff.models.acceleration.preparation import ROUNDS, prepare
+from fastdiff.models.acceleration.registry import cached
+from fastdiff.models.sampling_problem import SamplingProblem
+from fastdiff.solvers.denoiser import CountingDenoiser
+from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.integration import Solver, integrate
+from fastdiff.solvers.sampler_config import SamplerConfig
+
+FEWEST = 11  # calls, from which on a run of more steps has something to save
+BUDGET = 0.5  # share of a plain run of as many steps
+CACHE = "first-block"
+
+
+class AcceleratedRuns(NamedTuple):
+    """Runs of held-out samples."""
+
+    name: str  # of the acceleration
+    steps: int
+    cost: float  # calls of the network that cost as much, mean of the samples
+    errors: Tensor  # (K,) distances to the reference, relative to its norm
+
+
+Runner = Callable[[Batch], tuple[Tensor, float]]  # the end of a run, and its cost
+
+
+def steps_for(nfe: int) -> int:
+    """Return the steps of runs that cost `nfe` calls."""
+    return round(nfe / BUDGET)
+
+
+def work(nfe: int, few: int, samples: int) -> int:
+    """Return the approximate number of network evaluations times rows for accelerated runs that cost `nfe` calls."""
+    return steps_for(nfe) * (few * (1 + ROUNDS) + samples) + nfe * samples if nfe >= FEWEST else 0
+
+
+@torch.no_grad()
+def accelerated(
+    subject: SamplingProblem,
+    config: SamplerConfig,
+    nfe: int,
+    chosen_on: Sequence[Batch],
+    held_out: Sequence[Batch],
+    exact: Sequence[Tensor],
+) -> list[AcceleratedRuns]:
+    """Run SADA and a cache of blocks with the solver and the grid of a configuration, at the cost of `nfe` calls.
+
+    An acceleration that does not know the solver or the network, or cannot meet the cost, is left out. Below FEWEST
+    calls there is none.
+    """
+    if nfe < FEWEST:
+        return []
+    found = []
+    for name, runner in ("sada", _sada), (CACHE, _cache):
+        try:
+            solver, steps = config.make(), steps_for(nfe)
+            levels = config.levels(subject.schedule, steps)
+            run = runner(subject, solver, levels, nfe / (len(levels) - 1), chosen_on)
+            ends, costs = zip(*map(run, held_out), strict=True)
+        except UsageError:
+            continue
+        rows = [len(x) for _, x in held_out]
+        cost = sum(each * count for each, count in zip(costs, rows, strict=True)) / sum(rows)
+        found.append(AcceleratedRuns(name, steps, cost, errors(ends, exact)))
+    return found
+
+
+def _sada(subject: SamplingProblem, solver: Solver[Any], levels: Grid, budget: float, _: Sequence[Batch]) -> Runner:
+    skipping = sada_for_budget(solver, levels, budget)
+
+    def run(batch: Batch) -> tuple[Tensor, float]:
+        f, x = batch
+        counted = CountingDenoiser(f)
+        return integrate(counted, skipping, x, levels).x, counted.tally.nfe
+
+    return run
+
+
+def _cache(
+    subject: SamplingProblem, solver: Solver[Any], levels: Grid, budget: float, chosen_on: Sequence[Batch]
+) -> Runner:
+    f, x = chosen_on[0]
+    network = subject.network
+    calibration = calibrate(f, network, solver, levels, x)
+    cache = prepare(CACHE, budget, calibration, f, network, solver, levels, x)
+
+    def run(batch: Batch) -> tuple[Tensor, float]:
+        f, x = batch
+        caching = cached(cache, f, network, levels, solver)
+        return integrate(caching, solver, x, levels).x, caching.cost
+
+    return run

@@ -1,0 +1,151 @@
+"""Caches and SADA at half and a third of the cost of a long run, beside runs of fewer steps, on networks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.accelerate.contestants import Cached, Contestant, Outcome, Plain, Tuned, measured
+from benchmarks.accelerate.heat_map import draw
+from benchmarks.bootstrap import paired_difference
+from benchmarks.result import Section, Table
+from benchmarks.solvers.problem import make_problem
+from benchmarks.solvers.tuned import Tuner, make_tuner
+from fastdiff.apps.sada_budget import sada_for_budget
+from fastdiff.apps.tuning import measure
+from fastdiff.apps.tuning.measure import Batch
+from fastdiff.models.acceleration.calibration import Calibration, calibrate, joined
+from fastdiff.models.acceleration.preparation import prepare
+from fastdiff.models.acceleration.registry import CACHES, Cache
+from fastdiff.models.hooks import BLOCKS
+from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_problem
+from fastdiff.solvers.grids import Grid
+from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sampler_config import SamplerConfig
+
+SOLVER, STEPS = "dpmpp-2m", 50
+FEWER = (25, 17)  # half and a third of STEPS
+GRID = "time-uniform+clean"
+RIVALS = ("unipc",)  # on the same grid, beside SOLVER
+TUNED = ("v3", "teleport-iia")  # on the best of TUNED_GRIDS
+TUNED_GRIDS = (GRID, "log-snr+clean")
+SEEDS, ROWS = 32, 16  # held out, and of a batch
+FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated and solvers tuned on
+SIDE = 64  # pixels of a side of page crops
+COLUMNS = ("", "calls", "time", "MB", "to full run", "against fewer steps", "to exact end", "against fewer steps")
+NOTE = (
+    f"The full run is {STEPS} steps of {SOLVER} on {GRID}. Calls count the FLOPs of what was computed; the time is a "
+    f"share of the full run's. Relative distances, mean over held-out seeds, and their difference to {SOLVER} with as "
+    "many steps with its 95 % interval, paired by seed: below 0 is nearer. Caches are those that `tune` prepares."
+)
+
+
+def run(limit: int | None, pictures: Path | None = None) -> Section:
+    """Race on the bundled backbone at two guidance scales, and on the denoiser of pages."""
+    problems = {
+        "scenes, guidance 1": load_sampling_problem("scenes", guidance=1.0),
+        "scenes, guidance 4.5": load_sampling_problem("scenes", guidance=4.5),
+        "docclean's denoiser": load_sampling_problem("docclean", size=SIDE),
+    }
+    tables, pages = [], []
+    for title, problem in problems.items():
+        race = Race(problem, SEEDS if limit is None else min(limit, SEEDS))
+        rows = list(race.rows())
+        tables.append(Table(f"Race, {title}", COLUMNS, [_shown(row) for row in rows], NOTE))
+        pages += [{"race": title} | row for row in rows]
+        if pictures is not None and race.calibration is not None:
+            draw(pictures / f"{title.replace(',', '').replace(' ', '-')}.png", race.calibration.changes, title)
+    return Section(tables, pages)
+
+
+@dataclass(frozen=True, eq=False)
+class Race:
+    """A race on one network."""
+
+    problem: SamplingProblem
+    seeds: int
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the record of every contestant, the full run first, then those at each cost."""
+        full = self._outcome(Plain(SOLVERS[SOLVER](), self._grid(STEPS)))
+        ends = {"full": full.ends, "exact": measure.reference(self._held_out)}
+        yield self._row(f"{SOLVER}, {STEPS} steps", full, full, ends, None)
+        for steps in FEWER:
+            fewer = self._outcome(Plain(SOLVERS[SOLVER](), self._grid(steps)))
+            yield self._row(f"{SOLVER}, {steps} steps", fewer, full, ends, None)
+            for name, contestant in self._contestants(steps):
+                yield self._row(name, self._outcome(contestant), full, ends, fewer)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The changes of the features of a network whose blocks caches know, None for another one."""
+        if not any(hasattr(self.problem.network, name) for name in BLOCKS):
+            return None
+        solver, levels, network = SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network
+        with torch.no_grad():
+            return joined([calibrate(f, network, solver, levels, x) for f, x in self._fitting])
+
+    def _contestants(self, steps: int) -> Iterator[tuple[str, Contestant]]:
+        for name in RIVALS:
+            yield f"{name}, {steps} steps", Plain(SOLVERS[name](), self._grid(steps))
+        for participant in self._tuner.participants(steps, TUNED_GRIDS):
+            yield f"{participant.name}, {steps} steps", Tuned(participant.sampler, steps)
+        if self.calibration is not None:
+            for name in CACHES:
+                yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, self._cache(name, steps))
+        yield "sada", Plain(sada_for_budget(SOLVERS[SOLVER](), self._grid(STEPS), steps / STEPS), self._grid(STEPS))
+
+    def _cache(self, name: str, steps: int) -> Cache:
+        assert self.calibration is not None
+        (f, x), solver, levels = self._fitting[0], SOLVERS[SOLVER](), self._grid(STEPS)
+        with torch.no_grad():
+            return prepare(name, steps / STEPS, self.calibration, f, self.problem.network, solver, levels, x)
+
+    def _row(
+        self, name: str, outcome: Outcome, full: Outcome, ends: Mapping[str, Sequence[Tensor]], fewer: Outcome | None
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "way": name,
+            "calls": outcome.calls,
+            "time": outcome.seconds / full.seconds,
+            "bytes": outcome.nbytes,
+        }
+        for end, exact in ends.items():
+            errors = measure.errors(outcome.ends, exact)
+            row[end] = errors.tolist()
+            if fewer is not None:
+                row[f"{end}_difference"] = paired_difference(measure.errors(fewer.ends, exact).numpy(), errors.numpy())
+        return row
+
+    def _outcome(self, contestant: Contestant) -> Outcome:
+        return measured(contestant, self._held_out)
+
+    def _grid(self, steps: int) -> Grid:
+        return SamplerConfig(SOLVER, GRID).levels(self.problem.schedule, steps)
+
+    @cached_property
+    def _held_out(self) -> list[Batch]:
+        return list(self.problem.batches(self.seeds, held=True, rows=ROWS))
+
+    @cached_property
+    def _fitting(self) -> list[Batch]:
+        return list(self.problem.batches(FITTED, rows=FITTED_ROWS))
+
+    @cached_property
+    def _tuner(self) -> Tuner:
+        others = list(self.problem.batches(FITTED, first=FITTED, rows=FITTED_ROWS))
+        return make_tuner(make_problem(self._fitting), others, TUNED)
+
+
+def _shown(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    cells = [row["way"], row["calls"], row["time"], row["bytes"] / 1e6]
+    for end in ("full", "exact"):
+        cells.append(float(np.mean(row[end])))
+        difference = row.get(f"{end}_difference")
+        cells.append("" if difference is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference))
+    return tuple(cells)

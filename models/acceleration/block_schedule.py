@@ -1,0 +1,66 @@
+"""Schedules that say which blocks of a network compute at which steps of a run.
+
+Block Caching (Wimbauer et al. 2024, arXiv 2312.03209): a block whose output changes little is reused.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastdiff.models.acceleration.budget import smallest_threshold
+from fastdiff.models.acceleration.calibration import Calibration
+
+BEGINNING = 2  # first steps, which compute all blocks; the last step does too
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSchedule:
+    """The blocks that compute at each step. Other blocks reuse what they added at their last computed step.
+
+    Of S streams of D channels, `scales` and `shifts` adjust what a block reuses; None leaves it as it is.
+    """
+
+    computed: Tensor  # (L, N) bool
+    shares: tuple[float, ...]  # (L) of each block, in the FLOPs of a call
+    scales: Tensor | None = None  # (L, N, S, D)
+    shifts: Tensor | None = None  # (L, N, S, D)
+
+    @property
+    def cost(self) -> float:
+        """Return the calls of the network that cost as much as a run."""
+        shares = torch.tensor(self.shares, dtype=torch.float64)
+        return float(self.computed.shape[1] - (~self.computed).double().sum(1) @ shares)
+
+
+def schedule_by_threshold(calibration: Calibration, threshold: float) -> BlockSchedule:
+    """Return the schedule that reuses what a block adds while its accumulated change is at most `threshold`.
+
+    At a threshold of 0 or below, all blocks compute at all steps.
+    """
+    rows = [_computed(changes, threshold) for changes in calibration.changes.tolist()]
+    return BlockSchedule(torch.tensor(rows), calibration.shares)
+
+
+def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule:
+    """Return the schedule of the smallest threshold whose cost is at most `budget`, a share of a plain run in (0, 1].
+
+    Raises UsageError if the steps that must compute cost more.
+    """
+
+    def cost(threshold: float) -> float:
+        return schedule_by_threshold(calibration, threshold).cost / calibration.steps
+
+    return schedule_by_threshold(calibration, smallest_threshold(cost, budget))
+
+
+def _computed(changes: list[float], threshold: float) -> list[bool]:
+    computed, total = [], 0.0
+    for step, change in enumerate(changes):
+        total += change
+        if step < BEGINNING or step == len(changes) - 1 or threshold <= 0 or total > threshold:
+            total = 0.0
+            computed.append(True)
+        else:
+            computed.append(False)
+    return computed

@@ -1,0 +1,26 @@
+"""The threshold at which a cache meets a budget."""
+
+from collections.abc import Callable
+
+from fastdiff.solvers.errors import UsageError
+
+LARGEST = 2.0**40  # threshold that stands for infinity
+PRECISION = 2.0**-20  # of a threshold, relative
+
+
+def smallest_threshold(cost: Callable[[float], float], budget: float) -> float:
+    """Return the smallest threshold with cost(threshold) <= budget. `cost` falls, from 1 at threshold 0.
+
+    budget: a share of a plain run, in (0, 1]. Raises UsageError for another one, and for one that no threshold meets.
+    """
+    if not 0 < budget <= 1:
+        raise UsageError(f"a budget of {budget:g}: give a share of a plain run, above 0 and at most 1")
+    if cost(0.0) <= budget:
+        return 0.0
+    if (least := cost(LARGEST)) > budget:
+        raise UsageError(f"a budget of {budget:g}: the steps and blocks that must compute cost {least:.3f}")
+    low, high = 1 / LARGEST, LARGEST
+    while high / low > 1 + PRECISION:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if cost(middle) <= budget else (middle, high)
+    return high
