@@ -9,7 +9,7 @@ from torch import nn
 
 from fastdiff.models.acceleration.block_cache import BlockCache
 from fastdiff.models.acceleration.block_schedule import BlockSchedule, schedule_by_budget
-from fastdiff.models.acceleration.budget import smallest_threshold
+from fastdiff.models.acceleration.budget import check_budget, smallest_threshold
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.acceleration.calibration import Calibration
 from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, Rule, TeaCache
@@ -20,6 +20,7 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver
+from fastdiff.solvers.sada import SADA
 from fastdiff.solvers.validation import check_name
 
 WARM_UP = 3  # first steps that TaylorSeer computes
@@ -73,6 +74,7 @@ def _taylor(calibration: Calibration, budget: float) -> Cache:
 
 
 def _magcache(calibration: Calibration, budget: float) -> Cache:
+    check_budget(budget)
     ratios = calibration.ratios.mean(0).tolist()
     kept = min(RETENTION, budget / 2)
     longest = max(LONGEST, ceil((1 - kept) / (budget - kept)))
@@ -109,10 +111,12 @@ def cached(
 
     With `coupled`, rows of a call make one decision, as attention control needs, where rows read each other.
 
-    Raises UsageError for a stochastic solver, for one of several evaluations per step, and for a network whose blocks
-    caches do not know.
+    Raises UsageError for a stochastic solver, for one of several evaluations per step, for SADA, and for a network
+    whose blocks caches do not know.
     """
     name = type(solver).__name__
+    if isinstance(solver, SADA):
+        raise UsageError("a cache under SADA: both skip evaluations, and SADA takes reuse for a straight run, give one")
     if solver.stochastic:
         raise UsageError(f"a cache under {name}, which adds noise: features change with it, give another solver")
     if solver.nfe_per_step != 1:
