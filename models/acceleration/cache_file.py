@@ -157,8 +157,8 @@ def _runs(header: Mapping[str, Any]) -> CachedRuns:
     levels = tuple((_finite(alpha), _finite(sigma)) for alpha, sigma in header["levels"])
     if not 2 <= len(levels) <= MOST:
         raise ValueError("levels")
-    texts = (str(header[name]) for name in ("model", "fingerprint", "solver"))
-    return CachedRuns(*texts, guidance=_finite(header["guidance"]), levels=levels)
+    model, fingerprint, solver = (str(header[name]) for name in ("model", "fingerprint", "solver"))
+    return CachedRuns(model, fingerprint, solver, _finite(header["guidance"]), levels)
 
 
 def _finite(value: Any) -> float:

@@ -61,11 +61,11 @@ def fit_scale_shift(
     if not fitting.fits:
         return schedule
     like = next(iter(fitting.fits.values()))[0]
-    scales = torch.ones(*schedule.computed.shape, *like.shape)
-    shifts = torch.zeros_like(scales)
-    for (block, step), (scale, shift) in fitting.fits.items():
-        scales[block, step], shifts[block, step] = scale.float().cpu(), shift.float().cpu()
-    return replace(schedule, scales=scales, shifts=shifts)
+    nothing = torch.ones_like(like), torch.zeros_like(like)
+    blocks, steps = schedule.computed.shape
+    found = [[fitting.fits.get((block, step), nothing) for step in range(steps)] for block in range(blocks)]
+    scales, shifts = (torch.stack([torch.stack([pair[part] for pair in row]) for row in found]) for part in (0, 1))
+    return replace(schedule, scales=scales.float().cpu(), shifts=shifts.float().cpu())
 
 
 def _identity(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def _identity(like: Tensor) -> tuple[Tensor, Tensor]:
 
 def _least_squares(old: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Return the scale (D,) and shift (D,) that map features (R, N, D) to the true ones with the smallest error."""
-    a, b = (each.flatten(0, 1).double() for each in (old, true))
+    a, b = (each.flatten(0, 1).to(torch.promote_types(old.dtype, torch.float32)) for each in (old, true))
     centred = a - a.mean(0)
     variance = centred.square().mean(0)
     ridge = RIDGE * variance + torch.finfo(torch.float32).tiny
