@@ -59,11 +59,13 @@ class Blocks:
 
 
 def _first_block(calibration: Calibration, budget: float) -> Cache:
-    return Stack(FirstBlock(smallest_threshold(lambda each: cost_of_first_block(calibration, each), budget)))
+    return Stack(
+        FirstBlock(smallest_threshold(lambda each: cost_of_first_block(calibration, FirstBlock(each)), budget))
+    )
 
 
 def _teacache(calibration: Calibration, budget: float) -> Cache:
-    return Stack(TeaCache(smallest_threshold(lambda each: cost_of_teacache(calibration, each), budget)))
+    return Stack(TeaCache(smallest_threshold(lambda each: cost_of_teacache(calibration, TeaCache(each)), budget)))
 
 
 def _taylor(calibration: Calibration, budget: float) -> Cache:
