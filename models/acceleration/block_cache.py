@@ -26,7 +26,8 @@ class BlockCache(CachedDenoiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known, given = tuple(self.block_schedule.computed.shape), (len(self._blocks), len(self.grid) - 1)
+        known = len(self.block_schedule.computed), self.block_schedule.steps
+        given = len(self._blocks), len(self.grid) - 1
         if known != given:
             raise UsageError("a schedule of {} blocks and {} steps for a run of {} and {}".format(*known, *given))
 
@@ -37,7 +38,7 @@ class BlockCache(CachedDenoiser):
             call = call_of(block, forward, inputs, named)
             self.log.rows = call.rows
             added = self.added.get(block.index)
-            if added is None or len(hidden_of(added)) != call.rows or self.block_schedule.computed[block.index, step]:
+            if added is None or len(hidden_of(added)) != call.rows or self.block_schedule.computed[block.index][step]:
                 streams = call.compute()
                 self.added[block.index] = minus(streams, call.streams)
                 self.log.nbytes = max(self.log.nbytes, sum(map(nbytes, self.added.values())))

@@ -59,13 +59,17 @@ class Blocks:
 
 
 def _first_block(calibration: Calibration, budget: float) -> Cache:
-    return Stack(
-        FirstBlock(smallest_threshold(lambda each: cost_of_first_block(calibration, FirstBlock(each)), budget))
-    )
+    def cost(threshold: float) -> float:
+        return cost_of_first_block(calibration, FirstBlock(threshold))
+
+    return Stack(FirstBlock(smallest_threshold(cost, budget)))
 
 
 def _teacache(calibration: Calibration, budget: float) -> Cache:
-    return Stack(TeaCache(smallest_threshold(lambda each: cost_of_teacache(calibration, TeaCache(each)), budget)))
+    def cost(threshold: float) -> float:
+        return cost_of_teacache(calibration, TeaCache(threshold))
+
+    return Stack(TeaCache(smallest_threshold(cost, budget)))
 
 
 def _taylor(calibration: Calibration, budget: float) -> Cache:

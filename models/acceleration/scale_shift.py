@@ -38,7 +38,7 @@ class FittingDenoiser(HookedDenoiser):
             call = call_of(block, forward, inputs, named)
             streams = call.compute()
             true = minus(streams, call.streams)
-            if block.index not in self.added or self.block_schedule.computed[block.index, step]:
+            if block.index not in self.added or self.block_schedule.computed[block.index][step]:
                 self.added[block.index] = true
                 return returned(streams)
             old = self.added[block.index]
@@ -62,8 +62,10 @@ def fit_scale_shift(
         return schedule
     like = next(iter(fitting.fits.values()))[0]
     nothing = torch.ones_like(like), torch.zeros_like(like)
-    blocks, steps = schedule.computed.shape
-    found = [[fitting.fits.get((block, step), nothing) for step in range(steps)] for block in range(blocks)]
+    found = [
+        [fitting.fits.get((block, step), nothing) for step in range(schedule.steps)]
+        for block in range(len(schedule.computed))
+    ]
     scales, shifts = (torch.stack([torch.stack([pair[part] for pair in row]) for row in found]) for part in (0, 1))
     return replace(schedule, scales=scales.float().cpu(), shifts=shifts.float().cpu())
 

@@ -154,7 +154,7 @@ def test_networks_of_other_blocks_and_unknown_names_are_one_sentence(tmp_path: P
 def test_a_schedule_is_the_same_setting_by_name() -> None:
     cache = for_budget("blocks", RUNS.calibration, 1.0)
     assert isinstance(cache, Blocks)
-    assert torch.equal(cache.schedule.computed, schedule_by_threshold(RUNS.calibration, 0).computed)
+    assert cache.schedule.computed == schedule_by_threshold(RUNS.calibration, 0).computed
 
 
 def test_the_polynomial_of_teacache_is_that_of_the_changes() -> None:
