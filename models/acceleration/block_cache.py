@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from fastdiff.models.acceleration.block_calls import Streams, call_of, hidden_of, minus, nbytes, plus, returned
+from fastdiff.models.acceleration.block_calls import Streams, call_of, hidden_of, minus, nbytes, plus, returned, scaled
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.hooks import Block, Forward
@@ -55,5 +55,4 @@ class BlockCache(CachedDenoiser):
         scales, shifts = self.block_schedule.scales, self.block_schedule.shifts
         if scales is None or shifts is None:
             return added
-        each = zip(added, scales[block, step], shifts[block, step], strict=True)
-        return tuple(None if x is None else x * scale.to(x) + shift.to(x) for x, scale, shift in each)
+        return scaled(added, scales[block, step], shifts[block, step])

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastdiff.models.acceleration.block_cache import BlockCache
 from fastdiff.models.acceleration.block_schedule import BlockSchedule, schedule_by_budget, schedule_by_threshold
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
+from fastdiff.models.acceleration.preparation import prepare
 from fastdiff.models.acceleration.registry import Blocks
 from fastdiff.models.acceleration.scale_shift import fit_scale_shift
 from fastdiff.models.hooks import blocks
@@ -132,3 +133,22 @@ def test_a_schedule_of_another_network_or_grid_is_refused() -> None:
     schedule = BlockSchedule(((True,) * 12,) * 3, (0.3,) * 3)
     with pytest.raises(UsageError, match="a schedule of 3 blocks and 12 steps for a run of 4 and 12"):
         BlockCache(RUNS.denoiser(), RUNS.network, RUNS.levels, schedule)
+
+
+def test_a_single_item_does_not_decide_about_scales_and_shifts() -> None:
+    runs = Runs(rows=1)
+    cache = prepare("blocks", 0.6, runs.calibration, runs.denoiser(), runs.network, dpmpp_2m(), runs.levels, runs.x)
+    assert isinstance(cache, Blocks) and cache.schedule.scales is None
+    assert cache.schedule.computed == schedule_by_budget(runs.calibration, 0.6).computed
+
+
+def test_an_inversion_has_a_schedule_of_its_own() -> None:
+    upwards, solver = RUNS.levels[::-1], dpmpp_2m()
+    start = RUNS.plain()
+    calibration = calibrate(RUNS.denoiser(), RUNS.network, solver, upwards, start)
+    schedule = schedule_by_budget(calibration, 0.5)
+    f = BlockCache(RUNS.denoiser(), RUNS.network, upwards, schedule)
+    end = integrate(f, solver, start, upwards).x
+    assert f.cost == pytest.approx(schedule.cost) and [call.step for call in f.decisions] == list(range(RUNS.steps))
+    plain = integrate(RUNS.denoiser(), solver, start, upwards).x
+    assert 0 < float((end - plain).norm() / plain.norm()) < 0.2

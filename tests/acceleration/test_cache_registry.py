@@ -18,7 +18,7 @@ from fastdiff.models.acceleration.calibration import calibrate, joined
 from fastdiff.models.acceleration.polynomial import fitted_polynomial
 from fastdiff.models.acceleration.preparation import prepare
 from fastdiff.models.acceleration.registry import CACHES, Blocks, Cache, Stack, cached, for_budget
-from fastdiff.models.acceleration.rules import FixedSteps, TeaCache
+from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, TeaCache
 from fastdiff.models.acceleration.step_schedules import by_magnitude, every
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor
@@ -188,3 +188,21 @@ def test_a_cache_and_hooks_of_attention_go_together() -> None:
         outside = Halved(cached(each, f, network, RUNS.levels, dpmpp_2m(), coupled=True), network)
         assert torch.equal(RUNS.sampled(inside), RUNS.sampled(outside))
         assert torch.equal(RUNS.sampled(inside), halved) is (each is off)
+
+
+@pytest.mark.slow
+def test_caches_that_are_off_leave_the_bundled_model_as_it_is() -> None:
+    """In float64 and under guidance; caches that are on answer to prompts row by row."""
+    model = load_model("scenes", dtype=torch.float64)
+    size = (model.resolution, model.resolution)
+    f = guided_denoiser(model, model.encode_prompts(["a rose on grass", "a panda"]), 4.5, size)
+    levels, solver = grid(time_uniform, model.scheduler(size).schedule, 6), dpmpp_2m()
+    x = torch.randn(2, 32, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = integrate(f, solver, x, levels).x
+        for cache in switched_off(6, 10, (0.1,) * 10).values():
+            off = cached(cache, f, model.network, levels, solver)
+            assert torch.equal(integrate(off, solver, x, levels).x, plain)
+        on = cached(Stack(FirstBlock(0.3)), f, model.network, levels, solver)
+        assert 0 < float((integrate(on, solver, x, levels).x - plain).norm() / plain.norm()) < 0.5
+        assert {len(call.shares) for call in on.decisions} == {4} and on.cost < 6
