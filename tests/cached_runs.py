@@ -74,7 +74,7 @@ class Runs:
 
 def switched_off(steps: int, blocks: int, shares: Sequence[float] = ()) -> dict[str, Cache]:
     """Return every cache with the setting that computes everything."""
-    everything = torch.ones(blocks, steps, dtype=torch.bool)
+    everything = ((True,) * steps,) * blocks
     return {
         "blocks": Blocks(BlockSchedule(everything, tuple(shares) or (0.0,) * blocks)),
         "first-block": Stack(FirstBlock(0.0)),

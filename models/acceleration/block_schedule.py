@@ -5,13 +5,11 @@ Block Caching (Wimbauer et al. 2024, arXiv 2312.03209): a block whose output cha
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fastdiff.models.acceleration.budget import smallest_threshold
 from fastdiff.models.acceleration.calibration import Calibration
-
-BEGINNING = 2  # first steps, which compute all blocks; the last step does too
+from fastdiff.models.acceleration.step_schedules import by_change
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +19,7 @@ class BlockSchedule:
     Of S streams of D channels, `scales` and `shifts` adjust what a block reuses; None leaves it as it is.
     """
 
-    computed: Tensor  # (L, N) bool
+    computed: tuple[tuple[bool, ...], ...]  # of L blocks at N steps
     shares: tuple[float, ...]  # (L) of each block, in the FLOPs of a call
     scales: Tensor | None = None  # (L, N, S, D)
     shifts: Tensor | None = None  # (L, N, S, D)
@@ -29,17 +27,22 @@ class BlockSchedule:
     @property
     def cost(self) -> float:
         """Return the calls of the network that cost as much as a run."""
-        shares = torch.tensor(self.shares, dtype=torch.float64)
-        return float(self.computed.shape[1] - (~self.computed).double().sum(1) @ shares)
+        saved = sum(share * row.count(False) for share, row in zip(self.shares, self.computed, strict=True))
+        return self.steps - saved
+
+    @property
+    def steps(self) -> int:
+        return len(self.computed[0])
 
 
 def schedule_by_threshold(calibration: Calibration, threshold: float) -> BlockSchedule:
     """Return the schedule that reuses what a block adds while its accumulated change is at most `threshold`.
 
-    At a threshold of 0 or below, all blocks compute at all steps.
+    The first steps and the last one compute all blocks (`by_change`); at a threshold of 0, all steps do.
     """
-    rows = [_computed(changes, threshold) for changes in calibration.changes.tolist()]
-    return BlockSchedule(torch.tensor(rows), calibration.shares)
+    steps = [by_change(changes, threshold) for changes in calibration.changes.tolist()]
+    computed = tuple(tuple(step in chosen for step in range(calibration.steps)) for chosen in steps)
+    return BlockSchedule(computed, calibration.shares)
 
 
 def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule:
@@ -52,15 +55,3 @@ def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule
         return schedule_by_threshold(calibration, threshold).cost / calibration.steps
 
     return schedule_by_threshold(calibration, smallest_threshold(cost, budget))
-
-
-def _computed(changes: list[float], threshold: float) -> list[bool]:
-    computed, total = [], 0.0
-    for step, change in enumerate(changes):
-        total += change
-        if step < BEGINNING or step == len(changes) - 1 or threshold <= 0 or total > threshold:
-            total = 0.0
-            computed.append(True)
-        else:
-            computed.append(False)
-    return computed
