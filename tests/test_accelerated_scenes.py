@@ -1,5 +1,7 @@
 """Accelerations on the bundled model of scenes: off they are the sequential run, and items run as alone."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_prob
 from fastdiff.solvers.denoiser import CountingDenoiser, Tally
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.grids import grid, linspace
-from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.parallel import integrate_parallel
 from fastdiff.solvers.sada import SADA
 from fastdiff.solvers.unipc import UniPC
@@ -25,7 +27,8 @@ def test_switched_off_they_are_the_sequential_run(guidance):
     problem = load(guidance)
     f, x = problem.batch([0], held=True)
     x, levels = x.double(), grid(linspace, problem.schedule, STEPS, clean=True)
-    for solver in (dpmpp_2m(), UniPC()):
+    solvers: tuple[Solver[Any], ...] = (dpmpp_2m(), UniPC())
+    for solver in solvers:
         sequential = integrate(f, solver, x, levels).x
         skipping = integrate(f, SADA(solver, longest=0), x, levels).x
         parallel = integrate_parallel(f, solver, x, levels, window=3, tolerance=0.0).x
