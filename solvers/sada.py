@@ -134,11 +134,11 @@ class SADA(SolverWrapper[S]):
     def _plan(self, grid: Grid) -> tuple[int, ...]:
         """Return the skips in a row with every step of the multistep-wise regime, which begins with an evaluation.
 
-        A step is skipped if it ends within `interval` mean strides of the last evaluated angle, and if its forecast
-        keeps to AMPLIFICATION.
+        A step is skipped if it ends within `interval` mean strides, rounded, of the last evaluated angle, and if its
+        forecast keeps to AMPLIFICATION.
         """
         angles, steps = [angle_of(level) for level in grid], len(grid) - 1
-        reach = self.interval * abs(angles[0] - angles[-1]) / steps * (1 + 1e-9)  # with its rounding
+        reach = (self.interval + 0.5) * abs(angles[0] - angles[-1]) / steps
         first = max(NODES - 1, ceil(self.begin * steps), ceil(self.stepwise * steps))
         skips, known = [0], [angles[0]]  # angles of evaluations, newest first
         for index in range(1, steps):
