@@ -100,6 +100,14 @@ class SADA(SolverWrapper[S]):
                 f"SADA's criterion around {name} of convergence order {_order(self.inner)}: give order 1 or 2"
             )
 
+    @property
+    def order(self) -> int:
+        return min(self.inner.order, len(LINE))
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
     def init(self, grid: Grid) -> Memory[S]:
         if self._by_criterion and grid[0].lam > grid[-1].lam:
             raise UsageError("SADA's criterion over rising noise: it only samples and cannot invert")
