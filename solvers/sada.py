@@ -36,8 +36,8 @@ from fastdiff.solvers.unipc import UniPC
 
 S = TypeVar("S")
 
-VALUE = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
-LINE = (1.0, 1.0)  # of the first two
+VALUE: tuple[float, ...] = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
+LINE = VALUE[:2]
 INTEGRAL = (1.0, 1 / 2, 1 / 3)  # over the step
 BEND = (0.0, 0.0, 2.0)  # second derivative
 ROUNDING = 64.0  # units in the last place, below which differences are none
@@ -100,6 +100,14 @@ class SADA(SolverWrapper[S]):
                 f"SADA's criterion around {name} of convergence order {_order(self.inner)}: give order 1 or 2"
             )
 
+    @property
+    def order(self) -> int:
+        return min(self.inner.order, len(LINE))
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
     def init(self, grid: Grid) -> Memory[S]:
         if self._by_criterion and grid[0].lam > grid[-1].lam:
             raise UsageError("SADA's criterion over rising noise: it only samples and cannot invert")
@@ -134,11 +142,11 @@ class SADA(SolverWrapper[S]):
     def _plan(self, grid: Grid) -> tuple[int, ...]:
         """Return the skips in a row with every step of the multistep-wise regime, which begins with an evaluation.
 
-        A step is skipped if it ends within `interval` mean strides of the last evaluated angle, and if its forecast
-        keeps to AMPLIFICATION.
+        A step is skipped if it ends within `interval` mean strides, rounded, of the last evaluated angle, and if its
+        forecast keeps to AMPLIFICATION.
         """
         angles, steps = [angle_of(level) for level in grid], len(grid) - 1
-        reach = self.interval * abs(angles[0] - angles[-1]) / steps * (1 + 1e-9)  # with its rounding
+        reach = (self.interval + 0.5) * abs(angles[0] - angles[-1]) / steps
         first = max(NODES - 1, ceil(self.begin * steps), ceil(self.stepwise * steps))
         skips, known = [0], [angles[0]]  # angles of evaluations, newest first
         for index in range(1, steps):

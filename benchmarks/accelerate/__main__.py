@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, parallel_networks, race, sada
+from benchmarks.accelerate import parallel, parallel_networks, race, sada, sada_networks
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {
     "parallel": lambda limit, pictures: parallel.run(limit),
     "parallel-networks": lambda limit, pictures: parallel_networks.run(limit),
     "sada": lambda limit, pictures: sada.run(limit),
+    "sada-networks": lambda limit, pictures: sada_networks.run(limit),
     "race": race.run,
+}
 }
 
 
