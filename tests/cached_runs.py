@@ -74,7 +74,7 @@ class Runs:
 
 def switched_off(steps: int, blocks: int, shares: Sequence[float] = ()) -> dict[str, Cache]:
     """Return every cache with the setting that computes everything."""
-    everything = torch.ones(blocks, steps, dtype=torch.bool)
+    everything = ((True,) * steps,) * blocks
     return {
         "blocks": Blocks(BlockSchedule(everything, tuple(shares) or (0.0,) * blocks)),
         "first-block": Stack(FirstBlock(0.0)),
@@ -84,9 +84,7 @@ def switched_off(steps: int, blocks: int, shares: Sequence[float] = ()) -> dict[
     }
 
 
-def _random(*shape: int) -> Tensor:
-    """The same numbers in every row, however many rows there are."""
-    rows = [
-        torch.randn(shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(shape[0])
-    ]
-    return torch.stack(rows)
+def _random(rows: int, *shape: int) -> Tensor:
+    """Return (rows, *shape), the same numbers in a row however many rows there are."""
+    seeded = (torch.Generator().manual_seed(row) for row in range(rows))
+    return torch.stack([torch.randn(shape, dtype=torch.float64, generator=each) for each in seeded])

@@ -38,6 +38,13 @@ from fastdiff.apps.edit.sampling import Edit
 from fastdiff.apps.edit.settings import EditSettings
 from fastdiff.inversion import anderson
 from fastdiff.models import residual
+from fastdiff.models.acceleration import stack_cache
+from fastdiff.models.acceleration.block_cache import BlockCache
+from fastdiff.models.acceleration.block_schedule import BlockSchedule
+from fastdiff.models.acceleration.calibration import calibrate
+from fastdiff.models.acceleration.rules import FirstBlock, TeaCache
+from fastdiff.models.acceleration.scale_shift import fit_scale_shift
+from fastdiff.models.acceleration.stack_cache import StackCache
 from fastdiff.models.classifier import ClassifierTarget, Preprocessing
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
@@ -338,3 +345,28 @@ def test_a_tensor_that_is_left_on_the_processor_is_an_error(pixart: Path, mode: 
     f = guided_denoiser(model, left, 1.0, SIZE)
     with pytest.raises(RuntimeError, match="same device"):
         f(torch.zeros(1, 4, 8, 8, device=DEVICE), model.trained.schedule.level(0.5))
+
+
+@pytest.mark.parametrize("family", ["pixart", "sana", "sd3", "flux"])
+def test_caches_of_blocks(
+    family: str, folder_of: Callable[[str], Path], mode: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unset_fake_temporarily():
+        folder = folder_of(family)
+    monkeypatch.setattr(stack_cache, "read_back", lambda values: [True, False] * (len(values) // 2))
+    model, solver = moved(folder), SOLVERS["dpmpp-2m"]()
+    network, x = model.network, model.encode(torch.zeros(2, 3, *SIZE))
+    f = guided_denoiser(model, model.encode_prompts(["a fox", "a cat"]), 3.0, SIZE)
+    levels = time_part(model.scheduler(SIZE).schedule, 0.6, 5)
+    calibration = calibrate(f, network, solver, levels, x)
+    depth = len(calibration.shares)
+    fitted = fit_scale_shift(
+        BlockSchedule(((True, True, False, False, True),) * depth, calibration.shares), f, network, solver, levels, x
+    )
+    caches = (
+        StackCache(f, network, levels, FirstBlock(0.1)),
+        StackCache(f, network, levels, TeaCache(0.1), order=1),
+        BlockCache(f, network, levels, fitted),
+    )
+    for cached in caches:
+        assert is_on_device(integrate(cached, solver, x, levels).x) and cached.cost < 5 and cached.nbytes > 0

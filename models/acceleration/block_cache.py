@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from fastdiff.models.acceleration.block_calls import Streams, call_of, hidden_of, minus, nbytes, plus, returned
+from fastdiff.models.acceleration.block_calls import Streams, call_of, hidden_of, minus, nbytes, plus, returned, scaled
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.hooks import Block, Forward
@@ -26,7 +26,8 @@ class BlockCache(CachedDenoiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known, given = tuple(self.block_schedule.computed.shape), (len(self._blocks), len(self.grid) - 1)
+        known = len(self.block_schedule.computed), self.block_schedule.steps
+        given = len(self._blocks), len(self.grid) - 1
         if known != given:
             raise UsageError("a schedule of {} blocks and {} steps for a run of {} and {}".format(*known, *given))
 
@@ -37,7 +38,7 @@ class BlockCache(CachedDenoiser):
             call = call_of(block, forward, inputs, named)
             self.log.rows = call.rows
             added = self.added.get(block.index)
-            if added is None or len(hidden_of(added)) != call.rows or self.block_schedule.computed[block.index, step]:
+            if added is None or len(hidden_of(added)) != call.rows or self.block_schedule.computed[block.index][step]:
                 streams = call.compute()
                 self.added[block.index] = minus(streams, call.streams)
                 self.log.nbytes = max(self.log.nbytes, sum(map(nbytes, self.added.values())))
@@ -54,5 +55,4 @@ class BlockCache(CachedDenoiser):
         scales, shifts = self.block_schedule.scales, self.block_schedule.shifts
         if scales is None or shifts is None:
             return added
-        each = zip(added, scales[block, step], shifts[block, step], strict=True)
-        return tuple(None if x is None else x * scale.to(x) + shift.to(x) for x, scale, shift in each)
+        return scaled(added, scales[block, step], shifts[block, step])

@@ -1,7 +1,7 @@
 """Calls of the blocks of a transformer: the streams that a block adds to, and the rows of a call."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +105,12 @@ def plus(a: Streams, b: Streams) -> Streams:
 def minus(a: Streams, b: Streams) -> Streams:
     """Return the differences of streams; a stream that one side dropped is dropped."""
     return tuple(None if x is None or y is None else x - y for x, y in zip(a, b, strict=True))
+
+
+def scaled(streams: Streams, scales: Iterable[Tensor], shifts: Iterable[Tensor]) -> Streams:
+    """Return streams times the scale (D,) plus the shift (D,) of each."""
+    each = zip(streams, scales, shifts, strict=True)
+    return tuple(None if x is None else x * scale.to(x) + shift.to(x) for x, scale, shift in each)
 
 
 def take_rows(streams: Streams, rows: Sequence[int]) -> Streams:

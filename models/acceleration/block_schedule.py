@@ -5,7 +5,6 @@ Block Caching (Wimbauer et al. 2024, arXiv 2312.03209): a block whose output cha
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fastdiff.models.acceleration.budget import smallest_threshold
@@ -21,7 +20,7 @@ class BlockSchedule:
     Of S streams of D channels, `scales` and `shifts` adjust what a block reuses; None leaves it as it is.
     """
 
-    computed: Tensor  # (L, N) bool
+    computed: tuple[tuple[bool, ...], ...]  # of L blocks at N steps
     shares: tuple[float, ...]  # (L) of each block, in the FLOPs of a call
     scales: Tensor | None = None  # (L, N, S, D)
     shifts: Tensor | None = None  # (L, N, S, D)
@@ -29,8 +28,12 @@ class BlockSchedule:
     @property
     def cost(self) -> float:
         """Return the calls of the network that cost as much as a run."""
-        shares = torch.tensor(self.shares, dtype=torch.float64)
-        return float(self.computed.shape[1] - (~self.computed).double().sum(1) @ shares)
+        saved = sum(share * row.count(False) for share, row in zip(self.shares, self.computed, strict=True))
+        return self.steps - saved
+
+    @property
+    def steps(self) -> int:
+        return len(self.computed[0])
 
 
 def schedule_by_threshold(calibration: Calibration, threshold: float) -> BlockSchedule:
@@ -38,8 +41,8 @@ def schedule_by_threshold(calibration: Calibration, threshold: float) -> BlockSc
 
     At a threshold of 0 or below, all blocks compute at all steps.
     """
-    rows = [_computed(changes, threshold) for changes in calibration.changes.tolist()]
-    return BlockSchedule(torch.tensor(rows), calibration.shares)
+    computed = tuple(_computed(changes, threshold) for changes in calibration.changes.tolist())
+    return BlockSchedule(computed, calibration.shares)
 
 
 def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule:
@@ -54,7 +57,7 @@ def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule
     return schedule_by_threshold(calibration, smallest_threshold(cost, budget))
 
 
-def _computed(changes: list[float], threshold: float) -> list[bool]:
+def _computed(changes: list[float], threshold: float) -> tuple[bool, ...]:
     computed, total = [], 0.0
     for step, change in enumerate(changes):
         total += change
@@ -63,4 +66,4 @@ def _computed(changes: list[float], threshold: float) -> list[bool]:
             computed.append(True)
         else:
             computed.append(False)
-    return computed
+    return tuple(computed)

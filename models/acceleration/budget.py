@@ -13,8 +13,7 @@ def smallest_threshold(cost: Callable[[float], float], budget: float) -> float:
 
     budget: a share of a plain run, in (0, 1]. Raises UsageError for another one, and for one that no threshold meets.
     """
-    if not 0 < budget <= 1:
-        raise UsageError(f"a budget of {budget:g}: give a share of a plain run, above 0 and at most 1")
+    check_budget(budget)
     if cost(0.0) <= budget:
         return 0.0
     if (least := cost(LARGEST)) > budget:
@@ -24,3 +23,9 @@ def smallest_threshold(cost: Callable[[float], float], budget: float) -> float:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if cost(middle) <= budget else (middle, high)
     return high
+
+
+def check_budget(budget: float) -> None:
+    """Raise UsageError for a budget that is no share of a plain run in (0, 1]."""
+    if not 0 < budget <= 1:
+        raise UsageError(f"a budget of {budget:g}: give a share of a plain run, above 0 and at most 1")

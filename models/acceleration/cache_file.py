@@ -110,7 +110,7 @@ def _content(cache: Cache) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
         schedule = cache.schedule
         adjustment = {"scales": schedule.scales, "shifts": schedule.shifts}
         tensors = {name: value for name, value in adjustment.items() if value is not None}
-        return "blocks", {"shares": list(schedule.shares)}, {"computed": schedule.computed, **tensors}
+        return "blocks", {"shares": list(schedule.shares)}, {"computed": torch.tensor(schedule.computed), **tensors}
     if not isinstance(cache, Stack):
         raise UsageError(f"a {type(cache).__name__} in a file: files hold the caches of CACHES")
     rule, settings = cache.rule, {"order": cache.order}
@@ -150,15 +150,15 @@ def _schedule(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], shape:
         scales is not None and shifts is not None and scales.shape != shifts.shape
     ):
         raise ValueError("scales and shifts")
-    return BlockSchedule(computed, shares, scales, shifts)
+    return BlockSchedule(tuple(map(tuple, computed.tolist())), shares, scales, shifts)
 
 
 def _runs(header: Mapping[str, Any]) -> CachedRuns:
     levels = tuple((_finite(alpha), _finite(sigma)) for alpha, sigma in header["levels"])
     if not 2 <= len(levels) <= MOST:
         raise ValueError("levels")
-    texts = (str(header[name]) for name in ("model", "fingerprint", "solver"))
-    return CachedRuns(*texts, guidance=_finite(header["guidance"]), levels=levels)
+    model, fingerprint, solver = (str(header[name]) for name in ("model", "fingerprint", "solver"))
+    return CachedRuns(model, fingerprint, solver, _finite(header["guidance"]), levels)
 
 
 def _finite(value: Any) -> float:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -123,13 +122,10 @@ def calibrate(f: Denoiser, network: nn.Module, solver: Solver[Any], grid: Grid, 
     kept = recorder.recording
     if kept.steps != list(range(len(grid) - 1)) or len({len(each) for each in kept.stack}) > 1:
         raise UsageError(f"{type(solver).__name__} does not call the network once in every step, on equal rows")
-    first = torch.zeros(len(kept.first[0]), len(kept.first), len(kept.first))
-    for new, old in combinations(range(len(kept.first))[::-1], 2):
-        first[:, new, old] = relative_change(kept.first[new], kept.first[old]).cpu()
     return Calibration(
         tuple(shares),
         torch.stack([torch.stack(each, 1) for each in kept.blocks], 2).cpu(),
-        first,
+        _from_earlier(kept.first).cpu(),
         *(torch.stack(each, 1).cpu() for each in (kept.inputs, kept.stack, kept.ratios)),
     )
 
@@ -138,6 +134,16 @@ def joined(parts: Sequence[Calibration]) -> Calibration:
     """Return the calibration on the rows of all parts, which are of the same network, grid, solver and guidance."""
     names = ("blocks", "first_block", "modulated", "stack", "ratios")
     return Calibration(parts[0].shares, *(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _from_earlier(features: Sequence[Tensor]) -> Tensor:
+    """Return the relative change (R, N, N) of features at every step (dim 1) from those at each earlier one (dim 2)."""
+    none = torch.zeros_like(relative_change(features[0], features[0]))
+    rows = [
+        torch.stack([relative_change(new, old) for old in features[:step]] + [none] * (len(features) - step), 1)
+        for step, new in enumerate(features)
+    ]
+    return torch.stack(rows, 1)
 
 
 def _change(new: Streams, old: Streams) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from fastdiff.models.acceleration.block_cache import BlockCache
 from fastdiff.models.acceleration.block_schedule import BlockSchedule, schedule_by_budget
-from fastdiff.models.acceleration.budget import smallest_threshold
+from fastdiff.models.acceleration.budget import check_budget, smallest_threshold
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.acceleration.calibration import Calibration
 from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, Rule, TeaCache
@@ -20,6 +20,8 @@ from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver
+from fastdiff.solvers.sada import SADA
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.validation import check_name
 
 WARM_UP = 3  # first steps that TaylorSeer computes
@@ -57,11 +59,17 @@ class Blocks:
 
 
 def _first_block(calibration: Calibration, budget: float) -> Cache:
-    return Stack(FirstBlock(smallest_threshold(lambda each: cost_of_first_block(calibration, each), budget)))
+    def cost(threshold: float) -> float:
+        return cost_of_first_block(calibration, FirstBlock(threshold))
+
+    return Stack(FirstBlock(smallest_threshold(cost, budget)))
 
 
 def _teacache(calibration: Calibration, budget: float) -> Cache:
-    return Stack(TeaCache(smallest_threshold(lambda each: cost_of_teacache(calibration, each), budget)))
+    def cost(threshold: float) -> float:
+        return cost_of_teacache(calibration, TeaCache(threshold))
+
+    return Stack(TeaCache(smallest_threshold(cost, budget)))
 
 
 def _taylor(calibration: Calibration, budget: float) -> Cache:
@@ -73,6 +81,7 @@ def _taylor(calibration: Calibration, budget: float) -> Cache:
 
 
 def _magcache(calibration: Calibration, budget: float) -> Cache:
+    check_budget(budget)
     ratios = calibration.ratios.mean(0).tolist()
     kept = min(RETENTION, budget / 2)
     longest = max(LONGEST, ceil((1 - kept) / (budget - kept)))
@@ -109,12 +118,22 @@ def cached(
 
     With `coupled`, rows of a call make one decision, as attention control needs, where rows read each other.
 
-    Raises UsageError for a stochastic solver, for one of several evaluations per step, and for a network whose blocks
-    caches do not know.
+    Raises UsageError for a stochastic solver, for one of several evaluations per step, for SADA, and for a network
+    whose blocks caches do not know.
     """
     name = type(solver).__name__
+    if _has_sada(solver):
+        raise UsageError("a cache under SADA: both skip evaluations, and SADA takes reuse for a straight run, give one")
     if solver.stochastic:
         raise UsageError(f"a cache under {name}, which adds noise: features change with it, give another solver")
     if solver.nfe_per_step != 1:
         raise UsageError(f"a cache under {name}: give a solver of one evaluation per step")
     return cache.denoiser(f, network, grid, coupled=coupled)
+
+
+def _has_sada(solver: Solver[Any]) -> bool:
+    while isinstance(solver, SolverWrapper):
+        if isinstance(solver, SADA):
+            return True
+        solver = solver.inner
+    return False

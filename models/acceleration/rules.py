@@ -76,8 +76,9 @@ class TeaCache:
         return Decision(total >= self.threshold, (modulated, torch.zeros_like(total)), (modulated, total))
 
     def output_change(self, change: Tensor) -> Tensor:
-        """Return the change of the output that a change of the input predicts."""
-        return sum((weight * change**power for power, weight in enumerate(self.polynomial)), torch.zeros_like(change))
+        """Return the change (R,) of the output that a change of the input predicts, at least 0."""
+        terms = [weight * change**power for power, weight in enumerate(self.polynomial)]
+        return torch.stack(terms).sum(0).clamp(min=0)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from fastdiff.models.acceleration.calibration import Calibration
-from fastdiff.models.acceleration.rules import FirstBlock
+from fastdiff.models.acceleration.rules import FirstBlock, TeaCache
 
 
-def cost_of_first_block(calibration: Calibration, threshold: float) -> float:
-    """Return the mean cost of a run with `FirstBlock(threshold)`, a share of a plain run."""
-    changes = calibration.first_block.tolist()
+def cost_of_first_block(calibration: Calibration, rule: FirstBlock) -> float:
+    """Return the mean cost of a run with this rule, a share of a plain run."""
+    changes, threshold = calibration.first_block.tolist(), rule.threshold
 
     def computed(row: int) -> int:
         count, reference = 1, 0
@@ -20,9 +20,9 @@ def cost_of_first_block(calibration: Calibration, threshold: float) -> float:
     return _mean_cost(calibration, computed, FirstBlock.head)
 
 
-def cost_of_teacache(calibration: Calibration, threshold: float) -> float:
-    """Return the mean cost of a run with `TeaCache(threshold)`, a share of a plain run."""
-    changes = calibration.modulated.tolist()
+def cost_of_teacache(calibration: Calibration, rule: TeaCache) -> float:
+    """Return the mean cost of a run with this rule, a share of a plain run."""
+    changes, threshold = rule.output_change(calibration.modulated).tolist(), rule.threshold
 
     def computed(row: int) -> int:
         count, total = 1, 0.0

@@ -20,9 +20,9 @@ from fastdiff.solvers.integration import integrate
 
 RUNS = Runs()
 CACHES: dict[str, Cache] = {
-    "first-block": Stack(FirstBlock(0.18)),
-    "first-block, order 1": Stack(FirstBlock(0.18), order=1),
-    "teacache": Stack(TeaCache(0.3)),
+    "first-block": Stack(FirstBlock(0.42)),
+    "first-block, order 1": Stack(FirstBlock(0.42), order=1),
+    "teacache": Stack(TeaCache(0.475)),
     "taylor": Stack(FixedSteps(every(2.5, RUNS.steps, 3)), order=1),
 }
 DYNAMIC = ("first-block", "first-block, order 1", "teacache")
