@@ -116,8 +116,8 @@ class HookedDenoiser(DenoiserWrapper):
     """Base of denoisers that hook the attention layers or the blocks of `network` while `inner` calls it.
 
     A subclass overrides `attention` or `block`, which receive the noise level of the call; a run's step is
-    `fastdiff.solvers.grids.step_at(grid, level)`. A subclass with memory overrides `fresh`, which clears it. Each level
-    is a call of its own, unless `same_at_all_levels`.
+    `fastdiff.solvers.grids.step_at(grid, level)`. A subclass with memory overrides `fresh`, which clears it, and
+    `sequential` if estimates depend on it. Each level is a call of its own, unless `same_at_all_levels`.
     """
 
     network: nn.Module

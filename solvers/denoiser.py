@@ -17,12 +17,15 @@ class Denoiser(Protocol):
     """A network with its noise schedule and its conditioning bound.
 
     `batched` is True if `at_levels` costs one network evaluation (NFE), and False if it costs one per level.
+    `sequential` is True if estimates depend on earlier calls, so that calls must follow the steps of one run.
     """
 
     @property
     def schedule(self) -> Schedule: ...
     @property
     def batched(self) -> bool: ...
+    @property
+    def sequential(self) -> bool: ...
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         """Return the estimate (B, ...) for the state x (B, ...) at one noise level."""
@@ -41,6 +44,7 @@ class SingleLevelDenoiser(Protocol):
     """Base of denoisers that evaluate one noise level per call: N levels cost N calls."""
 
     batched: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, level: Level) -> Estimate: ...
 
@@ -65,6 +69,10 @@ class DenoiserWrapper:
     @property
     def batched(self) -> bool:
         return self.inner.batched
+
+    @property
+    def sequential(self) -> bool:
+        return self.inner.sequential
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         return self.adjust(self.inner(x, level), x, level)
@@ -99,6 +107,7 @@ class Network:
     dtype: torch.dtype = torch.float32
 
     batched = True
+    sequential = False
 
     def __post_init__(self) -> None:
         check_name("prediction", self.predicts, FROM)

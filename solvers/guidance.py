@@ -63,6 +63,8 @@ class Guided:
     network: ConditionalDenoiser
     rule: GuidanceRule
 
+    sequential = False
+
     @property
     def schedule(self) -> Schedule:
         return self.network.schedule

@@ -71,15 +71,19 @@ def integrate_parallel(
     lie within `tolerance` of states whose estimates it uses, as root mean square over an item, in standard deviations
     of the noise that a DDPM step to their level adds. Tolerance 0 gives the sequential run. Every item has a window of
     its own, so that no item changes another item's result; a round covers the windows of all items. A denoiser that is
-    not `batched` gives the same result without a gain. Estimates of f must not depend on earlier calls.
+    not `batched` gives the same result without a gain.
 
-    Raises UsageError for a stochastic solver, for one whose steps choose how many states they evaluate, for a window
-    that is no whole number of 1 or more, for a tolerance below 0, and as `integrate`.
+    Raises UsageError for a `sequential` denoiser, for a stochastic solver, for one whose steps choose how many states
+    they evaluate, for a window that is no whole number of 1 or more, for a tolerance below 0, and as `integrate`.
     """
     levels = tuple(grid)
     check_run(levels, solver)
     if solver.stochastic:
         raise UsageError(f"a parallel run of {type(solver).__name__}, which adds noise: give a deterministic solver")
+    if f.sequential:
+        raise UsageError(
+            f"a parallel run of {type(f).__name__}, whose estimates depend on earlier calls: run its steps in order"
+        )
     if not isinstance(window, int) or window < 1 or not tolerance >= 0:
         raise UsageError(
             f"a window of {window} steps with tolerance {tolerance}: give a whole number of 1 or more, and 0 or more"

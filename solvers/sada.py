@@ -36,8 +36,8 @@ from fastdiff.solvers.unipc import UniPC
 
 S = TypeVar("S")
 
-VALUE = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
-LINE = (1.0, 1.0)  # of the first two
+VALUE: tuple[float, ...] = (1.0, 1.0, 1.0)  # at the end of a step, of the powers of the position in it
+LINE = VALUE[:2]
 INTEGRAL = (1.0, 1 / 2, 1 / 3)  # over the step
 BEND = (0.0, 0.0, 2.0)  # second derivative
 ROUNDING = 64.0  # units in the last place, below which differences are none

@@ -30,11 +30,12 @@ from fastdiff.models.hooks import (
     hooked_blocks,
 )
 from fastdiff.models.registry import load_model
-from fastdiff.solvers.denoiser import Denoiser
+from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, grid, step_at, time_part, time_uniform
 from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.parallel import integrate_parallel
 from fastdiff.solvers.schedule import CLEAN_LEVEL, Flow, Level, LinearVP
 
 SIZE, STEPS = (64, 64), 6  # pixels
@@ -73,6 +74,10 @@ class BlockCache(HookedDenoiser):
             return self.outputs[block.index]
 
         return computed
+
+    @property
+    def sequential(self) -> bool:
+        return True
 
     def fresh(self) -> Self:
         return replace(super().fresh(), outputs={})
@@ -180,6 +185,22 @@ def test_states_of_many_levels_meet_the_cache_one_by_one(
         together = cached.at_levels(torch.stack([latents, -latents]), levels[:2])
         alone = [f(x, level) for x, level in zip((latents, -latents), levels[:2], strict=True)]
     assert all(torch.equal(mine.x0, theirs.x0) for mine, theirs in zip(together, alone, strict=True))
+
+
+def test_a_parallel_run_takes_hooks_level_by_level_and_refuses_a_cache(
+    model: DiffusionModel, f: Denoiser, latents: Tensor, levels: Grid
+) -> None:
+    hooked = CountingDenoiser(HookedDenoiser(f, model.network))
+    with torch.inference_mode():
+        run = integrate_parallel(hooked, dpmpp_2m(), latents, levels, window=2, tolerance=0.0)
+    torch.testing.assert_close(run.x, sampled(f, latents, levels), rtol=1e-4, atol=1e-4)
+    assert hooked.tally.nfe == run.evaluations > run.rounds
+    for cached in (
+        BlockCache(f, model.network, levels, 2),
+        CountingDenoiser(BlockCache(f, model.network, levels, 2)),
+    ):
+        with pytest.raises(UsageError, match=f"{type(cached).__name__}, whose estimates depend on earlier calls"):
+            integrate_parallel(cached, dpmpp_2m(), latents, levels)
 
 
 def test_processors_are_called_in_place_of_the_networks_own_and_return(

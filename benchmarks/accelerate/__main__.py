@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, parallel_networks, sada
+from benchmarks.accelerate import parallel, parallel_networks, sada, sada_networks
 from fastdiff.solvers.errors import FastdiffError
 
-SECTIONS = {"parallel": parallel.run, "parallel-networks": parallel_networks.run, "sada": sada.run}
+SECTIONS = {
+    "parallel": parallel.run,
+    "parallel-networks": parallel_networks.run,
+    "sada": sada.run,
+    "sada-networks": sada_networks.run,
+}
 
 
 def main() -> None:

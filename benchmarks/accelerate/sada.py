@@ -19,7 +19,14 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.sada import SADA
 from fastdiff.solvers.spacings import SPACINGS
 
-NAMES = ("dpmpp-2m", "dpm-2", "ddim")
+REGIMES: dict[str, dict[str, Any]] = {"plan": {}, "criterion": {"stepwise": 1.0, "longest": 4}}
+CASES = (
+    ("dpmpp-2m", "plan"),
+    ("dpmpp-2m", "criterion"),
+    ("dpm-2", "criterion"),
+    ("ddim", "plan"),
+    ("unipc", "plan"),
+)  # solver, regime
 STEPS = (25, 50)
 GRIDS = ("log-snr", "time-uniform")
 COLUMNS = ("", "evaluations", "to full run", "fewer steps", "error", "full run", "fewer steps", "unipc")
@@ -35,7 +42,7 @@ def run(limit: int | None) -> Section:
 
 
 def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for every solver, grid and number of steps."""
+    """Yield a row for every solver and regime, grid and number of steps."""
     _, x = start(f, range(seeds))
     exact = end(x, f)
 
@@ -47,15 +54,15 @@ def _rows(f: Mixture, seeds: int) -> Iterator[dict[str, Any]]:
         found = torch.cat([integrate(g, solver, item, each).x for g, item, each in runs])
         return found, [g.tally.nfe for g in counted]
 
-    for name in NAMES:
+    for name, regime in CASES:
         for spacing in GRIDS:
             for steps in STEPS:
                 full, _ = ends(SOLVERS[name](), spacing, [steps] * seeds)
-                skipped, calls = ends(SADA(SOLVERS[name]()), spacing, [steps] * seeds)
+                skipped, calls = ends(SADA(SOLVERS[name](), **REGIMES[regime]), spacing, [steps] * seeds)
                 fewer, _ = ends(SOLVERS[name](), spacing, calls)
                 unipc, _ = ends(SOLVERS["unipc"](), spacing, calls)
                 yield {
-                    "solver": name,
+                    "solver": f"{name}, {regime}",
                     "grid": spacing,
                     "steps": steps,
                     "evaluations": fmean(calls),

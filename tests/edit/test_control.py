@@ -68,6 +68,7 @@ class Output:
     text: Tensor
     schedule = CosineVP()
     batched = True
+    sequential = False
 
     def __call__(self, x: Tensor, level: Level) -> Estimate:
         return self.at_levels(x[None], [level])[0]
