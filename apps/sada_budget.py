@@ -17,9 +17,11 @@ def sada_for_budget(solver: Solver[Any], grid: Grid, budget: float) -> SADA[Any]
 
     Raises UsageError for a budget below the steps that SADA evaluates in any case, and for solvers as `SADA` does.
     """
+    least = 1.0
     for interval in INTERVALS:
         sada = SADA(solver, interval=interval, longest=ceil(interval) - 1)
         share = sum(skips == 0 for skips in sada.init(grid).plan) / (len(grid) - 1)
         if share <= budget + ROUNDING:
             return sada
-    raise UsageError(f"sada with a budget of {budget:g} in {len(grid) - 1} steps: give {share:.2f} or more")
+        least = min(least, share)
+    raise UsageError(f"sada with a budget of {budget:g} in {len(grid) - 1} steps: give {least:.2f} or more")

@@ -19,7 +19,7 @@ COMMANDS = APPS | {
     "refine": "Finish a preview: make the same edit from the same noise, in all of its steps.",
     "rerun": "Make an edited picture again, from the record in its PNG.",
     "train": "Train the networks of an application.",
-    "tune": "Fit a solver to MODEL for few network calls, and measure it on held-out samples.",
+    "tune": "Fit a solver or a cache to MODEL, and measure it on held-out samples.",
     "search": "Find the best grid, solver and order of MODEL for few network calls.",
     "solvers": "List the solvers, and certify them by measurement.",
     "models": "List, download, show and verify the models that --model takes.",

@@ -80,10 +80,11 @@ def command(
     debug: bool,
     **chosen: Any,
 ) -> None:
-    """Fit a solver to MODEL for few network calls, or a cache of blocks for many, and measure it on held-out samples.
+    """Fit a solver or a cache to MODEL, and measure it on held-out samples.
 
-    MODEL is docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. Prompts are captions
-    for scenes, and empty for other models. Give the resulting file by --solver-file, or edit --accelerate; it fits this
+    A solver is fitted for few network calls, a cache of blocks (--accelerate) for edits in many steps. MODEL is
+    docclean, docclean-deblur, a file of such weights, or a model of `fastdiff models`. Prompts are captions for
+    scenes, and empty for other models. Give the resulting file by --solver-file, or edit --accelerate; it fits this
     model only. With --solver, the same command resumes a stopped run.
 
     \b

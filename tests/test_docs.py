@@ -43,6 +43,8 @@ RUN = (
     "fastdiff edit data/samples-edit/dog-face.png --prompt 'dog face on a red background'",
     "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --blend 'dog cat' --n 4",
     "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --preview --n 8",
+    "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --solver dpmpp-2m --steps 30 "
+    "--accelerate sada --verify",
     "fastdiff refine dog-preview-3.png",
     "fastdiff edit --csv edits.csv --model my-pixart/",
     "fastdiff rerun dog-edit.png",
@@ -89,6 +91,7 @@ PARSED = {
         "fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors",
         "fastdiff tune docclean --solver dode --nfe 5,6,8",
         "fastdiff tune my-pixart/ --solver dc --prompts prompts.txt -o mine.safetensors",
+        "fastdiff tune my-pixart/ --accelerate first-block --nfe 50 --guidance 4.5 -o cache.safetensors",
         "fastdiff train docclean --folder runs/mine",
         "fastdiff train docclean --folder runs/mine --pages clean-scans/",
         "fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/mine/docclean.safetensors",

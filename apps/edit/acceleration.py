@@ -1,8 +1,8 @@
 """Accelerations of the sampling of an edit: skipped calls or blocks, and steps that are evaluated together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,16 +13,22 @@ from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
-from fastdiff.models.acceleration.registry import Cache, cached, for_budget
+from fastdiff.models.acceleration.registry import Cache, Stack, cached, for_budget
+from fastdiff.models.acceleration.rules import FirstBlock, TeaCache
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
+from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
-from fastdiff.solvers.integration import Progress, Solver, integrate
+from fastdiff.solvers.integration import Progress, Solver, Step, integrate, steps_of
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.parallel import integrate_parallel
+from fastdiff.solvers.solver_wrapper import SolverWrapper
 
+TOLERANCE = 0.03  # of parallel runs: one round more than with 0.1, and much nearer to the plain run
+
+S = TypeVar("S")
 Watch = Callable[[Progress], None]
 
 
@@ -35,10 +41,16 @@ class AcceleratedRun(NamedTuple):
 
 
 class Acceleration(Protocol):
-    """A way to run a solver over a grid at a lower cost or depth."""
+    """A way to run a solver over a grid at a lower cost or depth.
+
+    `inverts`: whether it also runs upwards, over a rising grid.
+    """
+
+    @property
+    def inverts(self) -> bool: ...
 
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
-        """Sample from x (B, ...) at the first level of the grid, as `fastdiff.solvers.integrate` does.
+        """Run from x (B, ...) at the first level of the grid to its last, as `fastdiff.solvers.integrate` does.
 
         Raises UsageError for a solver or a network that the acceleration does not know.
         """
@@ -49,6 +61,8 @@ class Acceleration(Protocol):
 class Unaccelerated:
     """The plain run."""
 
+    inverts = False
+
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
         return _run(f, solver, x, grid, watch)
 
@@ -58,6 +72,7 @@ class Skipping:
     """SADA around the solver, which skips calls up to a budget, a share of those of a plain run."""
 
     budget: float
+    inverts: bool
 
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
         return _run(f, sada_for_budget(solver, grid, self.budget), x, grid, watch)
@@ -69,6 +84,11 @@ class Caching:
 
     cache: Cache
 
+    @property
+    def inverts(self) -> bool:
+        """True if the cache follows the features of a run; schedules were made for falling noise."""
+        return isinstance(self.cache, Stack) and isinstance(self.cache.rule, FirstBlock | TeaCache)
+
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
         caching = cached(self.cache, f, f.network, grid, solver, coupled=not f.same_at_all_levels)
         return _run(caching, solver, x, grid, watch)._replace(equivalent_calls=caching.cost)
@@ -76,13 +96,33 @@ class Caching:
 
 @dataclass(frozen=True)
 class Parallel:
-    """ParaDiGMS: evaluates up to `window` steps together, and again until they agree. `watch` is not called."""
+    """ParaDiGMS: evaluates up to `window` steps together, and again until they agree. It calls `watch` at the end."""
 
     window: int
 
+    inverts = True
+
     def run(self, f: ControlledDenoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:
-        result = integrate_parallel(f, solver, x, grid, window=self.window)
+        recording = Recording(solver)
+        result = integrate_parallel(f, recording, x, grid, window=self.window, tolerance=TOLERANCE)
+        for step in steps_of(grid):
+            watch(Progress(step, recording.ends[step.index]))
         return AcceleratedRun(result.x, result.rounds, result.evaluations)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording(SolverWrapper[S]):
+    """Records the state after every step of `inner`; a step that is repeated replaces its state."""
+
+    ends: dict[int, Tensor] = field(default_factory=dict)  # by index of the step
+
+    def init(self, grid: Grid) -> S:
+        return self.inner.init(grid)
+
+    def step(self, f: Denoiser, x: Tensor, step: Step, state: S) -> tuple[Tensor, S]:
+        x, state = self.inner.step(f, x, step, state)
+        self.ends[step.index] = x
+        return x, state
 
 
 def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Preset) -> Acceleration:
@@ -95,8 +135,9 @@ def acceleration_of(choice: AccelerationChoice, model: EditableModel, preset: Pr
     if choice.name is None:
         return Unaccelerated()
     if choice.name == "sada":
-        sada_for_budget(DDIM(), grid_of(model, preset), choice.aim)
-        return Skipping(choice.aim)
+        grid = grid_of(model, preset)
+        sada_for_budget(DDIM(), grid, choice.aim)
+        return Skipping(choice.aim, inverts=_meets(choice.aim, grid[::-1]))
     if choice.file is not None:
         return Caching(cache_plan.found(choice.file, model.name, preset, grid_of(model, preset)))
     return Caching(for_budget(choice.name, calibration_of(model, preset), choice.aim))
@@ -119,6 +160,15 @@ def grid_of(model: EditableModel, preset: Preset) -> Grid:
     """Return the levels of edits of square pictures."""
     schedule = model.scheduler((model.resolution, model.resolution)).schedule
     return time_part(schedule, preset.strength, preset.steps)
+
+
+def _meets(budget: float, grid: Grid) -> bool:
+    """Return whether SADA meets a budget over this grid."""
+    try:
+        sada_for_budget(DDIM(), grid, budget)
+    except UsageError:
+        return False
+    return True
 
 
 def _run(f: Denoiser, solver: Solver[Any], x: Tensor, grid: Grid, watch: Watch) -> AcceleratedRun:

@@ -11,7 +11,14 @@ DETERMINISTIC = "--preset ledits --solver dpmpp-2m --steps 50"  # an edit that e
 
 
 def check_acceleration(
-    choice: AccelerationChoice, preset: Preset, name: str, inverter: Inverter, *, preview: bool, words: bool
+    choice: AccelerationChoice,
+    preset: Preset,
+    name: str,
+    inverter: Inverter,
+    *,
+    preview: bool,
+    words: bool,
+    compiled: bool,
 ) -> None:
     """Raise UsageError if an edit by this preset, of this name, cannot be accelerated in this way.
 
@@ -21,6 +28,10 @@ def check_acceleration(
         return
     if preview:
         raise UsageError(f"a preview takes few steps, of which none can be spared: leave out {choice.option}")
+    if compiled and choice.name not in (None, "sada"):
+        raise UsageError(
+            f"--compile would compile the network anew for the decisions of {choice.option}: leave out one of them"
+        )
     if isinstance(inverter, EditFriendly):
         raise UsageError(
             f"preset {name} adds recorded noise at every step, so that no step tells about the next one: with "

@@ -1,5 +1,6 @@
 """Edits one picture: encodes and inverts it, samples the edit, and composes the output from edited and kept pixels."""
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 from fastdiff.apps.canvas import Canvas, edited_share, fit_canvas, without_rounding
 from fastdiff.apps.edit import tuned
 from fastdiff.apps.edit.acceleration import acceleration_of
-from fastdiff.apps.edit.acceleration_report import measured, sample
+from fastdiff.apps.edit.acceleration_report import measured, seconds_since
 from fastdiff.apps.edit.domain import examine
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.forecast import cost
@@ -200,18 +201,19 @@ class Editor:
         """Make one attempt, with one noise seed."""
         if prepared.subject is not None:
             return self._repaint(prepared, prepared.subject, tick)
-        expected = cost(self._settings).calls
+        expected, began = cost(self._settings).calls, time.monotonic()
         inversion = self.invert(prepared, lambda calls: tick(min(calls / expected, 1)))
         done = inversion.nfe
 
         def watch(now: Progress) -> None:
             tick((done + now.step.index + 1) / (done + now.step.total))
 
-        timed, choice = sample(prepared.edit, inversion, watch), self._settings.acceleration
-        edited = self.finish(prepared, inversion, timed.sampled, mask)
+        sampled, choice = prepared.edit.sample(inversion, watch), self._settings.acceleration
+        seconds = seconds_since(began, sampled.latents)
+        edited = self.finish(prepared, inversion, sampled, mask)
         if not choice.given:
             return edited
-        measures = measured(choice, prepared.edit, inversion, timed, self.decode)
+        measures = measured(choice, prepared.edit, inversion, sampled, seconds, self.decode)
         return replace(edited, report=replace(edited.report, acceleration=measures))
 
     def _repaint(self, prepared: PreparedEdit, subject: Subject, tick: Tick) -> Edited:

@@ -51,6 +51,13 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class AcceleratedInversion(Inversion):
+    """An inversion with its cost: the calls without acceleration that cost as much."""
+
+    equivalent_calls: float = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Edit:
     """An edit of one picture with latents (1, C, h, w) of `size` pixels (height, width).
 
@@ -59,7 +66,8 @@ class Edit:
     1 where the edit may change the picture. `emphasize` holds requests such as "stripes:1.5" for words of the target,
     `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
     subset of the run's levels, with the same noise there. `tuned` is a solver with its own levels; it replaces the
-    preset's inversion and sampling. `acceleration` applies to sampling, but not to repainting.
+    preset's inversion and sampling. `acceleration` applies to sampling and to inversion by a solver, but not to
+    repainting.
     """
 
     backbone: EditableModel
@@ -106,9 +114,24 @@ class Edit:
         return len(self.grid) - 1
 
     def invert(self, watch: Callable[[int], None] = lambda calls: None) -> Inversion:
-        """Invert the source, without direct inversion. `watch` receives the number of every network call."""
+        """Invert the source, without direct inversion. `watch` receives the number of every network call.
+
+        An acceleration that inverts does so where a solver inverts; it does not call `watch`.
+        """
+        inverter = self._inverter
+        if isinstance(inverter, Reversed) and self.acceleration.inverts:
+            return self._accelerated_inversion(inverter.solver)
         f = CountingDenoiser(self._alone, Tally(watch=watch))
-        return invert(f, self.latents, self.grid, self._inverter, measure=False)
+        return invert(f, self.latents, self.grid, inverter, measure=False)
+
+    def _accelerated_inversion(self, solver: Solver[Any]) -> AcceleratedInversion:
+        states = [self.latents]
+        run = self.acceleration.run(
+            self._alone, solver, self.latents, self.grid[::-1], lambda now: states.append(now.x)
+        )
+        return AcceleratedInversion(
+            solver, self.grid, torch.stack(states[::-1]), run.calls, equivalent_calls=run.equivalent_calls
+        )
 
     @property
     def warning(self) -> str | None:
@@ -128,7 +151,7 @@ class Edit:
         return regenerate(self._alone, inversion)
 
     @property
-    def _alone(self) -> Denoiser:
+    def _alone(self) -> ControlledDenoiser:
         """The denoiser of the source alone, with the edit's token merging; at guidance 0 of the empty prompt.
 
         Networks that embed their guidance would follow the prompt at 0 too.

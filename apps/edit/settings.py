@@ -114,6 +114,7 @@ def _preset(options: Options, name: str) -> Preset:
         name,
         inverter_of(chosen, Noise()),
         preview=options.preview,
+        compiled=options.compile,
         words=any((options.blend, options.emphasize, options.release)),
     )
     return chosen
