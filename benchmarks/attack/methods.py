@@ -19,7 +19,7 @@ from fastdiff.models.classifier_loading import load_classifier
 ATTACKED = "efficientnet-lite0"
 OTHERS = ("efficientnet-lite1", "efficientnet-lite2")
 SOME = 40  # pictures, of methods that section "tradeoff" measures on all
-SLOW = 12  # of methods with a hundred network evaluations
+SLOW = 16  # of methods with a hundred network evaluations
 TIMED = 3  # pictures, for the parts of the time
 METHODS: dict[str, dict[str, Any]] = {
     "natural": {},
