@@ -5,9 +5,9 @@ v = alpha eps - sigma x0 in place of a network, in the angle atan(sigma / alpha)
 
 The multistep-wise regime skips by a plan, which the grid determines. The released code evaluates one step in four and
 extrapolates x0 by the number of the step through four evaluations. Here the plan counts strides of the angle, so that
-it fits every grid, and the forecast is a line through two evaluations: of x0 and v, of angle and lam, and of two to
-four evaluations, these follow the full run best on networks. A forecast that multiplies errors of evaluations is not
-used, such as where the strides of a grid grow.
+it fits every grid, and the forecast is a line through two evaluations. Of x0 and v, of angle and lam, and of two to
+four evaluations, these follow the full run best on the bundled model. No forecast is used that would multiply errors of
+evaluations, such as one where the strides of a grid grow.
 
 The step-wise regime skips by the paper's criterion: if the solver's step and the Adams-Bashforth step, the integral of
 the polynomial through three v, differ against the second difference of the derivative. It compares the solver with a
