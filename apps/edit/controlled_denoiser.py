@@ -27,6 +27,10 @@ class ControlledDenoiser(HookedDenoiser):
         control = self.control
         return control.cross_attention is None and control.sharing is None and control.tracked is None
 
+    @property
+    def sequential(self) -> bool:
+        return self.control.tracked is not None or self.inner.sequential
+
     def attention(self, layer: AttentionLayer, processor: Processor, level: Level) -> Processor:
         control, steps = self.control, len(self.grid) - 1
         step = step_at(self.grid, level)

@@ -30,6 +30,10 @@ class CachedDenoiser(HookedDenoiser):
         check_blocks(self.network)
 
     @property
+    def sequential(self) -> bool:
+        return True
+
+    @property
     def cost(self) -> float:
         """Return the number of calls of the network that cost as much as the run, in FLOPs."""
         return self.log.cost
