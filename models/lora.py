@@ -80,7 +80,7 @@ class Adapter:
         with _quiet():
             try:
                 if self.loader is None:
-                    inject(network, *(_within(part, each) for each in (weights, self.settings or {})), name)
+                    inject(network, _within(part, weights), _within(part, self.settings or {}), name)
                 elif hasattr(network, "load_lora_adapter"):
                     network.load_lora_adapter(weights, prefix=part, low_cpu_mem_usage=True, **given)
                 else:

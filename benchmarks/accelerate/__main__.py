@@ -18,7 +18,6 @@ SECTIONS = {
     "sada-networks": lambda limit, pictures: sada_networks.run(limit),
     "race": race.run,
 }
-}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "car
 def pack(trained: PeftModel, options: TrainOptions, data: str) -> Path:
     """Write the adapter, in half precision, as the folder `lcm` of the run, and return its file of weights."""
     target = options.folder / "lcm"
-    trained.half().save_pretrained(target, safe_serialization=True)
+    trained.half().save_pretrained(str(target), safe_serialization=True)
     (target / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
     _without_origin(target / CONFIG)
     recipe = card.without_machine(asdict(options), "folder", "model", "pictures")
