@@ -23,7 +23,7 @@ class Outcome:
 
     ends: Sequence[Tensor]  # (B, ...) per batch
     calls: float  # of the network that cost as much, mean of the items
-    seconds: float  # of a batch
+    seconds: float  # of a batch, of the processor
     nbytes: int = 0  # largest size of the cache
 
 
@@ -76,9 +76,9 @@ class Tuned:
 @torch.no_grad()
 def measured(contestant: Contestant, batches: Sequence[Batch]) -> Outcome:
     """Run a contestant on all batches."""
-    runs, began = [], time.perf_counter()
+    runs, began = [], time.process_time()
     for f, x in batches:
         runs.append(contestant.run(f, x))
-    seconds = (time.perf_counter() - began) / len(batches)
+    seconds = (time.process_time() - began) / len(batches)
     ends, calls, sizes = zip(*runs, strict=True)
     return Outcome(ends, fmean(calls), seconds, max(sizes))
