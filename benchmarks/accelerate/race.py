@@ -39,9 +39,10 @@ FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated and solvers tun
 SIDE = 64  # pixels of a side of page crops
 COLUMNS = ("", "calls", "time", "MB", "to full run", "against fewer steps", "to exact end", "against fewer steps")
 NOTE = (
-    f"The full run is {STEPS} steps of {SOLVER} on {GRID}. Calls count the FLOPs of what was computed; processor time is a "
-    f"share of the full run's. Relative distances, mean over held-out seeds, and their difference to {SOLVER} with as "
-    "many steps with its 95 % interval, paired by seed: below 0 is nearer. Caches are those that `tune` prepares."
+    f"The full run is {STEPS} steps of {SOLVER} on {GRID}. Calls count the FLOPs of what was computed; time is that of "
+    f"the processor, a share of the full run's. Relative distances, mean over held-out seeds, and their difference to "
+    f"{SOLVER} with as many steps with its 95 % interval, paired by seed: below 0 is nearer. Caches are those that "
+    "`tune` prepares."
 )
 
 
