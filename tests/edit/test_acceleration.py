@@ -160,7 +160,7 @@ def test_what_does_not_go_together_is_refused_before_a_model_is_loaded(
 @pytest.mark.parametrize(
     ("way", "sentence"),
     [
-        (("--accelerate", "sada", "--budget", 0.05), "sada with a budget of 0.05 in 12 steps: give 0."),
+        (("--accelerate", "sada", "--budget", 0.05), "sada in 12 steps cannot meet a budget of 0.05: give 0."),
         (("--accelerate", "blocks", "--budget", 0.05), "a budget of 0.05: the steps and blocks that must compute cost"),
     ],
 )
