@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fastdiff.models.acceleration.budget import smallest_threshold
 from fastdiff.models.acceleration.calibration import Calibration
-
-BEGINNING = 2  # first steps, which compute all blocks; the last step does too
+from fastdiff.models.acceleration.step_schedules import by_change
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +38,10 @@ class BlockSchedule:
 def schedule_by_threshold(calibration: Calibration, threshold: float) -> BlockSchedule:
     """Return the schedule that reuses what a block adds while its accumulated change is at most `threshold`.
 
-    At a threshold of 0 or below, all blocks compute at all steps.
+    The first steps and the last one compute all blocks (`by_change`); at a threshold of 0, all steps do.
     """
-    computed = tuple(_computed(changes, threshold) for changes in calibration.changes.tolist())
+    steps = [by_change(changes, threshold) for changes in calibration.changes.tolist()]
+    computed = tuple(tuple(step in chosen for step in range(calibration.steps)) for chosen in steps)
     return BlockSchedule(computed, calibration.shares)
 
 
@@ -55,15 +55,3 @@ def schedule_by_budget(calibration: Calibration, budget: float) -> BlockSchedule
         return schedule_by_threshold(calibration, threshold).cost / calibration.steps
 
     return schedule_by_threshold(calibration, smallest_threshold(cost, budget))
-
-
-def _computed(changes: list[float], threshold: float) -> tuple[bool, ...]:
-    computed, total = [], 0.0
-    for step, change in enumerate(changes):
-        total += change
-        if step < BEGINNING or step == len(changes) - 1 or threshold <= 0 or total > threshold:
-            total = 0.0
-            computed.append(True)
-        else:
-            computed.append(False)
-    return tuple(computed)

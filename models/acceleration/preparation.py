@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from fastdiff.models.acceleration.block_cache import BlockCache
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
 from fastdiff.models.acceleration.calibration import Calibration
-from fastdiff.models.acceleration.registry import Blocks, Cache, cached, for_budget
+from fastdiff.models.acceleration.registry import Blocks, Cache, Stack, cached, for_budget
+from fastdiff.models.acceleration.rules import FixedSteps
 from fastdiff.models.acceleration.scale_shift import fit_scale_shift
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.grids import Grid
@@ -30,7 +31,7 @@ def prepare(
     *,
     coupled: bool = False,
 ) -> Cache:
-    """Return the cache of this name whose runs from x (B, ...) cost at most `budget`, a share of a plain run in (0, 1].
+    """Return the cache of this name for runs from states like x (B, ...) at `budget`, a share of a plain run in (0, 1].
 
     The setting comes from the calibration. A schedule of blocks then gets scales and shifts if they help items that
     they are not fitted on; that costs five plain runs at most. The cost of a dynamic cache follows features, which are
@@ -39,16 +40,18 @@ def prepare(
     Raises UsageError as `for_budget` and `cached` do.
     """
     cache, aim = for_budget(name, calibration, budget), budget
+    run = cached(cache, f, network, grid, solver, coupled=coupled)
     if isinstance(cache, Blocks):
-        cached(cache, f, network, grid, solver, coupled=coupled)
         return Blocks(_adjusted(cache.schedule, f, network, solver, grid, x))
+    if isinstance(cache, Stack) and isinstance(cache.rule, FixedSteps):
+        return cache
     for _ in range(ROUNDS):
-        run = cached(cache, f, network, grid, solver, coupled=coupled)
         integrate(run, solver, x, grid)
         if (cost := run.cost / calibration.steps) <= budget:
             break
         aim *= budget / cost
         cache = for_budget(name, calibration, aim)
+        run = cached(cache, f, network, grid, solver, coupled=coupled)
     return cache
 
 

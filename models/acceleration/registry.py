@@ -15,7 +15,7 @@ from fastdiff.models.acceleration.calibration import Calibration
 from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, Rule, TeaCache
 from fastdiff.models.acceleration.simulation import cost_of_first_block, cost_of_teacache
 from fastdiff.models.acceleration.stack_cache import StackCache
-from fastdiff.models.acceleration.step_schedules import by_magnitude, every
+from fastdiff.models.acceleration.step_schedules import by_change, by_magnitude
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -24,7 +24,6 @@ from fastdiff.solvers.sada import SADA
 from fastdiff.solvers.solver_wrapper import SolverWrapper
 from fastdiff.solvers.validation import check_name
 
-WARM_UP = 3  # first steps that TaylorSeer computes
 RETENTION = 0.2  # of a run, its first steps that MagCache computes
 LONGEST = 3  # steps in a row that MagCache skips
 
@@ -73,11 +72,13 @@ def _teacache(calibration: Calibration, budget: float) -> Cache:
 
 
 def _taylor(calibration: Calibration, budget: float) -> Cache:
-    def steps(interval: float) -> frozenset[int]:
-        return every(1 + interval, calibration.steps, WARM_UP)
+    """Forecasts of TaylorSeer, between steps that follow the change of features in place of a constant interval."""
+    changes = calibration.stack.mean(0).tolist()
 
-    interval = smallest_threshold(lambda each: calibration.cost_of_steps(steps(each)), budget)
-    return Stack(FixedSteps(steps(interval)), order=1)
+    def cost(threshold: float) -> float:
+        return calibration.cost_of_steps(by_change(changes, threshold))
+
+    return Stack(FixedSteps(by_change(changes, smallest_threshold(cost, budget))), order=1)
 
 
 def _magcache(calibration: Calibration, budget: float) -> Cache:

@@ -94,6 +94,7 @@ class StackCache(CachedDenoiser):
         if memory.forecast and memory.forecast.rows != call.rows:
             memory.forecast = memory.state = None
         decision = self.rule.decide(step, call, memory.added, memory.state)
+        memory.added = None
         known = memory.forecast is not None and len(memory.forecast.factors) > self.order
         if not known or step == len(self.grid) - 2:
             memory.chosen = every
@@ -121,6 +122,7 @@ class StackCache(CachedDenoiser):
         """Return the output of the last block for all rows, from that for the chosen ones, and update the cache."""
         memory = self.memory
         chosen, others, start = memory.chosen, memory.others, memory.start
+        memory.start = ()
         if chosen:
             value = minus(streams, take_rows(start, chosen) if others else start)
             if memory.forecast is None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from fastdiff.solvers.errors import UsageError
 
+BEGINNING = 2  # first steps of a schedule by changes
+
 
 def every(interval: float, steps: int, first: int) -> frozenset[int]:
     """Return the `first` steps of a run of `steps`, every `interval`-th step after them, and the last step.
@@ -16,6 +18,21 @@ def every(interval: float, steps: int, first: int) -> frozenset[int]:
     marks = [int((step - start) / interval + 1e-9) for step in range(steps)]
     regular = {step for step in range(start + 1, steps) if marks[step] > marks[step - 1]}
     return frozenset({*range(start + 1), *regular, steps - 1})
+
+
+def by_change(changes: Sequence[float], threshold: float) -> frozenset[int]:
+    """Return the steps at which a feature is computed anew: where its accumulated change exceeds `threshold`.
+
+    changes: of the feature at each step, from the step before. The first BEGINNING steps and the last one compute; at a
+    threshold of 0 or below, all steps do.
+    """
+    computed, total = set[int](), 0.0
+    for step, change in enumerate(changes):
+        total += change
+        if step < BEGINNING or step == len(changes) - 1 or threshold <= 0 or total > threshold:
+            computed.add(step)
+            total = 0.0
+    return frozenset(computed)
 
 
 def by_magnitude(ratios: Sequence[float], threshold: float, *, longest: int, first: int) -> frozenset[int]:

@@ -141,6 +141,22 @@ def test_solvers_that_evaluate_twice_in_a_step_or_skip_are_refused() -> None:
         calibrate(RUNS.denoiser(), RUNS.network, SOLVERS["heun"](), RUNS.levels, RUNS.x)
 
 
+def test_guidance_of_some_steps_empties_the_cache_at_its_ends_and_cannot_be_calibrated(tmp_path: Path) -> None:
+    model = load_model(str(tiny_pixart.write(tmp_path / "model")))
+    levels, solver = grid(time_uniform, model.scheduler(SIZE).schedule, 8), dpmpp_2m()
+    prompts = model.encode_prompts(["a fox"])
+    f = guided_denoiser(model, prompts, 3.0, SIZE, interval=(levels[5].t, levels[2].t))
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        with pytest.raises(UsageError, match="all calls need the same rows"):
+            calibrate(f, model.network, solver, levels, x)
+        run = cached(Stack(FirstBlock(1e6)), f, model.network, levels, solver)
+        integrate(run, solver, x, levels)
+    computed = [call.step for call in run.decisions if min(call.shares) == 1]
+    assert [len(call.shares) for call in run.decisions] == [1, 1, 2, 2, 2, 2, 1, 1]
+    assert computed == [0, 2, 6, 7]
+
+
 def test_networks_of_other_blocks_and_unknown_names_are_one_sentence(tmp_path: Path) -> None:
     model = load_model(str(tiny_unet.write_prior(tmp_path / "unet")))
     with pytest.raises(UsageError, match="caches know the blocks of PixArt, Sana, SD3 and FLUX"):
