@@ -5,9 +5,9 @@ v = alpha eps - sigma x0 in place of a network, in the angle atan(sigma / alpha)
 
 The multistep-wise regime skips by a plan, which the grid determines. The released code evaluates one step in four and
 extrapolates x0 by the number of the step through four evaluations. Here the plan counts strides of the angle, so that
-it fits every grid, and the forecast is a line through two evaluations: of x0 and v, of angle and lam, and of two to
-four evaluations, these follow the full run best on networks. A forecast that multiplies errors of evaluations is not
-used, such as where the strides of a grid grow.
+it fits every grid, and the forecast is a line through two evaluations. Of x0 and v, of angle and lam, and of two to
+four evaluations, these follow the full run best on the bundled model. No forecast is used that would multiply errors of
+evaluations, such as one where the strides of a grid grow.
 
 The step-wise regime skips by the paper's criterion: if the solver's step and the Adams-Bashforth step, the integral of
 the polynomial through three v, differ against the second difference of the derivative. It compares the solver with a
@@ -100,6 +100,14 @@ class SADA(SolverWrapper[S]):
                 f"SADA's criterion around {name} of convergence order {_order(self.inner)}: give order 1 or 2"
             )
 
+    @property
+    def order(self) -> int:
+        return min(self.inner.order, len(LINE))
+
+    @property
+    def one_step(self) -> bool:
+        return False
+
     def init(self, grid: Grid) -> Memory[S]:
         if self._by_criterion and grid[0].lam > grid[-1].lam:
             raise UsageError("SADA's criterion over rising noise: it only samples and cannot invert")
@@ -134,11 +142,11 @@ class SADA(SolverWrapper[S]):
     def _plan(self, grid: Grid) -> tuple[int, ...]:
         """Return the skips in a row with every step of the multistep-wise regime, which begins with an evaluation.
 
-        A step is skipped if it ends within `interval` mean strides of the last evaluated angle, and if its forecast
-        keeps to AMPLIFICATION.
+        A step is skipped if it ends within `interval` mean strides, rounded, of the last evaluated angle, and if its
+        forecast keeps to AMPLIFICATION.
         """
         angles, steps = [angle_of(level) for level in grid], len(grid) - 1
-        reach = self.interval * abs(angles[0] - angles[-1]) / steps * (1 + 1e-9)  # with its rounding
+        reach = (self.interval + 0.5) * abs(angles[0] - angles[-1]) / steps
         first = max(NODES - 1, ceil(self.begin * steps), ceil(self.stepwise * steps))
         skips, known = [0], [angles[0]]  # angles of evaluations, newest first
         for index in range(1, steps):

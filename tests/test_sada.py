@@ -212,6 +212,18 @@ def test_forecasts_from_halves_are_summed_in_float32():
     torch.testing.assert_close(made, wide.bfloat16(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("make", [DDIM, dpmpp_2m, lambda: UniPC(order=3)])
+def test_planned_runs_converge_with_their_order(make):
+    f, errors = Gaussian(LinearVP()), []
+    solver = SADA(make())
+    for steps in (100, 200):
+        levels = equal_angles(f.schedule, steps + 1)
+        x = levels[0].sigma * random_state(3, 4)
+        exact = f.carry(x, levels[0], levels[-1])
+        errors.append((integrate(f, solver, x, levels).x - exact).abs().max().item())
+    assert log2(errors[0] / errors[1]) == pytest.approx(solver.order, abs=0.3) and not solver.one_step
+
+
 def test_planned_runs_cost_the_same_for_every_batch_and_run_in_parallel():
     levels, x, solver = grid(time_uniform, MIXTURE.schedule, STEPS), random_state(4, 2, 3), SADA(dpmpp_2m())
     alone = [run(MIXTURE, solver, row, time_uniform) for row in x[:, None]]
