@@ -24,4 +24,4 @@ def sada_for_budget(solver: Solver[Any], grid: Grid, budget: float) -> SADA[Any]
         if share <= budget + ROUNDING:
             return sada
         least = min(least, share)
-    raise UsageError(f"sada with a budget of {budget:g} in {len(grid) - 1} steps: give {least:.2f} or more")
+    raise UsageError(f"sada in {len(grid) - 1} steps cannot meet a budget of {budget:g}: give {least:.2f} or more")

@@ -1,5 +1,6 @@
 """Accelerated runs of many steps that cost as much as plain runs of few."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.sampler_config import SamplerConfig
 
 FEWEST = 11  # calls, from which on a run of more steps has something to save
-BUDGET = 0.5  # share of a plain run of as many steps
+BUDGET = 0.5  # share of a plain run of as many steps, at least
 CACHE = "first-block"
 
 
@@ -32,11 +33,15 @@ class AcceleratedRuns(NamedTuple):
     errors: Tensor  # (K,) distances to the reference, relative to its norm
 
 
-Runner = Callable[[Batch], tuple[Tensor, float]]  # the end of a run, and its cost
+class Accelerated(NamedTuple):
+    """An accelerated sampler of so many steps."""
+
+    steps: int
+    run: Callable[[Batch], tuple[Tensor, float]]  # returns the end of a run, and its cost
 
 
 def steps_for(nfe: int) -> int:
-    """Return the steps of runs that cost `nfe` calls."""
+    """Return the most steps of runs that cost `nfe` calls."""
     return round(nfe / BUDGET)
 
 
@@ -62,42 +67,49 @@ def accelerated(
     if nfe < FEWEST:
         return []
     found = []
-    for name, runner in ("sada", _sada), (CACHE, _cache):
+    for name, make in ("sada", _sada), (CACHE, _cache):
         try:
-            solver, steps = config.make(), steps_for(nfe)
-            levels = config.levels(subject.schedule, steps)
-            run = runner(subject, solver, levels, nfe / (len(levels) - 1), chosen_on)
-            ends, costs = zip(*map(run, held_out), strict=True)
+            sampler = make(subject, config, nfe, chosen_on)
+            ends, costs = zip(*map(sampler.run, held_out), strict=True)
         except UsageError:
             continue
         rows = [len(x) for _, x in held_out]
         cost = sum(each * count for each, count in zip(costs, rows, strict=True)) / sum(rows)
-        found.append(AcceleratedRuns(name, steps, cost, errors(ends, exact)))
+        found.append(AcceleratedRuns(name, sampler.steps, cost, errors(ends, exact)))
     return found
 
 
-def _sada(subject: SamplingProblem, solver: Solver[Any], levels: Grid, budget: float, _: Sequence[Batch]) -> Runner:
-    skipping = sada_for_budget(solver, levels, budget)
+def _sada(subject: SamplingProblem, config: SamplerConfig, nfe: int, _: Sequence[Batch]) -> Accelerated:
+    """Return SADA in the most steps whose plan takes at most `nfe` evaluations."""
+    steps, levels, skipping = _planned(subject, config, nfe)
 
     def run(batch: Batch) -> tuple[Tensor, float]:
         f, x = batch
         counted = CountingDenoiser(f)
         return integrate(counted, skipping, x, levels).x, counted.tally.nfe
 
-    return run
+    return Accelerated(steps, run)
 
 
-def _cache(
-    subject: SamplingProblem, solver: Solver[Any], levels: Grid, budget: float, chosen_on: Sequence[Batch]
-) -> Runner:
+def _planned(subject: SamplingProblem, config: SamplerConfig, nfe: int) -> tuple[int, Grid, Solver[Any]]:
+    solver = config.make()
+    for steps in range(steps_for(nfe), nfe, -1):
+        levels = config.levels(subject.schedule, steps)
+        with contextlib.suppress(UsageError):  # of plans that evaluate more often
+            return steps, levels, sada_for_budget(solver, levels, nfe / (len(levels) - 1))
+    raise UsageError(f"sada in {nfe} calls: no run of more steps takes so few")
+
+
+def _cache(subject: SamplingProblem, config: SamplerConfig, nfe: int, chosen_on: Sequence[Batch]) -> Accelerated:
     f, x = chosen_on[0]
-    network = subject.network
+    network, solver = subject.network, config.make()
+    levels = config.levels(subject.schedule, steps_for(nfe))
     calibration = calibrate(f, network, solver, levels, x)
-    cache = prepare(CACHE, budget, calibration, f, network, solver, levels, x)
+    cache = prepare(CACHE, nfe / (len(levels) - 1), calibration, f, network, solver, levels, x)
 
     def run(batch: Batch) -> tuple[Tensor, float]:
         f, x = batch
         caching = cached(cache, f, network, levels, solver)
         return integrate(caching, solver, x, levels).x, caching.cost
 
-    return run
+    return Accelerated(steps_for(nfe), run)
