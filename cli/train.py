@@ -462,8 +462,9 @@ def lcm(
 ) -> None:
     """Distil MODEL to one to eight steps without guidance, as a LoRA (LCM-LoRA).
 
-    MODEL is one of PixArt or Stable Diffusion 1 or 2. Takes an hour on a CPU for scenes. The same command resumes a
-    stopped run. In the end the folder `lcm` in it holds the LoRA in the layout of PEFT, and its card, card.json.
+    MODEL is one of PixArt or Stable Diffusion 1 or 2. Takes an hour or more on a CPU. The same command resumes a
+    stopped run; another model, guidance, rank or seed begins anew. In the end the folder `lcm` in it holds the LoRA
+    in the layout of PEFT, and its card, card.json. `fastdiff.solvers.LCM` samples with it, in Python.
 
     \b
     Examples:

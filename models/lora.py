@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.json_file import read_object
-from fastdiff.models.peft_adapter import inject, read as read_peft
+from fastdiff.models.peft_adapter import CONFIG, inject, is_peft_layout, read as read_peft
 from fastdiff.models.quiet_libraries import quiet_libraries, sentence
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-PEFT_LAYOUT = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")  # diffusers loads no LoRA there; files are PEFT's
 # Settings of an adapter that a file may bring; PEFT knows others, some of which name modules to import.
 SETTINGS = frozenset(
     {
@@ -51,6 +50,12 @@ class LoraFile:
             raise UsageError(f"the LoRA file {name} is no {SUFFIX} file: no other kind is read, convert it first")
         return cls(Path(name), value)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and the config of PEFT beside it if there is one."""
+        config = self.path.with_name(CONFIG)
+        return (self.path, config) if isfile(config) else (self.path,)
+
     def __str__(self) -> str:
         return f"{self.path}:{self.scale}"
 
@@ -80,7 +85,7 @@ class Adapter:
         with _quiet():
             try:
                 if self.loader is None:
-                    inject(network, _within(part, weights), _within(part, self.settings or {}), name)
+                    inject(network, _within(part, weights), name)
                 elif hasattr(network, "load_lora_adapter"):
                     network.load_lora_adapter(weights, prefix=part, low_cpu_mem_usage=True, **given)
                 else:
@@ -141,27 +146,36 @@ def attach(adapters: Sequence[Adapter], network: Any, part: str) -> None:
 def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     import diffusers
     from diffusers.utils import USE_PEFT_BACKEND
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not isfile(file.path):
         raise UsageError(f"cannot read the LoRA file {file.path}: there is no such file")
-    loader: Any = getattr(diffusers, folder.pipeline, None)
-    in_peft_layout = folder.pipeline in PEFT_LAYOUT
+    try:
+        with safe_open(file.path, framework="np") as content:
+            names = list(content.keys())
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"cannot read the LoRA file {file.path}: {sentence(error)}") from error
+    in_peft_layout = is_peft_layout(names)
+    loader: Any = None if in_peft_layout else getattr(diffusers, folder.pipeline, None)
     if not (in_peft_layout or hasattr(loader, "lora_state_dict")):
         raise UsageError(
-            f"diffusers loads no LoRA into a {folder.pipeline}, the kind of {folder.path}: leave out --lora, or name "
-            "a model of PixArt, Stable Diffusion, Sana or FLUX.1"
+            f"diffusers loads no LoRA into a {folder.pipeline}, the kind of {folder.path}: give a file in the layout "
+            "of PEFT, adapter_model.safetensors"
         )
     installed = peft_version()
     if not USE_PEFT_BACKEND:
         raise MissingError(f"peft {installed} is too old for diffusers: pip install --upgrade 'fastdiff-toolkit[lora]'")
+    is_dora = any("dora_scale" in name or "lora_magnitude_vector" in name for name in names)
+    network = "unet" if "unet" in folder.parts else "transformer"
     with _quiet():
         try:
-            with safe_open(file.path, framework="np") as content:
-                is_dora = any("dora_scale" in key for key in content.keys())  # noqa: SIM118
             weights, alphas, settings = (
-                read_peft(file.path, "transformer") if in_peft_layout else _by_diffusers(file.path, loader, folder)
+                (read_peft(file.path, network), None, None)
+                if in_peft_layout
+                else _by_diffusers(file.path, loader, folder)
             )
+        except UsageError:
+            raise
         except Exception as error:  # of diffusers and safetensors, which have no common base
             raise UsageError(f"cannot read the LoRA file {file.path}: {sentence(error)}") from error
     if is_dora:
@@ -174,8 +188,8 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
         raise UsageError(f"the LoRA file {file.path} holds weights of the type {others[0]}: floating point is needed")
     if not all(weight.float().isfinite().all() for weight in weights.values()):
         raise UsageError(f"the LoRA file {file.path} holds numbers that are not finite: it is broken")
-    adapter = Adapter(file, None if in_peft_layout else loader, weights, alphas, _known(settings))
-    modules = ("transformer",) if in_peft_layout else loader._lora_loadable_modules
+    adapter = Adapter(file, loader, weights, alphas, _known(settings))
+    modules = (network,) if in_peft_layout else loader._lora_loadable_modules
     possible = {part for part in modules if part in folder.parts}
     if unknown := sorted(adapter.parts - possible):
         raise UsageError(

@@ -1,6 +1,13 @@
-"""LoRA files of PEFT, adapter_model.safetensors and its config, for networks into which diffusers loads none."""
+"""LoRA files in the layout of PEFT: adapter_model.safetensors, and adapter_config.json beside it.
 
-from collections.abc import Mapping
+They change a network alone. A config of strangers is read by its scales; adapters that change more than PEFT's plain
+LoRA does, such as DoRA, or that were made for changed base weights, such as PiSSA, are refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,43 +19,80 @@ if TYPE_CHECKING:
 
 PREFIX = "base_model.model."  # before the path of a layer
 CONFIG = "adapter_config.json"  # beside the weights
+PLAIN = (None, True, False, "gaussian", "orthogonal", "eva")  # beginnings of a LoRA that leave base weights alone
 
 
-def read(path: Path, part: str) -> tuple[dict[str, "Tensor"], None, dict[str, Any]]:
-    """Read the weights of a file, by `part` and the path in it, no factors apart, and the settings of its config.
+@dataclass(frozen=True)
+class Scales:
+    """Settings that scale a LoRA of PEFT: the scale of a layer of rank r is alpha / r, or alpha / sqrt(r).
 
-    Without a config the scale is 1. Raises UsageError for a file that is no safetensors file.
+    `alpha` is r by default; `by_layer` has the alpha of layers, by the end of their path.
     """
-    from safetensors import SafetensorError
+
+    alpha: float | None = None
+    by_layer: Mapping[str, float] | None = None
+    by_root: bool = False
+
+    def of(self, layer: str, rank: int) -> float:
+        """Return the scale of a layer, given its path."""
+        own = [value for end, value in (self.by_layer or {}).items() if f".{layer}".endswith(f".{end}")]
+        alpha = own[0] if own else self.alpha
+        return 1.0 if alpha is None else alpha / (sqrt(rank) if self.by_root else rank)
+
+
+def is_peft_layout(keys: Iterable[str]) -> bool:
+    """True if these are the names of weights in PEFT's layout."""
+    names = list(keys)
+    return bool(names) and all(name.startswith(PREFIX) for name in names)
+
+
+def read(path: Path, part: str) -> dict[str, "Tensor"]:
+    """Read the weights of a file, by `part` and the path in it, with the scale of its config. Without one it is 1.
+
+    Raises UsageError for a config that is broken, or of another kind than a plain LoRA.
+    """
     from safetensors.torch import load_file
 
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"cannot read the LoRA file {path}: it is broken, or no safetensors file") from error
-    weights = {f"{part}.{key.removeprefix(PREFIX)}": weight for key, weight in stored.items()}
     config = path.with_name(CONFIG)
-    settings = read_object(config) if config.is_file() else {}
-    return weights, None, {f"{part}.{name}": value for name, value in settings.items()}
+    scales = _scales(config, read_object(config)) if config.is_file() else Scales()
+    weights = {}
+    for key, weight in load_file(path).items():
+        layer, found, _ = key.removeprefix(PREFIX).partition(".lora_B")
+        scaled = scales.of(layer, weight.shape[1]) * weight if found and weight.ndim > 1 else weight
+        weights[f"{part}.{key.removeprefix(PREFIX)}"] = scaled
+    return weights
 
 
-def inject(network: "nn.Module", weights: Mapping[str, "Tensor"], settings: Mapping[str, Any], name: str) -> None:
-    """Add an adapter to a network: weights by the path of their layer, and PEFT's settings for scales.
+def inject(network: "nn.Module", weights: Mapping[str, "Tensor"], name: str) -> None:
+    """Add an adapter of scale 1 to a network: weights by the path of their layer.
 
     Raises the errors of PEFT for weights that do not fit, and KeyError for layers without a pair of matrices.
     """
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     layers = sorted({key.partition(".lora_")[0] for key in weights})
-    ranks = {layer: len(weights[f"{layer}.lora_A.weight"]) for layer in layers}
-    alpha = settings.get("lora_alpha")
-    config = LoraConfig(
-        r=settings.get("r", next(iter(ranks.values()))),
-        lora_alpha=next(iter(ranks.values())) if alpha is None else alpha,
-        rank_pattern=ranks,
-        alpha_pattern=settings.get("alpha_pattern") or {},
-        use_rslora=bool(settings.get("use_rslora")),
-        target_modules=layers,
-    )
+    ranks = {re.escape(layer): len(weights[f"{layer}.lora_A.weight"]) for layer in layers}  # PEFT reads patterns
+    config = LoraConfig(rank_pattern=ranks, alpha_pattern=ranks, target_modules=layers)
     inject_adapter_in_model(config, network, adapter_name=name)
     set_peft_model_state_dict(network, dict(weights), adapter_name=name)
+
+
+def _scales(path: Path, config: Mapping[str, Any]) -> Scales:
+    kind, begun = config.get("peft_type", "LORA"), config.get("init_lora_weights")
+    if kind != "LORA" or config.get("use_dora") or config.get("lora_bias"):
+        raise UsageError(f"{path} is of another kind than a plain LoRA, such as DoRA: give a LoRA file")
+    if not (begun is None or isinstance(begun, bool) or begun in PLAIN):
+        raise UsageError(f"{path} is for base weights that {begun!r} has changed: have PEFT convert it to a plain LoRA")
+    alpha, by_layer, by_root = (config.get(name) for name in ("lora_alpha", "alpha_pattern", "use_rslora"))
+    numbers = [alpha, *by_layer.values()] if isinstance(by_layer, dict) else [alpha]
+    if not (
+        (by_layer is None or isinstance(by_layer, dict))
+        and (by_root is None or isinstance(by_root, bool))
+        and all(each is None or _is_scale(each) for each in numbers)
+    ):
+        raise UsageError(f"{path} has scales that are no numbers: lora_alpha, alpha_pattern or use_rslora is broken")
+    return Scales(alpha, by_layer, bool(by_root))
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and abs(value) < 1e6

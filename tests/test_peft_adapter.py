@@ -1,5 +1,6 @@
 """LoRA in PEFT's layout on PixArt: sampled latents are those of the real pipeline with the same files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,52 @@ def test_scale_0_changes_nothing_and_the_scale_counts(folder: Path, adapter: Pat
     assert torch.equal(plain, off)
     assert not torch.allclose(plain, once, rtol=0.01)
     assert torch.allclose(once, halves, atol=1e-5)
+
+
+def test_scales_of_configs(folder: Path, adapter: Path, tmp_path: Path) -> None:
+    """Alpha for all layers and for one, by the rank and by its root, are those of PEFT; without a config they are 1."""
+    base, weights = json.loads((adapter / "adapter_config.json").read_text()), adapter / "adapter_model.safetensors"
+    for number, changes in enumerate(
+        ({"lora_alpha": 5}, {"alpha_pattern": {"to_q": 9}}, {"use_rslora": True}, {"lora_alpha": 3})
+    ):
+        case = tmp_path / str(number)
+        case.mkdir()
+        (case / weights.name).write_bytes(weights.read_bytes())
+        (case / "adapter_config.json").write_text(json.dumps(base | changes))
+        pipeline: Any = PixArtAlphaPipeline.from_pretrained(folder)
+        peer = peft.PeftModel.from_pretrained(pipeline.transformer, case)
+        model: Any = load_editable(str(folder), loras=[LoraFile(case / weights.name)])
+        x, prompts = torch.ones(1, 4, 8, 12), model.encode_prompts(["a fox"])
+        found = model.predict(x, torch.full((1,), 500.0), prompts, SIZE)
+        arguments = model.network_arguments(prompts, SIZE)
+        expected = peer(x, timestep=torch.full((1,), 500.0), **arguments, return_dict=False)[0][:, :4]
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    (case / "adapter_config.json").unlink()
+    alone: Any = load_editable(str(folder), loras=[LoraFile(case / weights.name)])
+    assert torch.allclose(alone.predict(x, torch.full((1,), 500.0), prompts, SIZE), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lora_alpha": float("nan")}, "scales that are no numbers"),
+        ({"lora_alpha": 1e308}, "scales that are no numbers"),
+        ({"use_rslora": "false"}, "scales that are no numbers"),
+        ({"alpha_pattern": [1]}, "scales that are no numbers"),
+        ({"use_dora": True}, "another kind than a plain LoRA"),
+        ({"peft_type": "LOHA"}, "another kind than a plain LoRA"),
+        ({"init_lora_weights": "pissa"}, "base weights that 'pissa' has changed"),
+    ],
+)
+def test_configs_of_strangers_are_refused(
+    folder: Path, adapter: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    base = json.loads((adapter / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(base | changes))
+    file = tmp_path / "adapter_model.safetensors"
+    file.write_bytes((adapter / file.name).read_bytes())
+    with pytest.raises(UsageError, match=message):
+        load_editable(str(folder), loras=[LoraFile(file)])
 
 
 def test_files_that_do_not_fit_are_refused(folder: Path, adapter: Path, tmp_path: Path) -> None:

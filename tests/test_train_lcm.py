@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_pixart
+import tiny_unet
 import torch
 from safetensors.torch import load_file
 
@@ -90,6 +91,26 @@ def test_command_writes_a_lora_that_edit_loads_and_resumes(folder: Path, caption
     assert str(tmp_path) not in file.with_name("adapter_config.json").read_text()
     assert main([*run, "--steps", "3", "--rank", "2"]) == 0
     assert any(not torch.equal(value, first[key]) for key, value in load_file(file).items())
+
+
+def test_checkpoints_of_another_guidance_begin_anew(folder: Path, captioned: Path, tmp_path: Path) -> None:
+    run = ["train", "lcm", str(folder), "--pictures", str(captioned), "--folder", str(tmp_path / "run"), "--batch", "2"]
+    made = []
+    for guidance in ("2", "6"):
+        assert main([*run, "--steps", "1", "--rank", "2", "--guidance", guidance]) == 0
+        made.append(load_file(tmp_path / "run" / "lcm" / "adapter_model.safetensors"))
+    assert any(not torch.equal(value, made[0][key]) for key, value in made[1].items())
+
+
+def test_stable_diffusion_learns_a_lora_that_edit_loads(captioned: Path, tmp_path: Path) -> None:
+    folder = tiny_unet.write_stable_diffusion(tmp_path / "sd")
+    run = ["train", "lcm", str(folder), "--pictures", str(captioned), "--folder", str(tmp_path / "run"), "--batch", "2"]
+    assert main([*run, "--steps", "2", "--rank", "2"]) == 0
+    file = tmp_path / "run" / "lcm" / "adapter_model.safetensors"
+    model: Any = load_editable(str(folder), loras=[LoraFile(file)])
+    assert len([name for name, _ in model.network.named_parameters() if "lora_B" in name]) == sum(
+        "lora_B" in key for key in load_file(file)
+    )
 
 
 def test_bundled_model_learns_from_rendered_scenes(tmp_path: Path) -> None:

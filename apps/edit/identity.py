@@ -54,7 +54,7 @@ def named_files(options: Options) -> dict[str, str | None]:
     without such files: earlier versions had none. Raises UsageError for a file that cannot be read, MissingError for a
     model that is not here.
     """
-    loras = " ".join(digest.of_file(each.path) for each in options.loras)
+    loras = " ".join(digest.of_file(path) for each in options.loras for path in each.files)
     return {
         "model": digest.of_model(find(options.model, options.config)),
         "mask": None if options.mask is None else digest.of_file(options.mask),

@@ -157,7 +157,7 @@ class Options:
     @property
     def reads(self) -> tuple[Path, ...]:
         """Files that a run reads besides its inputs: mask, table, solver file, cache, LoRA and those of a model."""
-        loras = (each.path for each in self.loras)
+        loras = (path for each in self.loras for path in each.files)
         named = (
             path for path in (self.mask, self.csv, self.solver_file, self.acceleration.file, *loras) if path is not None
         )

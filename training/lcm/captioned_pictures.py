@@ -16,6 +16,7 @@ from fastdiff.training.fit import Batch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 HELD_OUT = 10  # one picture in HELD_OUT is held out
+VALIDATED = 64  # of these, at most
 LEAST = 10  # pictures
 
 
@@ -49,7 +50,7 @@ class CaptionedPictures:
             yield self._examples(rng.choice(known, self.batch).tolist())
 
     def held_out(self) -> Batch:
-        return self._examples(range(0, len(self._paths), HELD_OUT))
+        return self._examples(range(0, len(self._paths), HELD_OUT)[:VALIDATED])
 
     @cached_property
     def _paths(self) -> list[Path]:

@@ -19,7 +19,7 @@ def pack(trained: PeftModel, options: TrainOptions, data: str) -> Path:
     trained.half().save_pretrained(str(target), safe_serialization=True)
     (target / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
     _without_origin(target / CONFIG)
-    recipe = card.without_machine(asdict(options), "folder", "model", "pictures")
+    recipe = card.without_machine(asdict(options), "folder", "model")
     about = {
         "name": "lcm",
         "licence": card.LICENCE,

@@ -1,6 +1,7 @@
 """Rendered scenes and their captions as examples for distilling the bundled backbone."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class SceneExamples:
         return self._encoded(latents, tokens)
 
     def _encoder(self, seed: tuple[int, ...]) -> SceneEncoder:
-        return SceneEncoder(self.font, self.model.vae, self.model.tokenizer, seed)
+        codec = deepcopy(self.model.vae).to("cpu")  # where scenes are drawn
+        return SceneEncoder(self.font, codec, self.model.tokenizer, seed)
 
     @torch.no_grad()
     def _encoded(self, latents: Tensor, tokens: Tensor) -> Batch:

@@ -1,5 +1,6 @@
 """Distils a LoRA that samples in one to eight steps (LCM-LoRA, Luo et al. 2023, arXiv 2311.05556)."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from peft import PeftModel
 
+from fastdiff.models import fingerprint
 from fastdiff.models.hooks import blocks
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
 from fastdiff.models.pixart import PixArt
@@ -69,7 +71,7 @@ def run(
     with torch.no_grad():
         empty = model.empty_prompt
     loss = ConsistencyLoss(model, schedule, options.guidance, empty, size, consistency_points(schedule, POINTS))
-    checkpoint = options.folder / "lcm.state.pt"
+    checkpoint = options.folder / f"lcm-{_key(options)}.state.pt"
     trained: PeftModel = fit(net, loss, examples.batches, examples.held_out, options, checkpoint, on_progress)
     return trained
 
@@ -77,9 +79,16 @@ def run(
 def load(options: TrainOptions) -> LatentDiffusionModel:
     """Load the model of a distillation. Raises UsageError for one of another family, and as `load_editable`."""
     model = load_editable(options.model, options.device)
-    if not isinstance(model, PixArt | StableDiffusion) or model.empty_prompt.pooled is not None:
+    known = isinstance(model, PixArt | StableDiffusion) and model.guidance_kind == "classifier-free"
+    if not known or model.empty_prompt.pooled is not None:
         raise UsageError(f"{model.name} cannot be distilled: give a model of PixArt or Stable Diffusion 1 or 2")
     return model
+
+
+def _key(options: TrainOptions) -> str:
+    """Return a name of what a checkpoint holds: another model, guidance, rank or seed begins anew."""
+    chosen = (fingerprint.of_folder(options.model), options.guidance, options.rank, options.seed)
+    return hashlib.sha256(repr(chosen).encode()).hexdigest()[:12]
 
 
 def _schedule(model: LatentDiffusionModel) -> DiscreteVP:
