@@ -227,7 +227,9 @@ def _accelerated(report: "Report") -> str:
         return ""
     calls, cost, seconds = (sum(run[name] for run in runs) for name in ("calls", "equivalent_calls", "seconds"))
     what = "Inversion and sampling" if runs[0]["inversion"] else "Sampling"
-    told = f"{what} by {runs[0]['name']}: {calls} calls in all, at the cost of {cost:.1f}, {seconds:.1f} s"
+    told = (
+        f"{what} of the best attempts by {runs[0]['name']}: {calls} calls, at the cost of {cost:.1f}, {seconds:.1f} s"
+    )
     if any("psnr" not in run for run in runs):
         return f"{told}."
     plain_calls, plain_seconds = (sum(run[name] for run in runs) for name in ("plain_calls", "plain_seconds"))

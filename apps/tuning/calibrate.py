@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastdiff.apps.running import atomic, batch
+from fastdiff.apps.tuning.accelerated import FEWEST
 from fastdiff.apps.tuning.measure import Batch, Meter, ends, errors, seconds_a_row
 from fastdiff.apps.tuning.search import FEW
 from fastdiff.models.acceleration.cache_file import CacheFile, read_cache_file, runs_of
@@ -55,6 +56,8 @@ class CacheTuning:
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 1:
             raise UsageError(f"a budget of {self.budget:g}: give a share of the plain cost, above 0 and at most 1")
+        if self.steps < FEWEST:
+            raise UsageError(f"{self.steps} steps leave a cache nothing to save: give --nfe {FEWEST} or more")
         if self.made.stochastic:
             raise UsageError(f"a cache under {self.solver}, which adds noise: give a deterministic solver by --base")
 

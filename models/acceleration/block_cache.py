@@ -55,4 +55,7 @@ class BlockCache(CachedDenoiser):
         scales, shifts = self.block_schedule.scales, self.block_schedule.shifts
         if scales is None or shifts is None:
             return added
+        wanted = (len(added), hidden_of(added).shape[-1])
+        if tuple(scales.shape[2:]) != wanted:
+            raise UsageError("a schedule whose scales are for {} streams of {} channels".format(*scales.shape[2:]))
         return scaled(added, scales[block, step], shifts[block, step])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
@@ -22,8 +23,13 @@ from fastdiff.solvers.grids import Grid
 
 FORMAT = 1
 LARGEST = 2**31  # bytes of a file that is read
-MOST = 10_000  # steps or blocks
+MOST = 10_000  # levels or blocks
 SAME = 1e-6  # difference of levels that are the same
+LONGEST = 16  # coefficients of a polynomial
+DAMAGED = (  # errors of reading a file that is no cache file
+    *(SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError),
+    *(ArithmeticError, RuntimeError),  # such as infinity in place of a count, and types without arithmetic
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class CacheFile:
 
 def read_cache_file(path: Path) -> CacheFile:
     """Read the cache file at `path`. Raises UsageError for any other file, and for a newer format."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a cache file of at most {LARGEST // 2**20} MiB")
@@ -96,11 +102,13 @@ def read_cache_file(path: Path) -> CacheFile:
             raise UsageError(f"{path} is a cache file of format {version}: this version reads format {FORMAT}")
         runs = _runs(header["runs"])
         changes = tensors.pop("changes")
-        if changes.ndim != 2 or changes.shape[1] != len(runs.levels) - 1 or not changes.isfinite().all():
+        if changes.ndim != 2 or changes.shape[1] != len(runs.levels) - 1 or len(changes) > MOST:
+            raise ValueError("changes")
+        if not changes.isfinite().all():
             raise ValueError("changes")
         cache = _cache(header["kind"], header["settings"], tensors, changes.shape)
         return CacheFile(cache, runs, changes, dict(header["card"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         raise UsageError(f"{path} is not a cache file, or it is damaged") from error
 
 
@@ -130,9 +138,15 @@ def _cache(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
     if not 0 <= order <= 2:
         raise ValueError(order)
     if kind == "steps":
-        return Stack(FixedSteps(frozenset(map(int, settings["steps"]))), order)
+        steps = frozenset(map(int, settings["steps"]))
+        if not steps <= frozenset(range(shape[1])):
+            raise ValueError("steps")
+        return Stack(FixedSteps(steps), order)
     if kind == "teacache":
-        return Stack(TeaCache(_finite(settings["threshold"]), tuple(map(_finite, settings["polynomial"]))), order)
+        polynomial = tuple(map(_finite, settings["polynomial"]))
+        if not 1 <= len(polynomial) <= LONGEST:
+            raise ValueError("polynomial")
+        return Stack(TeaCache(_finite(settings["threshold"]), polynomial), order)
     if kind == "first-block":
         return Stack(FirstBlock(_finite(settings["threshold"])), order)
     raise ValueError(kind)

@@ -1,7 +1,6 @@
 """Caches by name: budgets from a calibration, refusals, and the networks of all families."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ from cached_runs import Runs, switched_off
 
 from fastdiff.models.acceleration.block_schedule import schedule_by_threshold
 from fastdiff.models.acceleration.calibration import calibrate, joined
-from fastdiff.models.acceleration.polynomial import fitted_polynomial
 from fastdiff.models.acceleration.preparation import prepare
 from fastdiff.models.acceleration.registry import CACHES, Blocks, Cache, Stack, cached, for_budget
-from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, TeaCache
+from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps
 from fastdiff.models.acceleration.step_schedules import by_magnitude, every
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor
@@ -171,21 +169,6 @@ def test_a_schedule_is_the_same_setting_by_name() -> None:
     cache = for_budget("blocks", RUNS.calibration, 1.0)
     assert isinstance(cache, Blocks)
     assert cache.schedule.computed == schedule_by_threshold(RUNS.calibration, 0).computed
-
-
-def test_the_polynomial_of_teacache_is_that_of_the_changes() -> None:
-    """Changes of the output that are a polynomial of those of the input."""
-    weights = (0.02, 1.5, -0.8, 0.3, 0.1)
-    inputs = RUNS.calibration.modulated.double()
-    outputs = torch.stack([weight * inputs**power for power, weight in enumerate(weights)]).sum(0)
-    calibration = replace(RUNS.calibration, stack=outputs)
-    assert fitted_polynomial(calibration) == pytest.approx(weights, abs=1e-6)
-    rule = TeaCache(0.1, fitted_polynomial(calibration))
-    assert torch.allclose(rule.output_change(inputs), outputs, atol=1e-8)
-    f = RUNS.cached(Stack(replace(rule, threshold=0.0)))
-    assert torch.equal(RUNS.sampled(f), RUNS.plain())
-    with pytest.raises(UsageError, match="calibrate on more rows or steps"):
-        fitted_polynomial(calibration, degree=100)
 
 
 def test_a_cache_and_hooks_of_attention_go_together() -> None:

@@ -78,7 +78,10 @@ def test_a_report_says_what_an_acceleration_saved_and_changed(
     assert 0 < told["distance"] < 0.5 and 20 < told["psnr"] < 100
     assert min(told["seconds"], told["plain_seconds"]) > 0
     line = capsys.readouterr().out.splitlines()[-1]
-    assert f"ampling by {name}: {told['calls']} calls in all, at the cost of {told['equivalent_calls']:.1f}" in line
+    assert (
+        f"ampling of the kept attempts by {name}: {told['calls']} calls, at the cost of {told['equivalent_calls']:.1f}"
+        in line
+    )
     assert f"without: {2 * steps} calls" in line and f"PSNR {told['psnr']:.1f} dB" in line
 
 

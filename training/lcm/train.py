@@ -79,8 +79,11 @@ def run(
 def load(options: TrainOptions) -> LatentDiffusionModel:
     """Load the model of a distillation. Raises UsageError for one of another family, and as `load_editable`."""
     model = load_editable(options.model, options.device)
-    known = isinstance(model, PixArt | StableDiffusion) and model.guidance_kind == "classifier-free"
-    if not known or model.empty_prompt.pooled is not None:
+    if (
+        not isinstance(model, PixArt | StableDiffusion)
+        or model.guidance_kind != "classifier-free"
+        or model.empty_prompt.pooled is not None
+    ):
         raise UsageError(f"{model.name} cannot be distilled: give a model of PixArt or Stable Diffusion 1 or 2")
     return model
 
