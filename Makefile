@@ -41,7 +41,7 @@ gpu: $(VENV)/installed
 
 bench-accelerate: $(VENV)/installed
 	mkdir -p runs
-	$(BIN)/python -m benchmarks.accelerate --json runs/bench-accelerate.json
+	$(BIN)/python -m benchmarks.accelerate --json runs/bench-accelerate.json --pictures runs/bench-accelerate
 
 bench-attack: $(VENV)/installed
 	mkdir -p runs

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from benchmarks.solvers.samplers import Sampler
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.models.acceleration.registry import Cache, cached
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
@@ -60,17 +59,6 @@ class Cached:
         denoiser = cached(self.cache, f, self.network, self.grid, self.solver)
         end = integrate(denoiser, self.solver, x, self.grid).x
         return end, denoiser.cost, denoiser.nbytes
-
-
-@dataclass(frozen=True, eq=False)
-class Tuned:
-    """A tuned solver with its grid."""
-
-    sampler: Sampler
-    calls: int
-
-    def run(self, f: Denoiser, x: Tensor) -> tuple[Tensor, float, int]:
-        return self.sampler.sample(f, x, self.calls), self.calls, 0
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Caches and SADA at half and a third of the cost of a long run, beside runs of fewer steps, on networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.accelerate.contestants import Cached, Contestant, Outcome, Plain, Tuned, measured
+from benchmarks.accelerate.contestants import Cached, Contestant, Outcome, Plain, measured
 from benchmarks.accelerate.heat_map import draw
 from benchmarks.bootstrap import paired_difference
 from benchmarks.result import Section, Table
-from benchmarks.solvers.problem import make_problem
-from benchmarks.solvers.tuned import Tuner, make_tuner
 from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.apps.tuning import measure
 from fastdiff.apps.tuning.measure import Batch
@@ -24,6 +23,7 @@ from fastdiff.models.acceleration.preparation import prepare
 from fastdiff.models.acceleration.registry import CACHES, Cache
 from fastdiff.models.hooks import BLOCKS
 from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_problem
+from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.sampler_config import SamplerConfig
@@ -32,10 +32,8 @@ SOLVER, STEPS = "dpmpp-2m", 50
 FEWER = (25, 17)  # half and a third of STEPS
 GRID = "time-uniform+clean"
 RIVALS = ("unipc",)  # on the same grid, beside SOLVER
-TUNED = ("v3", "teleport-iia")  # on the best of TUNED_GRIDS
-TUNED_GRIDS = (GRID, "log-snr+clean")
 SEEDS, ROWS = 32, 16  # held out, and of a batch
-FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated and solvers tuned on
+FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated on, and of a batch
 SIDE = 64  # pixels of a side of page crops
 COLUMNS = ("", "calls", "time", "MB", "to full run", "against fewer steps", "to exact end", "against fewer steps")
 NOTE = (
@@ -94,12 +92,12 @@ class Race:
     def _contestants(self, steps: int) -> Iterator[tuple[str, Contestant]]:
         for name in RIVALS:
             yield f"{name}, {steps} steps", Plain(SOLVERS[name](), self._grid(steps))
-        for participant in self._tuner.participants(steps, TUNED_GRIDS):
-            yield f"{participant.name}, {steps} steps", Tuned(participant.sampler, steps)
         if self.calibration is not None:
             for name in CACHES:
                 yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, self._cache(name, steps))
-        yield "sada", Plain(sada_for_budget(SOLVERS[SOLVER](), self._grid(STEPS), steps / STEPS), self._grid(STEPS))
+        with suppress(UsageError):  # SADA evaluates some steps in any case
+            sada = sada_for_budget(SOLVERS[SOLVER](), self._grid(STEPS), steps / STEPS)
+            yield "sada", Plain(sada, self._grid(STEPS))
 
     def _cache(self, name: str, steps: int) -> Cache:
         assert self.calibration is not None
@@ -136,11 +134,6 @@ class Race:
     @cached_property
     def _fitting(self) -> list[Batch]:
         return list(self.problem.batches(FITTED, rows=FITTED_ROWS))
-
-    @cached_property
-    def _tuner(self) -> Tuner:
-        others = list(self.problem.batches(FITTED, first=FITTED, rows=FITTED_ROWS))
-        return make_tuner(make_problem(self._fitting), others, TUNED)
 
 
 def _shown(row: Mapping[str, Any]) -> tuple[Any, ...]:

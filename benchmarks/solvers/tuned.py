@@ -35,14 +35,13 @@ class Tuner:
 
     fitting: Problem
     shared: Mapping[str, Mapping[str, Tensor]]
-    names: Sequence[str] = NAMES
 
     def participants(self, nfe: int, grids: Sequence[str]) -> list[Participant]:
         """Return every tuned solver with the grid, out of `grids`, and the options that have the least fit error."""
         teachers = cache(lambda levels: cached(finest(levels)))
         teleport = [SamplerConfig("teleport", *self._scouted(nfe))]
         chosen = []
-        for name in self.names:
+        for name in NAMES:
             options = FITS[name].variants(nfe, TUNED[name].options)
             crossed = [SamplerConfig(name, *each) for each in product(grids, options)]
             tried = self._fitted(name, nfe, teleport if FITS[name].scouted else crossed, teachers)
@@ -86,10 +85,7 @@ def cached(teacher: Teacher) -> Teacher:
 
 
 @torch.no_grad()
-def make_tuner(fitting: Problem, others: Sequence[Batch], names: Sequence[str] = NAMES) -> Tuner:
-    """Make a tuner that fits `names` to `fitting`.
-
-    Statistics of the network, which some solvers share, come from `others`.
-    """
-    taken = {once: dict(once(others)) for once in {FITS[name].once for name in (*names, "teleport")}}
-    return Tuner(fitting, {name: taken[FITS[name].once] for name in (*names, "teleport")}, names)
+def make_tuner(fitting: Problem, others: Sequence[Batch]) -> Tuner:
+    """Make a tuner that fits to `fitting`. Statistics of the network, which some solvers share, come from `others`."""
+    taken = {once: dict(once(others)) for once in {FITS[name].once for name in NAMES}}
+    return Tuner(fitting, {name: taken[FITS[name].once] for name in NAMES})
