@@ -228,7 +228,7 @@ def _accelerated(report: "Report") -> str:
     calls, cost, seconds = (sum(run[name] for run in runs) for name in ("calls", "equivalent_calls", "seconds"))
     what = "Inversion and sampling" if runs[0]["inversion"] else "Sampling"
     told = (
-        f"{what} of the best attempts by {runs[0]['name']}: {calls} calls, at the cost of {cost:.1f}, {seconds:.1f} s"
+        f"{what} of the kept attempts by {runs[0]['name']}: {calls} calls, at the cost of {cost:.1f}, {seconds:.1f} s"
     )
     if any("psnr" not in run for run in runs):
         return f"{told}."

@@ -32,11 +32,9 @@ class DistributedDenoiser(DenoiserWrapper):
         rank, size = dist.get_rank(self.group), dist.get_world_size(self.group)
         share = -(-len(levels) // size)
         mine = slice(rank * share, (rank + 1) * share)
-        idle = not levels[mine]  # evaluates the first state, so that gradients are seen in all processes
-        own = self.inner.at_levels(states[:1], levels[:1]) if idle else self.inner.at_levels(states[mine], levels[mine])
+        own = self.inner.at_levels(states[mine], levels[mine]) if levels[mine] else []
         if states.requires_grad or any(each.x0.requires_grad for each in own):
             raise UsageError("gradients do not pass between processes: evaluate under torch.no_grad")
-        own = [] if idle else own
         padding = states.new_zeros(2, *states.shape[1:])  # all processes send as much
         sent = torch.stack([*(torch.stack(each) for each in own), *[padding] * (share - len(own))])
         received = [torch.empty_like(sent) for _ in range(size)]
