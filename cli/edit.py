@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdiff.apps.edit.acceleration_choice import ACCELERATIONS, BUDGET, FEWEST_STEPS
+from fastdiff.apps.edit.acceleration_choice import ACCELERATIONS, BUDGET
 from fastdiff.apps.edit.options import FORMATS, Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.cli.exit_codes import OF_EDITS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, adapting, files, option, running
+from fastdiff.models.acceleration.budget import FEWEST_STEPS
 
 if TYPE_CHECKING:
     from fastdiff.apps.edit.app import Forecast

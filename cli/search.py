@@ -46,9 +46,9 @@ def command(
     """
     with status("loading the model"):
         from fastdiff.apps.running.folder_locks import FolderLocks
-        from fastdiff.apps.tuning.accelerated import FEWEST
         from fastdiff.apps.tuning.measure import REFERENCE, reference_config
         from fastdiff.apps.tuning.search import Search, check_output, write
+        from fastdiff.models.acceleration.budget import FEWEST_STEPS
         from fastdiff.models.sampling_problem import RESTORERS
 
         search = Search(open_problem(model, **chosen), calls, samples, seed)
@@ -66,9 +66,9 @@ def command(
         click.echo(f"{distance}; = is even with the best")
         for count, ranked in ranking.items():
             click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
-        if min(calls) < FEWEST:
+        if min(calls) < FEWEST_STEPS:
             click.echo(
-                f"accelerated runs of more steps are tried from {FEWEST} calls on: below, nothing is left to save"
+                f"accelerated runs of more steps are tried from {FEWEST_STEPS} calls on: below, nothing is left to save"
             )
         if out is None:
             click.echo("give -o FILE to keep the winners: docclean and edit take them by --solver-file FILE")

@@ -31,7 +31,7 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, Step
 from fastdiff.solvers.readback import read_back
 from fastdiff.solvers.rows import row_norms
-from fastdiff.solvers.solver_wrapper import SolverWrapper
+from fastdiff.solvers.solver_wrapper import SolverWrapper, solvers_within
 from fastdiff.solvers.unipc import UniPC
 
 S = TypeVar("S")
@@ -83,7 +83,7 @@ class SADA(SolverWrapper[S]):
             raise UsageError(f"SADA around {name}, which adds noise: give a deterministic solver")
         if self.inner.nfe_per_step != 1:
             raise UsageError(f"SADA around {name}: give a solver of one evaluation per step")
-        if any(isinstance(solver, SADA) for solver in _chain(self.inner)):
+        if any(isinstance(solver, SADA) for solver in solvers_within(self.inner)):
             raise UsageError(f"SADA around {name}, which skips evaluations already: give a solver without SADA")
         if not (self.begin >= 0 and 0 <= self.end <= 1 and self.longest >= 0):
             raise UsageError(
@@ -157,14 +157,9 @@ class SADA(SolverWrapper[S]):
         return tuple(skips)
 
 
-def _chain(solver: Solver[Any]) -> list[Solver[Any]]:
-    """Return the solver and those inside it, the innermost last."""
-    return [solver, *(_chain(solver.inner) if isinstance(solver, SolverWrapper) else [])]
-
-
 def _order(solver: Solver[Any]) -> int:
     """Return the order of convergence: a corrector adds one to the order of its solver."""
-    *_, solver = _chain(solver)
+    *_, solver = solvers_within(solver)
     return solver.order + (isinstance(solver, UniPC | DPMv3) and solver.corrector)
 
 

@@ -4,7 +4,7 @@ Changes of the state after a step are solvers too, so `integrate` is the only lo
 """
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastdiff.solvers.integration import Solver
 
@@ -32,3 +32,8 @@ class SolverWrapper(Generic[S]):
     @property
     def stochastic(self) -> bool:
         return self.inner.stochastic
+
+
+def solvers_within(solver: Solver[Any]) -> list[Solver[Any]]:
+    """Return the solver and those inside it, the innermost last."""
+    return [solver, *(solvers_within(solver.inner) if isinstance(solver, SolverWrapper) else [])]

@@ -1,10 +1,11 @@
 """Refuses accelerations that do not go with an edit, before a model is loaded."""
 
-from fastdiff.apps.edit.acceleration_choice import FEWEST_STEPS, AccelerationChoice
+from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.reversed import Reversed
+from fastdiff.models.acceleration.budget import FEWEST_STEPS
 from fastdiff.solvers.errors import UsageError
 
 DETERMINISTIC = "--preset ledits --solver dpmpp-2m --steps 50"  # an edit that everything accelerates

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdiff.models.acceleration.budget import check_budget
 from fastdiff.solvers.errors import UsageError
 
 CACHES = ("blocks", "first-block", "teacache", "taylor", "magcache")  # of blocks of the network
 ACCELERATIONS = (*CACHES, "sada")
 BUDGET = 0.5  # by default
-FEWEST_STEPS = 11  # of runs in which something can be saved
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class AccelerationChoice:
             )
         if self.budget is not None and self.name is None:
             raise UsageError(f"a budget of {self.budget:g} without --accelerate: give both, or neither")
-        if self.budget is not None and not 0 < self.budget <= 1:
-            raise UsageError(f"a budget of {self.budget:g}: give a share of the plain cost, above 0 and at most 1")
+        if self.budget is not None:
+            check_budget(self.budget)
         if self.budget is not None and self.file is not None:
             raise UsageError(f"a budget of {self.budget:g} with a cache file, which was made for one: leave it out")
         if self.verify and not self.given:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fastdiff.apps.edit.acceleration_choice import FEWEST_STEPS
 from fastdiff.apps.edit.options import MOST_STEPS
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models import fingerprint
+from fastdiff.models.acceleration.budget import FEWEST_STEPS
 from fastdiff.models.acceleration.cache_file import read_cache_file, runs_of
 from fastdiff.models.acceleration.registry import Cache
 from fastdiff.solvers.errors import UsageError

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.apps.tuning.measure import Batch, errors
+from fastdiff.models.acceleration.budget import FEWEST_STEPS
 from fastdiff.models.acceleration.calibration import calibrate
 from fastdiff.models.acceleration.preparation import ROUNDS, prepare
 from fastdiff.models.acceleration.registry import cached
@@ -19,7 +20,6 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.sampler_config import SamplerConfig
 
-FEWEST = 11  # calls, from which on a run of more steps has something to save
 BUDGET = 0.5  # share of a plain run of as many steps, at least
 CACHE = "first-block"
 
@@ -47,7 +47,7 @@ def steps_for(nfe: int) -> int:
 
 def work(nfe: int, few: int, samples: int) -> int:
     """Return the approximate number of network evaluations times rows for accelerated runs that cost `nfe` calls."""
-    return steps_for(nfe) * (few * (1 + ROUNDS) + samples) + nfe * samples if nfe >= FEWEST else 0
+    return steps_for(nfe) * (few * (1 + ROUNDS) + samples) + nfe * samples if nfe >= FEWEST_STEPS else 0
 
 
 @torch.no_grad()
@@ -61,10 +61,10 @@ def accelerated(
 ) -> list[AcceleratedRuns]:
     """Run SADA and a cache of blocks with the solver and the grid of a configuration, at the cost of `nfe` calls.
 
-    An acceleration that does not know the solver or the network, or cannot meet the cost, is left out. Below FEWEST
-    calls there is none.
+    An acceleration that does not know the solver or the network, or cannot meet the cost, is left out. Below
+    FEWEST_STEPS calls there is none.
     """
-    if nfe < FEWEST:
+    if nfe < FEWEST_STEPS:
         return []
     found = []
     for name, make in ("sada", _sada), (CACHE, _cache):

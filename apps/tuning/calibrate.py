@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fastdiff.apps.running import atomic, batch
-from fastdiff.apps.tuning.accelerated import FEWEST
 from fastdiff.apps.tuning.measure import Batch, Meter, ends, errors, seconds_a_row
 from fastdiff.apps.tuning.search import FEW
+from fastdiff.models.acceleration.budget import FEWEST_STEPS, check_budget
 from fastdiff.models.acceleration.cache_file import CacheFile, read_cache_file, runs_of
 from fastdiff.models.acceleration.calibration import calibrate, joined
 from fastdiff.models.acceleration.preparation import ROUNDS, prepare
@@ -54,10 +54,9 @@ class CacheTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.budget <= 1:
-            raise UsageError(f"a budget of {self.budget:g}: give a share of the plain cost, above 0 and at most 1")
-        if self.steps < FEWEST:
-            raise UsageError(f"{self.steps} steps leave a cache nothing to save: give --nfe {FEWEST} or more")
+        check_budget(self.budget)
+        if self.steps < FEWEST_STEPS:
+            raise UsageError(f"{self.steps} steps leave a cache nothing to save: give --nfe {FEWEST_STEPS} or more")
         if self.made.stochastic:
             raise UsageError(f"a cache under {self.solver}, which adds noise: give a deterministic solver by --base")
 

@@ -1,9 +1,10 @@
-"""The threshold at which a cache meets a budget."""
+"""The threshold at which a cache meets a budget. Imports no torch."""
 
 from collections.abc import Callable
 
 from fastdiff.solvers.errors import UsageError
 
+FEWEST_STEPS = 11  # of runs in which something can be saved
 LARGEST = 2.0**40  # threshold that stands for infinity
 PRECISION = 2.0**-20  # of a threshold, relative
 

@@ -21,7 +21,7 @@ from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver
 from fastdiff.solvers.sada import SADA
-from fastdiff.solvers.solver_wrapper import SolverWrapper
+from fastdiff.solvers.solver_wrapper import solvers_within
 from fastdiff.solvers.validation import check_name
 
 RETENTION = 0.2  # of a run, its first steps that MagCache computes
@@ -123,18 +123,10 @@ def cached(
     whose blocks caches do not know.
     """
     name = type(solver).__name__
-    if _has_sada(solver):
+    if any(isinstance(each, SADA) for each in solvers_within(solver)):
         raise UsageError("a cache under SADA: both skip evaluations, and SADA takes reuse for a straight run, give one")
     if solver.stochastic:
         raise UsageError(f"a cache under {name}, which adds noise: features change with it, give another solver")
     if solver.nfe_per_step != 1:
         raise UsageError(f"a cache under {name}: give a solver of one evaluation per step")
     return cache.denoiser(f, network, grid, coupled=coupled)
-
-
-def _has_sada(solver: Solver[Any]) -> bool:
-    while isinstance(solver, SolverWrapper):
-        if isinstance(solver, SADA):
-            return True
-        solver = solver.inner
-    return False
