@@ -472,9 +472,9 @@ def lcm(
       fastdiff train lcm my-model/ --pictures captioned/
     """
     from fastdiff.apps.device import resolve_device
-    from fastdiff.models.lora import peft_version
+    from fastdiff.models.lora import check_peft
 
-    peft_version()
+    check_peft()
     from fastdiff.training.lcm.card import pack
     from fastdiff.training.lcm.examples import find_examples
     from fastdiff.training.lcm.train import TrainOptions, load, run

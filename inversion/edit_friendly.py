@@ -20,6 +20,7 @@ from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import RecordableSolver, Solver, Step, integrate, is_recordable
+from fastdiff.solvers.lcm import LCM
 from fastdiff.solvers.noise import Noise, NoiseSource
 
 ROWS = 8  # rows per network evaluation: more rows are hardly faster, and take more memory
@@ -67,6 +68,14 @@ def recorded_noise(solver: Solver[Any]) -> RecordedNoise | None:
 def ledits() -> EditFriendly:
     """Return the inversion of LEDITS++, of second order."""
     return EditFriendly(sde_dpmpp_2m())
+
+
+def lcm() -> EditFriendly:
+    """Return the inversion for models that were distilled to few steps.
+
+    Edits then follow the difference between the estimates under both prompts (DDCM, Xu et al. 2023, arXiv 2312.04965).
+    """
+    return EditFriendly(LCM())
 
 
 class RecorderMemory(NamedTuple):

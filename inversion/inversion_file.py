@@ -4,7 +4,7 @@ The levels of the grid identify the schedule: a file is read for a schedule that
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import isclose
 from pathlib import Path
@@ -22,11 +22,13 @@ from fastdiff.inversion.rf_inversion import ControlledFlow, RFInversion
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, is_recordable
+from fastdiff.solvers.lcm import LCM
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.schedule import Level, Schedule
 
 LARGEST = 2**31  # bytes of a file that is read
+STORED: Mapping[str, Callable[..., Solver[Any]]] = {**SOLVERS, "lcm": LCM}
 OPTIONAL = {"residual": "residual", "misses": "step_residuals", "converged": "converged"}  # tensor -> field
 
 
@@ -42,7 +44,7 @@ class InversionSettings:
 def save_inversion(path: Path, inversion: Inversion, setting: InversionSettings) -> None:
     """Write the inversion to `path`, before direct inversion is applied to it.
 
-    Raises UsageError unless its solver is O-BELM, that of RF-Inversion or one of SOLVERS, with default options. Does
+    Raises UsageError unless its solver is O-BELM, that of RF-Inversion or one of STORED, with default options. Does
     not catch OSError.
     """
     name, maps = _named(inversion.solver)
@@ -93,7 +95,7 @@ def _named(solver: Solver[Any]) -> tuple[str, dict[str, Tensor]]:
     kept = {}
     if is_recordable(solver) and (maps := recorded_noise(solver)) is not None:
         kept, solver = {"maps": maps.z}, solver.with_noise(Noise())
-    for name, make in SOLVERS.items():
+    for name, make in STORED.items():
         if make() == solver:
             return name, kept
     raise UsageError(f"an inversion for {type(solver).__name__} with these options: only named solvers are stored")
@@ -104,7 +106,7 @@ def _solver(name: str, grid: Grid, trajectory: Tensor, maps: Tensor | None) -> S
         return OBELM(trajectory[1])
     if name == "rf-inversion":
         return RFInversion().sampler(trajectory[-1], grid)
-    solver = SOLVERS[name]()
+    solver = STORED[name]()
     return solver.with_noise(RecordedNoise(maps)) if is_recordable(solver) and maps is not None else solver
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.ddim_inverse import DDIMInverse
-from fastdiff.inversion.edit_friendly import EditFriendly, ledits
+from fastdiff.inversion.edit_friendly import EditFriendly, lcm, ledits
 from fastdiff.inversion.fixed_point import FixedPoint
 from fastdiff.inversion.inversion import Inverter
 from fastdiff.inversion.obelm import OBELM
@@ -18,6 +18,7 @@ INVERTERS: dict[str, Callable[..., Inverter]] = {
     "backward-euler": BackwardEuler,
     "edit-friendly": EditFriendly,
     "ledits": ledits,
+    "lcm": lcm,
     "o-belm": OBELM,
     "rf-inversion": RFInversion,
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdiff.models.diffusers_folder import ModelFolder
 from fastdiff.models.json_file import read_object
-from fastdiff.models.peft_adapter import CONFIG, inject, is_peft_layout, read as read_peft
+from fastdiff.models.peft_adapter import CONFIG, fuse, is_peft_layout, read as read_peft
 from fastdiff.models.quiet_libraries import quiet_libraries, sentence
 from fastdiff.solvers.errors import MissingError, UsageError
 
@@ -75,8 +75,18 @@ class Adapter:
         """The parts of a model folder that the file changes."""
         return frozenset(key.partition(".")[0] for key in self.weights)
 
+    def fuse_into(self, network: Any, part: str) -> None:
+        """Add the change of a file in PEFT's layout to a part, its network.
+
+        Raises UsageError for weights that do not fit the network.
+        """
+        try:
+            fuse(network, {key.removeprefix(f"{part}."): each for key, each in self.weights.items()}, self.file.scale)
+        except (AttributeError, KeyError, RuntimeError) as error:
+            raise UsageError(self._misfit(part, network)) from error
+
     def load_into(self, network: Any, part: str, name: str) -> None:
-        """Load the weights for a part into its network, as the adapter `name`.
+        """Have diffusers load the weights for a part into its network, as the adapter `name`.
 
         Raises UsageError for weights that do not fit the network.
         """
@@ -84,9 +94,7 @@ class Adapter:
         given = {"adapter_name": name, "network_alphas": self.alphas, "metadata": self.settings}
         with _quiet():
             try:
-                if self.loader is None:
-                    inject(network, _within(part, weights), name)
-                elif hasattr(network, "load_lora_adapter"):
+                if hasattr(network, "load_lora_adapter"):
                     network.load_lora_adapter(weights, prefix=part, low_cpu_mem_usage=True, **given)
                 else:
                     self.loader.load_lora_into_text_encoder(
@@ -110,12 +118,23 @@ class Adapter:
         )
 
 
-def peft_version() -> str:
-    """Return the version of PEFT, which loads LoRA. Raises MissingError where it is not installed."""
+def peft_version() -> str | None:
+    """Return the version of PEFT, by which diffusers loads LoRA; None where it is not installed."""
     try:
         return version("peft")
-    except PackageNotFoundError as error:
-        raise MissingError("LoRA files need the package peft: pip install 'fastdiff-toolkit[lora]'") from error
+    except PackageNotFoundError:
+        return None
+
+
+def check_peft() -> None:
+    """Raise MissingError where PEFT is not installed, or too old for diffusers."""
+    from diffusers.utils import USE_PEFT_BACKEND
+
+    installed = peft_version()
+    if installed is None:
+        raise MissingError("LoRA files need the package peft: pip install 'fastdiff-toolkit[lora]'")
+    if not USE_PEFT_BACKEND:
+        raise MissingError(f"peft {installed} is too old for diffusers: pip install --upgrade 'fastdiff-toolkit[lora]'")
 
 
 def read_adapters(files: Sequence[LoraFile], folder: ModelFolder) -> tuple[Adapter, ...]:
@@ -133,8 +152,12 @@ def attach(adapters: Sequence[Adapter], network: Any, part: str) -> None:
     Raises UsageError for weights that do not fit the network.
     """
     scales: dict[str, float] = {}
-    for number, adapter in enumerate(adapters):
-        if part in adapter.parts:
+    for number, adapter in enumerate(sorted(adapters, key=lambda each: each.loader is not None)):  # wrap no layer yet
+        if part not in adapter.parts:
+            continue
+        if adapter.loader is None:
+            adapter.fuse_into(network, part)
+        else:
             adapter.load_into(network, part, f"lora_{number}")
             scales[f"lora_{number}"] = adapter.file.scale
     if scales:
@@ -145,7 +168,6 @@ def attach(adapters: Sequence[Adapter], network: Any, part: str) -> None:
 
 def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
     import diffusers
-    from diffusers.utils import USE_PEFT_BACKEND
     from safetensors import SafetensorError, safe_open
 
     if not isfile(file.path):
@@ -162,9 +184,8 @@ def _read(file: LoraFile, folder: ModelFolder) -> Adapter:
             f"diffusers loads no LoRA into a {folder.pipeline}, the kind of {folder.path}: give a file in the layout "
             "of PEFT, adapter_model.safetensors"
         )
-    installed = peft_version()
-    if not USE_PEFT_BACKEND:
-        raise MissingError(f"peft {installed} is too old for diffusers: pip install --upgrade 'fastdiff-toolkit[lora]'")
+    if not in_peft_layout:
+        check_peft()
     is_dora = any("dora_scale" in name or "lora_magnitude_vector" in name for name in names)
     network = "unet" if "unet" in folder.parts else "transformer"
     with _quiet():
@@ -210,11 +231,6 @@ def _by_diffusers(path: Path, loader: Any, folder: ModelFolder) -> tuple[Any, An
         **_unet_config(folder),
     )
     return weights, alphas[0] if alphas else None, settings
-
-
-def _within(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values whose keys begin with a part, by the path in it."""
-    return {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(f"{part}.")}
 
 
 def _unet_config(folder: ModelFolder) -> dict[str, Any]:

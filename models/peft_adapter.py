@@ -1,10 +1,10 @@
 """LoRA files in the layout of PEFT: adapter_model.safetensors, and adapter_config.json beside it.
 
-They change a network alone. A config of strangers is read by its scales; adapters that change more than PEFT's plain
-LoRA does, such as DoRA, or that were made for changed base weights, such as PiSSA, are refused.
+They change a network alone, and are added to its weights, which takes no PEFT. A config of strangers is read by its
+scales; adapters that change more than PEFT's plain LoRA does, such as DoRA, or that were made for changed base weights,
+such as PiSSA, are refused.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite, sqrt
@@ -63,18 +63,24 @@ def read(path: Path, part: str) -> dict[str, "Tensor"]:
     return weights
 
 
-def inject(network: "nn.Module", weights: Mapping[str, "Tensor"], name: str) -> None:
-    """Add an adapter of scale 1 to a network: weights by the path of their layer.
+def fuse(network: "nn.Module", weights: Mapping[str, "Tensor"], scale: float) -> None:
+    """Add a LoRA to the weights of a network: matrices by the path of their layer.
 
-    Raises the errors of PEFT for weights that do not fit, and KeyError for layers without a pair of matrices.
+    Raises AttributeError for a layer that the network does not have, KeyError for what is no pair of matrices, and
+    RuntimeError for shapes that do not fit.
     """
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+    import torch
+    from torch import nn
 
-    layers = sorted({key.partition(".lora_")[0] for key in weights})
-    ranks = {re.escape(layer): len(weights[f"{layer}.lora_A.weight"]) for layer in layers}  # PEFT reads patterns
-    config = LoraConfig(rank_pattern=ranks, alpha_pattern=ranks, target_modules=layers)
-    inject_adapter_in_model(config, network, adapter_name=name)
-    set_peft_model_state_dict(network, dict(weights), adapter_name=name)
+    layers = sorted({key.rpartition(".lora_")[0] for key in weights})
+    pairs = {layer: [f"{layer}.lora_{side}.weight" for side in "AB"] for layer in layers}
+    if strangers := weights.keys() - {key for pair in pairs.values() for key in pair}:
+        raise KeyError(min(strangers))
+    for layer, pair in pairs.items():
+        module = network.get_submodule(layer)
+        down, up = (weights[key].to(module.weight.device).float().flatten(1) for key in pair)
+        fused = torch.addmm(module.weight.float().flatten(1), up, down, alpha=scale).view_as(module.weight)
+        module.weight = nn.Parameter(fused.to(module.weight.dtype), requires_grad=module.weight.requires_grad)
 
 
 def _scales(path: Path, config: Mapping[str, Any]) -> Scales:

@@ -47,15 +47,17 @@ class LCM:
         return mean + deviation * self.noise(mean, step.index + 1), after
 
 
-def consistency_points(schedule: Schedule, count: int) -> Grid:
+def consistency_points(schedule: Schedule, count: int, strength: float = 1.0) -> Grid:
     """Return `count` of the POINTS levels that a distillation trains, from the noisiest on, in nearly equal strides.
 
     With 1000 timesteps these are 19, 39, .. 999, and four of them 999, 759, 499, 259. A run takes a step to sigma 0
-    after the last. Raises UsageError for more than POINTS levels, and for a schedule without timesteps.
+    after the last. `strength` in (0, 1] is the share of them, the less noisy ones, that they are drawn from. Raises
+    UsageError for more levels than there are, and for a schedule without timesteps.
     """
     if not isinstance(schedule, DiscreteVP):
         raise UsageError(f"consistency points on {type(schedule).__name__}: only a DiscreteVP schedule has them")
-    if not 1 <= count <= POINTS:
-        raise UsageError(f"{count} consistency points: give 1 to {POINTS}")
+    most = int(strength * POINTS)
+    if not 1 <= count <= most:
+        raise UsageError(f"{count} consistency points at strength {strength:g}: there are {most}")
     stride = len(schedule.alphas_cumprod) // POINTS
-    return tuple(schedule.at_timestep((POINTS - i * POINTS // count) * stride - 1) for i in range(count))
+    return tuple(schedule.at_timestep((most - i * most // count) * stride - 1) for i in range(count))

@@ -33,7 +33,7 @@ from fastdiff.solvers.grids import grid, linspace, log_snr
 from fastdiff.solvers.integration import Progress, Step, integrate
 from fastdiff.solvers.noise import Noise
 
-EXACT = ["edit-friendly", "ledits", "o-belm"]  # for any network, to rounding
+EXACT = ["edit-friendly", "ledits", "lcm", "o-belm"]  # for any network, to rounding
 ON_ANY_MODEL = [name for name in INVERTERS if name not in FLOW_ONLY]
 SOURCE = Clusters(LINEAR_BETAS, 0.7 * CENTRES[:2], 0.6)
 TARGET = Clusters(LINEAR_BETAS, 0.7 * CENTRES[2:4], 0.6)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastdiff.inversion.edit_friendly import EditFriendly
 from fastdiff.inversion.inversion import invert, regenerate
-from fastdiff.solvers.closed_form import SCHEDULES, Mixture
+from fastdiff.solvers.closed_form import SCHEDULES, Gaussian, Mixture
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import grid
 from fastdiff.solvers.integration import integrate
@@ -57,6 +57,27 @@ def test_points_fall_in_strides() -> None:
     assert timesteps[-1] == 19 and {a - b for a, b in pairwise(timesteps)} == {20}
 
 
+@pytest.mark.parametrize("strength", [0.1, 0.5, 0.58, 0.85])
+def test_points_below_a_strength_are_those_of_diffusers(strength: float) -> None:
+    peer = LCMScheduler(trained_betas=BETAS.tolist())
+    peer.set_timesteps(4, strength=strength)
+    points = consistency_points(SCHEDULE, 4, strength)
+    assert [round(SCHEDULE.timestep(level)) for level in points] == peer.timesteps.tolist()
+
+
+def test_edits_add_the_difference_of_the_estimates_to_the_picture() -> None:
+    """The loop of DDCM: the picture and the edit are noised to every level by the same noise."""
+    other, x0, noise = Gaussian(SCHEDULE), start(), Noise(5)
+    levels = (*consistency_points(SCHEDULE, 4), SCHEDULE.at_timestep(0))
+    inversion = invert(F, x0, levels, EditFriendly(LCM(), noise), measure=False)
+    source = edited = levels[0].alpha * x0 + levels[0].sigma * noise(x0, 0)
+    for number, (level, after) in enumerate(pairwise(levels)):
+        wished = x0 + other(edited, level).x0 - F(source, level).x0
+        drawn = noise(x0, number + 1) if number < 3 else (x0 - after.alpha * x0) / after.sigma
+        source, edited = (after.alpha * clean + after.sigma * drawn for clean in (x0, wished))
+    assert torch.allclose(regenerate(other, inversion), edited, atol=1e-9)
+
+
 def test_recorded_noise_returns_to_the_picture() -> None:
     x0 = start()
     levels = (*consistency_points(SCHEDULE, 4), SCHEDULE.at_timestep(0))
@@ -65,7 +86,9 @@ def test_recorded_noise_returns_to_the_picture() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UsageError, match="give 1 to 50"):
+    with pytest.raises(UsageError, match="51 consistency points at strength 1: there are 50"):
         consistency_points(SCHEDULE, 51)
+    with pytest.raises(UsageError, match=r"4 consistency points at strength 0\.06: there are 3"):
+        consistency_points(SCHEDULE, 4, 0.06)
     with pytest.raises(UsageError, match="only a DiscreteVP"):
         consistency_points(SCHEDULES["flow"], 4)

@@ -114,7 +114,7 @@ def forecast(options: Options) -> Forecast:
     settings = settings_of(options)
     check_controls(settings)
     folder = read_folder(find(options.model, options.config))
-    read_adapters(options.loras, folder)
+    read_adapters(settings.loras, folder)
     each = cost(settings, masked=options.mask is not None, paired=folder.pipeline not in WITHOUT_UNCONDITIONAL)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
     shortest, longest = (

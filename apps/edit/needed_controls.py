@@ -28,6 +28,11 @@ def check_controls(settings: EditSettings) -> None:
             f"preset {settings.name} needs a flow model, which {settings.model} is not: "
             f"give --preset {default_preset(settings.model, settings.config)}"
         )
+    if settings.preset.distilled and is_flow_model(settings.model, settings.config):
+        raise UsageError(
+            f"preset {settings.name} needs a model with timesteps, and {settings.model} is a flow model: "
+            f"give --preset {default_preset(settings.model, settings.config)}"
+        )
     allowed = attention_controls(settings.model, settings.config)
     lacking = sorted(_needed(settings) - allowed)
     if not lacking:

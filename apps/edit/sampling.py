@@ -32,8 +32,10 @@ from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
+from fastdiff.solvers.lcm import consistency_points
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.uneven_grids import warning_of
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -103,10 +105,10 @@ class Edit:
 
     @cached_property
     def grid(self) -> Grid:
-        """The preset's number of steps, equal in time, from its strength down to the cleanest trained level."""
+        """The levels of the preset that this run visits."""
         if self.tuned is not None:
             return self.tuned[1]
-        whole = time_part(self.backbone.scheduler(self.size).schedule, self.preset.strength, self.preset.steps)
+        whole = levels(self.preset, self.backbone.scheduler(self.size).schedule)
         return tuple(whole[i] for i in self._visited)
 
     @property
@@ -279,6 +281,16 @@ class Edit:
     @property
     def _map_grid(self) -> tuple[int, int]:
         return self.backbone.map_grid(self.latents)
+
+
+def levels(preset: Preset, schedule: Schedule) -> Grid:
+    """Return the preset's number of steps, from its strength down to the cleanest trained level.
+
+    They are equal in time, or the levels of a distillation. Raises UsageError for a schedule without those.
+    """
+    if preset.distilled:
+        return (*consistency_points(schedule, preset.steps, preset.strength), schedule.level(schedule.end))
+    return time_part(schedule, preset.strength, preset.steps)
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:

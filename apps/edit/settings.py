@@ -7,6 +7,7 @@ from fastdiff.apps.edit import cache_plan, tuned
 from fastdiff.apps.edit.acceleration_check import check_acceleration
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset, preset_of
+from fastdiff.apps.edit.distilled import loras_of
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.sampling import inverter_of
@@ -67,12 +68,13 @@ def settings_of(options: Options) -> EditSettings:
     with the edit, and for models as `default_preset` does.
     """
     name = options.preset or default_preset(options.model, options.config)
+    preset = _preset(options, name)
     return EditSettings(
         model=options.model,
-        preset=_preset(options, name),
+        preset=preset,
         name=name,
         config=options.config,
-        loras=options.loras,
+        loras=loras_of(options.model, preset, options.loras),
         solver_file=options.solver_file,
         blend=options.blend,
         negative=options.negative,
@@ -102,6 +104,8 @@ def _preset(options: Options, name: str) -> Preset:
         guidance = preset.repaint_guidance if options.guidance is None else options.guidance
         changes["repaint_guidance"] = None if steered else guidance
     chosen = replace(preset, **changes)
+    if chosen.distilled and (options.solver or options.solver_file or options.acceleration.given):
+        raise UsageError(f"preset {name} has the solver of distilled models: give it no other, and no acceleration")
     if options.negative is not None and chosen.guidance == 1:
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:

@@ -27,7 +27,7 @@ from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.registry import is_flow_model, load_editable
 from fastdiff.solvers.errors import FastdiffError
 
-EXACT = ("fixed-point", "edit-friendly", "ledits", "o-belm")  # to rounding, where every step is solved
+EXACT = ("fixed-point", "edit-friendly", "ledits", "lcm", "o-belm")  # to rounding, where every step is solved
 PICTURE = Path(__file__).parents[2] / "data" / "samples-edit" / "dog-face.png"
 PROMPT = "a dog"
 STEPS, STRENGTH = 20, 0.85

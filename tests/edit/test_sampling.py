@@ -23,7 +23,7 @@ from fastdiff.models.registry import load_editable
 from fastdiff.solvers.integration import Progress
 
 BOUNDS = {"ddim": 1.0, "reversed": 1.0, "fixed-point": 1e-4, "backward-euler": 0.3}  # of a round trip in 6 steps
-BOUNDS |= dict.fromkeys(EXACT := ("edit-friendly", "ledits", "o-belm"), 1e-5)
+BOUNDS |= dict.fromkeys(EXACT := ("edit-friendly", "ledits", "lcm", "o-belm"), 1e-5)
 ON_ANY_MODEL = [name for name in INVERTERS if name not in FLOW_ONLY]
 WORKING = [name for name, preset in PRESETS.items() if preset.inversion not in FLOW_ONLY]
 SOURCE, TARGET = "a fox on grass", "a cat on grass"

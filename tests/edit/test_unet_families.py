@@ -26,7 +26,8 @@ from fastdiff.models.hooks import attention_layers
 from fastdiff.models.registry import load_editable
 
 SOURCE, TARGET = "a fox on ice", "a cat on ice"
-WORKING = [name for name, preset in PRESETS.items() if not preset.merge and preset.inversion not in FLOW_ONLY]
+WORKING = [name for name, preset in PRESETS.items() if not (preset.merge or preset.distilled)]
+WORKING = [name for name in WORKING if PRESETS[name].inversion not in FLOW_ONLY]
 V = DDIMScheduler(**tiny_unet.TRAINED, prediction_type="v_prediction", set_alpha_to_one=False, clip_sample=False)
 EULER = EulerDiscreteScheduler(**tiny_unet.TRAINED, timestep_spacing="leading")
 LEVELS: dict[str, Any] = {  # attention at the full, half and quarter latents, as in Stable Diffusion 1 and 2
@@ -38,7 +39,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion-v": lambda folder: tiny_unet.write_stable_diffusion(folder, scheduler=V),
     "stable-diffusion-xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True, scheduler=EULER),
 }
-EXACT = ("fixed-point", "edit-friendly", "ledits", "o-belm")
+EXACT = ("fixed-point", "edit-friendly", "ledits", "lcm", "o-belm")
 BOUNDS = dict.fromkeys(EXACT, 1e-4)  # of round trips in float32
 
 

@@ -1,0 +1,110 @@
+"""Edits by models that were distilled to few steps: their LoRA, levels and calls, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_pixart
+import tiny_sana
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from fastdiff.cli.main import main
+from fastdiff.models.registry import load_editable
+
+LAYERS = [f"transformer_blocks.0.attn1.{layer}" for layer in ("to_q", "to_out.0")]
+WISH = ("--source", "a fox on grass", "--prompt", "a cat on grass")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixart.write(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def lora(model: Path) -> Path:
+    """In PEFT's layout, which needs no PEFT."""
+    network: Any = load_editable(str(model)).network
+    generator = torch.Generator().manual_seed(0)
+    pairs = {}
+    for layer in LAYERS:
+        rows, columns = network.get_submodule(layer).weight.shape
+        for side, shape in (("A", (2, columns)), ("B", (rows, 2))):
+            pairs[f"base_model.model.{layer}.lora_{side}.weight"] = 0.3 * torch.randn(shape, generator=generator)
+    save_file(pairs, model.parent / "lcm.safetensors")
+    return model.parent / "lcm.safetensors"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    y, x = np.mgrid[:64, :96]
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.stack([2 * x, 255 - 3 * y, x + y], axis=-1).astype(np.uint8)).save(path)
+    return path
+
+
+def edit(photo: Path, *more: object) -> int:
+    return main(["edit", str(photo), *WISH, "--preset", "lcm", *map(str, more)])
+
+
+def told(photo: Path) -> dict[str, Any]:
+    (report,) = json.loads(photo.with_name("photo-edit-report.json").read_text())["edits"]
+    return dict(report)
+
+
+def test_an_edit_takes_five_calls_and_is_made_again(model: Path, lora: Path, photo: Path) -> None:
+    assert edit(photo, "--model", model, "--lora", lora) == 0
+    report = told(photo)
+    assert (report["status"], report["preset"], report["calls"]) == ("edited", "lcm", 5)  # 4 rows at once, then 4
+    assert (report["options"]["steps"], report["options"]["guidance"]) == (4, 1.0)
+    edited = Path(report["output"])
+    assert main(["rerun", str(edited), "-o", str(photo.with_name("again.png"))]) == 0
+    again = np.asarray(Image.open(photo.with_name("again.png")))
+    assert np.array_equal(again, np.asarray(Image.open(edited)))
+    assert not np.array_equal(again, np.asarray(Image.open(photo)))
+
+
+def test_the_file_counts(model: Path, lora: Path, photo: Path) -> None:
+    made = []
+    for scale in ("1", "0.5"):
+        assert edit(photo, "--model", model, "--lora", f"{lora}:{scale}", "-o", photo.with_name("out.png")) == 0
+        made.append(np.asarray(Image.open(photo.with_name("out.png"))))
+        photo.with_name("out.png").unlink()
+    assert not np.array_equal(*made)
+
+
+def test_an_inversion_file_regenerates_the_picture(
+    model: Path, lora: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--source", WISH[1], "--model", model, "--preset", "lcm", "--lora", lora, "--strength", 0.5, "--json")
+    assert main(["invert", str(photo), *map(str, given)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["inversion"] == "lcm" and report["calls"] == 1 and report["roundtrip_error"] <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "is not distilled to few steps: give a LoRA that does it by --lora"),
+        (("--solver", "unipc"), "preset lcm has the solver of distilled models"),
+        (("--accelerate", "sada"), "preset lcm has the solver of distilled models"),
+        (("--steps", "51", "--lora", "LORA"), "51 consistency points at strength 1: there are 50"),
+    ],
+)
+def test_refusals(
+    given: tuple[str, ...], message: str, model: Path, lora: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(lora) if each == "LORA" else each for each in given]
+    assert edit(photo, "--model", model, *named) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and "Traceback" not in shown
+    assert not photo.with_name("photo-edit.png").exists()
+
+
+def test_flow_models_have_no_timesteps(lora: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flow = tiny_sana.write(photo.parent / "sana")
+    assert edit(photo, "--model", flow, "--lora", lora) == 2
+    assert "needs a model with timesteps" in capsys.readouterr().err
