@@ -1,4 +1,4 @@
-"""Measures accelerations without training against the same solvers with fewer steps.
+"""Measures accelerations against the same solvers with fewer steps.
 
 python -m benchmarks.accelerate [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 """
@@ -7,8 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import sections
-from benchmarks.accelerate import parallel, parallel_networks, race, sada, sada_networks
+from benchmarks import pictures, sections
+from benchmarks.accelerate import few_calls, parallel, parallel_networks, race, sada, sada_networks
+from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {
@@ -17,6 +18,7 @@ SECTIONS = {
     "sada": lambda limit, pictures: sada.run(limit),
     "sada-networks": lambda limit, pictures: sada_networks.run(limit),
     "race": race.run,
+    "few-calls": lambda limit, pictures: few_calls.run(limit),
 }
 
 
@@ -25,11 +27,17 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
     parser.add_argument("--limit", type=int, metavar="N", help="at most N seeds")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="heat maps of the changes of blocks")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="heat maps of the changes of blocks, and sheets")
     arguments = parser.parse_args()
-    sections.run(
-        arguments.only.split(","), lambda name: SECTIONS[name](arguments.limit, arguments.pictures), arguments.json
-    )
+
+    def keep(name: str, section: Section) -> None:
+        if arguments.pictures and section.strips:
+            pictures.save_sheet(arguments.pictures, name, section.strips)
+
+    def measure(name: str) -> Section:
+        return SECTIONS[name](arguments.limit, arguments.pictures)
+
+    sections.run(arguments.only.split(","), measure, arguments.json, keep)
 
 
 if __name__ == "__main__":
