@@ -464,7 +464,7 @@ def lcm(
 
     MODEL is one of PixArt or Stable Diffusion 1 or 2. Takes an hour or more on a CPU. The same command resumes a
     stopped run; another model, guidance, rank or seed begins anew. In the end the folder `lcm` in it holds the LoRA
-    in the layout of PEFT, and its card, card.json. `fastdiff.solvers.LCM` samples with it, in Python.
+    in the layout of PEFT, and its card, card.json. `fastdiff edit --preset lcm --lora FILE` edits with it.
 
     \b
     Examples:
