@@ -11,7 +11,6 @@ from fastdiff.apps.edit import cache_plan
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.presets import Preset
-from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
 from fastdiff.models.acceleration.registry import Cache, Stack, cached, for_budget
 from fastdiff.models.acceleration.rules import FirstBlock, TeaCache
@@ -24,6 +23,7 @@ from fastdiff.solvers.grids import Grid, time_part
 from fastdiff.solvers.integration import Progress, Solver, Step, integrate, steps_of
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.parallel import integrate_parallel
+from fastdiff.solvers.sada_budget import sada_for_budget
 from fastdiff.solvers.solver_wrapper import SolverWrapper
 
 TOLERANCE = 0.03  # of parallel runs: one round more than with 0.1, and much nearer to the plain run

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.apps.tuning.measure import Batch, errors
 from fastdiff.models.acceleration.budget import FEWEST_STEPS
 from fastdiff.models.acceleration.calibration import calibrate
@@ -18,6 +17,7 @@ from fastdiff.solvers.denoiser import CountingDenoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
+from fastdiff.solvers.sada_budget import sada_for_budget
 from fastdiff.solvers.sampler_config import SamplerConfig
 
 BUDGET = 0.5  # share of a plain run of as many steps, at least

@@ -15,7 +15,6 @@ from benchmarks.accelerate.contestants import Cached, Contestant, Outcome, Plain
 from benchmarks.accelerate.heat_map import draw
 from benchmarks.bootstrap import paired_difference
 from benchmarks.result import Section, Table
-from fastdiff.apps.sada_budget import sada_for_budget
 from fastdiff.apps.tuning import measure
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.models.acceleration.calibration import Calibration, calibrate, joined
@@ -26,6 +25,7 @@ from fastdiff.models.sampling_problem import SamplingProblem, load_sampling_prob
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.registry import SOLVERS
+from fastdiff.solvers.sada_budget import sada_for_budget
 from fastdiff.solvers.sampler_config import SamplerConfig
 
 SOLVER, STEPS = "dpmpp-2m", 50
