@@ -520,6 +520,65 @@ def lcm(
     click.echo(target)
 
 
+@command.command(cls=Command, epilog=OF_ONE)
+@distillation_options("runs/speedup")
+def speedup(
+    model: str,
+    pictures: Path | None,
+    font: Path | None,
+    folder: Path,
+    steps: int,
+    minutes: float,
+    batch: int,
+    guidance: float,
+    seed: int,
+    dtype: str,
+    device: str,
+    compile: bool,
+    debug: bool,
+) -> None:
+    """Train an adapter of MODEL for negative prompts and four steps without guidance (SpeedUpNet).
+
+    MODEL is one of PixArt or Stable Diffusion 1 or 2; its fine-tunes take the adapter without training again. Takes an
+    hour or more on a CPU. The same command resumes a stopped run; another model, guidance or seed begins anew. In the
+    end the folder `speedup` in it holds the adapter and its card, card.json, with scores on prompts that never trained.
+    `fastdiff.models.speedup_denoiser` samples with it, in Python.
+
+    \b
+    Examples:
+      fastdiff train speedup scenes --dtype bfloat16 --compile
+      fastdiff train speedup my-model/ --pictures captioned/
+    """
+    from fastdiff.apps.device import resolve_device
+    from fastdiff.training.distillation.examples import find_examples
+    from fastdiff.training.distillation.plan import load_teacher
+    from fastdiff.training.speedup.card import pack
+    from fastdiff.training.speedup.scores import score
+    from fastdiff.training.speedup.train import TrainOptions, run
+
+    chosen = resolve_device(device, dtype)[0]
+    with locked(folder):
+        options = TrainOptions(
+            folder=folder,
+            model=model,
+            steps=steps,
+            minutes=minutes,
+            batch=batch,
+            guidance=guidance,
+            seed=seed,
+            dtype=dtype,
+            device=chosen,
+            compile=compile,
+        )
+        click.echo(f"speedup: {steps} steps, in {folder}", err=True)
+        teacher = load_teacher(options)
+        examples = find_examples(teacher, options, pictures, font)
+        trained = run(options, teacher, examples, lambda progress: click.echo(_summary(progress), err=True))
+        scores = score(teacher, trained, guidance, examples.held_out())
+        target = pack(trained, options, examples.description, scores)
+    click.echo(target)
+
+
 def _summary(progress: "Progress") -> str:
     """Format progress, such as `  400/20000, loss 0.0512, validation 0.0498, 5:12:40 left`."""
     left = timedelta(seconds=round(progress.seconds_left))
