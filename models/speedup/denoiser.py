@@ -39,7 +39,8 @@ def speedup_denoiser(
     """Return a denoiser of latents (B, C, h, w) of pictures of `size` pixels (height, width), one row per prompt.
 
     Each step calls the network on B rows. `negative_prompt`, of one row or B, is the empty prompt by default. Sample
-    with DDIM over `speedup_grid`. Raises UsageError for a network that is no fine-tune of the adapter's.
+    with DDIM over `speedup_grid`. The adapter has the device and the dtype of the network. Raises UsageError for a
+    network that is neither the one that the adapter was trained for nor a fine-tune of it.
     """
     adapter.check_network(model.network)
     negative = negative_prompt or model.empty_prompt
