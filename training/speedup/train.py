@@ -19,7 +19,7 @@ class TrainOptions(DistillationPlan):
     """A distillation to a SpeedUpNet."""
 
     decay: ClassVar[float] = 0.99
-    rate: float = 1e-3
+    rate: float = 3e-3  # of 1e-3 to 1.2e-2, this and 6e-3 fell fastest over 40 steps of 16
 
 
 def run(
