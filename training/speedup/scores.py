@@ -22,6 +22,7 @@ REFERENCE_STEPS = 25
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # few calls, of other shapes than in training
 def score(model: LatentDiffusionModel, adapter: SpeedUpNet, guidance: float, held_out: Batch) -> Mapping[str, object]:
     """Return the PSNR in dB to guided pictures of 25 steps of DPM-Solver++(2M), from the same noise.
 
