@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,40 @@ def folder_option(default: str) -> Callable[[Function], Function]:
     """Return the folder of a run."""
     told = f"Folder of the run. The same command resumes a stopped run there. [default: {default}]"
     return option("--folder", type=PATH, default=default, help=told, group="Training")
+
+
+def distillation_options(folder: str) -> Callable[[Function], Function]:
+    """Return the argument and the options of all distillations, whose default folder is `folder`."""
+    stack = (
+        click.argument("model"),
+        option(
+            "--pictures", type=PATH, help="Folder of pictures with captions, such as dog.jpg and dog.txt.", group="Data"
+        ),
+        FONT_FILE,
+        folder_option(folder),
+        option("--steps", type=COUNT, default=1500, help="Training steps. [default: 1500]", group="Training"),
+        MINUTES,
+        option("--batch", type=COUNT, default=32, help="Pictures per step. [default: 32]", group="Training"),
+        option(
+            "--guidance",
+            type=click.FloatRange(1),
+            default=4.0,
+            help="Guidance scale that the result stands for. [default: 4.0]",
+            group="Training",
+        ),
+        option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            help="Seed of noise and weights. [default: 0]",
+            group="Training",
+        ),
+        DTYPE,
+        device_option,
+        option("--compile", is_flag=True, help="Compile the network, with a C++ compiler: faster steps.", group="Run"),
+        DEBUG,
+    )
+    return lambda function: reduce(lambda wrapped, each: each(wrapped), reversed(stack), function)
 
 
 @contextmanager
@@ -424,26 +459,8 @@ def prior(
 
 
 @command.command(cls=Command, epilog=OF_ONE)
-@click.argument("model")
-@option("--pictures", type=PATH, help="Folder of pictures with captions, such as dog.jpg and dog.txt.", group="Data")
-@FONT_FILE
-@folder_option("runs/lcm")
-@option("--steps", type=COUNT, default=1500, help="Training steps. [default: 1500]", group="Training")
-@MINUTES
-@option("--batch", type=COUNT, default=32, help="Pictures per step. [default: 32]", group="Training")
-@option(
-    "--guidance",
-    type=click.FloatRange(1),
-    default=4.0,
-    help="Guidance scale that the LoRA stands for. [default: 4.0]",
-    group="Training",
-)
+@distillation_options("runs/lcm")
 @option("--rank", type=click.IntRange(1, 1024), default=32, help="Rank of the LoRA. [default: 32]", group="Network")
-@option("--seed", type=click.IntRange(0), default=0, help="Seed of noise and weights. [default: 0]", group="Training")
-@DTYPE
-@device_option
-@option("--compile", is_flag=True, help="Compile the network, with a C++ compiler: faster steps.", group="Run")
-@DEBUG
 def lcm(
     model: str,
     pictures: Path | None,
@@ -475,9 +492,10 @@ def lcm(
     from fastdiff.models.lora import check_peft
 
     check_peft()
+    from fastdiff.training.distillation.examples import find_examples
+    from fastdiff.training.distillation.plan import load_teacher
     from fastdiff.training.lcm.card import pack
-    from fastdiff.training.lcm.examples import find_examples
-    from fastdiff.training.lcm.train import TrainOptions, load, run
+    from fastdiff.training.lcm.train import TrainOptions, run
 
     chosen = resolve_device(device, dtype)[0]
     with locked(folder):
@@ -495,10 +513,69 @@ def lcm(
             compile=compile,
         )
         click.echo(f"lcm: {steps} steps, in {folder}", err=True)
-        teacher = load(options)
+        teacher = load_teacher(options)
         examples = find_examples(teacher, options, pictures, font)
         trained = run(options, teacher, examples, lambda progress: click.echo(_summary(progress), err=True))
         target = pack(trained, options, examples.description)
+    click.echo(target)
+
+
+@command.command(cls=Command, epilog=OF_ONE)
+@distillation_options("runs/speedup")
+def speedup(
+    model: str,
+    pictures: Path | None,
+    font: Path | None,
+    folder: Path,
+    steps: int,
+    minutes: float,
+    batch: int,
+    guidance: float,
+    seed: int,
+    dtype: str,
+    device: str,
+    compile: bool,
+    debug: bool,
+) -> None:
+    """Train an adapter of MODEL for negative prompts and four steps without guidance (SpeedUpNet).
+
+    MODEL is one of PixArt or Stable Diffusion 1 or 2; its fine-tunes take the adapter without training again. Takes an
+    hour or more on a CPU. The same command resumes a stopped run; another model, guidance or seed begins anew. In the
+    end the folder `speedup` in it holds the adapter and its card, card.json, with scores on prompts that never trained.
+    `fastdiff.models.speedup_denoiser` samples with it, in Python.
+
+    \b
+    Examples:
+      fastdiff train speedup scenes --dtype bfloat16 --compile
+      fastdiff train speedup my-model/ --pictures captioned/
+    """
+    from fastdiff.apps.device import resolve_device
+    from fastdiff.training.distillation.examples import find_examples
+    from fastdiff.training.distillation.plan import load_teacher
+    from fastdiff.training.speedup.card import pack
+    from fastdiff.training.speedup.scores import score
+    from fastdiff.training.speedup.train import TrainOptions, run
+
+    chosen = resolve_device(device, dtype)[0]
+    with locked(folder):
+        options = TrainOptions(
+            folder=folder,
+            model=model,
+            steps=steps,
+            minutes=minutes,
+            batch=batch,
+            guidance=guidance,
+            seed=seed,
+            dtype=dtype,
+            device=chosen,
+            compile=compile,
+        )
+        click.echo(f"speedup: {steps} steps, in {folder}", err=True)
+        teacher = load_teacher(options)
+        examples = find_examples(teacher, options, pictures, font)
+        trained = run(options, teacher, examples, lambda progress: click.echo(_summary(progress), err=True))
+        scores = score(teacher, trained, guidance, examples.held_out())
+        target = pack(trained, options, examples.description, scores)
     click.echo(target)
 
 

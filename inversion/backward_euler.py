@@ -13,7 +13,6 @@ from torch import Tensor
 from fastdiff.inversion.anderson import Anderson
 from fastdiff.inversion.fixed_point import StepResiduals, solved_path, step_residual
 from fastdiff.inversion.inversion import InversionPath
-from fastdiff.inversion.precomputed import PrecomputedDenoiser
 from fastdiff.inversion.reversed import integrate_upwards
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import Denoiser
@@ -23,6 +22,7 @@ from fastdiff.solvers.exponential import KnownPrediction
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Step, integrate
 from fastdiff.solvers.multistep import Multistep
+from fastdiff.solvers.precomputed import PrecomputedDenoiser
 from fastdiff.solvers.schedule import Level
 
 

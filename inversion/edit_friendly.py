@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fastdiff.inversion.batching import repeat_rows
 from fastdiff.inversion.inversion import InversionPath
-from fastdiff.inversion.precomputed import precompute
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.dpm_solver import sde_dpmpp_1, sde_dpmpp_2m
 from fastdiff.solvers.errors import UsageError
@@ -22,6 +21,7 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import RecordableSolver, Solver, Step, integrate, is_recordable
 from fastdiff.solvers.lcm import LCM
 from fastdiff.solvers.noise import Noise, NoiseSource
+from fastdiff.solvers.precomputed import precompute
 
 ROWS = 8  # rows per network evaluation: more rows are hardly faster, and take more memory
 

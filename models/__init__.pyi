@@ -21,3 +21,6 @@ from fastdiff.models.scheduler_config import (
     TrainedScheduler as TrainedScheduler,
     scheduler_from_config as scheduler_from_config,
 )
+from fastdiff.models.speedup.adapter import SpeedUpNet as SpeedUpNet
+from fastdiff.models.speedup.denoiser import speedup_denoiser as speedup_denoiser, speedup_grid as speedup_grid
+from fastdiff.models.speedup.speedup_file import SpeedUpFile as SpeedUpFile, read_speedup_file as read_speedup_file

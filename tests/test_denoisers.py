@@ -8,7 +8,6 @@ import torch
 from problems import DISCRETE, MIXTURE, Gaussian, TwoDenoisers, random_state, start
 
 from fastdiff.apps.attack.gradient import Checkpointed
-from fastdiff.inversion.precomputed import PrecomputedDenoiser, precompute
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser, Network, SingleLevelDenoiser
 from fastdiff.solvers.dpm_solver import dpmpp_2m
@@ -17,6 +16,7 @@ from fastdiff.solvers.grids import grid, log_snr
 from fastdiff.solvers.guidance import ClassifierFree, EstimatePair, Guided, Interval, Masked, Rescaled, Thresholded
 from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.learned_correction import RecordingDenoiser
+from fastdiff.solvers.precomputed import PrecomputedDenoiser, precompute
 from fastdiff.solvers.schedule import LinearVP
 
 

@@ -27,6 +27,8 @@ from fastdiff.apps import APPS
 from fastdiff.cli import main as cli
 from fastdiff.cli.options import Command
 from fastdiff.inversion import INVERTERS
+from fastdiff.models import SpeedUpFile, load_editable
+from fastdiff.models.speedup.adapter import begin_speedup
 from fastdiff.solvers import SOLVERS, SPACINGS, TUNED
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +103,8 @@ PARSED = {
         "fastdiff train codec --minutes 60 --dtype bfloat16",
         "fastdiff train recogniser --dtype bfloat16",
         "fastdiff train prior --steps 4000 --dtype bfloat16",
+        "fastdiff train lcm scenes --dtype bfloat16 --compile",
+        "fastdiff train speedup scenes --dtype bfloat16 --compile",
     ),
     "needs the result of one of those": (
         "fastdiff docclean scans/ --task clean --solver-file docclean-dode.safetensors",
@@ -240,6 +244,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (own,) = (block.text for path in GUIDES for block in blocks(path) if block.text.startswith("# my_net.py"))
     (folder / "my_net.py").write_text(own)
     tiny_pixart.write(folder / "my-pixart")
+    (folder / "runs/speedup/speedup").mkdir(parents=True)
+    network = load_editable(str(folder / "my-pixart")).network
+    SpeedUpFile(begin_speedup(network), "my-pixart", "").save(folder / "runs/speedup/speedup/speedup.safetensors")
     with pytest.MonkeyPatch.context() as patch:  # what `rerun` and `refine` begin with
         patch.chdir(folder)
         way = ["dog.jpg", "--source", "a dog", "--prompt", "a cat", "--model", "my-pixart/"]

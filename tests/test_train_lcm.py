@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import tiny_pixart
 import tiny_unet
 import torch
+from captioned import write_captioned
 from safetensors.torch import load_file
 
 from fastdiff.cli.main import main
@@ -34,15 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def captioned(tmp_path: Path) -> Path:
-    """Twelve pictures with captions, and one without."""
-    made = tmp_path / "captioned"
-    made.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(13):
-        cv2.imwrite(str(made / f"{number}.png"), rng.integers(0, 255, (40, 56, 3), dtype=np.uint8))
-        if number < 12:
-            (made / f"{number}.txt").write_text("a fox on grass\n")
-    return made
+    return write_captioned(tmp_path / "captioned")
 
 
 def test_teacher_takes_a_guided_step_of_ddim(folder: Path) -> None:

@@ -9,13 +9,13 @@ from diffusers import DiffusionPipeline, PixArtAlphaPipeline, PixArtSigmaPipelin
 from tiny_pixart import write
 from torch import Tensor
 
-from fastdiff.inversion.precomputed import precompute
 from fastdiff.models.diffusion_model import EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.registry import load_editable
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import integrate
+from fastdiff.solvers.precomputed import precompute
 
 STYLES: dict[str, tuple[type[DiffusionPipeline], dict[str, Any]]] = {
     "alpha-256": (PixArtAlphaPipeline, {"sample_size": 32, "interpolation_scale": 0.5}),

@@ -14,6 +14,7 @@ from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
 from fastdiff.solvers.estimate import FROM, Estimate
 from fastdiff.solvers.schedule import DiscreteVP, Level
+from fastdiff.training.distillation.plan import conditioning, pseudo_huber
 from fastdiff.training.fit import noise_like
 from fastdiff.training.lcm.adapter import without_adapter
 
@@ -32,7 +33,6 @@ class ConsistencyLoss:
     empty: Conditioning
     size: tuple[int, int]
     points: Sequence[Level]  # from which students estimate, the noisiest first
-    huber: float = 1e-3  # deviation below which errors count squared
 
     def __call__(self, net: nn.Module, clean: Tensor, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return the loss for clean latents (B, C, h, w) and encoded prompts, embeddings (B, L, D) and mask (B, L)."""
@@ -47,8 +47,7 @@ class ConsistencyLoss:
             target = self._estimate(net, before, ends, prompts).x0
             last = torch.tensor([index == len(self.points) - 1 for index in chosen], device=x.device)
             target = torch.where(last[:, None, None, None], before, target)
-        error = self._estimate(net, x, starts, prompts).x0 - target
-        return ((error.square() + self.huber**2).sqrt() - self.huber).mean()
+        return pseudo_huber(self._estimate(net, x, starts, prompts).x0 - target)
 
     def below(self, index: int) -> Level:
         """Return the level one stride below a point: the next point, or the cleanest trained level."""
@@ -70,12 +69,6 @@ class ConsistencyLoss:
         rows = zip(out.split(1), x.split(1), levels, strict=True)
         estimates = [FROM[trained.predicts](*row) for row in rows]
         return Estimate(*(torch.cat(parts) for parts in zip(*estimates, strict=True)))
-
-
-def conditioning(embeddings: Tensor, mask: Tensor) -> Conditioning:
-    """Return encoded prompts (B, L, D), (B, L) as the conditioning of a network."""
-    nothing = ((),) * len(mask)
-    return Conditioning(embeddings, mask, nothing, nothing, ("",) * len(mask))
 
 
 def _noised(x0: Tensor, eps: Tensor, levels: Sequence[Level]) -> Tensor:
