@@ -23,4 +23,8 @@ from fastdiff.models.scheduler_config import (
 )
 from fastdiff.models.speedup.adapter import SpeedUpNet as SpeedUpNet
 from fastdiff.models.speedup.denoiser import speedup_denoiser as speedup_denoiser, speedup_grid as speedup_grid
-from fastdiff.models.speedup.speedup_file import SpeedUpFile as SpeedUpFile, read_speedup_file as read_speedup_file
+from fastdiff.models.speedup.speedup_file import (
+    SpeedUpFile as SpeedUpFile,
+    bundled_speedup as bundled_speedup,
+    read_speedup_file as read_speedup_file,
+)

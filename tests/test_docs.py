@@ -407,9 +407,12 @@ def test_hooks_are_local() -> None:
 def test_cards_state_the_licence_of_readme() -> None:
     """README says that weights are under Apache-2.0, and how many photographs taught them."""
     cards = [json.loads(path.read_text()) for path in (ROOT / "data").rglob("*.json") if path.name.startswith("doccl")]
-    cards += [json.loads((ROOT / f"data/{name}/card.json").read_text()) for name in ("scenes", "photos")]
+    folders = [path.relative_to(ROOT).as_posix() for path in (ROOT / "data").glob("*/card.json")]
+    cards += [json.loads((ROOT / path).read_text()) for path in folders]
     assert {card.get("card", card)["licence"] for card in cards} == {"Apache-2.0"}
     text = " ".join((ROOT / "README.md").read_text().split())
+    assert {"data/scenes/card.json", "data/photos/card.json"} <= set(folders)
+    assert [path for path in folders if f"`{path}`" not in text] == []
     photographs = len(json.loads((ROOT / "data/photos/card.json").read_text())["data"]["photos"])
     coloured = len(json.loads((ROOT / "data/docclean-colour.json").read_text())["data"]["photos"])
     assert f"{photographs} photographs, and the colour weights of docclean from {coloured}" in text

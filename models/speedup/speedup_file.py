@@ -8,6 +8,7 @@ model is not the fingerprint, which every fine-tune changes, but the sampled wei
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fastdiff.models.speedup.adapter import SAMPLED, SpeedUpNet
-from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.errors import MissingError, UsageError
 
+BUNDLED = "scenes-speedup/speedup.safetensors"  # in fastdiff.data: of `fastdiff train speedup scenes`
 FORMAT = 1
 LARGEST = 2**32  # bytes of a file that is read
 MOST = 1000  # layers
@@ -39,6 +41,14 @@ class SpeedUpFile:
             for name, value in self.adapter.state_dict().items()
         }
         save_file(weights, path, {"fastdiff": json.dumps(header, sort_keys=True)})
+
+
+def bundled_speedup() -> SpeedUpFile:
+    """Read the SpeedUpNet of the bundled model scenes. Raises MissingError where its file is lost."""
+    path = Path(str(files("fastdiff.data") / BUNDLED))
+    if not path.exists():
+        raise MissingError(f"the bundled weights {path} are missing: install the package again")
+    return read_speedup_file(path)
 
 
 def read_speedup_file(path: Path) -> SpeedUpFile:
