@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.accelerate import few_calls, parallel, parallel_networks, race, sada, sada_networks
+from benchmarks.accelerate import few_calls, obedience, parallel, parallel_networks, race, sada, sada_networks
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
@@ -19,6 +19,7 @@ SECTIONS = {
     "sada-networks": lambda limit, pictures: sada_networks.run(limit),
     "race": race.run,
     "few-calls": lambda limit, pictures: few_calls.run(limit),
+    "obedience": lambda limit, pictures: obedience.run(limit),
 }
 
 
