@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 @option("--base", help="Solver to tune. [default: unipc for dc and v3, else dpmpp-2m]", group="Sampling")
 @option(
     "--solver",
-    type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia"]),
+    type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia", "consistency", "consistency-gradients"]),
     help="Fitted values: dc ratios that correct estimates; dode and iia corrections of steps; v3 statistics of the "
-    "network; teleport statistics of its samples; teleport-iia those and iia.",
+    "network; teleport statistics of its samples; teleport-iia those and iia; consistency a policy that weighs "
+    "the last estimates, trained by reinforcement; consistency-gradients such weights, by gradients.",
     group="Sampling",
 )
 @option(

@@ -47,7 +47,7 @@ def tuned(tmp_path, solver, f=MIXTURE, **changes):
     return run(Tuning(oracle(f, tmp_path / "model"), solver, out=tmp_path / "tuned.safetensors", **options))
 
 
-@pytest.mark.parametrize("solver", ["dc", "dode", "iia", "teleport-iia"])
+@pytest.mark.parametrize("solver", ["dc", "dode", "iia", "teleport-iia", "consistency", "consistency-gradients"])
 def test_tuning_helps_on_samples_that_it_never_saw(tmp_path, solver):
     (result,) = tuned(tmp_path, solver)
     assert result.verdict == "better"
@@ -68,7 +68,7 @@ def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
 def test_the_gaussian_has_not_seen_what_is_fitted_to(tmp_path):
     tuned(tmp_path, "teleport", samples=8)
     model, kept = oracle(MIXTURE, tmp_path / "model"), load_file(tmp_path / "tuned.safetensors")
-    own, others = (fits.FITS["teleport"].once(list(model.batches(8, first=first))) for first in (0, 8))
+    own, others = (fits.FITS["teleport"].once(list(model.batches(8, first=first)), ()) for first in (0, 8))
     torch.testing.assert_close(kept["all.mean"], others["mean"])
     assert not torch.isclose(kept["all.mean"], own["mean"]).any()
 

@@ -31,7 +31,7 @@ from fastdiff.apps.tuning.search import FEW, ROUNDING, grids
 from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grids import log_snr
+from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.sampler_config import GRID_NAMES, SamplerConfig
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
@@ -109,7 +109,7 @@ class Tuning:
     @property
     def work(self) -> float:
         """Approximate number of network evaluations times rows."""
-        once = self.samples * FITS[self.solver].once_cost
+        once = FITS[self.solver].once_cost(self.samples, self.nfe)
         return self._references + once + sum(self._trials(nfe) + self._result(nfe) for nfe in self.nfe)
 
     @property
@@ -172,7 +172,7 @@ class _Run:
     def results(self) -> list[Result]:
         exact, exact_held = self._references()
         names = self._grids(exact)
-        self._shared = self._once()
+        self._shared = self._once(names)
         results = [self._result(nfe, names[nfe], exact, exact_held) for nfe in self._tuning.nfe]
         file = self._file(results)
         with atomic.draft(self._tuning.out) as path:
@@ -218,15 +218,17 @@ class _Run:
 
     def _base(self, nfe: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
         inner = TUNED[self._tuning.solver].inner(**self._tuning.options)
-        levels = SamplerConfig(self._tuning.solver, name).levels(self._tuning.subject.schedule, nfe, inner.nfe_per_step)
-        return errors(ends(batches, inner, levels), exact)
+        return errors(ends(batches, inner, self._levels(SamplerConfig(self._tuning.solver, name), nfe)), exact)
 
-    def _once(self) -> dict[str, Tensor]:
-        """Return the tensors that all numbers of evaluations share."""
-        self._meter.name = "statistics"
+    def _once(self, names: Mapping[int, str]) -> dict[str, Tensor]:
+        """Return the tensors that all numbers of evaluations share. `names` are the grids of these."""
+        tuning = self._tuning
+        self._meter.name = "policy" if tuning.solver == "consistency" else "statistics"
         if self._book.record(SHARED_PART) is None:
-            fit = FITS[self._tuning.solver]
-            self._save(fit.once(self._others() if fit.once_cost else ()), SHARED_PART)
+            fit = FITS[tuning.solver]
+            grids = [self._levels(SamplerConfig(tuning.solver, name), nfe) for nfe, name in names.items()]
+            others = self._others() if fit.once_cost(tuning.samples, tuning.nfe) else ()
+            self._save(fit.once(others, grids), SHARED_PART)
             self._book.keep(SHARED_PART, {"kept": True})
         return self._load(SHARED_PART)
 
@@ -265,9 +267,12 @@ class _Run:
 
     def _fit(self, config: SamplerConfig, nfe: int) -> Tensors:
         """Return the tensors of a configuration besides the shared ones."""
-        nfe_per_step = TUNED[config.solver].inner(**self._tuning.options).nfe_per_step
-        levels = config.levels(self._tuning.subject.schedule, nfe, nfe_per_step)
+        levels = self._levels(config, nfe)
         return FITS[config.solver].each(self._fitted, levels, config.options, self._shared, finest(levels))
+
+    def _levels(self, config: SamplerConfig, nfe: int) -> Grid:
+        nfe_per_step = TUNED[config.solver].inner(**self._tuning.options).nfe_per_step
+        return config.levels(self._tuning.subject.schedule, nfe, nfe_per_step)
 
     def _tuned(
         self, fit: tuple[SamplerConfig, Tensors], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]
