@@ -4,4 +4,4 @@ Imports no torch.
 """
 
 SOLVER, STEPS = "dpmpp-2m", 40
-GRID = "time-uniform"
+GRID = "time-uniform"  # that of edits, with fewer steps that of previews

@@ -14,7 +14,7 @@ from fastdiff.apps.tuning.measure import Batch, ends, reference_config
 from fastdiff.apps.tuning.search import FEW
 from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
-from fastdiff.solvers.sampler_config import CLEAN_SUFFIX, SamplerConfig
+from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import Tensors, base_solver, base_unipc, gaussian
 from fastdiff.solvers.tuning import consistency, consistency_gradients, dc, dode, dode_heun, iia, teleport, v3
 from fastdiff.solvers.tuning.teacher import Teacher, finer
@@ -45,7 +45,7 @@ class Fit:
     wins. `once` makes tensors for all numbers of evaluations, given the grids of these, from samples of its own: a
     Gaussian leads the samples that it was fitted to to ends that no other sample has. `each` makes the tensors of one
     variant on its grid, given the former and the teacher on this grid. If `scouted`, the function `scouted` chooses
-    grid and options.
+    grid and options. `grid` is the grid of the solver, None for the one with the least error of the base.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
@@ -54,6 +54,7 @@ class Fit:
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda nfe, options: [options]
     scouted: bool = False
+    grid: str | None = None
 
 
 def scouted(
@@ -134,7 +135,7 @@ def _gaussian(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
 
 def full_runs(batches: Sequence[Batch]) -> list[Tensor]:
     """Return the ends (B, ...) of the run that previews stand for."""
-    config = SamplerConfig(full_run.SOLVER, full_run.GRID + CLEAN_SUFFIX)
+    config = SamplerConfig(full_run.SOLVER, full_run.GRID)
     return ends(batches, config.make(), config.levels(batches[0][0].schedule, full_run.STEPS))
 
 
@@ -169,8 +170,10 @@ FITS = {
     "teleport-iia": Fit(
         lambda nfe: TEACHER + 2 * nfe, _sampling_cost, once=_gaussian, each=_teleported_iia, scouted=True
     ),
-    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy),
+    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, grid=full_run.GRID),
     "consistency-gradients": Fit(
-        lambda nfe: full_run.STEPS + consistency_gradients.ROUNDS * THROUGH * nfe + nfe, each=_consistency_table
+        lambda nfe: full_run.STEPS + consistency_gradients.ROUNDS * THROUGH * nfe + nfe,
+        each=_consistency_table,
+        grid=full_run.GRID,
     ),
 }

@@ -104,7 +104,8 @@ class Tuning:
     @property
     def placed(self) -> list[str]:
         """The grids to choose from."""
-        return grids(self.subject.schedule) if self.grid == AUTO else [self.grid]
+        fixed = FITS[self.solver].grid if self.grid == AUTO else self.grid
+        return grids(self.subject.schedule) if fixed is None else [fixed]
 
     @property
     def work(self) -> float:
