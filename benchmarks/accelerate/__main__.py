@@ -1,4 +1,4 @@
-"""Measures accelerations without training against the same solvers with fewer steps.
+"""Measures accelerations and previews without training of networks against the same solvers with fewer steps.
 
 python -m benchmarks.accelerate [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.accelerate import parallel, parallel_networks, race, sada, sada_networks
+from benchmarks.accelerate import parallel, parallel_networks, previews, race, sada, sada_networks
 from fastdiff.solvers.errors import FastdiffError
 
 SECTIONS = {
@@ -17,6 +17,7 @@ SECTIONS = {
     "sada": lambda limit, pictures: sada.run(limit),
     "sada-networks": lambda limit, pictures: sada_networks.run(limit),
     "race": race.run,
+    "previews": lambda limit, pictures: previews.run(limit),
 }
 
 
