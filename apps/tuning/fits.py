@@ -27,6 +27,7 @@ NODES = 120  # of the statistics of v3
 FORWARD_MODE = 2  # evaluations that a forward-mode product costs
 THROUGH = 4  # evaluations that a call costs in a run with gradients: the call, the same again, and its backward pass
 TRAINING = consistency.Plan()
+FULL_RUN = SamplerConfig(full_run.SOLVER, full_run.GRID)
 Options = Mapping[str, Any]
 SWITCHES = [  # of DPM-Solver-v3; the authors choose them by model and number of evaluations
     {"order": order, "p_pseudo": pseudo, "corrector": corrector, "c_pseudo": c_pseudo}
@@ -45,7 +46,7 @@ class Fit:
     wins. `once` makes tensors for all numbers of evaluations, given the grids of these, from samples of its own: a
     Gaussian leads the samples that it was fitted to to ends that no other sample has. `each` makes the tensors of one
     variant on its grid, given the former and the teacher on this grid. If `scouted`, the function `scouted` chooses
-    grid and options. `grid` is the grid of the solver, None for the one with the least error of the base.
+    grid and options. `previews` says that the solver is fitted to the full run, measured against it, and on its grid.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
@@ -54,7 +55,7 @@ class Fit:
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda nfe, options: [options]
     scouted: bool = False
-    grid: str | None = None
+    previews: bool = False
 
 
 def scouted(
@@ -135,8 +136,7 @@ def _gaussian(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
 
 def full_runs(batches: Sequence[Batch]) -> list[Tensor]:
     """Return the ends (B, ...) of the run that previews stand for."""
-    config = SamplerConfig(full_run.SOLVER, full_run.GRID)
-    return ends(batches, config.make(), config.levels(batches[0][0].schedule, full_run.STEPS))
+    return ends(batches, FULL_RUN.make(), FULL_RUN.levels(batches[0][0].schedule, full_run.STEPS))
 
 
 @torch.enable_grad()
@@ -170,10 +170,10 @@ FITS = {
     "teleport-iia": Fit(
         lambda nfe: TEACHER + 2 * nfe, _sampling_cost, once=_gaussian, each=_teleported_iia, scouted=True
     ),
-    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, grid=full_run.GRID),
+    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, previews=True),
     "consistency-gradients": Fit(
         lambda nfe: full_run.STEPS + consistency_gradients.ROUNDS * THROUGH * nfe + nfe,
         each=_consistency_table,
-        grid=full_run.GRID,
+        previews=True,
     ),
 }

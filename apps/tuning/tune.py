@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fastdiff.apps import full_run
 from fastdiff.apps.running import atomic, batch, output_manifest
 from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.output_manifest import OutputManifest
-from fastdiff.apps.tuning.fits import FITS, finest, scouted
+from fastdiff.apps.tuning.fits import FITS, FULL_RUN, finest, full_runs, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,
     Batch,
@@ -104,8 +105,16 @@ class Tuning:
     @property
     def placed(self) -> list[str]:
         """The grids to choose from."""
-        fixed = FITS[self.solver].grid if self.grid == AUTO else self.grid
-        return grids(self.subject.schedule) if fixed is None else [fixed]
+        if self.grid != AUTO:
+            return [self.grid]
+        return [full_run.GRID] if FITS[self.solver].previews else grids(self.subject.schedule)
+
+    @property
+    def reference(self) -> tuple[int, SamplerConfig]:
+        """The calls and the configuration of the run that samples are compared with."""
+        if FITS[self.solver].previews:
+            return full_run.STEPS, FULL_RUN
+        return REFERENCE, reference_config(self.subject.schedule)
 
     @property
     def work(self) -> float:
@@ -115,7 +124,7 @@ class Tuning:
 
     @property
     def _references(self) -> float:
-        return 2 * REFERENCE * self.samples
+        return 2 * self.reference[0] * self.samples
 
     def _trials(self, nfe: int) -> float:
         """Cost of trying grids by the untuned solver, and grids and skipped steps by teleportation."""
@@ -186,7 +195,8 @@ class _Run:
         """Return the reference ends of the fitted batches and of the held-out ones."""
         self._meter.name = "reference"
         if self._book.record(REFERENCES) is None:
-            made = {f"{i}": end for i, end in enumerate(reference([*self._fitted, *self._held]))}
+            runs = full_runs if FITS[self._tuning.solver].previews else reference
+            made = {f"{i}": end for i, end in enumerate(runs([*self._fitted, *self._held]))}
             self._save(made, REFERENCES)
             self._book.keep(REFERENCES, {"batches": len(made)})
         kept = self._load(REFERENCES)
@@ -331,7 +341,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "samples": tuning.samples,
         "held_out": tuning.samples,
         "seed": tuning.seed,
-        "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
+        "reference": "{} calls of {}".format(*tuning.reference),
         "errors": {
             str(result.nfe): {
                 "base": sum(result.base) / len(result.base),

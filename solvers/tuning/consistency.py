@@ -40,8 +40,8 @@ class Plan:
     The authors take 1000 to 3000 iterations of 80 runs, 1 to 4 epochs, and rates of 1e-4 to 1e-3.
     """
 
-    iterations: int = 40
-    copies: int = 16  # of every start of a batch
+    iterations: int = 60
+    copies: int = 8  # of every start of a batch
     epochs: int = 8  # updates of an iteration
     rate: float = 1e-2
 
