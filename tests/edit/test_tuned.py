@@ -1,6 +1,7 @@
 """Edits by solver files: the solver and the levels of the file, for the model that it was made for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from fastdiff.apps import full_run
+from fastdiff.apps.edit.forecast import cost
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.settings import settings_of
 from fastdiff.cli.main import main
 from fastdiff.models import fingerprint
 from fastdiff.solvers.sampler_config import SamplerConfig
@@ -97,6 +101,15 @@ def test_previews_invert_by_ddim_where_the_solver_only_samples(
     assert "cannot invert" in capsys.readouterr().err
     other = write_consistency(photo.with_name("other"), model, [[0.5, -0.5, 0.0]] * 4)
     assert not np.array_equal(edited(photo, model, "--solver-file", other, "--preview"), ddim)
+
+
+def test_a_preview_by_a_file_takes_the_steps_of_the_file(model: Path, photo: Path) -> None:
+    file = write_consistency(photo.with_name("file"), model, [[0.0] * 3] * 4)
+    options = Options(
+        (str(photo),), prompt=WAY[3], preset="direct-p2p", model=str(model), guidance=GUIDANCE, solver_file=file
+    )
+    for preview in (False, True):
+        assert cost(settings_of(replace(options, preview=preview))).calls == 2 * 4
 
 
 def test_a_preview_by_a_file_is_refined_by_the_full_run(model: Path, photo: Path) -> None:
