@@ -22,7 +22,7 @@ from fastdiff.solvers.schedule import Level
 from fastdiff.solvers.tuning.consistency import distance
 from fastdiff.solvers.tuning.teacher import Batch, Watch, unwatched
 
-ROUNDS = 30  # runs of all batches, at most
+ROUNDS = 30  # runs of all batches; the last search along a line may take a few more
 
 
 @dataclass(frozen=True, eq=False)
