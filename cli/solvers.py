@@ -29,6 +29,7 @@ only sample."""
 GRIDS = """
 The names are those of web interfaces, of diffusers, and of k-diffusion and ComfyUI. What they add to a name is a grid \
 here: DPM++ 2M Karras is dpmpp-2m on the grid karras."""
+WITHOUT_BASE = ("v3", "consistency", "consistency-gradients")  # tuned solvers that no other solver is inside
 debugging = option("--debug", is_flag=True, help="Show the traceback of an error.", group="Run")
 
 
@@ -73,7 +74,7 @@ def show_all(debug: bool) -> None:
     tuned = Table("tuned", "around", "papers", box=None, pad_edge=False)
     for name, kind in TUNED.items():
         papers = "\n".join(" ".join(paper) for paper in TUNED_PAPERS[name])
-        tuned.add_row(name, "-" if name == "v3" else kind.options["base"], papers)
+        tuned.add_row(name, "-" if name in WITHOUT_BASE else kind.options["base"], papers)
     console = Console(highlight=False, markup=False)
     for part in (facts, NOTES, "", tuned, FITTED, "", names, GRIDS):
         console.print(part)

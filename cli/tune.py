@@ -40,15 +40,16 @@ if TYPE_CHECKING:
 @option(
     "--grid",
     default="auto",
-    help="Grid of the steps. [default: the best one for the base solver or the teleport]",
+    help="Grid of the steps. [default: the best one for the base solver or the teleport; time-uniform for previews]",
     group="Sampling",
 )
 @option("--base", help="Solver to tune. [default: unipc for dc and v3, else dpmpp-2m]", group="Sampling")
 @option(
     "--solver",
-    type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia"]),
+    type=click.Choice(["dc", "v3", "dode", "iia", "teleport", "teleport-iia", "consistency", "consistency-gradients"]),
     help="Fitted values: dc ratios that correct estimates; dode and iia corrections of steps; v3 statistics of the "
-    "network; teleport statistics of its samples; teleport-iia those and iia.",
+    "network; teleport statistics of its samples; teleport-iia those and iia; consistency, for previews, a policy "
+    "that weighs the last estimates, by reinforcement learning; consistency-gradients such weights, by gradients.",
     group="Sampling",
 )
 @option(
@@ -118,7 +119,7 @@ def command(
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:
         results = run(tuning, watch)
-    click.echo(f"mean distance of {samples} held-out samples to 200 calls, relative to its length")
+    click.echo(f"mean distance of {samples} held-out samples to {tuning.reference[0]} calls, relative to its length")
     click.echo("\n".join(_table(results)))
     if not any(result.verdict == "better" for result in results):
         click.echo(f"tuning did not help: take the base solver, not {target}")

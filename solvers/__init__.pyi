@@ -1,6 +1,11 @@
 from fastdiff.solvers.adams_bashforth import deis as deis, ipndm as ipndm
 from fastdiff.solvers.adaptive import Adapted as Adapted, Adaptive as Adaptive
 from fastdiff.solvers.closed_form import Gaussian as Gaussian, Mixture as Mixture
+from fastdiff.solvers.consistency import (
+    CoefficientTable as CoefficientTable,
+    ConsistencySolver as ConsistencySolver,
+)
+from fastdiff.solvers.consistency_policy import ConsistencyPolicy as ConsistencyPolicy
 from fastdiff.solvers.dc import DC as DC
 from fastdiff.solvers.dc_cascade import Cascade as Cascade
 from fastdiff.solvers.ddim import DDIM as DDIM, Euler as Euler

@@ -69,6 +69,7 @@ METADATA: dict[str, SolverMetadata] = {
 
 TELEPORT = ("Wang and Vastola 2024", "2412.09726")
 IIA = ("Zhang et al. 2024", "2304.11328")
+CONSISTENCY = ("Wang et al. 2025", "2512.13592")
 TUNED_PAPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "dc": (("Zhao et al. 2024", "2409.03755"),),
     "v3": (("Zheng et al. 2023", "2310.13268"),),
@@ -76,4 +77,6 @@ TUNED_PAPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "iia": (IIA,),
     "teleport": (TELEPORT,),
     "teleport-iia": (TELEPORT, IIA),
+    "consistency": (CONSISTENCY,),
+    "consistency-gradients": (CONSISTENCY,),
 }  # papers of tuned solvers, in the form of SolverMetadata.paper

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from fastdiff.solvers.consistency import CoefficientTable, ConsistencySolver
+from fastdiff.solvers.consistency_policy import ConsistencyPolicy
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.dode import DODE
 from fastdiff.solvers.dode_heun import HeunDODE
@@ -83,6 +85,14 @@ def _teleported_iia(tensors: Tensors, base: str, skip: int, **options: Any) -> S
     return WithTeleport(_iia(tensors, base, **options), gaussian(tensors), skip)
 
 
+def _consistency(tensors: Tensors, base: str) -> Solver[Any]:
+    return ConsistencySolver(ConsistencyPolicy.from_tensors(tensors).coefficients)
+
+
+def _consistency_table(tensors: Tensors, base: str) -> Solver[Any]:
+    return ConsistencySolver(CoefficientTable.from_tensors(tensors))
+
+
 TUNED = {
     "dc": TunedSolver(base_unipc, _dc, {"base": "unipc", "order": 2}),
     "v3": TunedSolver(base_solver, _v3, {"base": "unipc", "order": 2}),
@@ -90,4 +100,6 @@ TUNED = {
     "iia": TunedSolver(base_solver, _iia, {"base": "dpmpp-2m"}),
     "teleport": TunedSolver(base_solver, _teleported, {"base": "dpmpp-2m"}),
     "teleport-iia": TunedSolver(base_solver, _teleported_iia, {"base": "dpmpp-2m"}),
+    "consistency": TunedSolver(base_solver, _consistency, {"base": "dpmpp-2m"}),
+    "consistency-gradients": TunedSolver(base_solver, _consistency_table, {"base": "dpmpp-2m"}),
 }

@@ -93,6 +93,7 @@ PARSED = {
         "fastdiff search scenes --guidance 4.5 --nfe 5,8 -o scenes.safetensors",
         "fastdiff tune docclean --solver dode --nfe 5,6,8",
         "fastdiff tune my-pixart/ --solver dc --prompts prompts.txt -o mine.safetensors",
+        "fastdiff tune scenes --solver consistency --guidance 4.5 --nfe 5,8",
         "fastdiff tune my-pixart/ --accelerate first-block --nfe 50 --guidance 4.5 -o cache.safetensors",
         "fastdiff train docclean --folder runs/mine",
         "fastdiff train docclean --folder runs/mine --pages clean-scans/",
@@ -108,6 +109,9 @@ PARSED = {
     ),
     "needs the result of one of those": (
         "fastdiff docclean scans/ --task clean --solver-file docclean-dode.safetensors",
+        "fastdiff edit fox.png --prompt 'owl on a teal background' --guidance 4.5 "
+        "--solver-file scenes-consistency.safetensors --preview",
+        "fastdiff refine fox-preview.png",
     ),
 }
 

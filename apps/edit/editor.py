@@ -88,7 +88,9 @@ class Editor:
         if self._recogniser is not None:
             self._tools = Tools(self._recogniser, EmojiShapes(self._recogniser.labels.concepts), thresholds())
         schedule, file = self._backbone.trained.schedule, settings.solver_file
-        self._tuned = None if file is None else tuned.found(file, settings.model, self._preset, schedule)
+        self._tuned = None
+        if file is not None:
+            self._tuned = tuned.found(file, settings.model, self._preset, schedule, preview=settings.preview)
 
     def _load(self) -> None:
         """Load the model in the first remaining precision."""

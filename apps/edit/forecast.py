@@ -32,7 +32,7 @@ def cost(settings: EditSettings, *, masked: bool = False, paired: bool = True) -
     exact but for inversions that search, and those of solvers without a call in some step.
     """
     preset = settings.preset
-    steps = steps_of(preset, preview=settings.preview)
+    steps = steps_of(preset, preview=settings.preview and settings.solver_file is None)
     guided = 2 if paired and preset.source_guidance != 1 else 1
     solver = SOLVERS[preset.solver]() if preset.solver else None
     at_once = solver.stochastic if solver else isinstance(INVERTERS[preset.inversion](), EditFriendly)

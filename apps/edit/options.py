@@ -36,11 +36,12 @@ class Options:
 
     `blend` names words: nothing changes where they receive no attention. `mask` is a picture, white where the edit may
     change something. `emphasize` holds words with factors such as "stripes:1.5", `release` words with the share of the
-    steps after which they keep their own attention maps. `preview` takes a few steps in one attempt. `n` variants
-    differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps` then defaults to its
-    smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`, which repeats
-    finished edits and replaces files of others, but never an input. With `offload`, one part of the model is on the
-    device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model` names.
+    steps after which they keep their own attention maps. `preview` takes a few steps in one attempt, or those of
+    `solver_file`. `n` variants differ by their seed. `solver_file` replaces the preset's inversion and levels; `steps`
+    then defaults to its smallest NFE. `outside` also edits pictures unlike the model's training data; so does `force`,
+    which repeats finished edits and replaces files of others, but never an input. With `offload`, one part of the model
+    is on the device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model`
+    names.
     `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
     `accelerate` is one of ACCELERATIONS or the path of a cache file of `fastdiff tune`; `parallel` (1 to MOST_STEPS),
     `budget` (above 0, at most 1) and `verify` are as in `AccelerationChoice`.
@@ -107,11 +108,11 @@ class Options:
                 raise UsageError(
                     f"{self.out} is no {self.format} file: give one of --out and --format, or the same kind"
                 )
-        others = (self.solver, self.strength, self.attempts, self.preview or None)
+        others = (self.solver, self.strength, self.attempts)
         if self.solver_file is not None and any(given is not None for given in others):
             raise UsageError(
-                "a solver file says which solver goes through which levels, once: give it no other solver, strength, "
-                "attempts or preview"
+                "a solver file says which solver goes through which levels, once: give it no other solver, strength or "
+                "attempts"
             )
         if (self.loras or self.config is not None) and self.solver_file is not None:
             raise UsageError("a solver file was found for a model folder as it is: give it no LoRA and no checkpoint")

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fastdiff.apps import full_run
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.identity import named_files
 from fastdiff.apps.edit.options import Options
@@ -155,9 +156,14 @@ class _Search:
 def refined(path: Path) -> Options:
     """Read the options that finish a preview, from the same noise.
 
+    What a solver file previews is the edit by the full run that such files are fitted to.
+
     Raises UsageError as `remembered` does, and for a PNG that is no preview.
     """
     options = remembered(path)
     if not options.preview:
         raise UsageError(f"{path.name} is finished: give a picture that --preview made")
-    return replace(options, preview=False, attempts=1)
+    if options.solver_file is None:
+        return replace(options, preview=False, attempts=1)
+    solver, steps = full_run.SOLVER, full_run.STEPS
+    return replace(options, preview=False, solver_file=None, solver=solver, steps=steps, strength=1.0)

@@ -18,6 +18,7 @@ from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.repainting import SubjectKeepingDenoiser
 from fastdiff.apps.edit.subject import Subject
 from fastdiff.apps.edit.token_merging import Matching, destinations, match
+from fastdiff.apps.edit.tuned import TunedSampler
 from fastdiff.inversion.backward_euler import BackwardEuler
 from fastdiff.inversion.direct_inversion import apply_direct_inversion
 from fastdiff.inversion.edit_friendly import EditFriendly
@@ -67,9 +68,9 @@ class Edit:
     the source prompt or the empty one. `blend` names words of either prompt. `mask` (1, 1, h, w) in [0, 1] is
     1 where the edit may change the picture. `emphasize` holds requests such as "stripes:1.5" for words of the target,
     `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
-    subset of the run's levels, with the same noise there. `tuned` is a solver with its own levels; it replaces the
-    preset's inversion and sampling. `acceleration` applies to sampling and to inversion by a solver, but not to
-    repainting.
+    subset of the run's levels, with the same noise there. `tuned` is the solver of a file with its own levels; it
+    replaces the preset's inversion and sampling. `acceleration` applies to sampling and to inversion by a solver, but
+    not to repainting.
     """
 
     backbone: EditableModel
@@ -85,7 +86,7 @@ class Edit:
     emphasize: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
     preview: bool = False
-    tuned: tuple[Solver[Any], Grid] | None = None
+    tuned: TunedSampler | None = None
     acceleration: Acceleration = field(default_factory=Unaccelerated)
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ class Edit:
     def grid(self) -> Grid:
         """The levels of the preset that this run visits."""
         if self.tuned is not None:
-            return self.tuned[1]
+            return self.tuned.grid
         whole = levels(self.preset, self.backbone.scheduler(self.size).schedule)
         return tuple(whole[i] for i in self._visited)
 
@@ -124,7 +125,8 @@ class Edit:
         if isinstance(inverter, Reversed) and self.acceleration.inverts:
             return self._accelerated_inversion(inverter.solver)
         f = CountingDenoiser(self._alone, Tally(watch=watch))
-        return invert(f, self.latents, self.grid, inverter, measure=False)
+        inversion = invert(f, self.latents, self.grid, inverter, measure=False)
+        return inversion if self.tuned is None else replace(inversion, solver=self.tuned.solver)
 
     def _accelerated_inversion(self, solver: Solver[Any]) -> AcceleratedInversion:
         states = [self.latents]
@@ -146,7 +148,7 @@ class Edit:
     @property
     def _inverter(self) -> Inverter:
         noise = StridedNoise(Noise(self.seed), self._visited)
-        return inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned[0])
+        return inverter_of(self.preset, noise) if self.tuned is None else Reversed(self.tuned.inverting)
 
     def regenerate(self, inversion: Inversion) -> Tensor:
         """Reconstruct the latents (1, C, h, w) from the inversion, without direct inversion."""

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models import fingerprint
+from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver
@@ -26,8 +27,18 @@ def planned(preset: Preset, path: Path, steps: int | None) -> Preset:
     return replace(preset, inversion="reversed", solver=None, strength=1.0, attempts=1, steps=calls)
 
 
-def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[Solver[Any], Grid]:
-    """The solver of the file and its levels, down to the cleanest that the network knows: a picture lies there.
+class TunedSampler(NamedTuple):
+    """The solver of a file, its levels down to the cleanest that the network knows, and the solver that inverts."""
+
+    solver: Solver[Any]
+    grid: Grid
+    inverting: Solver[Any]
+
+
+def found(path: Path, model: str, preset: Preset, schedule: Schedule, *, preview: bool) -> TunedSampler:
+    """Read the solver of the file. A picture lies at the cleanest level that the network knows.
+
+    A solver that was fitted to sampling alone makes previews, from DDIM's inversion over the same levels.
 
     Raises UsageError where it was made for another model or guidance, does not have so many steps, or cannot invert.
     """
@@ -38,5 +49,8 @@ def found(path: Path, model: str, preset: Preset, schedule: Schedule) -> tuple[S
     try:
         solver.init(known[::-1])
     except UsageError as error:
-        raise UsageError(f"{path.name} cannot serve an edit, which inverts its picture first: {error}") from error
-    return solver, known
+        if not preview:
+            raise UsageError(f"{path.name} cannot serve an edit, which inverts its picture first: {error}") from error
+        solver.init(known)
+        return TunedSampler(solver, known, DDIM())
+    return TunedSampler(solver, known, solver)

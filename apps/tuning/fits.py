@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastdiff.apps import full_run
 from fastdiff.apps.tuning.measure import Batch, ends, reference_config
+from fastdiff.apps.tuning.search import FEW
 from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.iia import IIA, HeunIIA
 from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import Tensors, base_solver, base_unipc, gaussian
-from fastdiff.solvers.tuning import dc, dode, dode_heun, iia, teleport, v3
+from fastdiff.solvers.tuning import consistency, consistency_gradients, dc, dode, dode_heun, iia, teleport, v3
 from fastdiff.solvers.tuning.teacher import Teacher, finer
 from fastdiff.solvers.unipc import UniPC
 
@@ -23,6 +25,9 @@ TRIALS = 20  # of a ratio in the search of DC-Solver, about
 SAMPLING = 20  # evaluations for a sample whose statistics are taken
 NODES = 120  # of the statistics of v3
 FORWARD_MODE = 2  # evaluations that a forward-mode product costs
+THROUGH = 4  # evaluations that a call costs in a run with gradients: the call, the same again, and its backward pass
+TRAINING = consistency.Plan()
+FULL_RUN = SamplerConfig(full_run.SOLVER, full_run.GRID)
 Options = Mapping[str, Any]
 SWITCHES = [  # of DPM-Solver-v3; the authors choose them by model and number of evaluations
     {"order": order, "p_pseudo": pseudo, "corrector": corrector, "c_pseudo": c_pseudo}
@@ -38,17 +43,19 @@ class Fit:
     """The fit of one tuned solver.
 
     `variants` returns the option sets to try for a number of evaluations, from the options of the base; the best one
-    wins. `once` makes tensors for all numbers of evaluations, from samples of its own: a Gaussian leads the samples
-    that it was fitted to to ends that no other sample has. `each` makes the tensors of one variant on its grid, given
-    the former and the teacher on this grid. If `scouted`, the function `scouted` chooses grid and options.
+    wins. `once` makes tensors for all numbers of evaluations, given the grids of these, from samples of its own: a
+    Gaussian leads the samples that it was fitted to to ends that no other sample has. `each` makes the tensors of one
+    variant on its grid, given the former and the teacher on this grid. If `scouted`, the function `scouted` chooses
+    grid and options. `previews` says that the solver is fitted to the full run, measured against it, and on its grid.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
-    once_cost: float = 0.0
-    once: Callable[[Sequence[Batch]], Tensors] = lambda batches: {}
+    once_cost: Callable[[int, Sequence[int]], float] = lambda samples, nfe: 0.0  # in rows
+    once: Callable[[Sequence[Batch], Sequence[Grid]], Tensors] = lambda batches, grids: {}
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda nfe, options: [options]
     scouted: bool = False
+    previews: bool = False
 
 
 def scouted(
@@ -107,7 +114,7 @@ def _samples(batches: Sequence[Batch]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _statistics(batches: Sequence[Batch]) -> Tensors:
+def _statistics(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
     pairs = [(f, clean) for (f, _), clean in zip(batches, _samples(batches), strict=True)]
     made = v3.fit(pairs, log_snr(batches[0][0].schedule, NODES + 1), pooled=True)
     return {
@@ -118,9 +125,35 @@ def _statistics(batches: Sequence[Batch]) -> Tensors:
     }
 
 
-def _gaussian(batches: Sequence[Batch]) -> Tensors:
+def _sampling_cost(samples: int, nfe: Sequence[int]) -> float:
+    return float(samples * SAMPLING)
+
+
+def _gaussian(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
     made = teleport.fit(_samples(batches))
     return {"mean": made.mean.float(), "basis": made.basis.float(), "eigenvalues": made.eigenvalues.float()}
+
+
+def full_runs(batches: Sequence[Batch]) -> list[Tensor]:
+    """Return the ends (B, ...) of the run that previews stand for."""
+    return ends(batches, FULL_RUN.make(), FULL_RUN.levels(batches[0][0].schedule, full_run.STEPS))
+
+
+@torch.enable_grad()
+def _policy(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
+    return consistency.train(batches, full_runs(batches), grids, TRAINING).state_dict()
+
+
+@torch.enable_grad()
+def _consistency_table(
+    batches: Sequence[Batch], levels: Grid, options: Options, once: Tensors, teacher: Teacher
+) -> Tensors:
+    return consistency_gradients.fit(batches, full_runs(batches), levels).tensors()
+
+
+def _policy_cost(samples: int, nfe: Sequence[int]) -> float:
+    rollouts = TRAINING.iterations * TRAINING.copies * FEW
+    return full_run.STEPS * samples + rollouts * sum(nfe) / len(nfe)
 
 
 FITS = {
@@ -129,10 +162,18 @@ FITS = {
     "iia": Fit(lambda nfe: TEACHER + nfe, each=_iia),
     "v3": Fit(
         lambda nfe: len(SWITCHES) * nfe,
-        SAMPLING + NODES * (3 + FORWARD_MODE),
+        lambda samples, nfe: samples * (SAMPLING + NODES * (3 + FORWARD_MODE)),
         once=_statistics,
         variants=lambda nfe, options: SWITCHES,
     ),
-    "teleport": Fit(lambda nfe: nfe, SAMPLING, once=_gaussian, scouted=True),
-    "teleport-iia": Fit(lambda nfe: TEACHER + 2 * nfe, SAMPLING, once=_gaussian, each=_teleported_iia, scouted=True),
+    "teleport": Fit(lambda nfe: nfe, _sampling_cost, once=_gaussian, scouted=True),
+    "teleport-iia": Fit(
+        lambda nfe: TEACHER + 2 * nfe, _sampling_cost, once=_gaussian, each=_teleported_iia, scouted=True
+    ),
+    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, previews=True),
+    "consistency-gradients": Fit(
+        lambda nfe: full_run.STEPS + consistency_gradients.ROUNDS * THROUGH * nfe + nfe,
+        each=_consistency_table,
+        previews=True,
+    ),
 }

@@ -1,7 +1,7 @@
 """Sampling error of few network evaluations: the distance of each item to a reference run of many."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from fastdiff.apps.running import batch
-from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
+from fastdiff.solvers.denoiser import Denoiser, DenoiserWrapper
+from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.sampler_config import CLEAN_SUFFIX, SamplerConfig
-from fastdiff.solvers.schedule import Schedule
+from fastdiff.solvers.schedule import Level, Schedule
 
 Batch = tuple[Denoiser, Tensor]  # denoiser with its conditioning bound, states (B, ...) at the noisiest level
 REFERENCE = 200  # network evaluations
@@ -61,18 +62,23 @@ class Meter:
 
     def counted(self, batches: Sequence[Batch]) -> list[Batch]:
         """Return the batches with denoisers that report every evaluation."""
-        return [(CountingDenoiser(f, Tally(watch=self._after(len(x)))), x) for f, x in batches]
-
-    def _after(self, rows: int) -> Callable[[int], None]:
-        def add(nfe: int) -> None:
-            self.reach(self.done + rows)
-
-        return add
+        return [(MeteredDenoiser(f, self), x) for f, x in batches]
 
     def reach(self, done: float) -> None:
         """Report that `done` is done. The total never falls below it."""
         self.done, self.total = done, max(self.total, done)
         self.watch(batch.Progress(self.done, round(self.total), time.monotonic() - self.began, self.name))
+
+
+@dataclass(frozen=True, eq=False)
+class MeteredDenoiser(DenoiserWrapper):
+    """Reports the rows of every evaluation to a meter."""
+
+    meter: Meter
+
+    def adjust(self, estimate: Estimate, x: Tensor, level: Level) -> Estimate:
+        self.meter.reach(self.meter.done + len(x))
+        return estimate
 
 
 @torch.no_grad()

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fastdiff.apps import full_run
 from fastdiff.apps.running import atomic, batch, output_manifest
 from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.output_manifest import OutputManifest
-from fastdiff.apps.tuning.fits import FITS, finest, scouted
+from fastdiff.apps.tuning.fits import FITS, FULL_RUN, finest, full_runs, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,
     Batch,
@@ -31,7 +32,7 @@ from fastdiff.apps.tuning.search import FEW, ROUNDING, grids
 from fastdiff.models.sampling_problem import SamplingProblem
 from fastdiff.solvers.dc import DC
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grids import log_snr
+from fastdiff.solvers.grids import Grid, log_snr
 from fastdiff.solvers.sampler_config import GRID_NAMES, SamplerConfig
 from fastdiff.solvers.solver_file import CASCADE, SHARED, SolverFile
 from fastdiff.solvers.tuned import TUNED, Tensors
@@ -104,17 +105,26 @@ class Tuning:
     @property
     def placed(self) -> list[str]:
         """The grids to choose from."""
-        return grids(self.subject.schedule) if self.grid == AUTO else [self.grid]
+        if self.grid != AUTO:
+            return [self.grid]
+        return [full_run.GRID] if FITS[self.solver].previews else grids(self.subject.schedule)
+
+    @property
+    def reference(self) -> tuple[int, SamplerConfig]:
+        """The calls and the configuration of the run that samples are compared with."""
+        if FITS[self.solver].previews:
+            return full_run.STEPS, FULL_RUN
+        return REFERENCE, reference_config(self.subject.schedule)
 
     @property
     def work(self) -> float:
         """Approximate number of network evaluations times rows."""
-        once = self.samples * FITS[self.solver].once_cost
+        once = FITS[self.solver].once_cost(self.samples, self.nfe)
         return self._references + once + sum(self._trials(nfe) + self._result(nfe) for nfe in self.nfe)
 
     @property
     def _references(self) -> float:
-        return 2 * REFERENCE * self.samples
+        return 2 * self.reference[0] * self.samples
 
     def _trials(self, nfe: int) -> float:
         """Cost of trying grids by the untuned solver, and grids and skipped steps by teleportation."""
@@ -172,7 +182,7 @@ class _Run:
     def results(self) -> list[Result]:
         exact, exact_held = self._references()
         names = self._grids(exact)
-        self._shared = self._once()
+        self._shared = self._once(names)
         results = [self._result(nfe, names[nfe], exact, exact_held) for nfe in self._tuning.nfe]
         file = self._file(results)
         with atomic.draft(self._tuning.out) as path:
@@ -185,7 +195,8 @@ class _Run:
         """Return the reference ends of the fitted batches and of the held-out ones."""
         self._meter.name = "reference"
         if self._book.record(REFERENCES) is None:
-            made = {f"{i}": end for i, end in enumerate(reference([*self._fitted, *self._held]))}
+            runs = full_runs if FITS[self._tuning.solver].previews else reference
+            made = {f"{i}": end for i, end in enumerate(runs([*self._fitted, *self._held]))}
             self._save(made, REFERENCES)
             self._book.keep(REFERENCES, {"batches": len(made)})
         kept = self._load(REFERENCES)
@@ -218,15 +229,17 @@ class _Run:
 
     def _base(self, nfe: int, name: str, batches: Sequence[Batch], exact: Sequence[Tensor]) -> Tensor:
         inner = TUNED[self._tuning.solver].inner(**self._tuning.options)
-        levels = SamplerConfig(self._tuning.solver, name).levels(self._tuning.subject.schedule, nfe, inner.nfe_per_step)
-        return errors(ends(batches, inner, levels), exact)
+        return errors(ends(batches, inner, self._levels(SamplerConfig(self._tuning.solver, name), nfe)), exact)
 
-    def _once(self) -> dict[str, Tensor]:
-        """Return the tensors that all numbers of evaluations share."""
-        self._meter.name = "statistics"
+    def _once(self, names: Mapping[int, str]) -> dict[str, Tensor]:
+        """Return the tensors that all numbers of evaluations share. `names` are the grids of these."""
+        tuning = self._tuning
+        self._meter.name = "policy" if tuning.solver == "consistency" else "statistics"
         if self._book.record(SHARED_PART) is None:
-            fit = FITS[self._tuning.solver]
-            self._save(fit.once(self._others() if fit.once_cost else ()), SHARED_PART)
+            fit = FITS[tuning.solver]
+            grids = [self._levels(SamplerConfig(tuning.solver, name), nfe) for nfe, name in names.items()]
+            others = self._others() if fit.once_cost(tuning.samples, tuning.nfe) else ()
+            self._save(fit.once(others, grids), SHARED_PART)
             self._book.keep(SHARED_PART, {"kept": True})
         return self._load(SHARED_PART)
 
@@ -265,9 +278,12 @@ class _Run:
 
     def _fit(self, config: SamplerConfig, nfe: int) -> Tensors:
         """Return the tensors of a configuration besides the shared ones."""
-        nfe_per_step = TUNED[config.solver].inner(**self._tuning.options).nfe_per_step
-        levels = config.levels(self._tuning.subject.schedule, nfe, nfe_per_step)
+        levels = self._levels(config, nfe)
         return FITS[config.solver].each(self._fitted, levels, config.options, self._shared, finest(levels))
+
+    def _levels(self, config: SamplerConfig, nfe: int) -> Grid:
+        nfe_per_step = TUNED[config.solver].inner(**self._tuning.options).nfe_per_step
+        return config.levels(self._tuning.subject.schedule, nfe, nfe_per_step)
 
     def _tuned(
         self, fit: tuple[SamplerConfig, Tensors], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]
@@ -325,7 +341,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "samples": tuning.samples,
         "held_out": tuning.samples,
         "seed": tuning.seed,
-        "reference": f"{REFERENCE} calls of {reference_config(subject.schedule)}",
+        "reference": "{} calls of {}".format(*tuning.reference),
         "errors": {
             str(result.nfe): {
                 "base": sum(result.base) / len(result.base),

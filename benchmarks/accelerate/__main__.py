@@ -1,4 +1,4 @@
-"""Measures accelerations against the same solvers with fewer steps.
+"""Measures accelerations, few-step pictures and previews against the same solvers with fewer steps.
 
 python -m benchmarks.accelerate [--only NAMES] [--limit N] [--json PATH] [--pictures DIR]
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.accelerate import few_calls, obedience, parallel, parallel_networks, race, sada, sada_networks
+from benchmarks.accelerate import few_calls, obedience, parallel, parallel_networks, previews, race, sada, sada_networks
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
@@ -20,6 +20,7 @@ SECTIONS = {
     "race": race.run,
     "few-calls": lambda limit, pictures: few_calls.run(limit),
     "obedience": lambda limit, pictures: obedience.run(limit),
+    "previews": lambda limit, pictures: previews.run(limit),
 }
 
 

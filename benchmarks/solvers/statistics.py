@@ -33,7 +33,7 @@ def measured(samples: int) -> tuple[float, float]:
         f(x, f.schedule.level(f.schedule.start))
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before, began = resident("VmRSS"), time.perf_counter()
-    FITS["v3"].once(batches)
+    FITS["v3"].once(batches, ())
     return time.perf_counter() - began, resident("VmHWM") - before
 
 

@@ -87,5 +87,5 @@ def cached(teacher: Teacher) -> Teacher:
 @torch.no_grad()
 def make_tuner(fitting: Problem, others: Sequence[Batch]) -> Tuner:
     """Make a tuner that fits to `fitting`. Statistics of the network, which some solvers share, come from `others`."""
-    taken = {once: dict(once(others)) for once in {FITS[name].once for name in NAMES}}
+    taken = {once: dict(once(others, ())) for once in {FITS[name].once for name in NAMES}}
     return Tuner(fitting, {name: taken[FITS[name].once] for name in NAMES})

@@ -1,5 +1,7 @@
 """Edits by solver files: the solver and the levels of the file, for the model that it was made for."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,12 @@ import pytest
 import tiny_pixart
 import torch
 from PIL import Image
+from torch import Tensor
 
+from fastdiff.apps import full_run
+from fastdiff.apps.edit.forecast import cost
+from fastdiff.apps.edit.options import Options
+from fastdiff.apps.edit.settings import settings_of
 from fastdiff.cli.main import main
 from fastdiff.models import fingerprint
 from fastdiff.solvers.sampler_config import SamplerConfig
@@ -39,14 +46,26 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def write(path: Path, model: Path, recipe: SamplerConfig, steps: int = 4, **changes: Any) -> Path:
+def write(
+    path: Path,
+    model: Path,
+    recipe: SamplerConfig,
+    steps: int = 4,
+    coefficients: dict[str, Tensor] | None = None,
+    **changes: Any,
+) -> Path:
     about: dict[str, Any] = {"model": "tiny", "fingerprint": fingerprint.of_folder(str(model)), "guidance": GUIDANCE}
     data_view = [torch.full((101, 4, 1, 1), value) for value in (1.0, 0.0, 0.0)]
     statistics = dict(zip(("linear", "slope", "offset"), data_view, strict=True))
     tensors = {"4.numbers": torch.zeros(4, 1, dtype=torch.float64), "all.lam": torch.linspace(-8, 8, 101).double()}
-    tensors |= {f"all.{name}": value for name, value in statistics.items()}
+    tensors |= {f"all.{name}": value for name, value in statistics.items()} | (coefficients or {})
     SolverFile(**about | changes, configs={steps: recipe}, tensors=tensors, card={}).save(path)
     return path
+
+
+def write_consistency(path: Path, model: Path, rows: Sequence[Sequence[float]]) -> Path:
+    recipe = SamplerConfig("consistency-gradients", "time-uniform", {"base": "dpmpp-2m"})
+    return write(path, model, recipe, coefficients={"4.numbers": torch.tensor(rows, dtype=torch.float64)})
 
 
 def edited(photo: Path, model: Path, *way: object) -> np.ndarray:
@@ -72,6 +91,36 @@ def test_statistics_of_the_data_view_are_ddim(model: Path, photo: Path) -> None:
     assert np.abs(edited(photo, model, "--solver-file", file).astype(int) - ddim).max() <= 2
 
 
+def test_previews_invert_by_ddim_where_the_solver_only_samples(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ddim = edited(photo, model, "--solver", "ddim", "--steps", 4)
+    file = write_consistency(photo.with_name("ddim"), model, [[0.0] * 3] * 4)
+    assert np.array_equal(edited(photo, model, "--solver-file", file, "--preview"), ddim)
+    assert main(["edit", str(photo), *WAY, "--model", str(model), "--solver-file", str(file), "--force"]) == 2
+    assert "cannot invert" in capsys.readouterr().err
+    other = write_consistency(photo.with_name("other"), model, [[0.5, -0.5, 0.0]] * 4)
+    assert not np.array_equal(edited(photo, model, "--solver-file", other, "--preview"), ddim)
+
+
+def test_a_preview_by_a_file_takes_the_steps_of_the_file(model: Path, photo: Path) -> None:
+    file = write_consistency(photo.with_name("file"), model, [[0.0] * 3] * 4)
+    options = Options(
+        (str(photo),), prompt=WAY[3], preset="direct-p2p", model=str(model), guidance=GUIDANCE, solver_file=file
+    )
+    for preview in (False, True):
+        assert cost(settings_of(replace(options, preview=preview))).calls == 2 * 4
+
+
+def test_a_preview_by_a_file_is_refined_by_the_full_run(model: Path, photo: Path) -> None:
+    file = write_consistency(photo.with_name("file"), model, [[0.5, -0.5, 0.0]] * 4)
+    edited(photo, model, "--solver-file", file, "--preview")
+    finished = photo.with_name("finished.png")
+    assert main(["refine", str(photo.with_name("out.png")), "-o", str(finished)]) == 0
+    whole = edited(photo, model, "--solver", full_run.SOLVER, "--steps", full_run.STEPS)
+    assert np.array_equal(np.asarray(Image.open(finished)), whole)
+
+
 def test_edits_by_a_file_are_made_again_from_their_png(
     model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +143,6 @@ def test_edits_by_a_file_are_made_again_from_their_png(
         (SamplerConfig("evodiff", "karras"), {}, (), "which inverts its picture first"),
         (SamplerConfig("dode", "karras", {"base": "dpmpp-2m"}), {}, (), "fitted for sampling, and cannot invert"),
         (SamplerConfig("dpmpp-2m", "karras"), {}, ("--solver", "ddim"), "no other solver"),
-        (SamplerConfig("dpmpp-2m", "karras"), {}, ("--preview",), "or preview"),
         (SamplerConfig("dpmpp-2m", "karras"), {}, ("--attempts", "2"), "attempts"),
     ],
 )
