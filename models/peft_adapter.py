@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastdiff.models.json_file import read_object
 from fastdiff.solvers.errors import UsageError
@@ -78,9 +78,10 @@ def fuse(network: "nn.Module", weights: Mapping[str, "Tensor"], scale: float) ->
         raise KeyError(min(strangers))
     for layer, pair in pairs.items():
         module = network.get_submodule(layer)
-        down, up = (weights[key].to(module.weight.device).float().flatten(1) for key in pair)
-        fused = torch.addmm(module.weight.float().flatten(1), up, down, alpha=scale).view_as(module.weight)
-        module.weight = nn.Parameter(fused.to(module.weight.dtype), requires_grad=module.weight.requires_grad)
+        base = cast(nn.Parameter, module.weight)
+        down, up = (weights[key].to(base.device).float().flatten(1) for key in pair)
+        fused = torch.addmm(base.float().flatten(1), up, down, alpha=scale).view_as(base)
+        module.weight = nn.Parameter(fused.to(base.dtype), requires_grad=base.requires_grad)
 
 
 def _scales(path: Path, config: Mapping[str, Any]) -> Scales:
