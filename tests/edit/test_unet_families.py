@@ -39,8 +39,8 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion-v": lambda folder: tiny_unet.write_stable_diffusion(folder, scheduler=V),
     "stable-diffusion-xl": lambda folder: tiny_unet.write_stable_diffusion(folder, xl=True, scheduler=EULER),
 }
-EXACT = ("fixed-point", "edit-friendly", "ledits", "lcm", "o-belm")
-BOUNDS = dict.fromkeys(EXACT, 1e-4)  # of round trips in float32
+EXACT = ("fixed-point", "edit-friendly", "ledits", "o-belm")
+BOUNDS = dict.fromkeys(EXACT, 1e-4) | {"lcm": 1e-3}  # of round trips in float32; lcm passes large estimates at noise
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
