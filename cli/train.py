@@ -537,7 +537,7 @@ def speedup(
     compile: bool,
     debug: bool,
 ) -> None:
-    """Train an adapter of MODEL for negative prompts and four steps without guidance (SpeedUpNet).
+    """Train MODEL to four steps that obey negative prompts (SpeedUpNet).
 
     MODEL is one of PixArt or Stable Diffusion 1 or 2; its fine-tunes take the adapter without training again. Takes an
     hour or more on a CPU. The same command resumes a stopped run; another model, guidance or seed begins anew. In the

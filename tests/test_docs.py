@@ -105,10 +105,13 @@ PARSED = {
         "fastdiff train recogniser --dtype bfloat16",
         "fastdiff train prior --steps 4000 --dtype bfloat16",
         "fastdiff train lcm scenes --dtype bfloat16 --compile",
+        "fastdiff train lcm my-pixart/ --pictures captioned/ --folder runs/lcm",
         "fastdiff train speedup scenes --dtype bfloat16 --compile",
     ),
     "needs the result of one of those": (
         "fastdiff docclean scans/ --task clean --solver-file docclean-dode.safetensors",
+        "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --preset lcm "
+        "--lora runs/lcm/lcm/adapter_model.safetensors",
         "fastdiff edit fox.png --prompt 'owl on a teal background' --guidance 4.5 "
         "--solver-file scenes-consistency.safetensors --preview",
         "fastdiff refine fox-preview.png",
