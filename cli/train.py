@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,7 +17,12 @@ from fastdiff.cli.options import PATH, Command, Function, device as device_optio
 from fastdiff.solvers.errors import UsageError
 
 if TYPE_CHECKING:
+    from fastdiff.models.latent_diffusion_model import LatentDiffusionModel
+    from fastdiff.training.distillation.examples import Examples
+    from fastdiff.training.distillation.plan import DistillationPlan
     from fastdiff.training.fit import Progress
+
+Chosen = TypeVar("Chosen", bound="DistillationPlan")
 
 COUNT = click.IntRange(1)
 FONT_FILE = option(
@@ -219,7 +224,7 @@ def docclean(
                 mixture=ColourMixture() if colour else MIXTURES[task],
                 start_from=start_from,
             )
-            run(options, lambda progress: click.echo(_summary(progress), err=True))
+            run(options, _echo)
         weights = pack(folder)
     click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
 
@@ -287,7 +292,7 @@ def edit(
             start_from=start_from,
             compile=compile,
         )
-        trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
+        trained = run(options, _echo)
         target = pack(trained, options)
     click.echo(target)
 
@@ -330,7 +335,7 @@ def codec(
             dtype=dtype,
             device=chosen,
         )
-        vae = run(options, lambda progress: click.echo(_summary(progress), err=True))
+        vae = run(options, _echo)
     click.echo(vae)
 
 
@@ -396,7 +401,7 @@ def recogniser(
             dtype=dtype,
             device=chosen,
         )
-        trained = run(options, lambda progress: click.echo(_summary(progress), err=True))
+        trained = run(options, _echo)
         target = pack(trained, options)
     click.echo(target)
 
@@ -454,29 +459,14 @@ def prior(
             device=chosen,
             shared_labels=shared_labels,
         )
-        target = pack(run(options, lambda progress: click.echo(_summary(progress), err=True)), options)
+        target = pack(run(options, _echo), options)
     click.echo(target)
 
 
 @command.command(cls=Command, epilog=OF_ONE)
 @distillation_options("runs/lcm")
 @option("--rank", type=click.IntRange(1, 1024), default=32, help="Rank of the LoRA. [default: 32]", group="Network")
-def lcm(
-    model: str,
-    pictures: Path | None,
-    font: Path | None,
-    folder: Path,
-    steps: int,
-    minutes: float,
-    batch: int,
-    guidance: float,
-    rank: int,
-    seed: int,
-    dtype: str,
-    device: str,
-    compile: bool,
-    debug: bool,
-) -> None:
+def lcm(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any) -> None:
     """Distil MODEL to one to eight steps without guidance, as a LoRA (LCM-LoRA).
 
     MODEL is one of PixArt or Stable Diffusion 1 or 2. Takes an hour or more on a CPU. The same command resumes a
@@ -488,55 +478,21 @@ def lcm(
       fastdiff train lcm scenes --dtype bfloat16 --compile
       fastdiff train lcm my-model/ --pictures captioned/
     """
-    from fastdiff.apps.device import resolve_device
     from fastdiff.models.lora import check_peft
 
     check_peft()
-    from fastdiff.training.distillation.examples import find_examples
-    from fastdiff.training.distillation.plan import load_teacher
     from fastdiff.training.lcm.card import pack
     from fastdiff.training.lcm.train import TrainOptions, run
 
-    chosen = resolve_device(device, dtype)[0]
-    with locked(folder):
-        options = TrainOptions(
-            folder=folder,
-            model=model,
-            steps=steps,
-            minutes=minutes,
-            batch=batch,
-            guidance=guidance,
-            rank=rank,
-            seed=seed,
-            dtype=dtype,
-            device=chosen,
-            compile=compile,
-        )
-        click.echo(f"lcm: {steps} steps, in {folder}", err=True)
-        teacher = load_teacher(options)
-        examples = find_examples(teacher, options, pictures, font)
-        trained = run(options, teacher, examples, lambda progress: click.echo(_summary(progress), err=True))
+    with _distillation("lcm", TrainOptions, pictures, font, chosen) as (options, teacher, examples):
+        trained = run(options, teacher, examples, _echo)
         target = pack(trained, options, examples.description)
     click.echo(target)
 
 
 @command.command(cls=Command, epilog=OF_ONE)
 @distillation_options("runs/speedup")
-def speedup(
-    model: str,
-    pictures: Path | None,
-    font: Path | None,
-    folder: Path,
-    steps: int,
-    minutes: float,
-    batch: int,
-    guidance: float,
-    seed: int,
-    dtype: str,
-    device: str,
-    compile: bool,
-    debug: bool,
-) -> None:
+def speedup(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any) -> None:
     """Train MODEL to four steps that obey negative prompts (SpeedUpNet).
 
     MODEL is one of PixArt or Stable Diffusion 1 or 2; its fine-tunes take the adapter without training again. Takes an
@@ -549,34 +505,36 @@ def speedup(
       fastdiff train speedup scenes --dtype bfloat16 --compile
       fastdiff train speedup my-model/ --pictures captioned/
     """
-    from fastdiff.apps.device import resolve_device
-    from fastdiff.training.distillation.examples import find_examples
-    from fastdiff.training.distillation.plan import load_teacher
     from fastdiff.training.speedup.card import pack
     from fastdiff.training.speedup.scores import score
     from fastdiff.training.speedup.train import TrainOptions, run
 
-    chosen = resolve_device(device, dtype)[0]
-    with locked(folder):
-        options = TrainOptions(
-            folder=folder,
-            model=model,
-            steps=steps,
-            minutes=minutes,
-            batch=batch,
-            guidance=guidance,
-            seed=seed,
-            dtype=dtype,
-            device=chosen,
-            compile=compile,
-        )
-        click.echo(f"speedup: {steps} steps, in {folder}", err=True)
-        teacher = load_teacher(options)
-        examples = find_examples(teacher, options, pictures, font)
-        trained = run(options, teacher, examples, lambda progress: click.echo(_summary(progress), err=True))
-        scores = score(teacher, trained, guidance, examples.held_out())
+    with _distillation("speedup", TrainOptions, pictures, font, chosen) as (options, teacher, examples):
+        trained = run(options, teacher, examples, _echo)
+        scores = score(teacher, trained, options.guidance, examples.held_out())
         target = pack(trained, options, examples.description, scores)
     click.echo(target)
+
+
+@contextmanager
+def _distillation(
+    name: str, make: Callable[..., Chosen], pictures: Path | None, font: Path | None, chosen: dict[str, Any]
+) -> Iterator[tuple[Chosen, "LatentDiffusionModel", "Examples"]]:
+    """Lock the folder for the block; give it the options that `make` makes of the chosen ones, teacher and examples."""
+    from fastdiff.apps.device import resolve_device
+    from fastdiff.training.distillation.examples import find_examples
+    from fastdiff.training.distillation.plan import load_teacher
+
+    device = resolve_device(chosen["device"], chosen["dtype"])[0]
+    with locked(chosen["folder"]):
+        options = make(**chosen | {"device": device})
+        click.echo(f"{name}: {options.steps} steps, in {options.folder}", err=True)
+        teacher = load_teacher(options)
+        yield options, teacher, find_examples(teacher, options, pictures, font)
+
+
+def _echo(progress: "Progress") -> None:
+    click.echo(_summary(progress), err=True)
 
 
 def _summary(progress: "Progress") -> str:
