@@ -10,6 +10,7 @@ from torch import Tensor
 from fastdiff.apps.edit import cache_plan
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
+from fastdiff.apps.edit.levels import levels
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
 from fastdiff.models.acceleration.registry import Cache, Stack, cached, for_budget
@@ -19,7 +20,7 @@ from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grids import Grid, time_part
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, Step, integrate, steps_of
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.parallel import integrate_parallel
@@ -158,8 +159,7 @@ def calibration_of(model: EditableModel, preset: Preset) -> Calibration:
 
 def grid_of(model: EditableModel, preset: Preset) -> Grid:
     """Return the levels of edits of square pictures."""
-    schedule = model.scheduler((model.resolution, model.resolution)).schedule
-    return time_part(schedule, preset.strength, preset.steps)
+    return levels(preset, model.scheduler((model.resolution, model.resolution)).schedule)
 
 
 def _meets(budget: float, grid: Grid) -> bool:

@@ -14,6 +14,7 @@ from fastdiff.apps.edit.blend import AttendedRegion, Blended
 from fastdiff.apps.edit.control import AttentionMaps, Control, CrossAttentionControl, Sharing, TrackedWords
 from fastdiff.apps.edit.controlled_denoiser import ControlledDenoiser
 from fastdiff.apps.edit.guidance_mask import WordsAndGuidanceMask
+from fastdiff.apps.edit.levels import levels
 from fastdiff.apps.edit.presets import Preset, steps_of
 from fastdiff.apps.edit.repainting import SubjectKeepingDenoiser
 from fastdiff.apps.edit.subject import Subject
@@ -31,12 +32,10 @@ from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import attention_layers
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.grids import Grid, time_part
+from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import Progress, Solver, integrate, is_recordable
-from fastdiff.solvers.lcm import consistency_points
 from fastdiff.solvers.noise import Noise, NoiseSource, StridedNoise
 from fastdiff.solvers.registry import SOLVERS
-from fastdiff.solvers.schedule import Schedule
 from fastdiff.solvers.uneven_grids import warning_of
 
 BLEND_FROM = 0.2  # share of the steps after which it is known well enough where the blended words are
@@ -283,16 +282,6 @@ class Edit:
     @property
     def _map_grid(self) -> tuple[int, int]:
         return self.backbone.map_grid(self.latents)
-
-
-def levels(preset: Preset, schedule: Schedule) -> Grid:
-    """Return the preset's number of steps, from its strength down to the cleanest trained level.
-
-    They are equal in time, or the levels of a distillation. Raises UsageError for a schedule without those.
-    """
-    if preset.distilled:
-        return (*consistency_points(schedule, preset.steps, preset.strength), schedule.level(schedule.end))
-    return time_part(schedule, preset.strength, preset.steps)
 
 
 def inverter_of(preset: Preset, noise: NoiseSource) -> Inverter:
