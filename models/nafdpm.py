@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -147,18 +148,32 @@ class Predictor(UNet):
     def __init__(self, size: Size = Size()):
         super().__init__(size.channels, size.channels, size.width, size.levels)
 
+    @classmethod
+    def of(cls, size: Size, weights: Mapping[str, Tensor]) -> Self:
+        """Return a network of this size, in the form that the weights belong to."""
+        return cls(size)
+
     def forward(self, y: Tensor) -> Tensor:
         return y + self.body(y)
 
 
 class ResidualDenoiser(UNet):
-    """The conditional denoiser: (noisy residual, training step 0..T-1, first restoration) -> clean residual.
+    """The conditional denoiser: (noisy residual, training step 0..T-1, condition) -> clean residual.
 
-    Shapes: residual and restoration (B, C, H, W), steps (B,), result (B, C, H, W) in [-1, 1].
+    Shapes: residual (B, C, H, W), steps (B,), result (B, C, H, W). Published networks see the first restoration
+    (B, C, H, W). Ours see the degraded picture as well, (B, 2C, H, W), since a restoration has lost what it did not
+    understand; their residuals are divided by `scale`, the standard deviation in training, so that the schedule ends
+    in residuals of variance 1 as it begins in noise of variance 1.
     """
 
-    def __init__(self, size: Size = Size()):
-        super().__init__(2 * size.channels, size.channels, size.width, size.levels, time_width=4 * size.width)
+    scale: Tensor
+
+    def __init__(self, size: Size = Size(), sees_degraded: bool = False):
+        pictures = 3 if sees_degraded else 2
+        super().__init__(pictures * size.channels, size.channels, size.width, size.levels, time_width=4 * size.width)
+        self.sees_degraded = sees_degraded
+        # on the CPU even where `load` builds networks without memory, since published weights do not hold it
+        self.register_buffer("scale", torch.ones((), device="cpu"), persistent=sees_degraded)
         self.time_mlp = nn.Sequential(
             TimeEmbedding(size.width),
             nn.Linear(size.width, 8 * size.width),
@@ -166,8 +181,19 @@ class ResidualDenoiser(UNet):
             nn.Linear(4 * size.width, 4 * size.width),
         )
 
-    def forward(self, residual: Tensor, t: Tensor, restored: Tensor) -> Tensor:
-        return self.body(torch.cat([residual, restored], dim=1), self.time_mlp(t))
+    @classmethod
+    def of(cls, size: Size, weights: Mapping[str, Tensor]) -> Self:
+        return cls(size, sees_degraded=weights["intro.weight"].shape[1] == 3 * size.channels)
+
+    def condition(self, restored: Tensor, degraded: Tensor) -> Tensor:
+        """Return the condition of this network for pictures (B, C, H, W)."""
+        return torch.cat([restored, degraded], dim=1) if self.sees_degraded else restored
+
+    def forward(self, residual: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self.body(torch.cat([residual, condition], dim=1), self.time_mlp(t))
+
+
+Network = TypeVar("Network", Predictor, ResidualDenoiser)
 
 
 def alphas_cumprod(steps: int = 100) -> Tensor:
@@ -218,14 +244,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def load(network: type[Predictor] | type[ResidualDenoiser], weights: Mapping[str, Tensor]) -> nn.Module:
+def load(network: type[Network], weights: Mapping[str, Tensor]) -> Network:
     """A network in evaluation mode with these weights, float32. Raises UsageError on a mismatch or on NaN."""
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise UsageError("the weights hold NaN or infinite values")
     size = size_of(weights)
     try:
         with torch.device("meta"):  # no memory is spent on what a hostile file only claims to hold
-            net = network(size)
+            net = network.of(size, weights)
         net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[:2][-1].strip()

@@ -16,14 +16,15 @@ def residual_schedule() -> DiscreteVP:
     return DiscreteVP(tuple(alphas_cumprod().tolist()))
 
 
-def residual_denoiser(net: Callable[..., Tensor], restored: Tensor) -> Network:
-    """Of residuals (B, C, H, W) in [-1, 1] beside first restorations (B, C, H, W) in [0, 1].
+def residual_denoiser(net: Callable[..., Tensor], condition: Tensor, scale: Tensor) -> Network:
+    """Of residuals (B, C, H, W), divided by the `scale` () of the network.
 
-    `net` is called as `ResidualDenoiser` is.
+    `net` is called as `ResidualDenoiser` is, with its `condition`.
     """
+    largest = 1 / scale  # () of a residual of pictures in [0, 1]
 
-    def bounded(x: Tensor, label: Tensor, restored: Tensor) -> Tensor:
-        return net(x, label, restored).clamp(-1, 1)
+    def bounded(x: Tensor, label: Tensor, condition: Tensor) -> Tensor:
+        return net(x, label, condition).clamp(-largest, largest)
 
     schedule = residual_schedule()
-    return Network(bounded, schedule, "x0", schedule.timestep, {"restored": restored})
+    return Network(bounded, schedule, "x0", schedule.timestep, {"condition": condition})

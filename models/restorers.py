@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, load, read_checkpoint
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -25,8 +25,8 @@ LARGEST = 2**30  # bytes of a weights file that is read at all
 class Pair:
     """A predictor and, if there is one, the denoiser of its residual. Both take pictures of `channels` channels."""
 
-    predictor: nn.Module
-    denoiser: nn.Module | None
+    predictor: Predictor
+    denoiser: ResidualDenoiser | None
     channels: int
 
 

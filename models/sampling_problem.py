@@ -170,8 +170,9 @@ def _of_restorer(
     def bind(choices: Sequence[np.random.Generator], held: bool) -> Denoiser:
         crops = torch.stack([_crop(choice, pages, side, held) for choice in choices]).to(device)
         with torch.no_grad():
-            restored = predictor(crops[:, None].expand(-1, pair.channels, -1, -1))
-        return residual_denoiser(typed, restored)
+            degraded = crops[:, None].expand(-1, pair.channels, -1, -1)
+            condition = denoiser.condition(predictor(degraded), degraded)
+        return residual_denoiser(typed, condition, denoiser.scale)
 
     shape = (pair.channels, side, side)
     description, content = f"crops of {len(pages)} pages", hashlib.sha256(b"".join(page.numpy().data for page in pages))

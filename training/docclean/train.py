@@ -55,6 +55,8 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     _fill(options)
     if options.start_from:
         _begin_with(net, options.start_from, options.stage, options.colour)
+    elif isinstance(net, ResidualDenoiser):
+        begin_with_predictor(net, _finished_predictor(options.folder), *_held_out(options))
     net.to(memory_format=torch.channels_last)
     average = fit(
         net,
@@ -95,16 +97,34 @@ def denoiser_loss(predictor: nn.Module) -> Objective:
     """
     abar = alphas_cumprod().float()
 
-    def loss(net: nn.Module, degraded: Tensor, clean: Tensor) -> Tensor:
+    def loss(net: ResidualDenoiser, degraded: Tensor, clean: Tensor) -> Tensor:
         with torch.no_grad():
             restored = predictor(degraded).float()
-        target = clean - restored  # (B, C, H, W)
+        target = (clean - restored) / net.scale  # (B, C, H, W)
         t = torch.randint(len(abar), (len(target),))
         alpha, sigma = (share.sqrt()[:, None, None, None].to(target.device) for share in (abar[t], 1 - abar[t]))
         noisy = alpha * target + sigma * noise_like(target)
-        return losses.residual_loss(net(noisy, t.to(target.device), restored).float(), target)
+        estimate = net(noisy, t.to(target.device), net.condition(restored, degraded)).float()
+        return losses.residual_loss(estimate, target, clean)
 
     return loss
+
+
+def begin_with_predictor(denoiser: ResidualDenoiser, predictor: Predictor, degraded: Tensor, clean: Tensor) -> None:
+    """Measure the scale of a new denoiser on pictures, and give it the weights of its predictor.
+
+    They act on the degraded picture; the last convolution is zero, so that the first residual is zero. The features
+    that tell strokes from blur are there: a denoiser that begins from chance needs much of its training to learn them
+    again.
+    """
+    with torch.no_grad():
+        denoiser.scale = (clean - predictor(degraded)).std()
+    weights = {name: value for name, value in predictor.state_dict().items() if not name.startswith("ending")}
+    intro = denoiser.intro.weight.detach().clone()  # (width, 3C, 3, 3): residual, restoration, degraded picture
+    intro[:, -predictor.intro.in_channels :] = weights["intro.weight"]
+    denoiser.load_state_dict(weights | {"intro.weight": intro}, strict=False)
+    for last in denoiser.ending.parameters():
+        nn.init.zeros_(last)
 
 
 def _fill(options: TrainOptions) -> None:
@@ -121,11 +141,11 @@ def _stage(name: str, size: Size, folder: Path, device: str) -> tuple[nn.Module,
     if name == "predictor":
         return Predictor(size), predictor_loss if size.channels == 1 else colour_predictor_loss
     if name == "denoiser":
-        return ResidualDenoiser(size), denoiser_loss(_finished_predictor(folder).to(device))
+        return ResidualDenoiser(size, sees_degraded=True), denoiser_loss(_finished_predictor(folder).to(device))
     raise UsageError(f"unknown stage '{name}': one of {', '.join(STAGES)}")
 
 
-def _finished_predictor(folder: Path) -> nn.Module:
+def _finished_predictor(folder: Path) -> Predictor:
     path = folder / "predictor.safetensors"
     if not path.exists():
         raise UsageError(f"the denoiser needs a finished predictor: {path} is missing")

@@ -68,20 +68,20 @@ class TiledRestorer:
             degraded = picture.to(self.device).expand(-1, self.pair.channels, -1, -1)
             restored = self._tiled(self.pair.predictor)(degraded)
             if self.calls:
-                restored = restored + self._residual(restored, key)
+                restored = restored + self._residual(restored, degraded, key)
             clean = restored[0].mean(0) if grey else restored[0].permute(1, 2, 0).contiguous()
             return clean.clamp_(0, 1).cpu()
 
-    def _residual(self, restored: Tensor, key: int) -> Tensor:
-        """Return the sampled residual (1, C, H, W), in [-1, 1]."""
-        assert self.pair.denoiser is not None
-        net = self._tiled(self.pair.denoiser)
-
+    def _residual(self, restored: Tensor, degraded: Tensor, key: int) -> Tensor:
+        """Return the sampled residual of pictures (1, C, H, W), in [-1, 1]."""
+        net = self.pair.denoiser
+        assert net is not None
         noise = Noise(self.seed, (key,))
         solver, levels = self._plan
         if solver.stochastic:
             solver = self.solver(noise=noise)
-        return integrate(residual_denoiser(net, restored), solver, noise(restored), levels).x
+        denoiser = residual_denoiser(self._tiled(net), net.condition(restored, degraded), net.scale)
+        return integrate(denoiser, solver, noise(restored), levels).x * net.scale
 
     def _tiled(self, net: nn.Module) -> TiledNetwork:
         net = net.to(self.device)
