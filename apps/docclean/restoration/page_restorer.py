@@ -85,8 +85,7 @@ class PageRestorer:
 
         Raises NotFiniteError if the networks overflow in the given precision, or in all that "auto" tries.
         """
-        grey = colour.luma(pixels)
-        page = cv2.convertScaleAbs(grey, alpha=255)
+        page = cv2.convertScaleAbs(colour.luma(pixels), alpha=255)
         task, reason, blur = self._choose(page, reading)
         if task == "none":
             return RestoredPage(pixels, task, reason, 0, pixels)
@@ -96,7 +95,7 @@ class PageRestorer:
         if in_colour and task == "clean" and not self._calls:
             clean, note = self._in_strips(restorer, evened, key)
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
-        seen = colour.normalize(pixels) if in_colour else grey
+        seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
         restored, note = self._restored(restorer, seen, key)
         if task == "deblur":
             restored = blend_original_strokes(restored, seen)
@@ -105,8 +104,9 @@ class PageRestorer:
         elif pixels.ndim == 3 and not in_colour:
             clean = colour.repaint(pixels, restored)
         else:
-            levels = np.multiply(restored, np.iinfo(pixels.dtype).max, out=restored)  # memory holds a large page once
-            clean = np.rint(levels, out=levels).astype(pixels.dtype)
+            restored *= np.iinfo(pixels.dtype).max  # in place: memory holds a large page once
+            clean = np.rint(restored, out=restored).astype(pixels.dtype)
+        del seen, restored  # four times the size of a grey page each, and not needed below
         if task == "clean":
             clean = stroke_shapes.keep_shapes(evened, clean)
         elif task == "deblur" and not in_colour and colour.is_coloured(pixels):

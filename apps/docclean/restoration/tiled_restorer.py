@@ -69,7 +69,10 @@ class TiledRestorer:
             restored = self._tiled(self.pair.predictor)(degraded)
             if self.calls:
                 restored = restored + self._residual(restored, degraded, key)
-            clean = restored[0].mean(0) if grey else restored[0].permute(1, 2, 0).contiguous()
+            if not grey:
+                clean = restored[0].permute(1, 2, 0).contiguous()
+            else:  # a single channel needs no mean, which would copy a large page
+                clean = restored[0, 0] if self.pair.channels == 1 else restored[0].mean(0)
             return clean.clamp_(0, 1).cpu()
 
     def _residual(self, restored: Tensor, degraded: Tensor, key: int) -> Tensor:
