@@ -82,7 +82,7 @@ def _pattern(share: np.ndarray, region: np.ndarray, kind: str) -> float:
     bank = patterns(kind)
     values = values - shares @ values
     deviation = float(np.sqrt(shares @ values**2))
-    spread = np.sqrt(np.maximum(bank**2 @ shares - (bank @ shares) ** 2, 1e-6))
+    spread = np.sqrt(np.maximum(_squares(kind) @ shares - (bank @ shares) ** 2, 1e-6))
     correlation = float((bank @ (shares * values) / spread).max() / max(deviation, 1e-3))
     return correlation * min(1.0, deviation / LEAST_CONTRAST)
 
@@ -109,6 +109,11 @@ def patterns(kind: str) -> np.ndarray:
             shares = first + second - 2 * first * second
         found.append(shares.reshape(-1, *shares.shape[-2:]))
     return np.concatenate(found).reshape(-1, COARSE**2)
+
+
+@cache
+def _squares(kind: str) -> np.ndarray:
+    return patterns(kind) ** 2
 
 
 def _soft(distance: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Measures how well a scene shows the emoji of a concept, by bundled bitmaps: no font is needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -50,22 +51,25 @@ class EmojiShapes:
     def __init__(self, concepts: tuple[str, ...]) -> None:
         self._concepts, self._sheet = concepts, _sheet()
         self._templates = lru_cache(maxsize=16)(self._all_templates)
+        self._fits = lru_cache(maxsize=8)(self._fit)
 
     def fit(self, picture: np.ndarray, concept: str) -> ShapeFit:
         """Fit the emoji of a concept to a picture (2 SIDE, 2 SIDE, 3) in [0, 255]."""
-        small = cv2.resize(picture.astype(np.float32) / 255, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        spectra, squares = np.fft.rfft2(np.moveaxis(small, -1, 0)), np.fft.rfft2((small**2).sum(-1))
-        best = min((_best(each, spectra, squares) for each in self._templates(concept)), key=lambda fit: fit[0])
-        side, tilt = best[1].side, best[1].tilt
-        around = [self._template(concept, side + larger, tilt + more) for larger, more in FINER]
-        error, template, shift = min(
-            (best, *(_best(each, spectra, squares) for each in around)), key=lambda fit: fit[0]
-        )
-        emoji = np.roll(template.emoji, shift, (0, 1))
+        return self._fits(picture.astype(np.float32).tobytes(), concept)
+
+    def _fit(self, levels: bytes, concept: str) -> ShapeFit:
+        """Fit to the levels of a picture; an edit compares its input twice, and once an attempt with each emoji."""
+        picture = np.frombuffer(levels, np.float32).reshape(2 * SIDE, 2 * SIDE, 3)
+        small = cv2.resize(picture / 255, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        spectra = np.fft.rfft2(np.moveaxis(small, -1, 0)), np.fft.rfft2((small**2).sum(-1))
+        best = self._templates(concept).best(*spectra)
+        around = self._drawn(concept, [(best.side + larger, best.tilt + more) for larger, more in FINER])
+        best = min(best, around.best(*spectra), key=lambda found: found.error)
+        emoji = np.roll(best.emoji, best.shift, (0, 1))
         opaque = cv2.resize(emoji[..., 3], (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_LINEAR) > 0.5
-        y, x = (SIDE - 0.5 + 2 * pixels for pixels in shift)
-        pose = Pose(template.side, x, y, template.tilt)
-        return ShapeFit(float(-10 * np.log10(max(error, SMALLEST_ERROR))), _edges(small, emoji), opaque, pose)
+        y, x = (SIDE - 0.5 + 2 * pixels for pixels in best.shift)
+        pose = Pose(best.side, x, y, best.tilt)
+        return ShapeFit(float(-10 * np.log10(max(best.error, SMALLEST_ERROR))), _edges(small, emoji), opaque, pose)
 
     def emoji(self, concept: str, pose: Pose, side: int = 2 * SIDE) -> np.ndarray:
         """Draw the emoji of a concept in a scene of `side` pixels; the pose is that in a scene of 2 SIDE pixels.
@@ -81,13 +85,14 @@ class EmojiShapes:
         placing = placing + np.array([[0, 0, x - half], [0, 0, y - half]])
         return cv2.warpAffine(tile, placing, (side, side), flags=cv2.INTER_AREA)
 
-    def _all_templates(self, concept: str) -> "list[_Template]":
-        return [self._template(concept, side, tilt) for side, tilt in product(SIDES, TILTS)]
+    def _all_templates(self, concept: str) -> "_Templates":
+        return self._drawn(concept, list(product(SIDES, TILTS)))
 
-    def _template(self, concept: str, side: float, tilt: float) -> "_Template":
+    def _drawn(self, concept: str, poses: Sequence[tuple[float, float]]) -> "_Templates":
+        """Draw the emoji of a concept in the middle of a picture, at sides and tilts."""
         middle = SIDE - 0.5
-        emoji = self.emoji(concept, Pose(side, middle, middle, tilt), SIDE)
-        return _Template(emoji, side, tilt)
+        emoji = [self.emoji(concept, Pose(side, middle, middle, tilt), SIDE) for side, tilt in poses]
+        return _Templates(np.stack(emoji), poses)
 
 
 def _edges(picture: np.ndarray, emoji: np.ndarray) -> float:
@@ -98,24 +103,41 @@ def _edges(picture: np.ndarray, emoji: np.ndarray) -> float:
     return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-6))
 
 
-class _Template:
-    """An emoji in the middle of a picture, with the spectra of its opacity and its colours multiplied by opacity."""
+@dataclass(frozen=True)
+class _Found:
+    """The best of some templates: its mean squared error at the shift (down, right)."""
 
-    def __init__(self, emoji: np.ndarray, side: float, tilt: float) -> None:
-        self.emoji, self.side, self.tilt = emoji, side, tilt
+    error: float
+    emoji: np.ndarray  # (SIDE, SIDE, 4), not shifted
+    side: float
+    tilt: float
+    shift: tuple[int, int]
+
+
+class _Templates:
+    """Emoji (N, SIDE, SIDE, 4) in the middle of a picture, at N sides and tilts, with their spectra."""
+
+    def __init__(self, emoji: np.ndarray, poses: Sequence[tuple[float, float]]) -> None:
+        self._emoji, self._poses = emoji, poses
         opacity, colours = emoji[..., 3], emoji[..., :3]
-        self.weight = 3 * float(opacity.sum())
-        self.power = float((colours**2 / np.maximum(opacity, 1e-3)[..., None]).sum())
-        self.spectra = np.fft.rfft2(np.moveaxis(emoji, -1, 0)).conj()
+        self._weights = np.array([3 * float(each.sum()) for each in opacity])
+        powers = colours**2 / np.maximum(opacity, 1e-3)[..., None]
+        self._powers = np.array([float(each.sum()) for each in powers])
+        self._spectra = np.fft.rfft2(np.moveaxis(emoji, -1, 1)).conj()  # (N, 4, SIDE, SIDE // 2 + 1)
 
+    def best(self, colours: np.ndarray, squares: np.ndarray) -> _Found:
+        """Return the template that fits a picture best, at shifts up to REACH.
 
-def _best(template: _Template, spectra: np.ndarray, squares: np.ndarray) -> tuple[float, _Template, tuple[int, int]]:
-    """Return the mean squared error at the best shift, the template, and the shift (down, right)."""
-    product_ = squares * template.spectra[3] - 2 * (spectra * template.spectra[:3]).sum(0)
-    errors = np.roll(np.fft.irfft2(product_, (SIDE, SIDE)), (REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
-    down, right = np.unravel_index(errors.argmin(), errors.shape)
-    error = (float(errors[down, right]) + template.power) / template.weight
-    return error, template, (int(down) - REACH, int(right) - REACH)
+        The picture is given by the spectra of its colours (3, SIDE, SIDE // 2 + 1) and of the sum of their squares.
+        """
+        products = squares * self._spectra[:, 3] - 2 * (colours * self._spectra[:, :3]).sum(1)
+        errors = np.fft.irfft2(products, (SIDE, SIDE))
+        errors = np.roll(errors, (REACH, REACH), (1, 2))[:, : 2 * REACH + 1, : 2 * REACH + 1]
+        smallest = (errors.min((1, 2)) + self._powers) / self._weights
+        index = int(smallest.argmin())
+        down, right = np.unravel_index(errors[index].argmin(), errors[index].shape)
+        shift = int(down) - REACH, int(right) - REACH
+        return _Found(float(smallest[index]), self._emoji[index], *self._poses[index], shift)
 
 
 @cache

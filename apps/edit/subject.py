@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdiff.apps.edit.domain import middle
+from fastdiff.apps.edit.domain import levels, middle
 from fastdiff.apps.edit.shape import SIDE, EmojiShapes, Pose, ShapeFit
 
 SCENE = 2 * SIDE  # pixels of a scene
@@ -58,7 +58,7 @@ def find_emoji(picture: Tensor, concept: str, shapes: EmojiShapes) -> np.ndarray
     if height != width:
         return None
     scene = _pixels(middle(picture))
-    first = shapes.fit(255 * scene, concept)
+    first = shapes.fit(levels(picture), concept)
     pose, psnr = _registered(scene, concept, first, shapes)
     return shapes.emoji(concept, pose, side=width) if (first.psnr + psnr) / 2 >= KNOWN else None
 
@@ -106,15 +106,15 @@ def _registered(pixels: np.ndarray, concept: str, first: ShapeFit, shapes: Emoji
     from scipy.optimize import least_squares
 
     compared = dilated(first.opaque, NEAR) > 0
-    behind = pixels.reshape(-1, 3)[nearest(~compared)]
+    behind, wanted = pixels.reshape(-1, 3)[nearest(~compared)][compared], pixels[compared]
 
     def pose(ratios: np.ndarray) -> Pose:
         return Pose(*(np.array(astuple(first.pose)) + (ratios - 1) * UNITS).tolist())
 
     def residual(ratios: np.ndarray) -> np.ndarray:
-        emoji = shapes.emoji(concept, pose(ratios))
+        emoji = shapes.emoji(concept, pose(ratios))[compared]
         drawn = emoji[..., :3] + (1 - emoji[..., 3:]) * behind
-        return np.asarray((drawn - pixels)[compared].ravel(), np.float64)
+        return np.asarray((drawn - wanted).ravel(), np.float64)
 
     found = least_squares(residual, np.ones(4), diff_step=DIFFERENCE, max_nfev=EVALUATIONS)
     return pose(found.x), float(-10 * np.log10(max(2 * found.cost / found.fun.size, 1e-6)))
