@@ -471,7 +471,8 @@ def lcm(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any) ->
 
     MODEL is one of PixArt or Stable Diffusion 1 or 2. Takes an hour or more on a CPU. The same command resumes a
     stopped run; another model, guidance, rank or seed begins anew. In the end the folder `lcm` in it holds the LoRA
-    in the layout of PEFT, and its card, card.json. `fastdiff edit --preset lcm --lora FILE` edits with it.
+    in the layout of PEFT, and its card, card.json, with scores on prompts that never trained. `fastdiff edit --preset
+    lcm --lora FILE` edits with it.
 
     \b
     Examples:
@@ -481,12 +482,15 @@ def lcm(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any) ->
     from fastdiff.models.lora import check_peft
 
     check_peft()
+    from fastdiff.training.distillation.scores import score
     from fastdiff.training.lcm.card import pack
+    from fastdiff.training.lcm.student import student
     from fastdiff.training.lcm.train import TrainOptions, run
 
     with _distillation("lcm", TrainOptions, pictures, font, chosen) as (options, teacher, examples):
         trained = run(options, teacher, examples, _echo)
-        target = pack(trained, options, examples.description)
+        scores = score(teacher, "lcm", student(teacher, trained), options.guidance, examples.held_out())
+        target = pack(trained, options, examples.description, scores)
     click.echo(target)
 
 
@@ -505,13 +509,14 @@ def speedup(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any
       fastdiff train speedup scenes --dtype bfloat16 --compile
       fastdiff train speedup my-model/ --pictures captioned/
     """
+    from fastdiff.training.distillation.scores import score
     from fastdiff.training.speedup.card import pack
-    from fastdiff.training.speedup.scores import score
+    from fastdiff.training.speedup.student import student
     from fastdiff.training.speedup.train import TrainOptions, run
 
     with _distillation("speedup", TrainOptions, pictures, font, chosen) as (options, teacher, examples):
         trained = run(options, teacher, examples, _echo)
-        scores = score(teacher, trained, options.guidance, examples.held_out())
+        scores = score(teacher, "speedup", student(teacher, trained), options.guidance, examples.held_out())
         target = pack(trained, options, examples.description, scores)
     click.echo(target)
 

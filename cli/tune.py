@@ -1,6 +1,7 @@
 """`fastdiff tune`."""
 
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,12 @@ if TYPE_CHECKING:
     help=f"Aimed cost with --accelerate, a share of that without, up to 1. [default: {BUDGET:g}]",
     group="Sampling",
 )
+@option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Training time of --solver consistency in minutes, over all runs. [default: until the last iteration]",
+    group="Sampling",
+)
 @problem_options("5,6,8,10")
 def command(
     model: str,
@@ -75,6 +82,7 @@ def command(
     grid: str,
     base: str | None,
     samples: int,
+    minutes: float | None,
     out: Path | None,
     force: bool,
     seed: int,
@@ -95,6 +103,8 @@ def command(
       fastdiff tune my-model/ --solver dc --prompts prompts.txt -o mine.safetensors
       fastdiff tune scenes --accelerate first-block --nfe 50 --guidance 4.5 --budget 0.5
     """
+    if minutes is not None and solver is None:
+        raise UsageError(f"{minutes:g} minutes without --solver consistency, which alone is trained")
     if cache is not None and solver is None:
         if len(calls) != 1 or grid != "auto" or force:
             raise UsageError(
@@ -114,7 +124,7 @@ def command(
 
         subject = open_problem(model, **chosen)
         target = out or Path(f"{Path(model).stem}-{solver}.safetensors")
-        tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force)
+        tuning = Tuning(subject, solver, calls, target, grid, base, samples, seed, force, minutes or inf)
         takes = timedelta(seconds=round(tuning.seconds()))
     click.echo(f"{subject.name}: guidance {subject.guidance:g}, on {subject.description}; about {takes}", err=True)
     with shown(debug=debug) as watch:

@@ -1,6 +1,8 @@
 """ConsistencySolver: known solvers among its coefficients, its policy, PPO, and coefficients by gradients."""
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from fastdiff.solvers.grids import Grid, grid, log_snr, time_uniform
 from fastdiff.solvers.integration import Solver, integrate
 from fastdiff.solvers.schedule import Flow, Level, LinearVP, Schedule
 from fastdiff.solvers.tuning import consistency, consistency_gradients
+from fastdiff.solvers.tuning.teacher import Watch
 from fastdiff.solvers.unipc import UniPC
 
 LEVELS = grid(log_snr, MIXTURE.schedule, 5, clean=True)
@@ -196,6 +199,55 @@ def test_the_same_seed_trains_the_same_policy() -> None:
     first, second, other = (consistency.train(BATCHES, REFERENCES, [LEVELS], plan, seed) for seed in (0, 0, 1))
     pairs = zip(first.parameters(), second.parameters(), other.parameters(), strict=True)
     assert all(torch.equal(a, b) and not torch.equal(a, c) for a, b, c in pairs)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(iterations: int) -> Watch:
+    def watch(done: int, total: int) -> None:
+        if done == iterations:
+            raise Stopped
+
+    return watch
+
+
+def test_a_stopped_training_resumes_and_ends_the_same(tmp_path: Path) -> None:
+    plan, path, seen = consistency.Plan(iterations=5), tmp_path / "policy.state", list[int]()
+    whole = consistency.train(BATCHES, REFERENCES, [LEVELS], plan)
+    with pytest.raises(Stopped):
+        consistency.train(BATCHES, REFERENCES, [LEVELS], plan, watch=stop_after(3), checkpoint=path)
+    resumed = consistency.train(
+        BATCHES, REFERENCES, [LEVELS], plan, watch=lambda done, _: seen.append(done), checkpoint=path
+    )
+    assert seen == [4, 5]
+    assert all(map(torch.equal, whole.parameters(), resumed.parameters()))
+
+
+def test_a_training_ends_after_its_minutes_over_all_runs(tmp_path: Path) -> None:
+    plan, path, seen = consistency.Plan(iterations=50, minutes=1e-6), tmp_path / "policy.state", list[int]()
+    for _ in range(2):
+        consistency.train(BATCHES, REFERENCES, [LEVELS], plan, watch=lambda done, _: seen.append(done), checkpoint=path)
+    assert seen == [1]
+    longer = replace(plan, minutes=60)
+    with pytest.raises(Stopped):
+        consistency.train(BATCHES, REFERENCES, [LEVELS], longer, watch=stop_after(2), checkpoint=path)
+
+
+def test_checkpoints_of_other_settings_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.state"
+    consistency.train(BATCHES, REFERENCES, [LEVELS], consistency.Plan(iterations=1), checkpoint=path)
+    for plan, seed, levels in (
+        (consistency.Plan(iterations=2), 0, LEVELS),
+        (consistency.Plan(iterations=1), 1, LEVELS),
+        (consistency.Plan(iterations=1), 0, grid(log_snr, MIXTURE.schedule, 6, clean=True)),
+    ):
+        with pytest.raises(UsageError, match="with other settings: remove it"):
+            consistency.train(BATCHES, REFERENCES, [levels], plan, seed, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UsageError, match="is a damaged checkpoint: remove it"):
+        consistency.train(BATCHES, REFERENCES, [LEVELS], consistency.Plan(iterations=1), checkpoint=path)
 
 
 def test_a_single_step_has_nothing_to_learn() -> None:

@@ -1,5 +1,6 @@
 """Distillation to few steps: the objective in closed form, and the real command on tiny models."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def test_command_writes_a_lora_that_edit_loads_and_resumes(folder: Path, caption
     load_editable(str(folder), loras=[LoraFile(file)])
     assert {path.name for path in file.parent.iterdir()} == {file.name, "adapter_config.json", "card.json"}
     assert str(tmp_path) not in file.with_name("adapter_config.json").read_text()
+    scores = json.loads(file.with_name("card.json").read_text())["scores"]
+    assert scores["lcm, psnr"] > 0 and scores["lcm, detail"] > 0
     assert main([*run, "--steps", "3", "--rank", "2"]) == 0
     assert any(not torch.equal(value, first[key]) for key, value in load_file(file).items())
 

@@ -32,6 +32,8 @@ from fastdiff.solvers.schedule import Flow, LinearVP
 from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.teleport import Teleport
 from fastdiff.solvers.tuned import TUNED
+from fastdiff.solvers.tuning import consistency
+from fastdiff.solvers.tuning.consistency_checkpoint import PolicyTraining
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,9 @@ def test_teleportation_skips_steps_of_a_gaussian(tmp_path):
 def test_the_gaussian_has_not_seen_what_is_fitted_to(tmp_path):
     tuned(tmp_path, "teleport", samples=8)
     model, kept = oracle(MIXTURE, tmp_path / "model"), load_file(tmp_path / "tuned.safetensors")
-    own, others = (fits.FITS["teleport"].once(list(model.batches(8, first=first)), ()) for first in (0, 8))
+    own, others = (
+        fits.FITS["teleport"].once(list(model.batches(8, first=first)), (), fits.Extent()) for first in (0, 8)
+    )
     torch.testing.assert_close(kept["all.mean"], others["mean"])
     assert not torch.isclose(kept["all.mean"], own["mean"]).any()
 
@@ -141,6 +145,40 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path):
     assert not list((tmp_path / ".fastdiff").glob("*.parts"))
     told.clear()
     assert run(tuning, told.append) == whole and not told  # nothing is done twice
+
+
+def test_a_stopped_policy_goes_on_and_leaves_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "TRAINING", consistency.Plan(iterations=4))
+    (tmp_path / "whole").mkdir()
+    whole = tuned(tmp_path / "whole", "consistency")
+    tuning = Tuning(
+        oracle(MIXTURE, tmp_path / "model"), "consistency", (5,), tmp_path / "tuned.safetensors", "log-snr", samples=16
+    )
+    save, saved = PolicyTraining.save, list[int]()
+
+    def save_and_stop(training, path, named):
+        save(training, path, named)
+        saved.append(training.done)
+        if saved == [1, 2]:
+            raise Stopped
+
+    monkeypatch.setattr(PolicyTraining, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        run(tuning)
+    assert len(list((tmp_path / ".fastdiff").glob("*.parts/*.state"))) == 1
+    assert run(tuning) == whole and saved == [1, 2, 3, 4]
+    assert not list((tmp_path / ".fastdiff").glob("*.parts"))
+    assert tuning.out.read_bytes() == (tmp_path / "whole" / "tuned.safetensors").read_bytes()
+
+
+def test_minutes_are_those_of_a_policy(tmp_path, capsys):
+    (result,) = tuned(tmp_path, "consistency", minutes=1e-6)
+    assert read_solver_file(tmp_path / "tuned.safetensors").card["minutes"] == 1e-6
+    assert result.nfe == 5
+    with pytest.raises(UsageError, match="3 minutes for dc, which is not trained: consistency is"):
+        tuned(tmp_path, "dc", minutes=3)
+    assert main(["tune", "docclean", "--accelerate", "first-block", "--minutes", "3"]) == 2
+    assert "3 minutes without --solver consistency" in capsys.readouterr().err
 
 
 def test_files_of_others_stay(tmp_path):

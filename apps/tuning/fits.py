@@ -1,9 +1,10 @@
 """Fits of all tuned solvers, and the approximate cost of each fit in network evaluations per sample."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil
+from math import ceil, inf
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,19 +40,29 @@ SWITCHES = [  # of DPM-Solver-v3; the authors choose them by model and number of
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The time of a training, and the file from which a stopped one resumes."""
+
+    minutes: float = inf  # at most, over all runs
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
 class Fit:
     """The fit of one tuned solver.
 
     `variants` returns the option sets to try for a number of evaluations, from the options of the base; the best one
     wins. `once` makes tensors for all numbers of evaluations, given the grids of these, from samples of its own: a
-    Gaussian leads the samples that it was fitted to to ends that no other sample has. `each` makes the tensors of one
+    Gaussian leads the samples that it was fitted to to ends that no other sample has. `trained` says that `once` is a
+    training, to which its extent applies. `each` makes the tensors of one
     variant on its grid, given the former and the teacher on this grid. If `scouted`, the function `scouted` chooses
     grid and options. `previews` says that the solver is fitted to the full run, measured against it, and on its grid.
     """
 
     cost: Callable[[int], float]  # of fitting and trying all variants, in calls a sample
     once_cost: Callable[[int, Sequence[int]], float] = lambda samples, nfe: 0.0  # in rows
-    once: Callable[[Sequence[Batch], Sequence[Grid]], Tensors] = lambda batches, grids: {}
+    once: Callable[[Sequence[Batch], Sequence[Grid], Extent], Tensors] = lambda batches, grids, extent: {}
+    trained: bool = False
     each: Callable[[Sequence[Batch], Grid, Options, Tensors, Teacher], Tensors] = lambda *known: {}
     variants: Callable[[int, Options], Sequence[Options]] = lambda nfe, options: [options]
     scouted: bool = False
@@ -114,7 +125,7 @@ def _samples(batches: Sequence[Batch]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _statistics(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
+def _statistics(batches: Sequence[Batch], grids: Sequence[Grid], extent: Extent) -> Tensors:
     pairs = [(f, clean) for (f, _), clean in zip(batches, _samples(batches), strict=True)]
     made = v3.fit(pairs, log_snr(batches[0][0].schedule, NODES + 1), pooled=True)
     return {
@@ -129,7 +140,7 @@ def _sampling_cost(samples: int, nfe: Sequence[int]) -> float:
     return float(samples * SAMPLING)
 
 
-def _gaussian(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
+def _gaussian(batches: Sequence[Batch], grids: Sequence[Grid], extent: Extent) -> Tensors:
     made = teleport.fit(_samples(batches))
     return {"mean": made.mean.float(), "basis": made.basis.float(), "eigenvalues": made.eigenvalues.float()}
 
@@ -140,8 +151,10 @@ def full_runs(batches: Sequence[Batch]) -> list[Tensor]:
 
 
 @torch.enable_grad()
-def _policy(batches: Sequence[Batch], grids: Sequence[Grid]) -> Tensors:
-    return consistency.train(batches, full_runs(batches), grids, TRAINING).state_dict()
+def _policy(batches: Sequence[Batch], grids: Sequence[Grid], extent: Extent) -> Tensors:
+    plan = replace(TRAINING, minutes=extent.minutes)
+    policy = consistency.train(batches, full_runs(batches), grids, plan, checkpoint=extent.checkpoint)
+    return policy.state_dict()
 
 
 @torch.enable_grad()
@@ -170,7 +183,7 @@ FITS = {
     "teleport-iia": Fit(
         lambda nfe: TEACHER + 2 * nfe, _sampling_cost, once=_gaussian, each=_teleported_iia, scouted=True
     ),
-    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, previews=True),
+    "consistency": Fit(lambda nfe: nfe, _policy_cost, once=_policy, trained=True, previews=True),
     "consistency-gradients": Fit(
         lambda nfe: full_run.STEPS + consistency_gradients.ROUNDS * THROUGH * nfe + nfe,
         each=_consistency_table,

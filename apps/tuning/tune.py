@@ -6,6 +6,7 @@ Finished parts stay beside the output until all are done, so a stopped run resum
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fastdiff.apps import full_run
 from fastdiff.apps.running import atomic, batch, output_manifest
 from fastdiff.apps.running.folder_locks import FolderLocks
 from fastdiff.apps.running.output_manifest import OutputManifest
-from fastdiff.apps.tuning.fits import FITS, FULL_RUN, finest, full_runs, scouted
+from fastdiff.apps.tuning.fits import FITS, FULL_RUN, Extent, finest, full_runs, scouted
 from fastdiff.apps.tuning.measure import (
     REFERENCE,
     Batch,
@@ -67,7 +68,7 @@ class Tuning:
     """The settings of a run. `samples` are fitted to; as many others give statistics; as many held-out ones measure.
 
     `solver` is a name of `TUNED`, `base` the solver to tune (by default its own), `grid` one of GRID_NAMES or AUTO.
-    `force` replaces files that tuning did not make.
+    `force` replaces files that tuning did not make. `minutes` limits the training of a policy, over all runs.
 
     Raises UsageError for settings that do not fit together.
     """
@@ -81,12 +82,16 @@ class Tuning:
     samples: int = 8
     seed: int = 0
     force: bool = False
+    minutes: float = inf
 
     def __post_init__(self) -> None:
         if self.solver not in TUNED:
             raise UsageError(f"{self.solver!r} is not tuned: one of {', '.join(TUNED)}")
         if self.grid not in (AUTO, *GRID_NAMES):
             raise UsageError(f"unknown grid {self.grid!r}: {AUTO}, or one of {', '.join(GRID_NAMES)}")
+        if self.minutes != inf and not FITS[self.solver].trained:
+            trained = ", ".join(name for name, fit in FITS.items() if fit.trained)
+            raise UsageError(f"{self.minutes:g} minutes for {self.solver}, which is not trained: {trained} is")
         if self.samples < FEW:
             raise UsageError(f"{self.samples} samples: {FEW} or more are needed")
         inner, schedule = TUNED[self.solver].inner(**self.options), self.subject.schedule
@@ -119,8 +124,11 @@ class Tuning:
     @property
     def work(self) -> float:
         """Approximate number of network evaluations times rows."""
-        once = FITS[self.solver].once_cost(self.samples, self.nfe)
-        return self._references + once + sum(self._trials(nfe) + self._result(nfe) for nfe in self.nfe)
+        return self._references + self._once + sum(self._trials(nfe) + self._result(nfe) for nfe in self.nfe)
+
+    @property
+    def _once(self) -> float:
+        return FITS[self.solver].once_cost(self.samples, self.nfe)
 
     @property
     def _references(self) -> float:
@@ -137,7 +145,8 @@ class Tuning:
 
     def seconds(self) -> float:
         """Estimate the duration on this machine. Times one evaluation."""
-        return self.work * seconds_a_row(list(self.subject.batches(FEW, self.seed)))
+        a_row = seconds_a_row(list(self.subject.batches(FEW, self.seed)))
+        return (self.work - self._once) * a_row + min(self._once * a_row, 60 * self.minutes)
 
     @property
     def key(self) -> str:
@@ -148,6 +157,7 @@ class Tuning:
             importlib.metadata.version("fastdiff-toolkit"),
             *model,
             *(self.solver, self.nfe, self.grid, self.options, self.samples, self.seed),
+            *([] if self.minutes == inf else [self.minutes]),
         )
 
 
@@ -239,7 +249,8 @@ class _Run:
             fit = FITS[tuning.solver]
             grids = [self._levels(SamplerConfig(tuning.solver, name), nfe) for nfe, name in names.items()]
             others = self._others() if fit.once_cost(tuning.samples, tuning.nfe) else ()
-            self._save(fit.once(others, grids), SHARED_PART)
+            extent = Extent(tuning.minutes, self._book.part(SHARED_PART).with_suffix(".state"))
+            self._save(fit.once(others, grids, extent), SHARED_PART)
             self._book.keep(SHARED_PART, {"kept": True})
         return self._load(SHARED_PART)
 
@@ -341,6 +352,7 @@ def _card(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "samples": tuning.samples,
         "held_out": tuning.samples,
         "seed": tuning.seed,
+        **({} if tuning.minutes == inf else {"minutes": tuning.minutes}),
         "reference": "{} calls of {}".format(*tuning.reference),
         "errors": {
             str(result.nfe): {

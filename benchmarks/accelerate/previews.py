@@ -17,7 +17,7 @@ from benchmarks.result import Cell, Section, Table
 from fastdiff.apps import full_run
 from fastdiff.apps.edit.shape import EmojiShapes
 from fastdiff.apps.tuning import measure, search
-from fastdiff.apps.tuning.fits import FITS, finest, full_runs, scouted
+from fastdiff.apps.tuning.fits import FITS, Extent, finest, full_runs, scouted
 from fastdiff.models.registry import load_editable
 from fastdiff.models.sampling_problem import GUIDANCE, load_sampling_problem
 from fastdiff.solvers.errors import UsageError
@@ -81,7 +81,7 @@ class Previews:
         self._full, self._full_fitted = full_runs(self._held_out), full_runs(self._fitted)
         self._full_pictures = self._pictures(self._full)
         grids = [SamplerConfig("ddim", full_run.GRID).levels(self.problem.schedule, nfe) for nfe in CALLS]
-        self._shared = {name: FITS[name].once(others, grids) for name in ("v3", "teleport", *OURS)}
+        self._shared = {name: FITS[name].once(others, grids, Extent()) for name in ("v3", "teleport", *OURS)}
         self._shared["teleport-iia"] = self._shared["teleport"]
 
     def samplers(self, nfe: int) -> Iterator[Sampler]:

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.result import Section, Table
 from benchmarks.solvers.networks import GUIDANCES
-from fastdiff.apps.tuning.fits import FITS, NODES
+from fastdiff.apps.tuning.fits import FITS, NODES, Extent
 from fastdiff.models.sampling_problem import load_sampling_problem
 
 SAMPLES = 8
@@ -33,7 +33,7 @@ def measured(samples: int) -> tuple[float, float]:
         f(x, f.schedule.level(f.schedule.start))
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before, began = resident("VmRSS"), time.perf_counter()
-    FITS["v3"].once(batches, ())
+    FITS["v3"].once(batches, (), Extent())
     return time.perf_counter() - began, resident("VmHWM") - before
 
 

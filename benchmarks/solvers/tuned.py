@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.solvers.participants import Participant, mean_error
 from benchmarks.solvers.problem import Problem
 from benchmarks.solvers.samplers import TunedSampler
-from fastdiff.apps.tuning.fits import FITS, finest, scouted
+from fastdiff.apps.tuning.fits import FITS, Extent, finest, scouted
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.apps.tuning.search import grids
 from fastdiff.solvers.denoiser import Denoiser
@@ -87,5 +87,5 @@ def cached(teacher: Teacher) -> Teacher:
 @torch.no_grad()
 def make_tuner(fitting: Problem, others: Sequence[Batch]) -> Tuner:
     """Make a tuner that fits to `fitting`. Statistics of the network, which some solvers share, come from `others`."""
-    taken = {once: dict(once(others, ())) for once in {FITS[name].once for name in NAMES}}
+    taken = {once: dict(once(others, (), Extent())) for once in {FITS[name].once for name in NAMES}}
     return Tuner(fitting, {name: taken[FITS[name].once] for name in NAMES})

@@ -8,9 +8,11 @@ The authors train on a single start an iteration, in 80 copies. Their code adds 
 coefficients that a step does not have; here they take no part.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import log
+from dataclasses import dataclass, replace
+from math import inf, log
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,6 +25,7 @@ from fastdiff.solvers.grids import Grid
 from fastdiff.solvers.integration import integrate, steps_of
 from fastdiff.solvers.rows import row_values
 from fastdiff.solvers.schedule import Level
+from fastdiff.solvers.tuning.consistency_checkpoint import PolicyTraining
 from fastdiff.solvers.tuning.teacher import Batch, Watch, unwatched
 
 CLIP = 0.2  # of the ratio of probabilities
@@ -44,6 +47,7 @@ class Plan:
     copies: int = 8  # of every start of a batch
     epochs: int = 8  # updates of an iteration
     rate: float = 1e-2
+    minutes: float = inf  # at most, over all runs of a training that resumes
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +83,39 @@ def train(
     plan: Plan | None = None,
     seed: int = 0,
     watch: Watch = unwatched,
+    checkpoint: Path | None = None,
 ) -> ConsistencyPolicy:
     """Train a policy to end runs over these falling grids near the references (B, ...) of the batches.
 
     Gradients must be enabled; the network needs none. Calls `watch` with the number of finished iterations and their
-    total. The same seed gives the same policy.
+    total. The same seed gives the same policy. With a `checkpoint`, written after every iteration, a stopped training
+    resumes. Raises UsageError for a checkpoint that is damaged or of other settings.
     """
     plan = plan or Plan()
     generator = torch.Generator().manual_seed(seed)
     policy = _new_policy(seed)
     optimizer = torch.optim.AdamW(policy.parameters(), plan.rate, weight_decay=DECAY)
-    for done in range(plan.iterations):
+    training, settings = PolicyTraining(policy, optimizer, generator), _settings(plan, seed, grids, references)
+    if checkpoint is not None:
+        training.resume(checkpoint, settings)
+    began = time.monotonic() - training.seconds
+    while training.done < plan.iterations and training.seconds < 60 * plan.minutes:
         grid = grids[int(torch.randint(len(grids), (), generator=generator))]
         batch = int(torch.randint(len(batches), (), generator=generator))
         rollout = roll_out(policy, batches[batch], references[batch], grid, plan.copies, generator)
         for _ in range(plan.epochs if len(grid) > 2 else 0):  # a single step has no coefficients
             _descend(optimizer, list(policy.parameters()), loss(policy, rollout))
-        watch(done + 1, plan.iterations)
+        training.done, training.seconds = training.done + 1, time.monotonic() - began
+        if checkpoint is not None:
+            training.save(checkpoint, settings)
+        watch(training.done, plan.iterations)
     return policy.requires_grad_(False)
+
+
+def _settings(plan: Plan, seed: int, grids: Sequence[Grid], references: Sequence[Tensor]) -> str:
+    """Name everything but the network that a training depends on; its time limit may change."""
+    levels = [[level.t for level in grid] for grid in grids]
+    return repr((replace(plan, minutes=inf), seed, levels, [tuple(each.shape) for each in references]))
 
 
 def _new_policy(seed: int) -> ConsistencyPolicy:

@@ -1,6 +1,7 @@
-"""The folder of a finished LoRA, in PEFT's layout, with a card."""
+"""The folder of a finished LoRA, in PEFT's layout, and a card with scores on prompts that never trained."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fastdiff.training.lcm.train import TrainOptions
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
 
 
-def pack(trained: PeftModel, options: TrainOptions, data: str) -> Path:
+def pack(trained: PeftModel, options: TrainOptions, data: str, scores: Mapping[str, object]) -> Path:
     """Write the adapter, in half precision, as the folder `lcm` of the run, and return its file of weights."""
     target = options.folder / "lcm"
     trained.half().save_pretrained(str(target), safe_serialization=True)
@@ -29,7 +30,7 @@ def pack(trained: PeftModel, options: TrainOptions, data: str) -> Path:
         "base": {"name": Path(options.model).name, "fingerprint": fingerprint.of_folder(options.model)},
         "recipe": recipe,
         "data": data,
-        "scores": None,
+        "scores": scores,
     }
     (target / CARD).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return target / WEIGHTS

@@ -31,7 +31,10 @@ def run(
     examples: Examples,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> PeftModel:
-    """Return the averaged network with its adapter, on the CPU. Raises UsageError as `fit` does."""
+    """Return the averaged network with its adapter, on the CPU; the model's own is as before.
+
+    Raises UsageError as `fit` does.
+    """
     schedule = trained_schedule(model)
     torch.manual_seed(options.seed)
     prepare(model.network, options)
@@ -42,4 +45,5 @@ def run(
     loss = ConsistencyLoss(model, schedule, options.guidance, empty, size, consistency_points(schedule, POINTS))
     checkpoint = options.folder / f"lcm-{options.key(options.rank)}.state.pt"
     trained: PeftModel = fit(net, loss, examples.batches, examples.held_out, options, checkpoint, on_progress)
+    net.unload()
     return trained
