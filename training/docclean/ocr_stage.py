@@ -183,8 +183,10 @@ def _start(path: Path) -> nn.Module:
 
 
 def _patches(options: TrainOptions, seed: int, first: int = 0) -> GuidedPatches:
-    pages = Patches(options.folder / "pool", options.mixture, seed, first)
-    return GuidedPatches(pages, TextPatches(options.mixture, seed, first, SLOTS))
+    mixture = options.mixture
+    assert isinstance(mixture, Mixture)  # colour is refused
+    pages = Patches(options.folder / "pool", mixture, seed, first)
+    return GuidedPatches(pages, TextPatches(mixture, seed, first, SLOTS))
 
 
 def _plan(options: TrainOptions, steps: int, rate: float) -> Plan:
