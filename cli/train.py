@@ -137,9 +137,10 @@ def command() -> None:
 )
 @option(
     "--stage",
-    type=click.Choice(["all", "predictor", "denoiser"]),
+    type=click.Choice(["all", "predictor", "denoiser", "ocr"]),
     default="all",
-    help="Network to train: the predictor, the denoiser of its residual, or both in turn. [default: all]",
+    help="Network to train: the predictor, the denoiser of its residual, or both in turn; ocr trains a deblurring "
+    "predictor on with a recogniser of text. [default: all]",
     group="Training",
 )
 @option("--steps", type=COUNT, default=20_000, help="Training steps of each stage. [default: 20000]", group="Training")
@@ -192,11 +193,13 @@ def docclean(
     Examples:
       fastdiff train docclean                                    rendered pages, as for the bundled weights
       fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/docclean/docclean.safetensors
+      fastdiff train docclean --task deblur --folder runs/deblur --stage ocr
       fastdiff train docclean --pages clean/ --folder runs/mine  your own fonts and hands too
       fastdiff train docclean --colour --stage predictor --folder runs/colour --start-from docclean.safetensors
       fastdiff docclean scans/ --weights runs/mine/docclean.safetensors
     """
     from fastdiff.apps.device import resolve_device
+    from fastdiff.training.docclean import ocr_stage
     from fastdiff.training.docclean.card import pack
     from fastdiff.training.docclean.colour_dataset import ColourMixture
     from fastdiff.training.docclean.dataset import MIXTURES
@@ -204,6 +207,8 @@ def docclean(
 
     if colour and task != "clean":
         raise UsageError("--colour is for --task clean: colour pages are hardly blurred")
+    if stage == "ocr" and task != "deblur":
+        raise UsageError("--stage ocr is for --task deblur: it makes blurred text legible")
     chosen = resolve_device(device, dtype)[0]
     with locked(folder):
         for name in STAGES if stage == "all" else (stage,):
@@ -224,7 +229,7 @@ def docclean(
                 mixture=ColourMixture() if colour else MIXTURES[task],
                 start_from=start_from,
             )
-            run(options, _echo)
+            (ocr_stage.run if name == "ocr" else run)(options, _echo)
         weights = pack(folder)
     click.echo(f"{weights} ({weights.stat().st_size / 1e6:.1f} MB)")
 

@@ -145,6 +145,19 @@ def test_weights_of_one_file_load_in_half_precision(tmp_path: Path) -> None:
         assert torch.equal(value.half(), packed[f"denoiser.{name}"])
 
 
+def test_a_denoiser_that_sees_the_degraded_picture_keeps_its_form_and_scale(tmp_path: Path) -> None:
+    net = ResidualDenoiser(SMALL, sees_degraded=True)
+    net.scale = torch.tensor(0.125)
+    packed = {f"denoiser.{name}": value for name, value in net.state_dict().items()}
+    packed |= {f"predictor.{name}": value for name, value in Predictor(SMALL).state_dict().items()}
+    save_file(packed, tmp_path / "both.safetensors")
+    denoiser = read_pair(tmp_path / "both.safetensors").denoiser
+    assert denoiser is not None and denoiser.sees_degraded and denoiser.scale == 0.125
+    restored, degraded = torch.rand(2, 1, SMALL.channels, 16, 16)
+    assert denoiser.condition(restored, degraded).shape == (1, 2 * SMALL.channels, 16, 16)
+    assert "scale" not in ResidualDenoiser(SMALL).state_dict()  # the published form
+
+
 class Bomb:
     """What a pickle can do: call anything."""
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size
@@ -15,29 +15,42 @@ PAGE = torch.rand(40, 56, generator=torch.Generator().manual_seed(3)) * 0.5 + 0.
 TRUE_RESIDUAL = 0.2
 
 
-class Untouched(nn.Module):
+class Untouched(Predictor):
     def forward(self, y: Tensor) -> Tensor:
         return y
 
 
-class Oracle(nn.Module):
+class Oracle(ResidualDenoiser):
     """Knows the residual; keeps what it is called with."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sees_degraded: bool = False) -> None:
+        super().__init__(Size(1, 4, 2), sees_degraded)
         self.labels: list[float] = []
         self.states: list[Tensor] = []
+        self.conditions: list[Tensor] = []
 
-    def forward(self, residual: Tensor, label: Tensor, restored: Tensor) -> Tensor:
-        assert residual.shape == restored.shape and label.shape == residual.shape[:1]
+    def forward(self, residual: Tensor, label: Tensor, condition: Tensor) -> Tensor:
+        assert residual.shape[2:] == condition.shape[2:] and label.shape == residual.shape[:1]
         self.labels.append(label[0].item())
         self.states.append(residual[..., : PAGE.shape[0], : PAGE.shape[1]])
-        return torch.full_like(residual, TRUE_RESIDUAL)
+        self.conditions.append(condition)
+        return torch.full_like(residual, TRUE_RESIDUAL) / self.scale
 
 
-def oracle(solver: str, calls: int) -> tuple[TiledRestorer, Oracle]:
-    net = Oracle()
-    return TiledRestorer(Pair(Untouched(), net, channels=1), SOLVERS[solver], calls), net
+def oracle(solver: str, calls: int, net: Oracle | None = None) -> tuple[TiledRestorer, Oracle]:
+    net = net or Oracle()
+    return TiledRestorer(Pair(Untouched(Size(1, 4, 2)), net, channels=1), SOLVERS[solver], calls), net
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp-2m"])
+def test_a_denoiser_that_sees_the_degraded_page_works_on_scaled_residuals(solver: str) -> None:
+    """The residual is 4 deviations: it would be clipped if the bounds were those of unscaled residuals."""
+    net = Oracle(sees_degraded=True)
+    net.scale = torch.tensor(TRUE_RESIDUAL / 4)
+    restorer, net = oracle(solver, 3, net)
+    torch.testing.assert_close(restorer(PAGE, 0), PAGE + TRUE_RESIDUAL, rtol=0, atol=1e-5)
+    restored, degraded = net.conditions[0].chunk(2, dim=1)  # Untouched gives the page back
+    assert torch.equal(restored, degraded) and degraded.std() > 0
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 5])

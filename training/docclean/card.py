@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from fastdiff.models.nafdpm import alphas_cumprod, size_of
 from fastdiff.solvers.errors import UsageError
-from fastdiff.training.docclean.train import STAGES
+from fastdiff.training.docclean.train import predictor_file
 
 LICENCE = "Apache-2.0"  # of the weights
 
@@ -16,15 +16,16 @@ LICENCE = "Apache-2.0"  # of the weights
 def pack(folder: Path, name: str = "docclean") -> Path:
     """Join the finished networks of a training folder as `NAME.safetensors`, with its card `NAME.json` beside it.
 
-    The tensors are `predictor.*` and, if it is trained, `denoiser.*`, in half precision. The card holds no dates and no
-    paths: the same training gives the same card. Its scores are null until a benchmark fills them in.
+    The tensors are `predictor.*`, that of the stage ocr if it has trained, and, if it is trained, `denoiser.*`, in half
+    precision. The card holds no dates and no paths: the same training gives the same card. Its scores are null until a
+    benchmark fills them in.
 
     Raises UsageError if the predictor is not finished.
     """
-    finished = [stage for stage in STAGES if (folder / f"{stage}.safetensors").exists()]
-    if "predictor" not in finished:
+    files = {"predictor": predictor_file(folder), "denoiser": folder / "denoiser.safetensors"}
+    if not files["predictor"].exists():
         raise UsageError(f"{folder} holds no finished predictor: train it first")
-    parts = {stage: load_file(folder / f"{stage}.safetensors") for stage in finished}
+    parts = {role: load_file(file) for role, file in files.items() if file.exists()}
     target = folder / f"{name}.safetensors"
     save_file({f"{stage}.{key}": value for stage, part in parts.items() for key, value in part.items()}, target)
     size = size_of(parts["predictor"])
@@ -35,9 +36,9 @@ def pack(folder: Path, name: str = "docclean") -> Path:
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "licence": LICENCE,
         "network": {"architecture": "NAF-DPM", "channels": size.channels, "width": size.width, "levels": size.levels},
-        "parameters": {stage: sum(value.numel() for value in part.values()) for stage, part in parts.items()},
+        "parameters": {role: sum(value.numel() for value in part.values()) for role, part in parts.items()},
         "diffusion_steps": len(alphas_cumprod()),
-        "recipe": {stage: json.loads((folder / f"{stage}.json").read_text()) for stage in finished},
+        "recipe": {role: json.loads(files[role].with_suffix(".json").read_text()) for role in parts},
         "data": json.loads((folder / "pool" / "origin.json").read_text()),
         "scores": None,
     }

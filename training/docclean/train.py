@@ -73,6 +73,12 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
     return weights
 
 
+def predictor_file(folder: Path) -> Path:
+    """Return the finished predictor of a folder: that of the stage ocr, if it has trained."""
+    guided = folder / "ocr.safetensors"
+    return guided if guided.exists() else folder / "predictor.safetensors"
+
+
 def recipe(options: TrainOptions) -> dict:
     """Return the settings as plain values, without paths of this machine."""
     values = {name: value.name if isinstance(value, Path) else value for name, value in asdict(options).items()}
@@ -146,7 +152,7 @@ def _stage(name: str, size: Size, folder: Path, device: str) -> tuple[nn.Module,
 
 
 def _finished_predictor(folder: Path) -> Predictor:
-    path = folder / "predictor.safetensors"
+    path = predictor_file(folder)
     if not path.exists():
         raise UsageError(f"the denoiser needs a finished predictor: {path} is missing")
     return load(Predictor, load_file(path))
