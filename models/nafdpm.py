@@ -217,6 +217,13 @@ def in_colour(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def seeing_degraded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a published denoiser as those of one that sees the degraded picture, and ignores it yet."""
+    intro = weights["intro.weight"]  # (width, 2C, 3, 3)
+    more = intro.new_zeros(len(intro), intro.shape[1] // 2, *intro.shape[2:])
+    return {**weights, "intro.weight": torch.cat([intro, more], dim=1), "scale": intro.new_ones(())}
+
+
 def size_of(weights: Mapping[str, Tensor]) -> Size:
     """The size of the network that a state dict belongs to. Raises UsageError if it is not NAF-DPM's."""
     try:

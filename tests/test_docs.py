@@ -98,6 +98,9 @@ PARSED = {
         "fastdiff train docclean --folder runs/mine",
         "fastdiff train docclean --folder runs/mine --pages clean-scans/",
         "fastdiff train docclean --task deblur --folder runs/deblur --start-from runs/mine/docclean.safetensors",
+        "fastdiff train docclean --task deblur --folder runs/guided --stage denoiser",
+        "fastdiff train docclean --task deblur --folder runs/guided --stage ocr "
+        "--start-from data/docclean-deblur.safetensors",
         "fastdiff train docclean --colour --stage predictor --folder runs/colour "
         "--start-from data/docclean.safetensors",
         "fastdiff train edit --steps 4500",

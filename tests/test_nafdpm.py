@@ -18,6 +18,7 @@ from fastdiff.models.nafdpm import (
     alphas_cumprod,
     load,
     read_checkpoint,
+    seeing_degraded,
 )
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
@@ -156,6 +157,16 @@ def test_a_denoiser_that_sees_the_degraded_picture_keeps_its_form_and_scale(tmp_
     restored, degraded = torch.rand(2, 1, SMALL.channels, 16, 16)
     assert denoiser.condition(restored, degraded).shape == (1, 2 * SMALL.channels, 16, 16)
     assert "scale" not in ResidualDenoiser(SMALL).state_dict()  # the published form
+
+
+def test_a_published_denoiser_does_the_same_when_it_begins_to_see_the_degraded_picture() -> None:
+    published = awake(ResidualDenoiser(SMALL)).float()
+    seeing = load(ResidualDenoiser, seeing_degraded(published.state_dict()))
+    residual, restored, degraded = torch.rand(3, 1, SMALL.channels, 16, 16)
+    t = torch.tensor([7.0])
+    with torch.no_grad():
+        expected = published(residual, t, restored)
+        torch.testing.assert_close(seeing(residual, t, seeing.condition(restored, degraded)), expected)
 
 
 class Bomb:

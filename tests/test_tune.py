@@ -212,7 +212,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, options, sentence):
 def conditioned(f: Denoiser) -> Tensor:
     """The restored pages that the network is conditioned on."""
     assert isinstance(f, Network)
-    return f.given["restored"]
+    return f.given["condition"]
 
 
 def test_items_are_replayable_and_held_out_ones_are_others():

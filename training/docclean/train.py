@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, in_colour, load
+from fastdiff.models.nafdpm import Predictor, ResidualDenoiser, Size, alphas_cumprod, in_colour, load, seeing_degraded
 from fastdiff.models.restorers import read_pair
 from fastdiff.solvers.errors import UsageError
 from fastdiff.training import card
@@ -163,7 +163,9 @@ def _begin_with(net: nn.Module, given: Path, stage: str, colour: bool) -> None:
     start = pair.predictor if stage == "predictor" else pair.denoiser
     if start is None:
         raise UsageError(f"{given} holds no denoiser to begin with")
-    weights = start.state_dict()
+    weights: dict[str, Tensor] = start.state_dict()
+    if isinstance(start, ResidualDenoiser) and not start.sees_degraded:
+        weights = seeing_degraded(weights)
     if pair.channels == 1 and colour:
         weights = in_colour(weights)
     try:
