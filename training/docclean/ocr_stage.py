@@ -168,7 +168,7 @@ def _check(options: TrainOptions) -> None:
         raise UsageError("the stage ocr restores grey text: leave out --colour")
     if not options.start_from and not (folder / "predictor.safetensors").exists():
         raise UsageError(f"the stage ocr needs a finished predictor: train one in {folder}, or give --start-from")
-    if (folder / "denoiser.safetensors").exists() and not (folder / "ocr.safetensors").exists():
+    if (folder / "denoiser.safetensors").exists():
         raise UsageError(
             f"the denoiser in {folder} belongs to the predictor as it is now: "
             "remove denoiser.*, and train --stage denoiser again after --stage ocr"
