@@ -5,7 +5,7 @@ recogniser is a CRNN that trains first and is frozen then. No engine that judges
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import jiwer
 import kornia
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -35,7 +34,6 @@ SLOTS = 8  # words of a patch that the recogniser reads
 CRNN_STEPS, CRNN_RATE = 3000, 2e-3
 CRNN_BATCH, CRNN_SLOTS = 6, 12  # patches a step, and words of a patch
 LARGEST_BLUR = 1.2  # standard deviation in pixels of what the recogniser learns to read
-HELD_OUT = 1_000_003  # added to the seed for what never trains
 
 
 class GuidedPatches(IterableDataset):
@@ -72,7 +70,7 @@ def run(
         net.train().requires_grad_(True),
         guided_loss(reader.to(options.device), weight) if reader else _unguided_loss,
         lambda first: iter(DataLoader(_patches(options, options.seed, first), options.batch, num_workers=1)),
-        lambda: next(iter(DataLoader(_patches(options, options.seed + HELD_OUT), batch_size=64))),
+        lambda: next(iter(DataLoader(_patches(options, options.seed + train.HELD_OUT), batch_size=64))),
         _plan(options, options.steps, RATE),
         options.folder / "ocr.state.pt",
         watch,
@@ -85,7 +83,7 @@ def run(
         "text_weight": weight,
         "crnn": json.loads((options.folder / "crnn.json").read_text()) if weight else None,
     }
-    return _save(average, options.folder / "ocr.safetensors", made)
+    return train.save(average, options.folder / "ocr.safetensors", made)
 
 
 def train_crnn(options: TrainOptions, watch: Callable[[Progress], None] = lambda progress: None) -> CRNN:
@@ -96,7 +94,7 @@ def train_crnn(options: TrainOptions, watch: Callable[[Progress], None] = lambda
     def patches(seed: int, first: int = 0) -> TextPatches:
         return TextPatches(sharp, seed, first, CRNN_SLOTS)
 
-    held_out = next(iter(DataLoader(patches(options.seed + HELD_OUT), batch_size=64)))
+    held_out = next(iter(DataLoader(patches(options.seed + train.HELD_OUT), batch_size=64)))
     net = fit(
         CRNN(),
         reading_loss,
@@ -115,7 +113,7 @@ def train_crnn(options: TrainOptions, watch: Callable[[Progress], None] = lambda
         "accuracy": round(accuracy(net, held_out[1], *held_out[2:]), 4),  # share of characters, on sharp words
         "fonts": {name: licence(name) for name in texts.families},
     }
-    _save(net, options.folder / "crnn.safetensors", made)
+    train.save(net, options.folder / "crnn.safetensors", made)
     return net
 
 
@@ -207,9 +205,3 @@ def _made(weights: Path, alone: bool) -> dict[str, Any] | None:
     if alone:
         return json.loads(record.read_text()) if record.exists() else None
     return card.recipe(record).get("predictor")
-
-
-def _save(net: nn.Module, target: Path, made: Mapping[str, Any]) -> Path:
-    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, target)
-    target.with_suffix(".json").write_text(json.dumps(made, indent=2))
-    return target

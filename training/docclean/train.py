@@ -1,9 +1,10 @@
 """Trains the two networks of document clean-up; a stopped run resumes from its last checkpoint."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from fastdiff.training.docclean.dataset import Mixture, Patches
 from fastdiff.training.fit import Objective, Plan, Progress, fit, noise_like
 
 STAGES = ("predictor", "denoiser")
+HELD_OUT = 1_000_003  # added to the seed for what never trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,14 @@ def run(options: TrainOptions, watch: Callable[[Progress], None] = lambda progre
         options.folder / f"{options.stage}.state.pt",
         watch,
     )
-    weights = options.folder / f"{options.stage}.safetensors"
-    save_file({name: value.half().contiguous() for name, value in average.state_dict().items()}, weights)
-    weights.with_suffix(".json").write_text(json.dumps(recipe(options), indent=2))
-    return weights
+    return save(average, options.folder / f"{options.stage}.safetensors", recipe(options))
+
+
+def save(net: nn.Module, target: Path, made: Mapping[str, Any]) -> Path:
+    """Write finished weights in half precision, and how they were made as a JSON file beside them."""
+    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, target)
+    target.with_suffix(".json").write_text(json.dumps(made, indent=2))
+    return target
 
 
 def predictor_file(folder: Path) -> Path:
@@ -177,7 +183,7 @@ def _begin_with(net: nn.Module, given: Path, stage: str, colour: bool) -> None:
 
 def _held_out(options: TrainOptions) -> tuple[Tensor, Tensor]:
     """Return 64 pairs that never train."""
-    patches = _patches(options, seed=options.seed + 1_000_003)
+    patches = _patches(options, seed=options.seed + HELD_OUT)
     return next(iter(DataLoader(patches, batch_size=64)))
 
 
