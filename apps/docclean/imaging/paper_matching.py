@@ -1,4 +1,4 @@
-"""Fits the evenly lit page beside a cleaned one: matches its paper and, after blur, sharpens its strokes linearly."""
+"""Fits the evenly lit page beside a cleaned one: matches its paper."""
 
 import cv2
 import numpy as np
@@ -9,30 +9,21 @@ STEP = 4  # pixels a side of the cells in which paper is compared
 REACH = 1 / 40  # of the longer side of the page: wider than strokes
 MOST = 3.0  # largest factor by which paper is brightened or darkened
 ROWS = 512  # processed at a time
-AMOUNT = 0.5  # of the unsharp mask
-WIDTH = 0.35  # standard deviation of its Gaussian, in widths of the page's edges
 
 
-def match_paper(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
-    """Return `evened` with the local paper of `cleaned`, sharpened for edges of `edge_width` pixels (0 for no
-    sharpening).
+def match_paper(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
+    """Return `evened` with the local paper of `cleaned`.
 
-    Both are uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3). The filter is linear and only clips values
-    beyond black and white: grain and the soft edges of strokes stay.
+    Both are uint8 or uint16 of one dtype, grey (H, W) or RGB (H, W, 3). Only the light changes: grain and the soft
+    edges of strokes stay.
     """
     white = np.iinfo(evened.dtype).max
     gain = _paper(cleaned) / np.maximum(_paper(evened), 1)
     gain = cv2.GaussianBlur(np.clip(gain, 1 / MOST, MOST), (0, 0), 2)
-    sigma = WIDTH * edge_width
-    halo = int(4 * sigma) + 1
     out = np.empty_like(evened)
     for top in range(0, len(evened), ROWS):
         rows = slice(top, min(top + ROWS, len(evened)))
-        around = slice(max(rows.start - halo, 0), min(rows.stop + halo, len(evened)))
-        page = evened[around] * illumination.upsampled_rows(gain, around, *evened.shape[:2])
-        if sigma:
-            page = cv2.addWeighted(page, 1 + AMOUNT, cv2.GaussianBlur(page, (0, 0), sigma), -AMOUNT, 0)
-        page = page[rows.start - around.start :][: rows.stop - rows.start]
+        page = evened[rows] * illumination.upsampled_rows(gain, rows, *evened.shape[:2])
         out[rows] = np.rint(np.clip(page, 0, white))
     return out
 

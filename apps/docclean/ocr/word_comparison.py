@@ -33,20 +33,36 @@ class WordPair:
     """The words read in one place of a page before and after cleaning, with the judgement on their change.
 
     `before` and `after` are "" for an empty reading. Judgements: "digits" in either text; the "same" text; a word
-    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise. `sure`
-    is True if the word before has confidence SURE.
+    "recovered" that could not be read before; a "word changed" that was surely read before; "unsure" otherwise.
+    `confidences` are those of the words before and after, in [0, 1], 0 for an empty reading.
     """
 
     box: Box
     before: str
     after: str
     judgement: Judgement
-    sure: bool
+    confidences: tuple[float, float]
+
+    @property
+    def sure(self) -> bool:
+        """True if the word was surely read before."""
+        return self.confidences[0] >= SURE
+
+    @property
+    def surer(self) -> bool:
+        """True if the word is surely read after, and at least as surely as before."""
+        before, after = self.confidences
+        return after >= max(before, SURE)
 
     @property
     def number_lost(self) -> bool:
         """True if a number was surely read before, and another text after."""
-        return self.number and not _same_text(self.before, self.after)
+        return self.number and self.differs
+
+    @property
+    def differs(self) -> bool:
+        """True if the texts differ by more than blanks and typography."""
+        return not _same_text(self.before, self.after)
 
     @property
     def number(self) -> bool:
@@ -92,7 +108,7 @@ def _pair(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> Wo
     old, new = _text(before), _text(after)
     box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
     sure, sure_after = _confidence(before), _confidence(after)
-    return WordPair(box, old, new, _judge(old, new, sure, sure_after), sure >= SURE)
+    return WordPair(box, old, new, _judge(old, new, sure, sure_after), (sure, sure_after))
 
 
 def _text(words: list[Fragment]) -> str:

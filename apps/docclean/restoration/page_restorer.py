@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import torch
 
-from fastdiff.apps.docclean.imaging import binarization, colour, page_analysis, paper, stroke_shapes, strokes
+from fastdiff.apps.docclean.imaging import binarization, colour, page_analysis, paper, stroke_shapes
 from fastdiff.apps.docclean.imaging.illumination import even_out
 from fastdiff.apps.docclean.imaging.paper import Paper
+from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.ocr import page_verdict
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
+from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
 from fastdiff.models.restorers import bundled, read_pair
@@ -22,9 +24,17 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.validation import check_name
 
-SEEN = 0.5  # share of the given strokes in a deblurred page
-GRAIN = 0.06  # of the paper's level: paler marks are no strokes
 STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which strips fade
+
+
+@dataclass(frozen=True)
+class DeconvolvedPage:
+    """What the blur of a page makes of two pages of its pixels: `sharpened` is the evened-out page after linear filters
+    alone, `reblurred` the restored page as blurred as the given one.
+    """
+
+    sharpened: np.ndarray
+    reblurred: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,12 @@ class RestoredPage:
     calls: int  # network evaluations of the denoiser
     evened: np.ndarray
     blur: page_analysis.PageAnalysis | None = None  # analysis of the given page, if it was deblurred or is blurred
+    deconvolved: DeconvolvedPage | None = None  # of a deblurred page
+
+    @property
+    def given(self) -> np.ndarray:
+        """The given page as content goes back from it: evenly lit and, if it was deblurred, linearly sharpened."""
+        return self.evened if self.deconvolved is None else self.deconvolved.sharpened
 
     @property
     def edge_width(self) -> float:
@@ -97,8 +113,10 @@ class PageRestorer:
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
         restored, note = self._restored(restorer, seen, key)
+        deconvolved = None
         if task == "deblur":
-            restored = blend_original_strokes(restored, seen)
+            assert blur is not None
+            restored, deconvolved = _deconvolved(evened, restored, blur)
         if task == "binarize":
             clean = binarization.paper_mask(restored, page)
         elif pixels.ndim == 3 and not in_colour:
@@ -111,7 +129,7 @@ class PageRestorer:
             clean = stroke_shapes.keep_shapes(evened, clean)
         elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
             clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
-        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
+        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur, deconvolved)
 
     def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """Return a colour page, uint8 or uint16 RGB (H, W, 3), restored by the predictor alone with little memory, and
@@ -190,12 +208,14 @@ def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper |
     return np.multiply(restored, colour, out=restored) if found.tinted else restored
 
 
-def blend_original_strokes(restored: np.ndarray, page: np.ndarray) -> np.ndarray:
-    """Return the restored page mixed with its given strokes on restored paper: float32 in [0, 1], all of one shape.
-
-    Where blur made letters ambiguous, the network draws one of them, as black as the rest. With the given strokes mixed
-    in, people see where the network guessed, and OCR reads fewer wrong letters.
-    """
-    ground = np.maximum(strokes.paper_level(page) * (1 - GRAIN), 0.01)
-    seen = np.minimum(page / ground, 1) * strokes.paper_level(restored)
-    return cv2.addWeighted(restored, 1 - SEEN, seen, SEEN, 0)
+def _deconvolved(
+    evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis
+) -> tuple[np.ndarray, DeconvolvedPage]:
+    """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], made consistent with the evened-out one."""
+    white = np.iinfo(evened.dtype).max
+    shown = np.rint(white * restored).astype(evened.dtype)
+    given = match_paper(evened if shown.ndim == evened.ndim else cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY), shown)
+    deconvolution = Deconvolution(colour.luma(given), colour.luma(shown), blur.glyph_height)
+    made = deconvolution.data_consistent(colour.normalize(given), restored)
+    reblurred = np.rint(white * deconvolution.reblurred(made)).astype(evened.dtype)
+    return made, DeconvolvedPage(deconvolution.wiener(evened), reblurred)

@@ -1,0 +1,120 @@
+"""Blur kernels are found from imperfect restorations, and restored pages agree with the given ones."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fastdiff.apps.docclean.restoration.blur_kernel import normal_equations
+from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution, consistent, noise, wiener
+from fastdiff.training.docclean.degrade import defocus_kernel, motion_kernel
+
+SIDE = 31
+GLYPH_HEIGHT = 14.0
+
+
+def typed(*lines: str, height: int = 300, width: int = 420) -> np.ndarray:
+    """Return lines of text, float32 (H, W), white = 1."""
+    page = np.full((height, width), 255, np.uint8)
+    for row, line in enumerate(lines):
+        cv2.putText(page, line, (20, 40 + 30 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 0, 2, cv2.LINE_AA)
+    return page.astype(np.float32) / 255
+
+
+def blurred(page: np.ndarray, kernel: np.ndarray, grain: float = 3 / 255) -> np.ndarray:
+    """Convolve a page, add noise, and round to grey levels: float32 (H, W)."""
+    soft = cv2.filter2D(page, -1, cv2.flip(kernel, -1), borderType=cv2.BORDER_REFLECT_101)
+    noisy = soft + np.random.default_rng(1).normal(0, grain, page.shape)
+    return (np.rint(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def framed(kernel: np.ndarray, side: int = SIDE) -> np.ndarray:
+    extra = side - len(kernel)
+    return np.pad(kernel, (extra // 2, extra - extra // 2))
+
+
+def distance(page: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((page - truth) ** 2)))
+
+
+TEXT = ("Number 60 was paid on 08.06.1983", "Invoice 5836 of the Harbour Co.", "left 38,660.86 to be settled",
+        "within the quarter, as agreed", "sheet 88 of 386, second copy")  # fmt: skip
+WRONG = ("Number 80 was paid on 06.08.1963", "Invoice 5638 of the Harbaur Ca.", "left 36,880.66 to he settled",
+         "within the guarter, as agreod", "sheet 68 of 368, socond copy")  # fmt: skip
+KERNELS = {"defocus": defocus_kernel(4.0), "motion": motion_kernel(np.random.default_rng(3), 12.0)}
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_the_kernel_is_found_although_letters_of_the_restoration_are_wrong(kind: str) -> None:
+    found = normal_equations(blurred(typed(*TEXT), KERNELS[kind]), typed(*WRONG), SIDE).solve()
+    assert found.sum() == pytest.approx(1)
+    assert (found >= 0).all()
+    assert np.abs(found - framed(KERNELS[kind])).sum() < 0.45  # 2 for kernels that share no pixel
+    exact = normal_equations(blurred(typed(*TEXT), KERNELS[kind], grain=0), typed(*TEXT), SIDE).solve()
+    assert np.abs(exact - framed(KERNELS[kind])).sum() < 0.2
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_letters_that_the_page_contradicts_do_not_stay(kind: str) -> None:
+    truth, wrong = typed(*TEXT), typed(*WRONG)
+    page = blurred(truth, KERNELS[kind])
+    deconvolution = Deconvolution(page, wrong, GLYPH_HEIGHT)
+    made = deconvolution.data_consistent(page, wrong)
+    differs = cv2.dilate((np.abs(truth - wrong) > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert distance(made[differs], truth[differs]) < 0.7 * distance(made[differs], wrong[differs])
+    sharpened = deconvolution.wiener((255 * page).astype(np.uint8)) / 255
+    assert distance(sharpened[differs], truth[differs]) < 0.8 * distance(sharpened[differs], wrong[differs])
+
+
+def test_a_restoration_that_is_right_gets_no_worse() -> None:
+    truth = typed(*TEXT)
+    page = blurred(truth, KERNELS["defocus"])
+    made = Deconvolution(page, truth, GLYPH_HEIGHT).data_consistent(page, truth)
+    assert distance(made, truth) < 0.25 * distance(page, truth)
+
+
+def test_a_kernel_of_one_pixel_leaves_the_page() -> None:
+    page, point = typed(*TEXT), framed(np.ones((1, 1)))
+    assert np.abs(consistent(page, np.ones_like(page), point) - page).max() < 0.05
+    assert np.abs(wiener(page, point) - page).max() < 0.2  # the filter smooths edges a little
+    assert np.abs(wiener(page, point) - page).mean() < 0.005
+
+
+def test_wiener_filters_are_linear() -> None:
+    """Neither noise nor text decides what a stroke becomes: filtered sums are sums of filtered pages."""
+    rng = np.random.default_rng(2)
+    kernel = KERNELS["motion"]
+    first, second = (0.5 + 0.02 * rng.standard_normal((60, 80), np.float32) for _ in range(2))
+    apart = [wiener(each, kernel) for each in (first, second)]
+    together = wiener((first + second) / 2, kernel)
+    np.testing.assert_allclose(together, (apart[0] + apart[1]) / 2, atol=1e-4)
+
+
+def test_each_half_of_a_page_has_its_own_blur() -> None:
+    truth = np.tile(typed(*TEXT, width=420), (2, 2))
+    left, right = blurred(truth, defocus_kernel(4.5)), blurred(truth, defocus_kernel(1.5))
+    page = np.where(np.arange(truth.shape[1]) < truth.shape[1] // 2, left, right)
+    made = Deconvolution(page, truth, GLYPH_HEIGHT).data_consistent(page, truth)
+    for half in (np.s_[:, 40:380], np.s_[:, 460:800]):
+        assert distance(made[half], truth[half]) < 0.5 * distance(page[half], truth[half])
+
+
+def test_noise_is_measured() -> None:
+    grey = np.full((200, 200), 0.5, np.float32)
+    assert noise(grey) == pytest.approx(3 / 255)  # the least that is assumed
+    grainy = grey + np.random.default_rng(4).normal(0, 0.04, grey.shape).astype(np.float32)
+    assert noise(grainy) == pytest.approx(1.5 * 0.04, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 900), (40, 40, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pages_of_any_size_and_type_without_strokes_stay_as_they_are(shape: tuple[int, ...], dtype: type) -> None:
+    white = np.iinfo(dtype).max
+    pixels = np.full(shape, white * 4 // 5, dtype)
+    page = pixels.astype(np.float32) / white
+    luma = page if page.ndim == 2 else page.mean(-1)
+    deconvolution = Deconvolution(luma, luma, 0.0)
+    assert deconvolution.kernel.max() == 1
+    assert np.abs(deconvolution.data_consistent(page, page) - page).max() < 1e-3
+    sharpened = deconvolution.wiener(pixels)
+    assert sharpened.dtype == dtype
+    assert np.abs(sharpened.astype(int) - pixels).max() <= 2e-4 * white + 1
