@@ -118,8 +118,8 @@ def _summary(report: "Report") -> str:
     long = {page.input for page in pages if page.page not in (None, 1)}
     partly = _with(pages, "partly cleaned")
     lines = _listed("partly cleaned", [f"{_place(page, long)}, {_put_back(page)}" for page in partly])
-    forced = [(page, left) for page in _with(pages, "cleaned") if (left := _left(page))]
-    lines += _listed("cleaned by force", [f"{_place(page, long)}, {left}" for page, left in forced])
+    changed = [(page, left) for page in _with(pages, "cleaned") if (left := _left(page))]
+    lines += _listed("cleaned", [f"{_place(page, long)}, {left}" for page, left in changed])
     kept = [page for page in _with(pages, "kept") if not page.untouched]
     lines += _listed("kept", [f"{_place(page, long)}, {page.reason}" for page in kept])
     lines += [f"failed: {page.input} page {page.page}, {page.reason}" for page in pages if _is_failed_page(page)]

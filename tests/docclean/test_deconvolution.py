@@ -90,12 +90,12 @@ def test_wiener_filters_are_linear() -> None:
 
 
 def test_each_half_of_a_page_has_its_own_blur() -> None:
-    truth = np.tile(typed(*TEXT, width=420), (2, 2))
+    truth = np.tile(typed(*TEXT), (2, 4))
     left, right = blurred(truth, defocus_kernel(4.5)), blurred(truth, defocus_kernel(1.5))
     page = np.where(np.arange(truth.shape[1]) < truth.shape[1] // 2, left, right)
     made = Deconvolution(page, truth, GLYPH_HEIGHT).data_consistent(page, truth)
-    for half in (np.s_[:, 40:380], np.s_[:, 460:800]):
-        assert distance(made[half], truth[half]) < 0.5 * distance(page[half], truth[half])
+    for half in (np.s_[:, 40:640], np.s_[:, 1040:1640]):
+        assert distance(made[half], truth[half]) < 0.6 * distance(page[half], truth[half])
 
 
 def test_noise_is_measured() -> None:
@@ -117,4 +117,4 @@ def test_pages_of_any_size_and_type_without_strokes_stay_as_they_are(shape: tupl
     assert np.abs(deconvolution.data_consistent(page, page) - page).max() < 1e-3
     sharpened = deconvolution.wiener(pixels)
     assert sharpened.dtype == dtype
-    assert np.abs(sharpened.astype(int) - pixels).max() <= 2e-4 * white + 1
+    assert np.abs(sharpened.astype(int) - pixels).max() <= 1e-4 * white + 1

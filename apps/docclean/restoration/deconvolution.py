@@ -113,8 +113,7 @@ class Deconvolution:
 
 
 def noise(page: np.ndarray) -> float:
-    """Return the standard deviation of a page's noise, at least NOISE (Immerkaer 1996): page float32 (H, W), white = 1.
-    """
+    """Return the standard deviation of a page's noise, at least NOISE (Immerkaer 1996): page float32 (H, W), white = 1."""
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     deviation = float(np.median(np.abs(cv2.filter2D(page, -1, mask)))) / 0.6745 / 6
     return float(np.clip(CLIPPED * deviation, NOISE, NOISIEST * NOISE))
@@ -152,7 +151,7 @@ def wiener(page: np.ndarray, kernel: np.ndarray, variance: float = 1.0) -> np.nd
     given = _padded(page, pad)
     blur, (down, right) = _transfer(kernel, given.shape), _gradients(given.shape)
     power = np.abs(blur) ** 2 + variance * (SMOOTH * (np.abs(down) ** 2 + np.abs(right) ** 2) + RIDGE)
-    x = fft.irfft2(np.conj(blur) * fft.rfft2(given) / power, s=given.shape)
+    x = fft.irfft2(np.conj(blur) * fft.rfft2(given) / power, s=given.shape) * (1 + RIDGE * variance)  # keeps the paper
     return np.clip(_cropped(x, page.shape, pad), 0, 1)
 
 
