@@ -10,7 +10,7 @@ from fastdiff.apps.docclean.guard.guard import GuardResult, guard
 from fastdiff.apps.docclean.imaging import colour, stroke_shapes
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, mask_of, put_back
-from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes, strokes_of_either
+from fastdiff.apps.docclean.imaging.surroundings import near_strokes, strokes_of_either
 from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fastdiff.apps.docclean.restoration.blur_kernel import normal_equations
-from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution, consistent, noise, wiener
+from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution
+from fastdiff.apps.docclean.restoration.nonblind import consistent, noise_variance, wiener
 from fastdiff.training.docclean.degrade import defocus_kernel, motion_kernel
 
 SIDE = 31
@@ -100,16 +101,16 @@ def test_each_half_of_a_page_has_its_own_blur() -> None:
 
 def test_noise_is_measured() -> None:
     grey = np.full((200, 200), 0.5, np.float32)
-    assert noise(grey) == pytest.approx(3 / 255)  # the least that is assumed
+    assert noise_variance(grey) == 1  # the least that is assumed
     grainy = grey + np.random.default_rng(4).normal(0, 0.04, grey.shape).astype(np.float32)
-    assert noise(grainy) == pytest.approx(1.5 * 0.04, rel=0.1)
+    assert np.sqrt(noise_variance(grainy)) * 3 / 255 == pytest.approx(1.5 * 0.04, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 900), (40, 40, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_pages_of_any_size_and_type_without_strokes_stay_as_they_are(shape: tuple[int, ...], dtype: type) -> None:
     white = np.iinfo(dtype).max
-    pixels = np.full(shape, white * 4 // 5, dtype)
+    pixels: np.ndarray = np.full(shape, white * 4 // 5, dtype)
     page = pixels.astype(np.float32) / white
     luma = page if page.ndim == 2 else page.mean(-1)
     deconvolution = Deconvolution(luma, luma, 0.0)

@@ -26,9 +26,11 @@ pytestmark = pytest.mark.slow
 
 LIGHTER = 0.1
 PRICE = "4,250.75"
-NUMBERS = """91644-361 5974.88 27.12.2026 95062-153 2669.14 12.08.2017 85227-355 314.93 07.07.2018 19428-242 7388.16
-05.01.2010 31821-396 5238.25 18.11.2016 49162-122 6017.53 06.03.2018 89050-700 155.76 22.12.2020 50116-592 5273.23
-16.08.2015""".split()  # printed in the first three columns of TABLE
+NUMBERS = (  # printed in the first three columns of TABLE
+    *("91644-361", "95062-153", "85227-355", "19428-242", "31821-396", "49162-122", "89050-700", "50116-592"),
+    *("5974.88", "2669.14", "314.93", "7388.16", "5238.25", "6017.53", "155.76", "5273.23"),
+    *("27.12.2026", "12.08.2017", "07.07.2018", "05.01.2010", "18.11.2016", "06.03.2018", "22.12.2020", "16.08.2015"),
+)
 UNSHARPENED = ("H45300 -> H4530O",)  # a code in a line that goes back, because it was surer read before
 TABLE = Path(__file__).parent / "images" / "digits-blurred.png"  # 4 columns of numbers, dates and codes, 8 rows
 

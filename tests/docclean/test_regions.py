@@ -1,4 +1,4 @@
-"""Tests of putting back regions: masks, soft borders, matched paper, and strokes that no engine read."""
+"""Tests of putting back regions: masks, soft borders, matched paper, and strokes with their blur."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.regions import mask_of, put_back
-from fastdiff.apps.docclean.imaging.surroundings import boxes_of, near_strokes, strokes_of_either
+from fastdiff.apps.docclean.imaging.surroundings import near_strokes, strokes_of_either
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -55,12 +55,6 @@ def test_strokes_are_found_with_what_blur_made_of_them() -> None:
     page[150:160, 20:30] = 240  # grain
     near = near_strokes(page, edge_width=4.0)
     assert near[47:63, 147:193].all() and near[118:126, 150:260].all() and not near[:, :140].any()
-    first, second = boxes_of(near, edge_width=4.0)
-    assert first == (145, 45, 195, 65) and second[1] in (115, 116)
-    assert boxes_of(near_strokes(page), edge_width=4.0)[0] == (147, 47, 193, 63)
-    assert len(boxes_of(near, edge_width=30.0)) == 1
-    known = mask_of([(140, 45, 200, 65)], page.shape)  # touches the surroundings of the first stroke only
-    assert boxes_of(near_strokes(page, 4.0, known), edge_width=4.0) == [second]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -5,26 +5,20 @@ import numpy as np
 
 from fastdiff.apps.docclean.imaging import strokes
 from fastdiff.apps.docclean.imaging.grain import SMOOTHED, SPREADS, grain_level
-from fastdiff.apps.docclean.imaging.regions import Box
 
 FAINTEST = 0.12  # contrast of a stroke, as a share of the level of the paper around it
 LEAST = 1 / 500  # of the longer side: reach of the surroundings of strokes of a sharp page, at least 2 pixels
 PALEST = 0.03  # contrast of a cleaned page from which it shows no paper
 CLEAR = 6.0  # spreads of the grain of paper beyond its median that only strokes reach
-JOINED = 6  # edge widths between strokes that count as one region
 
 
-def near_strokes(page: np.ndarray, edge_width: float = 0.0, known: np.ndarray | None = None) -> np.ndarray:
-    """Return the surroundings of the strokes of a page outside of `known`, bool (H, W).
+def near_strokes(page: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
+    """Return the surroundings of the strokes of a page, bool (H, W).
 
     `page` is uint8 or uint16, grey (H, W) or RGB (H, W, 3). The surroundings are as wide as an edge of the page
     (`edge_width` pixels): they hold the blur around strokes.
     """
-    ink = _darkness(page) > 255 * FAINTEST
-    if known is not None:
-        ink &= ~known
-    near = _grown(ink, _reach(page, edge_width))
-    return near if known is None else near & ~known
+    return _grown(_darkness(page) > 255 * FAINTEST, _reach(page, edge_width))
 
 
 def strokes_of_either(evened: np.ndarray, cleaned: np.ndarray, edge_width: float = 0.0) -> np.ndarray:
@@ -54,13 +48,6 @@ def _darkness(page: np.ndarray) -> np.ndarray:
 def _reach(page: np.ndarray, edge_width: float) -> float:
     longer: int = max(page.shape)
     return max(edge_width, LEAST * longer, 2)
-
-
-def boxes_of(mask: np.ndarray, edge_width: float) -> list[Box]:
-    """Return the boxes around the parts of a mask (H, W); parts nearer than JOINED edges share one."""
-    joined = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(JOINED * edge_width / 2))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    return [(left, top, left + width, top + height) for left, top, width, height, _ in stats[1:].tolist()]
 
 
 def _grown(mask: np.ndarray, radius: float) -> np.ndarray:

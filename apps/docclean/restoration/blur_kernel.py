@@ -86,4 +86,5 @@ def _one_piece(kernel: np.ndarray) -> np.ndarray:
     _, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8))
     weights = np.bincount(labels.ravel(), kernel.ravel())
     kernel = np.where(labels == weights.argmax(), kernel, 0)
-    return kernel / kernel.sum()
+    whole: np.ndarray = kernel / kernel.sum()
+    return whole

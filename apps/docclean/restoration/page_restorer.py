@@ -213,9 +213,12 @@ def _deconvolved(
 ) -> tuple[np.ndarray, DeconvolvedPage]:
     """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], made consistent with the evened-out one."""
     white = np.iinfo(evened.dtype).max
+    grey = restored.ndim == 2
     shown = np.rint(white * restored).astype(evened.dtype)
-    given = match_paper(evened if shown.ndim == evened.ndim else cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY), shown)
-    deconvolution = Deconvolution(colour.luma(given), colour.luma(shown), blur.glyph_height)
-    made = deconvolution.data_consistent(colour.normalize(given), restored)
+    given = match_paper(cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY) if evened.ndim > restored.ndim else evened, shown)
+    page = colour.luma(given)
+    luma = restored if grey else cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
+    deconvolution = Deconvolution(page, luma, blur.glyph_height)
+    made = deconvolution.data_consistent(page if grey else colour.normalize(given), restored)
     reblurred = np.rint(white * deconvolution.reblurred(made)).astype(evened.dtype)
     return made, DeconvolvedPage(deconvolution.wiener(evened), reblurred)
