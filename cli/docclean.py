@@ -26,7 +26,6 @@ SHOWN = {  # cause of a region in the report -> the phrase for the screen
     "digits": "numbers",
     "word changed": "words that would read otherwise",
     "word not certain": "uncertain words",
-    "strokes not read": "strokes that OCR does not read",
     "blurred strokes, which the page keeps": "all blurred strokes",
 }
 FATES = ("cleaned", "partly cleaned", "kept", "failed")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -29,12 +30,18 @@ STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and
 
 @dataclass(frozen=True)
 class DeconvolvedPage:
-    """What the blur of a page makes of two pages of its pixels: `sharpened` is the evened-out page after linear filters
-    alone, `reblurred` the restored page as blurred as the given one.
+    """Two pages for comparison: `sharpened` is the evened-out page after linear filters alone, `reblurred` the restored
+    page as blurred as the given one.
     """
 
     sharpened: np.ndarray
     reblurred: np.ndarray
+
+    @classmethod
+    def of(cls, deconvolution: Deconvolution, evened: np.ndarray, restored: np.ndarray) -> Self:
+        """Make both; the pages are uint8 or uint16 of one shape, (H, W) or (H, W, 3)."""
+        reblurred = deconvolution.reblurred(colour.normalize(restored)) * np.iinfo(restored.dtype).max
+        return cls(deconvolution.wiener(evened), np.rint(reblurred).astype(restored.dtype))
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,14 @@ class PageRestorer:
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
         restored, note = self._restored(restorer, seen, key)
-        deconvolved = None
+        deconvolution = None
         if task == "deblur":
             assert blur is not None
-            restored, deconvolved = _deconvolved(evened, restored, blur)
+            restored, deconvolution = _deconvolved(evened, restored, blur)
         if task == "binarize":
             clean = binarization.paper_mask(restored, page)
         elif pixels.ndim == 3 and not in_colour:
-            clean = colour.repaint(pixels, restored)
+            clean = colour.repaint(pixels if deconvolution is None else deconvolution.wiener(pixels), restored)
         else:
             restored *= np.iinfo(pixels.dtype).max  # in place: memory holds a large page once
             clean = np.rint(restored, out=restored).astype(pixels.dtype)
@@ -129,6 +136,7 @@ class PageRestorer:
             clean = stroke_shapes.keep_shapes(evened, clean)
         elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
             clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
+        deconvolved = None if deconvolution is None else DeconvolvedPage.of(deconvolution, evened, clean)
         return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur, deconvolved)
 
     def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
@@ -210,15 +218,12 @@ def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper |
 
 def _deconvolved(
     evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis
-) -> tuple[np.ndarray, DeconvolvedPage]:
+) -> tuple[np.ndarray, Deconvolution]:
     """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], made consistent with the evened-out one."""
-    white = np.iinfo(evened.dtype).max
     grey = restored.ndim == 2
-    shown = np.rint(white * restored).astype(evened.dtype)
+    shown = np.rint(np.iinfo(evened.dtype).max * restored).astype(evened.dtype)
     given = match_paper(cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY) if evened.ndim > restored.ndim else evened, shown)
     page = colour.luma(given)
     luma = restored if grey else cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
     deconvolution = Deconvolution(page, luma, blur.glyph_height)
-    made = deconvolution.data_consistent(page if grey else colour.normalize(given), restored)
-    reblurred = np.rint(white * deconvolution.reblurred(made)).astype(evened.dtype)
-    return made, DeconvolvedPage(deconvolution.wiener(evened), reblurred)
+    return deconvolution.data_consistent(page if grey else colour.normalize(given), restored), deconvolution
