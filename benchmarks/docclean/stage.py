@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -14,7 +15,9 @@ from benchmarks.docclean.application import Setup, cached_engine
 from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.dibco import YEARS
 from benchmarks.result import Cell, Section, Table, mean
+from fastdiff.apps.docclean.imaging import page_analysis
 from fastdiff.apps.docclean.imaging.binarization import paper_mask
+from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.models.nafdpm import ResidualDenoiser
 from fastdiff.models.restorers import Pair, bundled, read_pair
@@ -37,10 +40,29 @@ class Setting:
     solver: str
     calls: int
     times_ten: bool = False  # the published sampler's time scale: 0..990 for networks trained on 0..99
+    after: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
+        None  # (page, restored) -> restored, for deblur alone
+    )
+
+
+def sharpened(page: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Return the restored page, float32 (H, W) in [0, 1], after an unsharp mask."""
+    soft = cv2.GaussianBlur(restored, (0, 0), 1.0)
+    return np.clip(cv2.addWeighted(restored, 1.5, soft, -0.5, 0), 0, 1)
+
+
+def deconvolved(page: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Return the restored page made consistent with the given one, both float32 (H, W) in [0, 1]."""
+    height = page_analysis.analyze(np.round(255 * page).astype(np.uint8)).glyph_height
+    return Deconvolution(page, restored, height).data_consistent(page, restored)
 
 
 SETTINGS = (
     Setting("predictor alone", "ddim", 0),
+    Setting("predictor, unsharp mask", "ddim", 0, after=sharpened),
+    Setting("predictor, deconvolved", "ddim", 0, after=deconvolved),
+    Setting("ddim, 1, deconvolved", "ddim", 1, after=deconvolved),
+    Setting("dpmpp-2m, 5, deconvolved", "dpmpp-2m", 5, after=deconvolved),
     Setting("official: 20 first-order, times x10", "ddim", 20, times_ten=True),
     Setting("official with the right times", "ddim", 20),
     *(Setting(f"{solver}, {calls}", solver, calls) for solver in COMPARED for calls in CALLS),
@@ -64,6 +86,10 @@ def run(setup: Setup) -> Section:
     return Section(tables, rows)
 
 
+def settings(task: str) -> list[Setting]:
+    return [setting for setting in SETTINGS if task == "deblur" or setting.after is None]
+
+
 def restorer(pair: Pair, setting: Setting) -> TiledRestorer:
     if setting.times_ten and pair.denoiser is not None:
         pair = replace(pair, denoiser=times_ten(pair.denoiser))
@@ -76,9 +102,11 @@ def _measured(setup: Setup, task: str, grey: np.ndarray, score: Score, key: int)
     if pair.denoiser is None:
         raise MissingError(f"{path} holds no denoiser: the section 'stage' compares its solvers")
     page, rows = torch.from_numpy(grey.astype(np.float32) / 255), []
-    for setting in SETTINGS:
+    for setting in settings(task):
         began = time.perf_counter()
         restored = restorer(pair, setting)(page, key).numpy()
+        if setting.after is not None:
+            restored = setting.after(page.numpy(), restored)
         seconds = time.perf_counter() - began
         rows.append({"task": task, "page": key, "setting": setting.name} | score(restored) | {"seconds": seconds})
     return rows
@@ -124,11 +152,11 @@ def _eight_bit(restored: np.ndarray) -> np.ndarray:
 def _table(task: str, rows: list[dict[str, Any]]) -> Table:
     measures = [name for name in (rows[0] if rows else ()) if name not in ("task", "page", "setting")]
     lines: list[tuple[Cell, ...]] = []
-    for setting in SETTINGS if rows else ():
+    for setting in settings(task) if rows else ():
         mine = [row for row in rows if row["setting"] == setting.name]
         lines.append((setting.name, setting.calls, *(mean(mine, measure) for measure in measures)))
     return Table(
-        f"The diffusion stage, --task {task}: means over {len(rows) // len(SETTINGS)} pages",
+        f"The diffusion stage, --task {task}: means over {len(rows) // len(settings(task))} pages",
         ("setting", "calls", *measures),
         lines,
     )
