@@ -192,14 +192,21 @@ def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> 
 def _guarded(restored_page: RestoredPage) -> GuardResult:
     """Return the restored page with the content back that the guard misses.
 
-    A deblurred page is compared as blurred as the given one: what is sharper there is neither gone nor invented.
+    A deblurred page is compared as blurred as the given one: what is sharper there is neither gone nor invented. Its
+    photographs stay blurred, since sharpening would strengthen their grain.
     """
     if restored_page.deconvolved is None:
         return guard(restored_page.evened, restored_page.pixels)
     found = guard(restored_page.evened, restored_page.deconvolved.reblurred)
-    mask = mask_of([region.box for region in found.regions], restored_page.pixels.shape)
-    fitted = _fit_beside(restored_page.pixels, restored_page)
-    return replace(found, pixels=put_back(restored_page.pixels, fitted, mask))
+    photographs, others = (
+        mask_of(
+            [region.box for region in found.regions if (region.cause == "photograph") == photographed],
+            restored_page.pixels.shape,
+        )
+        for photographed in (True, False)
+    )
+    page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), others)
+    return replace(found, pixels=put_back(page, found.pixels, photographs))
 
 
 def _whole(page: np.ndarray, cause: str) -> Region:
