@@ -81,7 +81,7 @@ class ContentProtector:
         `before` is the reading of the given page, None without OCR.
         """
         evened = restored_page.evened
-        guarded = _guarded(restored_page)
+        restored_page, guarded = _guarded(restored_page)
         page = restored_page.pixels if self._force_clean else guarded.pixels
         shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
         if restored_page.blur is not None and restored_page.task == "clean" and not self._force_clean:
@@ -189,24 +189,22 @@ def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> 
     yield LessCleanedPage(evened, "only its light was evened out", (_whole(page, "all but the light"),))
 
 
-def _guarded(restored_page: RestoredPage) -> GuardResult:
-    """Return the restored page with the content back that the guard misses.
+def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
+    """Return the restored page, and the result of the guard with the content back that it misses.
 
     A deblurred page is compared as blurred as the given one: what is sharper there is neither gone nor invented. Its
-    photographs stay blurred, since sharpening would strengthen their grain.
+    photographs stay as soft as they came, also in the sharpened page, since sharpening would strengthen their grain.
     """
-    if restored_page.deconvolved is None:
-        return guard(restored_page.evened, restored_page.pixels)
-    found = guard(restored_page.evened, restored_page.deconvolved.reblurred)
-    photographs, others = (
-        mask_of(
-            [region.box for region in found.regions if (region.cause == "photograph") == photographed],
-            restored_page.pixels.shape,
-        )
-        for photographed in (True, False)
-    )
-    page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), others)
-    return replace(found, pixels=put_back(page, found.pixels, photographs))
+    deconvolved, shape = restored_page.deconvolved, restored_page.pixels.shape
+    if deconvolved is None:
+        return restored_page, guard(restored_page.evened, restored_page.pixels)
+    found = guard(restored_page.evened, deconvolved.reblurred)
+    photographs = mask_of([region.box for region in found.regions if region.cause == "photograph"], shape)
+    sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
+    restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
+    back = mask_of([region.box for region in found.regions], shape)
+    page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
+    return restored_page, replace(found, pixels=page)
 
 
 def _whole(page: np.ndarray, cause: str) -> Region:
