@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -120,24 +120,33 @@ class PageRestorer:
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
         restored, note = self._restored(restorer, seen, key)
-        deconvolution = None
         if task == "deblur":
             assert blur is not None
-            restored, deconvolution = _deconvolved(evened, restored, blur)
+            clean, deconvolved = self._deblurred(pixels, evened, restored, blur, key)
+            return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur, deconvolved)
         if task == "binarize":
             clean = binarization.paper_mask(restored, page)
         elif pixels.ndim == 3 and not in_colour:
-            clean = colour.repaint(pixels if deconvolution is None else deconvolution.wiener(pixels), restored)
+            clean = colour.repaint(pixels, restored)
         else:
-            restored *= np.iinfo(pixels.dtype).max  # in place: memory holds a large page once
-            clean = np.rint(restored, out=restored).astype(pixels.dtype)
+            clean = _levels(restored, pixels.dtype)
         del seen, restored  # four times the size of a grey page each, and not needed below
         if task == "clean":
             clean = stroke_shapes.keep_shapes(evened, clean)
-        elif task == "deblur" and not in_colour and colour.is_coloured(pixels):
-            clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
-        deconvolved = None if deconvolution is None else DeconvolvedPage.of(deconvolution, evened, clean)
-        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur, deconvolved)
+        return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
+
+    def _deblurred(
+        self, pixels: np.ndarray, evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis, key: int
+    ) -> tuple[np.ndarray, DeconvolvedPage]:
+        """Return a page made of the restored one, float32 (H, W) or (H, W, 3) in [0, 1], and of the given pixels."""
+        restored, deconvolution = _deconvolved(evened, restored, blur)
+        if restored.ndim == pixels.ndim:
+            clean = _levels(restored, pixels.dtype)
+        else:
+            clean = colour.repaint(deconvolution.wiener(pixels), restored)
+            if colour.is_coloured(pixels):
+                clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
+        return clean, DeconvolvedPage.of(deconvolution, evened, clean)
 
     def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
         """Return a colour page, uint8 or uint16 RGB (H, W, 3), restored by the predictor alone with little memory, and
@@ -214,6 +223,13 @@ def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper |
     colour = found.colour if page.ndim == 3 else found.colour[0]
     restored = restorer(torch.from_numpy(page / colour), key).numpy()
     return np.multiply(restored, colour, out=restored) if found.tinted else restored
+
+
+def _levels(restored: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Convert a page in [0, 1] to uint8 or uint16. It is changed in place: memory holds a large page once."""
+    restored *= np.iinfo(dtype).max
+    levels: np.ndarray = np.rint(restored, out=restored).astype(dtype)
+    return levels
 
 
 def _deconvolved(
