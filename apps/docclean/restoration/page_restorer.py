@@ -13,6 +13,7 @@ from fastdiff.apps.docclean.imaging import binarization, colour, page_analysis, 
 from fastdiff.apps.docclean.imaging.illumination import even_out
 from fastdiff.apps.docclean.imaging.paper import Paper
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
+from fastdiff.apps.docclean.imaging.surroundings import near_strokes
 from fastdiff.apps.docclean.ocr import page_verdict
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
@@ -25,6 +26,7 @@ from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.validation import check_name
 
+FEATHER = 1.0  # pixels: standard deviation of the Gaussian over which deblurred strokes fade into the paper
 STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which strips fade
 
 
@@ -235,11 +237,16 @@ def _levels(restored: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def _deconvolved(
     evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis
 ) -> tuple[np.ndarray, Deconvolution]:
-    """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], made consistent with the evened-out one."""
+    """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], with strokes consistent with the evened-out one.
+
+    The paper between the strokes stays restored: dirt is in the given page, too.
+    """
     grey = restored.ndim == 2
     shown = np.rint(np.iinfo(evened.dtype).max * restored).astype(evened.dtype)
     given = match_paper(cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY) if evened.ndim > restored.ndim else evened, shown)
     page = colour.luma(given)
     luma = restored if grey else cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
     deconvolution = Deconvolution(page, luma, blur.glyph_height)
-    return deconvolution.data_consistent(page if grey else colour.normalize(given), restored), deconvolution
+    consistent = deconvolution.data_consistent(page if grey else colour.normalize(given), restored)
+    share = cv2.GaussianBlur(near_strokes(shown).astype(np.float32), (0, 0), FEATHER)
+    return restored + (share if grey else share[..., None]) * (consistent - restored), deconvolution
