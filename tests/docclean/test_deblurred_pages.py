@@ -1,0 +1,101 @@
+"""Deblurred pages as they are written: inks, photographs and paper, and the words that stay or go back."""
+
+import cv2
+import numpy as np
+import pytest
+from pages import text_page
+
+from fastdiff.apps.docclean.content_protection import ContentProtector, ProtectedPage
+from fastdiff.apps.docclean.ocr.scoring import Scorer
+from fastdiff.apps.docclean.ocr.word_comparison import WordPair
+from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
+
+INKS = {"black": (20, 20, 20), "red": (190, 20, 30), "blue": (20, 30, 170)}
+PHOTO = np.s_[300:520, 150:450]
+
+
+@pytest.fixture(scope="module")
+def blurred() -> np.ndarray:
+    """Letters in three inks above a grainy picture of a hill, out of focus and unevenly lit: RGB."""
+    page = np.full((600, 640, 3), 255, np.uint8)
+    for row, ink in enumerate(INKS.values()):
+        for line in (0, 1):
+            place = (30, 40 + 90 * row + 40 * line)
+            cv2.putText(
+                page, "The harbour office registered 47", place, cv2.FONT_HERSHEY_SIMPLEX, 0.9, ink, 2, cv2.LINE_AA
+            )
+    rows, columns = np.mgrid[:220, :300]
+    hill = rows > 110 + 60 * np.sin(columns / 50)
+    page[PHOTO] = np.where(hill[..., None], (70, 120, 60), (120, 160, 210))
+    grain = np.random.default_rng(5).normal(0, 8, (220, 300, 1))
+    page[PHOTO] = np.clip(page[PHOTO] + grain, 0, 255).astype(np.uint8)
+    light = np.linspace(0.75, 1, 640)[None, :, None]
+    return (cv2.GaussianBlur(page, (0, 0), 2.2) * light).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def restored(blurred: np.ndarray) -> RestoredPage:
+    return PageRestorer(task="deblur", device="cpu")(blurred, 0)
+
+
+@pytest.fixture(scope="module")
+def protected(restored: RestoredPage) -> ProtectedPage:
+    return ContentProtector(Scorer(None, None), False, False)(restored, None)[0]
+
+
+def test_inks_keep_their_colours(protected: ProtectedPage) -> None:
+    for row, ink in enumerate(INKS.values()):
+        line = protected.pixels[15 + 90 * row : 95 + 90 * row, 25:600].reshape(-1, 3).astype(float)
+        darkest = line[line.sum(1) <= np.quantile(line.sum(1), 0.05)].mean(0)
+        assert np.argmax(darkest) == np.argmax(ink) or np.ptp(darkest) < 25
+        if np.ptp(ink):
+            assert np.ptp(darkest) > 60
+
+
+def test_strokes_are_sharper_and_the_paper_is_white(blurred: np.ndarray, protected: ProtectedPage) -> None:
+    steepest = [np.abs(np.diff(page[:280].astype(float).mean(2), axis=1)).max() for page in (blurred, protected.pixels)]
+    assert steepest[1] > 2 * steepest[0]
+    assert np.median(protected.pixels[540:, :]) > 250
+
+
+def test_photographs_stay_as_soft_as_they_came(restored: RestoredPage, protected: ProtectedPage) -> None:
+    assert "photograph" in {region.cause for region in protected.regions}
+    inner = np.s_[320:500, 170:430]
+    written, given = protected.pixels[inner].astype(float), restored.evened[inner].astype(float)
+    assert np.abs(written - given).mean() < 6
+    assert (
+        np.std(written - cv2.GaussianBlur(written, (0, 0), 3))
+        <= np.std(given - cv2.GaussianBlur(given, (0, 0), 3)) + 0.5
+    )
+
+
+def test_what_is_sharper_is_neither_gone_nor_invented(protected: ProtectedPage) -> None:
+    assert {region.cause for region in protected.regions} <= {"photograph", "area changed"}
+
+
+def pair(before: str, after: str, confidences: tuple[float, float]) -> WordPair:
+    judgement = "digits" if any(map(str.isdigit, before + after)) else "word changed"
+    return WordPair((0, 0, 10, 10), before, after, judgement, confidences)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("word", "lost_when_sharp", "lost_when_deblurred"),
+    [
+        (pair("9/37/2010", "9/27/2010", (0.94, 0.99)), True, False),
+        (pair("8/8/2005", "B/B/2005", (0.97, 0.9)), True, True),
+        (pair("11", "17", (0.9, 0.79)), True, True),
+        (pair("1964", "1964", (0.9, 0.5)), False, False),
+    ],
+)
+def test_a_number_of_a_deblurred_page_is_lost_where_it_is_less_surely_read(
+    word: WordPair, lost_when_sharp: bool, lost_when_deblurred: bool
+) -> None:
+    page = np.zeros((4, 4), np.uint8)
+    assert bool(ProtectedPage(page, word_pairs=(word,)).lost) == lost_when_sharp
+    assert bool(ProtectedPage(page, word_pairs=(word,), deblurred=True).lost) == lost_when_deblurred
+
+
+def test_a_sharp_page_that_is_deblurred_all_the_same_keeps_its_letters() -> None:
+    page = text_page(26)
+    written = PageRestorer(task="deblur", device="cpu")(page, 0).pixels.astype(float)
+    assert np.corrcoef(written.ravel(), page.ravel())[0, 1] > 0.99
