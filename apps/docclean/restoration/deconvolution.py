@@ -45,10 +45,6 @@ class Deconvolution:
         """The kernel of the whole page, (side, side), of sum 1."""
         return mean_equations(self._equations).solve()
 
-    @cached_property
-    def _variance(self) -> float:
-        return nonblind.noise_variance(self.page)
-
     def data_consistent(self, page: np.ndarray, restored: np.ndarray) -> np.ndarray:
         """Return the image nearest to the restoration that the kernels blur to the page: float32 in [0, 1], all (H, W)
         or (H, W, C).
@@ -69,14 +65,16 @@ class Deconvolution:
         return made
 
     def _tiled(self, method: Callable[..., np.ndarray], *pages: np.ndarray) -> np.ndarray:
-        """Apply `method(*tiles, kernel, variance)` to the tiles of pages of one shape, channel by channel."""
+        """Apply `method(*tiles, kernel, variance)` to the tiles of pages of one shape, channel by channel; the variance
+        is that of the tile's noise.
+        """
         if pages[0].ndim == 3:
             channels = range(pages[0].shape[2])
             return np.stack([self._tiled(method, *(page[..., each] for page in pages)) for each in channels], -1)
-        kernels = iter(self._kernels)
+        blurs = zip(self._kernels, self._variances, strict=True)
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
-            made = method(*(each[0, 0].numpy() for each in cut), next(kernels), self._variance)
+            made = method(*(each[0, 0].numpy() for each in cut), *next(blurs))
             return torch.from_numpy(made)[None, None]
 
         given = (torch.from_numpy(np.ascontiguousarray(page))[None, None] for page in pages)
@@ -85,16 +83,24 @@ class Deconvolution:
 
     @cached_property
     def _kernels(self) -> list[np.ndarray]:
-        """The kernel of each tile, in the order of `TiledNetwork`."""
+        """The kernel of each tile."""
         common = mean_equations(self._equations)
         return [each.plus(common, COMMON).solve(self.kernel) for each in self._equations]
 
     @cached_property
+    def _variances(self) -> list[float]:
+        return [nonblind.noise_variance(self.page[at]) for at in self._places]
+
+    @cached_property
     def _equations(self) -> list[NormalEquations]:
         """The equations of each tile."""
+        return [normal_equations(self.page[at], self.restored[at], self.side) for at in self._places]
+
+    @property
+    def _places(self) -> list[tuple[slice, slice]]:
+        """The places of the tiles on the page, in the order of `TiledNetwork`."""
         rows, columns = (spans(length, *self._tiles) for length in self.page.shape)
-        places = [(row.target, column.target) for row in rows for column in columns]
-        return [normal_equations(self.page[at], self.restored[at], self.side) for at in places]
+        return [(row.target, column.target) for row in rows for column in columns]
 
     @property
     def _tiles(self) -> tuple[int, int]:
