@@ -9,7 +9,7 @@ from scipy import fft
 NOISE = 3 / 255
 PRIOR = 0.003  # weight of the squared distance to the network's restoration
 TV = 0.0005  # weight of total variation
-SMOOTH = 0.01  # weight of the squared gradient in the Wiener filter, and
+SMOOTH = 0.001  # weight of the squared gradient in the Wiener filter, and
 RIDGE = 0.003  # of the squared value
 CLIPPED = 1.5  # noise on white paper is clipped, and measures less by this factor
 NOISIEST = 10.0  # times NOISE: more is no noise
