@@ -105,14 +105,12 @@ class ContentProtector:
     def _with_words_back(
         self, page: np.ndarray, restored_page: RestoredPage, word_pairs: Sequence[WordPair]
     ) -> tuple[np.ndarray, list[Region]]:
-        """Return the page with changed words put back, and their regions; the very page if nothing goes
-        back.
-        """
+        """Return the page with changed words put back, and their regions; the very page if nothing goes back."""
         deblurred = restored_page.deconvolved is not None
         back = [pair for pair in word_pairs if self._goes_back(pair, deblurred)]
         mask = mask_of([pair.box for pair in back], page.shape)
-        left = [pair for pair in word_pairs if pair.judgement in CAUSES and pair.differs and pair not in back]
-        regions = [Region(pair.box, CAUSES[pair.judgement], "left", pair.texts) for pair in left]
+        stay = (pair for pair in word_pairs if pair.judgement in CAUSES and not self._goes_back(pair, deblurred))
+        regions = [Region(pair.box, CAUSES[pair.judgement], "left", pair.texts) for pair in stay if pair.differs]
         mask &= _all_strokes(page, restored_page)
         if not mask.any():
             return page, regions

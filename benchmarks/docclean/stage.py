@@ -40,9 +40,7 @@ class Setting:
     solver: str
     calls: int
     times_ten: bool = False  # the published sampler's time scale: 0..990 for networks trained on 0..99
-    after: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
-        None  # (page, restored) -> restored, for deblur alone
-    )
+    after: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # (page, restored) -> restored; deblur alone
 
 
 def sharpened(page: np.ndarray, restored: np.ndarray) -> np.ndarray:
@@ -87,6 +85,7 @@ def run(setup: Setup) -> Section:
 
 
 def settings(task: str) -> list[Setting]:
+    """Return the settings of a task: what follows the network is for deblurring."""
     return [setting for setting in SETTINGS if task == "deblur" or setting.after is None]
 
 
