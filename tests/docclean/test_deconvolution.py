@@ -99,11 +99,38 @@ def test_each_half_of_a_page_has_its_own_blur() -> None:
         assert distance(made[half], truth[half]) < 0.6 * distance(page[half], truth[half])
 
 
-def test_noise_is_measured() -> None:
+def coarse_grain(shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    """Return noise without high frequencies, as JPEG and the grain of paper leave it."""
+    coarse = cv2.GaussianBlur(np.random.default_rng(4).standard_normal(shape), (0, 0), 1.5)
+    return coarse / coarse.std() * deviation
+
+
+def test_noise_is_measured_on_empty_paper() -> None:
     grey = np.full((200, 200), 0.5, np.float32)
-    assert noise_variance(grey) == 1  # the least that is assumed
+    empty = np.ones(grey.shape, bool)
+    assert noise_variance(grey, empty) == 1  # the least that is assumed
     grainy = grey + np.random.default_rng(4).normal(0, 0.04, grey.shape).astype(np.float32)
-    assert np.sqrt(noise_variance(grainy)) * 3 / 255 == pytest.approx(1.5 * 0.04, rel=0.1)
+    unclipped = noise_variance(grainy, empty)
+    assert unclipped == pytest.approx(2.9 * (0.04 * 255 / 3) ** 2, rel=0.15)
+    white = np.clip(grainy + 0.5, 0, 1)
+    assert noise_variance(white, empty) == pytest.approx(unclipped / 2.9, rel=0.2)
+    coarse = (grey + coarse_grain(grey.shape, 0.04)).astype(np.float32)
+    assert noise_variance(coarse, empty) > 20
+    half = np.where(np.arange(200) < 100, grey, grainy).astype(np.float32)
+    assert noise_variance(half, np.broadcast_to(np.arange(200) < 90, half.shape)) == 1
+    assert noise_variance(grainy, np.zeros(grey.shape, bool)) == 1
+
+
+def test_grain_of_the_paper_is_not_sharpened() -> None:
+    truth = typed(*TEXT)
+    grain = coarse_grain(truth.shape, 0.03)
+    page = np.clip(blurred(truth, KERNELS["defocus"]) + grain, 0, 1).astype(np.float32)
+    deconvolution = Deconvolution(page, truth, GLYPH_HEIGHT)
+    sharpened = deconvolution.wiener(np.rint(255 * page).astype(np.uint8)) / 255
+    paper = cv2.erode((truth == 1).astype(np.uint8), np.ones((SIDE, SIDE), np.uint8)) > 0
+    unaware = wiener(page, deconvolution.kernel)
+    assert sharpened[paper].std() < 1.5 * page[paper].std()
+    assert unaware[paper].std() > 2 * page[paper].std()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 900), (40, 40, 3)])

@@ -21,6 +21,7 @@ from fastdiff.apps.docclean.restoration.tiling import TiledNetwork, spans
 
 TILE, KERNELS = 512, 6  # least side of a tile in pixels, and in kernel sides
 COMMON = 0.1  # weight of the mean tile in the equations of each tile: tiles with little text get the page's kernel
+CONTRAST = 0.15  # of strokes with the paper of the restored page
 REACH, SMALLEST, LARGEST = 2.5, 15, 201  # side of a kernel in glyph heights, and its bounds in pixels
 
 
@@ -65,16 +66,14 @@ class Deconvolution:
         return made
 
     def _tiled(self, method: Callable[..., np.ndarray], *pages: np.ndarray) -> np.ndarray:
-        """Apply `method(*tiles, kernel, variance)` to the tiles of pages of one shape, channel by channel; the variance
-        is that of the tile's noise.
-        """
+        """Apply `method(*tiles, kernel, noise variance)` to the tiles of pages of one shape, channel by channel."""
         if pages[0].ndim == 3:
             channels = range(pages[0].shape[2])
             return np.stack([self._tiled(method, *(page[..., each] for page in pages)) for each in channels], -1)
-        blurs = zip(self._kernels, self._variances, strict=True)
+        kernels, variance = iter(self._kernels), self.noise_variance
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
-            made = method(*(each[0, 0].numpy() for each in cut), *next(blurs))
+            made = method(*(each[0, 0].numpy() for each in cut), next(kernels), variance)
             return torch.from_numpy(made)[None, None]
 
         given = (torch.from_numpy(np.ascontiguousarray(page))[None, None] for page in pages)
@@ -88,8 +87,11 @@ class Deconvolution:
         return [each.plus(common, COMMON).solve(self.kernel) for each in self._equations]
 
     @cached_property
-    def _variances(self) -> list[float]:
-        return [nonblind.noise_variance(self.page[at]) for at in self._places]
+    def noise_variance(self) -> float:
+        """The variance of the page's noise, as `nonblind` counts it, measured where the kernels bring no stroke."""
+        strokes = self.restored < np.median(self.restored) - CONTRAST
+        near = cv2.dilate(strokes.astype(np.uint8), np.ones((self.side, self.side), np.uint8))
+        return nonblind.noise_variance(self.page, near == 0)
 
     @cached_property
     def _equations(self) -> list[NormalEquations]:
