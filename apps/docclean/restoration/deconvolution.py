@@ -70,10 +70,10 @@ class Deconvolution:
         if pages[0].ndim == 3:
             channels = range(pages[0].shape[2])
             return np.stack([self._tiled(method, *(page[..., each] for page in pages)) for each in channels], -1)
-        kernels, variance = iter(self._kernels), self.noise_variance
+        blurs = zip(self._kernels, self._variances, strict=True)
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
-            made = method(*(each[0, 0].numpy() for each in cut), next(kernels), variance)
+            made = method(*(each[0, 0].numpy() for each in cut), *next(blurs))
             return torch.from_numpy(made)[None, None]
 
         given = (torch.from_numpy(np.ascontiguousarray(page))[None, None] for page in pages)
@@ -87,11 +87,14 @@ class Deconvolution:
         return [each.plus(common, COMMON).solve(self.kernel) for each in self._equations]
 
     @cached_property
-    def noise_variance(self) -> float:
-        """The variance of the page's noise, as `nonblind` counts it, measured where the kernels bring no stroke."""
+    def _variances(self) -> list[float]:
+        """The variance of the noise of each tile: on paper that was dark it is larger. Tiles without empty paper have
+        that of the page.
+        """
         strokes = self.restored < np.median(self.restored) - CONTRAST
-        near = cv2.dilate(strokes.astype(np.uint8), np.ones((self.side, self.side), np.uint8))
-        return nonblind.noise_variance(self.page, near == 0)
+        empty = cv2.dilate(strokes.astype(np.uint8), np.ones((self.side, self.side), np.uint8)) == 0
+        common = nonblind.noise_variance(self.page, empty)
+        return [nonblind.noise_variance(self.page[at], empty[at], common) for at in self._places]
 
     @cached_property
     def _equations(self) -> list[NormalEquations]:
