@@ -83,15 +83,14 @@ class ContentProtector:
         evened = restored_page.evened
         restored_page, guarded = _guarded(restored_page)
         page = restored_page.pixels if self._force_clean else guarded.pixels
-        shown = cv2.convertScaleAbs(colour.luma(evened), alpha=255)
         if restored_page.blur is not None and restored_page.task == "clean" and not self._force_clean:
             # the network for sharp pages would break up blurred strokes
             page = put_back(page, stroke_shapes.with_ground(evened, page), _all_strokes(page, restored_page))
             whole = _whole(page, "blurred strokes, which the page keeps")
             after = self._scorer.read(page)
-            return self._decided(page, guarded, (whole,), _word_pairs(before, after, shown)), after
+            return self._decided(page, guarded, (whole,), _word_pairs(before, after, evened)), after
         after = self._scorer.read(page)
-        word_pairs = _word_pairs(before, after, shown)
+        word_pairs = _word_pairs(before, after, evened)
         if before is None or after is None:
             return self._decided(page, guarded, (), word_pairs), None
         returned, regions = self._with_words_back(page, restored_page, word_pairs)
@@ -100,7 +99,7 @@ class ContentProtector:
         found = replace(found, deblurred=restored_page.deconvolved is not None)
         if self._force_clean or returned is page:
             return found, after
-        return self._with_lines_back(replace(found, pixels=returned), restored_page, before, shown)
+        return self._with_lines_back(replace(found, pixels=returned), restored_page, before)
 
     def _with_words_back(
         self, page: np.ndarray, restored_page: RestoredPage, word_pairs: Sequence[WordPair]
@@ -120,26 +119,27 @@ class ContentProtector:
         return returned, regions
 
     def _with_lines_back(
-        self, found: ProtectedPage, restored_page: RestoredPage, before: Reading, shown: np.ndarray
+        self, found: ProtectedPage, restored_page: RestoredPage, before: Reading
     ) -> tuple[ProtectedPage, Reading | None]:
         """Put back whole lines in which a number that went back still reads otherwise; return the page and its reading.
 
         Engines read line by line: the rest of a line affects how they read its numbers.
         """
+        evened = restored_page.evened
         after = self._scorer.read(found.pixels)
         if after is None or self._trust_digits:
             return found, after
-        found = replace(found, word_pairs=_word_pairs(before, after, shown))
-        boxes = sorted({_line_of(pair, before, shown.shape) for pair in found.lost})
+        found = replace(found, word_pairs=_word_pairs(before, after, evened))
+        boxes = sorted({_line_of(pair, before, evened.shape) for pair in found.lost})
         if not boxes:
             return found, after
-        mask = mask_of(boxes, shown.shape)
+        mask = mask_of(boxes, evened.shape)
         page = put_back(found.pixels, _fit_beside(found.pixels, replace(restored_page, deconvolved=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
         found = replace(found, pixels=page, regions=(*found.regions, *lines), recovered=recovered)
-        return replace(found, word_pairs=_word_pairs(before, after, shown)), after
+        return replace(found, word_pairs=_word_pairs(before, after, evened)), after
 
     def _decided(
         self,
@@ -238,9 +238,11 @@ def _fit_beside(page: np.ndarray, restored_page: RestoredPage) -> np.ndarray:
     return match_paper(restored_page.given, page)
 
 
-def _word_pairs(before: Reading | None, after: Reading | None, shown: np.ndarray) -> tuple[WordPair, ...]:
+def _word_pairs(before: Reading | None, after: Reading | None, evened: np.ndarray) -> tuple[WordPair, ...]:
     """Return the pairs of words of two readings of a page; none without both readings."""
-    return () if before is None or after is None else word_comparison.compare(before, after, shown)
+    if before is None or after is None:
+        return ()
+    return word_comparison.compare(before, after, cv2.convertScaleAbs(colour.luma(evened), alpha=255))
 
 
 def _inside(mask: np.ndarray, box: Box) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Measures the grain of empty paper, to tell it from strokes and their blur."""
 
+import cv2
 import numpy as np
 
 SMOOTHED = 1.0  # pixels: standard deviation of the Gaussian that smooths grain before it is measured
@@ -14,7 +15,8 @@ def grain_level(darkness: np.ndarray, empty: np.ndarray, spreads: float = SPREAD
     mask of empty paper, bool (H, W). The spread is measured below the median, where no stroke counts; it is at least a
     grey level.
     """
-    shares = np.cumsum(np.bincount(darkness[empty], minlength=256))
+    counts = cv2.calcHist([darkness], [0], empty.view(np.uint8), [256], (0, 256))  # float32
+    shares = np.cumsum(counts, dtype=np.float64)
     if shares[-1] < PAPER * darkness.size:
         return None
     low, middle = (int(np.searchsorted(shares, shares[-1] * share)) for share in (0.16, 0.5))

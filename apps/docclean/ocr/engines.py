@@ -99,7 +99,9 @@ class EasyOcr:
     def read(self, pixels: np.ndarray) -> Reading:
         start = time.perf_counter()
         with _quiet():
-            found = self._reader.readtext(_bgr(pixels), canvas_size=self.CANVAS)
+            # easyocr reads grey pages in grey: it copies them only if they come in colour
+            page = np.ascontiguousarray(pixels) if pixels.ndim == 2 else _bgr(pixels)
+            found = self._reader.readtext(page, canvas_size=self.CANVAS)
         fragments = [Fragment(text, float(confidence), _bounds(corners)) for corners, text, confidence in found]
         return Reading(reading_order(fragments), time.perf_counter() - start)
 
