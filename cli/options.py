@@ -82,7 +82,13 @@ def running(function: Function) -> Function:
 
 
 def adapting(function: Function) -> Function:
-    """Add the options for a model of several files: the configs of a checkpoint, and LoRA."""
+    """Add the options for a model of several files: the configs of a checkpoint, LoRA and a SpeedUpNet."""
+    function = option(
+        "--speedup",
+        type=PATH,
+        help="SpeedUpNet file of `fastdiff train speedup` for the model, with --preset speedup.",
+        group="Method",
+    )(function)
     function = option(
         "--lora",
         multiple=True,

@@ -39,6 +39,7 @@ from fastdiff.models import recogniser
 from fastdiff.models.catalogue import BUNDLED
 from fastdiff.models.diffusion_model import Conditioning
 from fastdiff.models.registry import load_editable
+from fastdiff.models.speedup.speedup_file import read_speedup_file
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.integration import Progress
 from fastdiff.solvers.readback import read_back, selected
@@ -104,6 +105,10 @@ class Editor:
             config=settings.config,
         )
         self._sound = Sound(dtype)
+        self._speedup = None
+        if settings.speedup is not None:
+            self._speedup = read_speedup_file(settings.speedup).adapter.to(self._device, dtype)
+            self._speedup.check_network(self._backbone.network)
         if settings.compile:
             compile_around_attention(self._backbone.network)
         with torch.inference_mode():
@@ -263,6 +268,7 @@ class Editor:
             preview=self._settings.preview,
             tuned=self._tuned,
             acceleration=self._acceleration,
+            speedup=self._speedup,
         )
         if edit.warning:
             notes.append(edit.warning)

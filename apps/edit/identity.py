@@ -11,7 +11,7 @@ from pathlib import Path
 from fastdiff.apps.device import resolve_device
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset
-from fastdiff.apps.edit.distilled import bundled_loras
+from fastdiff.apps.edit.distilled import bundled_loras, bundled_speedup
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import PRESETS
 from fastdiff.apps.running import output_manifest
@@ -52,9 +52,9 @@ def fingerprint(options: Options) -> str:
 def named_files(options: Options) -> dict[str, str | None]:
     """The digests of what the options name by its place, by the name of the option; None where one is not given.
 
-    The bundled LoRA of a preset belongs to the model. Those of LoRA files are one text, in their order. Theirs and
-    those of a checkpoint and a cache file are left out without such files: earlier versions had none. Raises UsageError
-    for a file that cannot be read, MissingError for a model that is not here.
+    The bundled LoRA or SpeedUpNet of a preset belongs to the model. Those of LoRA files are one text, in their order.
+    Theirs and those of a SpeedUpNet, a checkpoint and a cache file are left out without such files: earlier versions
+    had none. Raises UsageError for a file that cannot be read, MissingError for a model that is not here.
     """
     loras = " ".join(digest.of_file(path) for each in options.loras for path in each.files)
     return {
@@ -62,16 +62,19 @@ def named_files(options: Options) -> dict[str, str | None]:
         "mask": None if options.mask is None else digest.of_file(options.mask),
         "solver_file": None if options.solver_file is None else digest.of_file(options.solver_file),
         **({"lora": loras} if loras else {}),
+        **({} if options.speedup is None else {"speedup": digest.of_file(options.speedup)}),
         **({} if options.acceleration.file is None else {"accelerate": digest.of_file(options.acceleration.file)}),
         **({} if options.config is None else {"checkpoint": digest.of_file(Path(options.model))}),
     }
 
 
 def _model(options: Options) -> str:
-    """Return the digest of the model, and those of the bundled LoRA of the preset if it has one."""
+    """Return the digest of the model, and that of the bundled LoRA or SpeedUpNet of the preset if it has one."""
     preset = PRESETS[options.preset or default_preset(options.model, options.config)]
-    bundled = [digest.of_file(path) for each in bundled_loras(options.model, preset) for path in each.files]
-    return " ".join([digest.of_model(find(options.model, options.config)), *bundled])
+    bundled = [path for each in bundled_loras(options.model, preset) for path in each.files]
+    if options.speedup is None and (speedup := bundled_speedup(options.model, preset)):
+        bundled.append(speedup)
+    return " ".join([digest.of_model(find(options.model, options.config)), *map(digest.of_file, bundled)])
 
 
 def _acceleration(choice: AccelerationChoice) -> list[tuple[object, ...]]:

@@ -42,7 +42,8 @@ class Options:
     which repeats finished edits and replaces files of others, but never an input. With `offload`, one part of the model
     is on the device at a time. `config` is the model folder with the configs of a checkpoint in one file, which `model`
     names.
-    `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE". Paths may be given as text.
+    `lora` names LoRA files that change the model, each as "FILE" or "FILE:SCALE"; `speedup` is the file of a SpeedUpNet
+    for the preset of that name. Paths may be given as text.
     `accelerate` is one of ACCELERATIONS or the path of a cache file of `fastdiff tune`; `parallel` (1 to MOST_STEPS),
     `budget` (above 0, at most 1) and `verify` are as in `AccelerationChoice`.
     """
@@ -63,6 +64,7 @@ class Options:
     model: str = "scenes"
     config: Path | None = field(default=None, metadata={ADDED: True})
     lora: tuple[str, ...] = field(default=(), metadata={ADDED: True})
+    speedup: Path | None = field(default=None, metadata={ADDED: True})
     solver: str | None = None
     solver_file: Path | None = None
     steps: int | None = None
@@ -157,11 +159,12 @@ class Options:
 
     @property
     def reads(self) -> tuple[Path, ...]:
-        """Files that a run reads besides its inputs: mask, table, solver file, cache, LoRA and those of a model."""
+        """Files that a run reads besides its inputs: mask, table, solver file, cache, LoRA, SpeedUpNet and those of a
+        model.
+        """
         loras = (path for each in self.loras for path in each.files)
-        named = (
-            path for path in (self.mask, self.csv, self.solver_file, self.acceleration.file, *loras) if path is not None
-        )
+        given = (self.mask, self.csv, self.solver_file, self.speedup, self.acceleration.file, *loras)
+        named = (path for path in given if path is not None)
         folder = Path(self.model) if self.config is None else self.config
         parts = (folder.rglob(pattern) for pattern in ("*.safetensors", "*.json") if os.path.isdir(folder))
         checkpoint = [] if self.config is None else [Path(self.model)]

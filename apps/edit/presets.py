@@ -1,8 +1,11 @@
 """Editing presets by name: inversion, guidance and attention control. Imports no torch."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from fastdiff.apps.edit.span import Shared, Span
+
+Distillation = Literal["lcm", "speedup"]  # by a LCM-LoRA, by a SpeedUpNet
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Preset:
     merge: float = 0.0  # share of the tokens that self-attention merges
     attempts: int = 1  # at most, each escalated, until the recogniser sees the requested concept
     repaint_guidance: float | None = None  # of another background, from noise around a kept subject; None edits it
-    distilled: bool = False  # whether the model is distilled to few steps, at levels of its training (LCM)
+    distilled: Distillation | None = None  # how the model is distilled to few steps
     solver: str | None = None  # a name of `fastdiff.solvers.registry.SOLVERS`, in place of `inversion`
 
 
@@ -53,7 +56,8 @@ PRESETS = {
     ),
     "ledits": LEDITS,
     "quick": replace(LEDITS, steps=8, guidance=1.25, strength=1.0, attempts=5, repaint_guidance=3.0),
-    "lcm": Preset("lcm", steps=4, guidance=1.0, attempts=5, repaint_guidance=1.0, distilled=True),
+    "lcm": Preset("lcm", steps=4, guidance=1.0, attempts=5, repaint_guidance=1.0, distilled="lcm"),
+    "speedup": Preset("ledits", steps=4, guidance=1.0, attempts=5, repaint_guidance=1.0, distilled="speedup"),
     "direct-p2p": Preset("ddim", steps=50, guidance=7.5, cross_attention=0.4, self_attention=(("qk", Span(0, 0.6)),)),
     "masactrl": Preset("ddim", steps=50, guidance=7.5, self_attention=(("kv", Span(0.2, 1)),), first_block=0.5),
     "rf-inversion": Preset("rf-inversion", steps=28, guidance=3.5, source_guidance=0.0),

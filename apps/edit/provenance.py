@@ -25,7 +25,7 @@ from fastdiff.models.hub import HubId
 from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
 
-PATHS = ("mask", "solver_file", "config")
+PATHS = ("mask", "solver_file", "config", "speedup")
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
     **dict.fromkeys(("source", "negative", "preset", "solver", "blend", *PATHS), str | None),
@@ -41,12 +41,15 @@ KINDS: Mapping[str, Any] = {
     "budget": float | int | None,
 }  # types of the recorded options
 LATER: Mapping[str, Any] = {
-    **dict.fromkeys(("solver_file", "config", "guidance_rescale", "guidance_interval", "negative")),
+    **dict.fromkeys(("solver_file", "config", "speedup", "guidance_rescale", "guidance_interval", "negative")),
     **dict.fromkeys(("accelerate", "parallel", "budget")),
     "unknown_words": False,
     "lora": [],
 }  # not recorded by earlier versions
-KIND_OF_FILE = {"checkpoint": "checkpoint", "lora": "LoRA file", "accelerate": "cache file"}  # in messages
+KIND_OF_FILE = {
+    **{"checkpoint": "checkpoint", "lora": "LoRA file", "speedup": "SpeedUpNet file"},
+    "accelerate": "cache file",
+}  # in messages
 
 
 def record(report: EditReport, options: Options, content: str, named: Mapping[str, str | None]) -> dict[str, Any]:

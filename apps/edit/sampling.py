@@ -30,6 +30,8 @@ from fastdiff.inversion.rf_inversion import RFInversion
 from fastdiff.models.diffusion_model import Conditioning, EditableModel
 from fastdiff.models.guided_denoiser import guided_denoiser
 from fastdiff.models.hooks import attention_layers
+from fastdiff.models.speedup.adapter import SpeedUpNet
+from fastdiff.models.speedup.denoiser import speedup_denoiser
 from fastdiff.solvers.denoiser import CountingDenoiser, Denoiser, Tally
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -69,7 +71,7 @@ class Edit:
     `release` such as "stripes:0.4". Without a source prompt there is no cross-attention control. A preview visits a
     subset of the run's levels, with the same noise there. `tuned` is the solver of a file with its own levels; it
     replaces the preset's inversion and sampling. `acceleration` applies to sampling and to inversion by a solver, but
-    not to repainting.
+    not to repainting. `speedup` takes the place of all guidance.
     """
 
     backbone: EditableModel
@@ -87,6 +89,7 @@ class Edit:
     preview: bool = False
     tuned: TunedSampler | None = None
     acceleration: Acceleration = field(default_factory=Unaccelerated)
+    speedup: SpeedUpNet | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for options of guidance if the network has no unconditional estimate."""
@@ -161,7 +164,7 @@ class Edit:
         """
         guidance = self.preset.source_guidance
         prompt = self.source if guidance else self.backbone.empty_prompt
-        f = guided_denoiser(self.backbone, prompt, guidance, self.size)
+        f = self._denoiser_of(prompt, guidance)
         return ControlledDenoiser(f, self.backbone.network, Control(1, merging=self._merging), self.grid)
 
     def sample(self, inversion: Inversion, watch: Callable[[Progress], None]) -> Sampled:
@@ -179,11 +182,9 @@ class Edit:
         preset, noise = self.preset, StridedNoise(Noise(self.seed), self._visited)
         inverter = inverter_of(preset, noise)
         assert preset.repaint_guidance is not None and isinstance(inverter, EditFriendly)
-        guided = guided_denoiser(
-            self.backbone,
+        guided = self._denoiser_of(
             self.target,
             preset.repaint_guidance,
-            self.size,
             negative_prompt=self.negative,
             rescale=preset.guidance_rescale,
             interval=preset.guidance_interval,
@@ -196,16 +197,23 @@ class Edit:
     def _denoiser(self, beside: bool, mask: WordsAndGuidanceMask | None) -> Denoiser:
         """Return the denoiser of the edit alone, or of source and edit."""
         preset = self.preset
-        return guided_denoiser(
-            self.backbone,
+        return self._denoiser_of(
             Conditioning.cat(self.source, self.target) if beside else self.target,
             (preset.source_guidance, preset.guidance) if beside else preset.guidance,
-            self.size,
             negative_prompt=self.negative or (self.source if preset.contrast else None),
             guidance_mask=mask,
             rescale=preset.guidance_rescale,
             interval=preset.guidance_interval,
         )
+
+    def _denoiser_of(self, prompts: Conditioning, scale: float | Sequence[float], **rules: Any) -> Denoiser:
+        """Return the denoiser of prompts, guided by `rules` of `guided_denoiser` or by the SpeedUpNet.
+
+        A SpeedUpNet leads the source, too, away from the negative prompt: the edit is what the prompts differ by.
+        """
+        if self.speedup is None:
+            return guided_denoiser(self.backbone, prompts, scale, self.size, **rules)
+        return speedup_denoiser(self.backbone, self.speedup, prompts, self.size, negative_prompt=self.negative)
 
     def _solver(self, inversion: Inversion, maps: AttentionMaps) -> Solver[Any]:
         """Return the inversion's solver, wrapped for direct inversion of the source and for blending if needed."""

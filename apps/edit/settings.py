@@ -7,7 +7,7 @@ from fastdiff.apps.edit import cache_plan, tuned
 from fastdiff.apps.edit.acceleration_check import check_acceleration
 from fastdiff.apps.edit.acceleration_choice import AccelerationChoice
 from fastdiff.apps.edit.defaults import default_preset, preset_of
-from fastdiff.apps.edit.distilled import loras_of
+from fastdiff.apps.edit.distilled import loras_of, speedup_of
 from fastdiff.apps.edit.options import Options
 from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.sampling import inverter_of
@@ -21,6 +21,8 @@ CHANGES = (  # options that change a preset
     *("solver", "steps", "guidance", "guidance_rescale", "guidance_interval", "strength", "focus", "merge"),
     "attempts",
 )
+# Options that change what a SpeedUpNet has built in.
+BUILT_IN = ("guidance", "guidance_rescale", "guidance_interval", "focus", "blend", "emphasize", "release")
 # Options that only edits of an inverted picture have.
 INVERSION_OPTIONS = (
     *("solver", "solver_file", "strength", "focus", "merge", "blend", "emphasize", "release"),
@@ -33,9 +35,10 @@ class EditSettings:
     """Everything that an editor depends on.
 
     `name` is the preset's name, for reports. `config` is the folder of the configs of a checkpoint, `loras` change the
-    model. `solver_file` replaces the preset's inversion and levels. `blend`, `negative`, `unknown_words`, `emphasize`,
-    `release`, `residual`, `preview` and `acceleration` are as in `Options`. With `any_picture` the bundled model also
-    edits pictures unlike its training data. `device` and `dtype` are as in `fastdiff.apps.device.resolve_device`.
+    model, and `speedup` is the file of its SpeedUpNet. `solver_file` replaces the preset's inversion and levels.
+    `blend`, `negative`, `unknown_words`, `emphasize`, `release`, `residual`, `preview` and `acceleration` are as in
+    `Options`. With `any_picture` the bundled model also edits pictures unlike its training data. `device` and `dtype`
+    are as in `fastdiff.apps.device.resolve_device`.
     """
 
     model: str
@@ -43,6 +46,7 @@ class EditSettings:
     name: str
     config: Path | None = None
     loras: tuple[LoraFile, ...] = ()
+    speedup: Path | None = None
     solver_file: Path | None = None
     blend: str | None = None
     negative: str | None = None
@@ -75,6 +79,7 @@ def settings_of(options: Options) -> EditSettings:
         name=name,
         config=options.config,
         loras=loras_of(options.model, preset, options.loras),
+        speedup=speedup_of(options.model, preset, options.speedup),
         solver_file=options.solver_file,
         blend=options.blend,
         negative=options.negative,
@@ -106,7 +111,11 @@ def _preset(options: Options, name: str) -> Preset:
     chosen = replace(preset, **changes)
     if chosen.distilled and (options.solver or options.solver_file or options.acceleration.given):
         raise UsageError(f"preset {name} has the solver of distilled models: give it no other, and no acceleration")
-    if options.negative is not None and chosen.guidance == 1:
+    if chosen.distilled == "speedup" and (taken := [name for name in BUILT_IN if getattr(options, name)]):
+        raise UsageError(
+            f"preset {name} has guidance and attention to prompts built in: leave out --{taken[0].replace('_', '-')}"
+        )
+    if options.negative is not None and chosen.guidance == 1 and chosen.distilled != "speedup":
         raise UsageError("guidance of 1 leads away from nothing: give --negative another --guidance")
     if options.solver_file is not None:
         return tuned.planned(chosen, options.solver_file, options.steps)
