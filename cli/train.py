@@ -507,7 +507,8 @@ def speedup(pictures: Path | None, font: Path | None, debug: bool, **chosen: Any
     MODEL is one of PixArt or Stable Diffusion 1 or 2; its fine-tunes take the adapter without training again. Takes an
     hour or more on a CPU. The same command resumes a stopped run; another model, guidance or seed begins anew. In the
     end the folder `speedup` in it holds the adapter and its card, card.json, with scores on prompts that never trained.
-    `fastdiff.models.speedup_denoiser` samples with it, in Python.
+    `fastdiff edit --preset speedup --speedup FILE` edits with it, and `fastdiff.models.speedup_denoiser` samples in
+    Python.
 
     \b
     Examples:

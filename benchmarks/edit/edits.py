@@ -15,7 +15,7 @@ from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.edit.shape_controls import CONTROLS, Control, blurred
 from benchmarks.result import Section, Strip, Table, means
 from fastdiff.apps.edit.defaults import default_preset
-from fastdiff.apps.edit.distilled import bundled_loras
+from fastdiff.apps.edit.distilled import bundled_loras, bundled_speedup
 from fastdiff.apps.edit.edit_request import EditRequest
 from fastdiff.apps.edit.editor import Editor
 from fastdiff.apps.edit.presets import PRESETS, Preset
@@ -112,8 +112,8 @@ def editing(model: str, preset: Preset, seed: int = 0, *, residual: bool = True,
 
 def editor_of(model: str, preset: Preset, *, residual: bool = True, preview: bool = False) -> Editor:
     """Also of scenes that the guard of the bundled model would turn away."""
-    loras = bundled_loras(model, preset)
-    return Editor(EditSettings(model, preset, "", loras=loras, any_picture=True, residual=residual, preview=preview))
+    distilled: dict[str, Any] = {"loras": bundled_loras(model, preset), "speedup": bundled_speedup(model, preset)}
+    return Editor(EditSettings(model, preset, "", **distilled, any_picture=True, residual=residual, preview=preview))
 
 
 def request_of(case: Case) -> EditRequest:
