@@ -62,7 +62,7 @@ def test_letters_that_the_page_contradicts_do_not_stay(kind: str) -> None:
     made = deconvolution.data_consistent(page, wrong)
     differs = cv2.dilate((np.abs(truth - wrong) > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     assert distance(made[differs], truth[differs]) < 0.7 * distance(made[differs], wrong[differs])
-    sharpened = deconvolution.wiener((255 * page).astype(np.uint8)) / 255
+    sharpened = deconvolution.wiener((255 * page).astype(np.uint8))
     assert distance(sharpened[differs], truth[differs]) < 0.8 * distance(sharpened[differs], wrong[differs])
 
 
@@ -111,14 +111,15 @@ def test_noise_is_measured_on_empty_paper() -> None:
     assert noise_variance(grey, empty) == 1  # the least that is assumed
     grainy = grey + np.random.default_rng(4).normal(0, 0.04, grey.shape).astype(np.float32)
     unclipped = noise_variance(grainy, empty)
+    assert unclipped is not None
     assert unclipped == pytest.approx(2.9 * (0.04 * 255 / 3) ** 2, rel=0.15)
     white = np.clip(grainy + 0.5, 0, 1)
     assert noise_variance(white, empty) == pytest.approx(unclipped / 2.9, rel=0.2)
     coarse = (grey + coarse_grain(grey.shape, 0.04)).astype(np.float32)
-    assert noise_variance(coarse, empty) > 20
+    assert (noise_variance(coarse, empty) or 0) > 20
     half = np.where(np.arange(200) < 100, grey, grainy).astype(np.float32)
     assert noise_variance(half, np.broadcast_to(np.arange(200) < 90, half.shape)) == 1
-    assert noise_variance(grainy, np.zeros(grey.shape, bool)) == 1
+    assert noise_variance(grainy, np.zeros(grey.shape, bool)) is None
 
 
 def test_grain_of_the_paper_is_not_sharpened() -> None:
@@ -126,7 +127,7 @@ def test_grain_of_the_paper_is_not_sharpened() -> None:
     grain = coarse_grain(truth.shape, 0.03)
     page = np.clip(blurred(truth, KERNELS["defocus"]) + grain, 0, 1).astype(np.float32)
     deconvolution = Deconvolution(page, truth, GLYPH_HEIGHT)
-    sharpened = deconvolution.wiener(np.rint(255 * page).astype(np.uint8)) / 255
+    sharpened = deconvolution.wiener(np.rint(255 * page).astype(np.uint8))
     paper = cv2.erode((truth == 1).astype(np.uint8), np.ones((SIDE, SIDE), np.uint8)) > 0
     unaware = wiener(page, deconvolution.kernel)
     assert sharpened[paper].std() < 1.5 * page[paper].std()
@@ -140,9 +141,9 @@ def test_pages_of_any_size_and_type_without_strokes_stay_as_they_are(shape: tupl
     pixels: np.ndarray = np.full(shape, white * 4 // 5, dtype)
     page = pixels.astype(np.float32) / white
     luma = page if page.ndim == 2 else page.mean(-1)
-    deconvolution = Deconvolution(luma, luma, 0.0)
+    grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+    deconvolution = Deconvolution(grey, luma, 0.0)
     assert deconvolution.kernel.max() == 1
-    assert np.abs(deconvolution.data_consistent(page, page) - page).max() < 1e-3
-    sharpened = deconvolution.wiener(pixels)
-    assert sharpened.dtype == dtype
-    assert np.abs(sharpened.astype(int) - pixels).max() <= 1e-4 * white + 1
+    for made in (deconvolution.data_consistent(pixels, page), deconvolution.wiener(pixels)):
+        assert made.dtype == np.float32
+        assert np.abs(made - page).max() < 1e-3

@@ -27,9 +27,11 @@ REACH, SMALLEST, LARGEST = 2.5, 15, 201  # side of a kernel in glyph heights, an
 
 @dataclass(frozen=True)
 class Deconvolution:
-    """The blur of one page: luma of the `page` and of its restoration by a network, float32 (H, W) in [0, 1].
+    """The blur of one page: luma of the `page`, uint8 or uint16 (H, W), and of its restoration by a network, float32 in
+    [0, 1].
 
-    Both have the same paper. `glyph_height` is in pixels, 0 if unknown.
+    Both have the same paper. `glyph_height` is in pixels, 0 if unknown. All methods take pages of integers, white as
+    the largest, or of floats, white = 1, of shape (H, W) or (H, W, C).
     """
 
     page: np.ndarray
@@ -47,23 +49,19 @@ class Deconvolution:
         return mean_equations(self._equations).solve()
 
     def data_consistent(self, page: np.ndarray, restored: np.ndarray) -> np.ndarray:
-        """Return the image nearest to the restoration that the kernels blur to the page: float32 in [0, 1], all (H, W)
-        or (H, W, C).
-        """
+        """Return the image nearest to the restoration that the kernels blur to the page: float32 in [0, 1]."""
         return self._tiled(nonblind.consistent, page, restored)
 
     def reblurred(self, sharp: np.ndarray) -> np.ndarray:
-        """Return a sharp page, float32 (H, W) or (H, W, C), as the blur of this page shows it."""
+        """Return a sharp page as the blur of this page shows it, float32."""
         return self._tiled(lambda page, kernel, _: cv2.filter2D(page, -1, np.flip(kernel)), sharp)
 
     def wiener(self, pixels: np.ndarray) -> np.ndarray:
-        """Return a page, uint8 or uint16, (H, W) or (H, W, C), sharpened by Wiener filters: linear, but for clipping.
+        """Return a page sharpened by Wiener filters, which are linear but for clipping: float32 in [0, 1].
 
         It may be another version of the page, such as the one with colours.
         """
-        sharp = self._tiled(nonblind.wiener, colour.normalize(pixels))
-        made: np.ndarray = np.rint(sharp * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-        return made
+        return self._tiled(nonblind.wiener, pixels)
 
     def _tiled(self, method: Callable[..., np.ndarray], *pages: np.ndarray) -> np.ndarray:
         """Apply `method(*tiles, kernel, noise variance)` to the tiles of pages of one shape, channel by channel."""
@@ -73,7 +71,7 @@ class Deconvolution:
         blurs = zip(self._kernels, self._variances, strict=True)
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
-            made = method(*(each[0, 0].numpy() for each in cut), *next(blurs))
+            made = method(*(_as_float(each[0, 0].numpy()) for each in cut), *next(blurs))
             return torch.from_numpy(made)[None, None]
 
         given = (torch.from_numpy(np.ascontiguousarray(page))[None, None] for page in pages)
@@ -89,17 +87,18 @@ class Deconvolution:
     @cached_property
     def _variances(self) -> list[float]:
         """The variance of the noise of each tile: on paper that was dark it is larger. Tiles without empty paper have
-        that of the page.
+        the median of the others.
         """
         strokes = self.restored < np.median(self.restored) - CONTRAST
         empty = cv2.dilate(strokes.astype(np.uint8), np.ones((self.side, self.side), np.uint8)) == 0
-        common = nonblind.noise_variance(self.page, empty)
-        return [nonblind.noise_variance(self.page[at], empty[at], common) for at in self._places]
+        measured = [nonblind.noise_variance(_as_float(self.page[at]), empty[at]) for at in self._places]
+        common = float(np.median([each for each in measured if each is not None] or [1.0]))
+        return [common if each is None else each for each in measured]
 
     @cached_property
     def _equations(self) -> list[NormalEquations]:
         """The equations of each tile."""
-        return [normal_equations(self.page[at], self.restored[at], self.side) for at in self._places]
+        return [normal_equations(_as_float(self.page[at]), self.restored[at], self.side) for at in self._places]
 
     @property
     def _places(self) -> list[tuple[slice, slice]]:
@@ -111,3 +110,8 @@ class Deconvolution:
     def _tiles(self) -> tuple[int, int]:
         """The side of the tiles and their overlap, in pixels."""
         return max(TILE, KERNELS * self.side), 2 * self.side
+
+
+def _as_float(page: np.ndarray) -> np.ndarray:
+    """Return a page, or a tile of it, as float32 with white = 1."""
+    return page if np.issubdtype(page.dtype, np.floating) else colour.normalize(page)

@@ -20,15 +20,15 @@ COUPLING = 0.05  # of the alternating direction method of multipliers, and
 STEPS = 10  # of it
 
 
-def noise_variance(page: np.ndarray, empty: np.ndarray, otherwise: float = 1.0) -> float:
+def noise_variance(page: np.ndarray, empty: np.ndarray) -> float | None:
     """Return the variance of a page's noise in units of NOISE squared, at least 1; page float32 (H, W), white = 1.
 
     It is measured on empty paper, bool (H, W), at the frequencies at which deconvolution strengthens it most: grain and
-    JPEG leave little noise at the highest. The median over the paper leaves out specks and folds. Without empty paper
-    it is `otherwise`.
+    JPEG leave little noise at the highest. The median over the paper leaves out specks and folds. None without enough
+    empty paper.
     """
     if np.count_nonzero(empty) < FEWEST:
-        return otherwise
+        return None
     squares = cv2.blur(_band(page) ** 2, (NEARBY, NEARBY))
     point = np.zeros((4 * NEARBY + 1,) * 2, np.float32)
     point[2 * NEARBY, 2 * NEARBY] = 1

@@ -42,8 +42,8 @@ class DeconvolvedPage:
     @classmethod
     def of(cls, deconvolution: Deconvolution, evened: np.ndarray, restored: np.ndarray) -> Self:
         """Make both; the pages are uint8 or uint16 of one shape, (H, W) or (H, W, 3)."""
-        reblurred = deconvolution.reblurred(colour.normalize(restored)) * np.iinfo(restored.dtype).max
-        return cls(deconvolution.wiener(evened), np.rint(reblurred).astype(restored.dtype))
+        sharpened = _levels(deconvolution.wiener(evened), evened.dtype)
+        return cls(sharpened, _levels(deconvolution.reblurred(restored), restored.dtype))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class PageRestorer:
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
         restored, note = self._restored(restorer, seen, key)
+        del seen  # four times the size of a grey page, as the restored one, and not needed below
         if task == "deblur":
             assert blur is not None
             clean, deconvolved = self._deblurred(pixels, evened, restored, blur, key)
@@ -132,7 +133,7 @@ class PageRestorer:
             clean = colour.repaint(pixels, restored)
         else:
             clean = _levels(restored, pixels.dtype)
-        del seen, restored  # four times the size of a grey page each, and not needed below
+        del restored
         if task == "clean":
             clean = stroke_shapes.keep_shapes(evened, clean)
         return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
@@ -145,7 +146,7 @@ class PageRestorer:
         if restored.ndim == pixels.ndim:
             clean = _levels(restored, pixels.dtype)
         else:
-            clean = colour.repaint(deconvolution.wiener(pixels), restored)
+            clean = colour.repaint(_levels(deconvolution.wiener(pixels), pixels.dtype), restored)
             if colour.is_coloured(pixels):
                 clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
         return clean, DeconvolvedPage.of(deconvolution, evened, clean)
@@ -244,9 +245,12 @@ def _deconvolved(
     grey = restored.ndim == 2
     shown = np.rint(np.iinfo(evened.dtype).max * restored).astype(evened.dtype)
     given = match_paper(cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY) if evened.ndim > restored.ndim else evened, shown)
-    page = colour.luma(given)
     luma = restored if grey else cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
+    page = given if given.ndim == 2 else cv2.cvtColor(given, cv2.COLOR_RGB2GRAY)
     deconvolution = Deconvolution(page, luma, blur.glyph_height)
-    consistent = deconvolution.data_consistent(page if grey else colour.normalize(given), restored)
+    change = deconvolution.data_consistent(given, restored)
+    change -= restored
     share = cv2.GaussianBlur(near_strokes(shown).astype(np.float32), (0, 0), FEATHER)
-    return restored + (share if grey else share[..., None]) * (consistent - restored), deconvolution
+    change *= share if grey else share[..., None]
+    change += restored
+    return change, deconvolution

@@ -47,6 +47,7 @@ class TiledNetwork:
 
     Every call cuts its page-sized arguments (1, C, H, W) into tiles: a solver around it synchronises the tiles at every
     step (Bar-Tal et al. 2023, MultiDiffusion, arXiv 2302.08113). Other arguments, timesteps (1,), go to every tile.
+    Pages of integers give pages of float32.
     """
 
     net: Callable[..., Tensor]
@@ -57,7 +58,7 @@ class TiledNetwork:
     def __call__(self, page: Tensor, *args: Tensor) -> Tensor:
         rows, columns = (spans(length, self.tile, self.overlap) for length in page.shape[-2:])
         places = [(row, column) for row in rows for column in columns]
-        out = torch.zeros_like(page)
+        out = torch.zeros_like(page, dtype=page.dtype if page.is_floating_point() else torch.float32)
         for first in range(0, len(places), self.batch):
             some = places[first : first + self.batch]
             done = self.net(*(_cut(argument, some) for argument in (page, *args)))
