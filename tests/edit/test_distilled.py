@@ -51,7 +51,7 @@ def write_speedup(model: Path, file: Path) -> Path:
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in adapter.parameters():
-            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
     SpeedUpFile(adapter, "tiny", "0").save(file)
     return file
 
