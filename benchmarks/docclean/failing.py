@@ -152,7 +152,7 @@ def _pictures(rows: list[dict[str, Any]]) -> Table:
         "Failing inputs: what is left of their content (paper of the input lit evenly)",
         ("file, engine", "status", "regions", "put back", "measured"),
         lines,
-        "digits-blurred counts the tokens of both engines, whichever was the gate's",
+        "digits-blurred: tokens of both engines; one that reads right only now counts as changed",
     )
 
 
