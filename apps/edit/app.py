@@ -105,6 +105,7 @@ def forecast(options: Options) -> Forecast:
     from fastdiff.apps.edit.forecast import cost, seconds
     from fastdiff.apps.edit.needed_controls import check_controls
     from fastdiff.apps.edit.settings import settings_of
+    from fastdiff.models.speedup.speedup_file import read_speedup_file
 
     plan = _Plan(options, None)
     prepared = plan_run(plan.job())
@@ -115,6 +116,8 @@ def forecast(options: Options) -> Forecast:
     check_controls(settings)
     folder = read_folder(find(options.model, options.config))
     read_adapters(settings.loras, folder)
+    if settings.speedup is not None:
+        read_speedup_file(settings.speedup)
     each = cost(settings, masked=options.mask is not None, paired=folder.pipeline not in WITHOUT_UNCONDITIONAL)
     attempts = settings.preset.attempts if settings.model in BUNDLED and not settings.preview else 1
     shortest, longest = (

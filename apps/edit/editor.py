@@ -323,7 +323,8 @@ class Editor:
             reason="; ".join(prepared.notes) or None,
             options=asdict(prepared.edit.preset)
             | {name: getattr(self._settings, name) for name in names}
-            | {"lora": [str(each) for each in self._settings.loras]},
+            | {"lora": [str(each) for each in self._settings.loras]}
+            | {"speedup": None if self._settings.speedup is None else str(self._settings.speedup)},
         )
         return Edited(colour[0], report)
 

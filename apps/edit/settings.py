@@ -111,7 +111,9 @@ def _preset(options: Options, name: str) -> Preset:
     chosen = replace(preset, **changes)
     if chosen.distilled and (options.solver or options.solver_file or options.acceleration.given):
         raise UsageError(f"preset {name} has the solver of distilled models: give it no other, and no acceleration")
-    if chosen.distilled == "speedup" and (taken := [name for name in BUILT_IN if getattr(options, name)]):
+    if chosen.distilled == "speedup" and (
+        taken := [each for each in BUILT_IN if getattr(options, each) not in (None, ())]
+    ):
         raise UsageError(
             f"preset {name} has guidance and attention to prompts built in: leave out --{taken[0].replace('_', '-')}"
         )

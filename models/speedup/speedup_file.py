@@ -53,6 +53,8 @@ def bundled_speedup() -> SpeedUpFile:
 
 def read_speedup_file(path: Path) -> SpeedUpFile:
     """Read the file at `path`, float32 on the CPU. Raises UsageError for any other file, and for a newer format."""
+    if not path.exists():
+        raise UsageError(f"cannot read the SpeedUpNet file {path}: there is no such file")
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is not a SpeedUpNet file of at most {LARGEST // 2**30} GiB")
     try:

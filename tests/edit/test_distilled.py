@@ -142,6 +142,7 @@ def test_an_edit_by_a_speedupnet_takes_five_calls_and_is_made_again(model: Path,
     assert sped_up(photo, "--model", model, "--speedup", speedup) == 0
     report = told(photo)
     assert (report["status"], report["preset"], report["calls"]) == ("edited", "speedup", 5)  # 4 rows at once, then 4
+    assert report["options"]["speedup"] == str(speedup)
     edited = Path(report["output"])
     assert main(["rerun", str(edited), "-o", str(photo.with_name("again.png"))]) == 0
     again = np.asarray(Image.open(photo.with_name("again.png")))
@@ -184,7 +185,11 @@ def test_a_changed_speedupnet_makes_no_picture_again(
         ((), "has no SpeedUpNet: give one by --speedup, such as that of `fastdiff train speedup"),
         (("--speedup", "FILE", "--preset", "ledits"), "would not be used: give --preset speedup with --speedup"),
         (("--speedup", "FILE", "--guidance", "2"), "guidance and attention to prompts built in: leave out --guidance"),
+        (("--speedup", "FILE", "--guidance", "0"), "leave out --guidance"),
         (("--speedup", "FILE", "--blend", "fox"), "leave out --blend"),
+        (("--speedup", "nothing.safetensors"), "SpeedUpNet file nothing.safetensors: there is no such file"),
+        (("--speedup", "nothing.safetensors", "--dry-run"), "there is no such file"),
+        (("--speedup", "PHOTO", "--dry-run"), "is not a SpeedUpNet file, or it is damaged"),
         (("--speedup", "FILE", "--solver", "unipc"), "preset speedup has the solver of distilled models"),
         (("--speedup", "PHOTO"), "is not a SpeedUpNet file, or it is damaged"),
         (("--speedup", "OTHER"), "the SpeedUpNet was trained for another network than this PixArtTransformer2DModel"),
