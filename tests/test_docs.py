@@ -115,6 +115,8 @@ PARSED = {
         "fastdiff docclean scans/ --task clean --solver-file docclean-dode.safetensors",
         "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --preset lcm "
         "--lora runs/lcm/lcm/adapter_model.safetensors",
+        "fastdiff edit dog.jpg --source 'a dog' --prompt 'a cat' --model my-pixart/ --preset speedup "
+        "--speedup runs/speedup/speedup/speedup.safetensors",
         "fastdiff edit fox.png --prompt 'owl on a teal background' --guidance 4.5 "
         "--solver-file scenes-consistency.safetensors --preview",
         "fastdiff refine fox-preview.png",
