@@ -191,6 +191,9 @@ def test_refusals(pixart: Any, tmp_path: Path) -> None:
         save_file(changed, path, {"fastdiff": header} if metadata is None else metadata)
         with pytest.raises(UsageError, match=sentence):
             read_speedup_file(path)
-    for path in (tmp_path / "no-such-file", tmp_path):
-        with pytest.raises(UsageError, match="is not a SpeedUpNet file"):
+    for path, sentence in (
+        (tmp_path / "no-such-file", "there is no such file"),
+        (tmp_path, "is not a SpeedUpNet file"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
             read_speedup_file(path)
