@@ -22,9 +22,9 @@ def bundled_speedup(model: str, preset: Preset) -> Path | None:
     """Return the SpeedUpNet that the bundled model needs for a preset, if it needs one."""
     if model not in BUNDLED or preset.distilled != "speedup":
         return None
-    from fastdiff.models.speedup import speedup_file  # imports torch
+    from fastdiff.models.speedup.speedup_file import bundled_path  # imports torch
 
-    return Path(str(files("fastdiff.data") / speedup_file.BUNDLED))
+    return bundled_path()
 
 
 def loras_of(model: str, preset: Preset, named: tuple[LoraFile, ...]) -> tuple[LoraFile, ...]:

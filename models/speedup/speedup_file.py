@@ -43,12 +43,17 @@ class SpeedUpFile:
         save_file(weights, path, {"fastdiff": json.dumps(header, sort_keys=True)})
 
 
-def bundled_speedup() -> SpeedUpFile:
-    """Read the SpeedUpNet of the bundled model scenes. Raises MissingError where its file is lost."""
+def bundled_path() -> Path:
+    """Return the file of the SpeedUpNet of the bundled model scenes. Raises MissingError where it is lost."""
     path = Path(str(files("fastdiff.data") / BUNDLED))
     if not path.exists():
         raise MissingError(f"the bundled weights {path} are missing: install the package again")
-    return read_speedup_file(path)
+    return path
+
+
+def bundled_speedup() -> SpeedUpFile:
+    """Read the SpeedUpNet of the bundled model scenes. Raises MissingError where its file is lost."""
+    return read_speedup_file(bundled_path())
 
 
 def read_speedup_file(path: Path) -> SpeedUpFile:
