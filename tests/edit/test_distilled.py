@@ -42,18 +42,14 @@ def lora(model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def speedup(model: Path) -> Path:
-    return write_speedup(model, model.parent / "speedup.safetensors")
-
-
-def write_speedup(model: Path, file: Path) -> Path:
     """A SpeedUpNet with random changes of its beginning, which would lead away from nothing but the negative prompt."""
     adapter = begin_speedup(load_editable(str(model)).network)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in adapter.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-    SpeedUpFile(adapter, "tiny", "0").save(file)
-    return file
+    SpeedUpFile(adapter, "tiny", "0").save(model.parent / "speedup.safetensors")
+    return model.parent / "speedup.safetensors"
 
 
 @pytest.fixture
@@ -64,8 +60,25 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def edit(photo: Path, *more: object) -> int:
-    return main(["edit", str(photo), *WISH, "--preset", "lcm", *map(str, more)])
+def edit(photo: Path, *more: object, preset: str = "lcm") -> int:
+    return main(["edit", str(photo), *WISH, "--preset", preset, *map(str, more)])
+
+
+def sped_up(photo: Path, *more: object) -> int:
+    return edit(photo, *more, preset="speedup")
+
+
+def assert_made_again(photo: Path, edited: Path) -> None:
+    assert main(["rerun", str(edited), "-o", str(photo.with_name("again.png"))]) == 0
+    again = np.asarray(Image.open(photo.with_name("again.png")))
+    assert np.array_equal(again, np.asarray(Image.open(edited)))
+    assert not np.array_equal(again, np.asarray(Image.open(photo)))
+
+
+def assert_refused(photo: Path, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = capsys.readouterr().err
+    assert message in shown and "Traceback" not in shown
+    assert not photo.with_name("photo-edit.png").exists()
 
 
 def told(photo: Path) -> dict[str, Any]:
@@ -78,11 +91,7 @@ def test_an_edit_takes_five_calls_and_is_made_again(model: Path, lora: Path, pho
     report = told(photo)
     assert (report["status"], report["preset"], report["calls"]) == ("edited", "lcm", 5)  # 4 rows at once, then 4
     assert (report["options"]["steps"], report["options"]["guidance"]) == (4, 1.0)
-    edited = Path(report["output"])
-    assert main(["rerun", str(edited), "-o", str(photo.with_name("again.png"))]) == 0
-    again = np.asarray(Image.open(photo.with_name("again.png")))
-    assert np.array_equal(again, np.asarray(Image.open(edited)))
-    assert not np.array_equal(again, np.asarray(Image.open(photo)))
+    assert_made_again(photo, Path(report["output"]))
 
 
 def test_the_file_counts(model: Path, lora: Path, photo: Path) -> None:
@@ -117,19 +126,13 @@ def test_refusals(
 ) -> None:
     named = [str(lora) if each == "LORA" else each for each in given]
     assert edit(photo, "--model", model, *named) == 2
-    shown = capsys.readouterr().err
-    assert message in shown and "Traceback" not in shown
-    assert not photo.with_name("photo-edit.png").exists()
+    assert_refused(photo, message, capsys)
 
 
 def test_flow_models_have_no_timesteps(lora: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flow = tiny_sana.write(photo.parent / "sana")
     assert edit(photo, "--model", flow, "--lora", lora) == 2
     assert "needs a model with timesteps" in capsys.readouterr().err
-
-
-def sped_up(photo: Path, *more: object) -> int:
-    return main(["edit", str(photo), *WISH, "--preset", "speedup", *map(str, more)])
 
 
 def made_by(photo: Path, *more: object) -> np.ndarray:
@@ -143,11 +146,7 @@ def test_an_edit_by_a_speedupnet_takes_five_calls_and_is_made_again(model: Path,
     report = told(photo)
     assert (report["status"], report["preset"], report["calls"]) == ("edited", "speedup", 5)  # 4 rows at once, then 4
     assert report["options"]["speedup"] == str(speedup)
-    edited = Path(report["output"])
-    assert main(["rerun", str(edited), "-o", str(photo.with_name("again.png"))]) == 0
-    again = np.asarray(Image.open(photo.with_name("again.png")))
-    assert np.array_equal(again, np.asarray(Image.open(edited)))
-    assert not np.array_equal(again, np.asarray(Image.open(photo)))
+    assert_made_again(photo, Path(report["output"]))
 
 
 def test_the_speedupnet_and_its_negative_prompt_count(model: Path, speedup: Path, photo: Path) -> None:
@@ -205,9 +204,7 @@ def test_refusals_of_a_speedupnet(
         files["OTHER"] = photo.with_name("other.safetensors")
         SpeedUpFile(adapter, "other", "0").save(files["OTHER"])
     assert sped_up(photo, "--model", model, *(str(files.get(each, each)) for each in given)) == 2
-    shown = capsys.readouterr().err
-    assert message in shown and "Traceback" not in shown
-    assert not photo.with_name("photo-edit.png").exists()
+    assert_refused(photo, message, capsys)
 
 
 def test_flow_models_take_no_speedupnet(speedup: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
