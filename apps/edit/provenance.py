@@ -46,10 +46,12 @@ LATER: Mapping[str, Any] = {
     "unknown_words": False,
     "lora": [],
 }  # not recorded by earlier versions
-KIND_OF_FILE = {
-    **{"checkpoint": "checkpoint", "lora": "LoRA file", "speedup": "SpeedUpNet file"},
+KIND_OF_FILE = {  # in messages
+    "checkpoint": "checkpoint",
+    "lora": "LoRA file",
+    "speedup": "SpeedUpNet file",
     "accelerate": "cache file",
-}  # in messages
+}
 
 
 def record(report: EditReport, options: Options, content: str, named: Mapping[str, str | None]) -> dict[str, Any]:
