@@ -1,9 +1,7 @@
 """Pictures from captions in few calls: distilled backbones, plain solvers and tuned ones, against a long run."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.accelerate.emoji_measure import EmojiMeasure
+from benchmarks.accelerate.fitted import fitted
 from benchmarks.accelerate.text_to_image import Sampler, WithGuidance, guided_sampler, speedup_sampler
 from benchmarks.bootstrap import paired_difference
 from benchmarks.edit.cases import as_picture, judge
@@ -18,12 +17,10 @@ from benchmarks.edit.shape import ShapeMeasure
 from benchmarks.result import Section, Strip, Table, mean
 from fastdiff.apps.edit.distilled import bundled_loras
 from fastdiff.apps.edit.presets import PRESETS
-from fastdiff.apps.tuning.tune import Tuning, run as tune
 from fastdiff.models.registry import load_editable
 from fastdiff.models.sampling_problem import load_sampling_problem
 from fastdiff.solvers.grids import grid
 from fastdiff.solvers.lcm import LCM, consistency_points
-from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.training.edit.render import Renderer
 from fastdiff.training.edit.scenes import Scene, draw
 
@@ -72,12 +69,9 @@ def samplers() -> Iterator[Sampler]:
     for name, calls in (LONG, *((rival, CALLS) for rival in RIVALS)):
         yield guided_sampler(model, GUIDANCE, name, calls)
     problem = load_sampling_problem(MODEL, guidance=GUIDANCE)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in TUNED:
-            path = Path(folder) / f"{name}.safetensors"
-            tune(Tuning(problem, name, (CALLS,), path))
-            solver, levels = read_solver_file(path).sampler(schedule, CALLS)
-            yield Sampler(f"{name}, {CALLS} calls", WithGuidance(model, GUIDANCE), solver, levels)
+    for name in TUNED:
+        solver, levels, _ = fitted(problem, name, (CALLS,))[CALLS]
+        yield Sampler(f"{name}, {CALLS} calls", WithGuidance(model, GUIDANCE), solver, levels)
     yield speedup_sampler(model)
     distilled = WithGuidance(load_editable(MODEL, loras=bundled_loras(MODEL, PRESETS["lcm"])), 1.0)
     for calls in LCM_CALLS:

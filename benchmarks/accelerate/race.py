@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.accelerate.contestants import Cached, Contestant, Outcome, Plain, measured
+from benchmarks.accelerate.fitted import Fitted, fitted
 from benchmarks.accelerate.heat_map import draw
 from benchmarks.bootstrap import paired_difference
 from benchmarks.result import Section, Table
-from fastdiff.apps.tuning import measure
+from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import Batch
 from fastdiff.models.acceleration.calibration import Calibration, calibrate, joined
 from fastdiff.models.acceleration.preparation import prepare
@@ -31,9 +33,10 @@ from fastdiff.solvers.sampler_config import SamplerConfig
 SOLVER, STEPS = "dpmpp-2m", 50
 FEWER = (25, 17)  # half and a third of STEPS
 GRID = "time-uniform+clean"
-RIVALS = ("unipc",)  # on the same grid, beside SOLVER
+RIVAL = "unipc"  # on the same grid as SOLVER, and on the one that is best for it
+TUNED = ("v3", "teleport-iia")  # on the grid that `tune` chooses
 SEEDS, ROWS = 32, 16  # held out, and of a batch
-FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated on, and of a batch
+FITTED, FITTED_ROWS = 8, 4  # samples that caches are calibrated and grids chosen on, and of a batch
 SIDE = 64  # pixels of a side of page crops
 COLUMNS = ("", "calls", "time", "MB", "to full run", "against fewer steps", "to exact end", "against fewer steps")
 NOTE = (
@@ -90,8 +93,12 @@ class Race:
             return joined([calibrate(f, network, solver, levels, x) for f, x in self._fitting])
 
     def _contestants(self, steps: int) -> Iterator[tuple[str, Contestant]]:
-        for name in RIVALS:
-            yield f"{name}, {steps} steps", Plain(SOLVERS[name](), self._grid(steps))
+        for grid in dict.fromkeys((GRID, self._best_grid(steps))):
+            levels = SamplerConfig(RIVAL, grid).levels(self.problem.schedule, steps)
+            yield f"{RIVAL}, {steps} steps, {grid}", Plain(SOLVERS[RIVAL](), levels)
+        for name, by_steps in self._tuned.items():
+            solver, levels, grid = by_steps[steps]
+            yield f"{name}, {steps} steps, {grid}", Plain(solver, levels)
         if self.calibration is not None:
             for name in CACHES:
                 yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, self._cache(name, steps))
@@ -104,6 +111,19 @@ class Race:
         (f, x), solver, levels = self._fitting[0], SOLVERS[SOLVER](), self._grid(STEPS)
         with torch.no_grad():
             return prepare(name, steps / STEPS, self.calibration, f, self.problem.network, solver, levels, x)
+
+    def _best_grid(self, steps: int) -> str:
+        """Return the grid on which RIVAL ends nearest to the exact end."""
+
+        def error(grid: str) -> float:
+            try:
+                levels = SamplerConfig(RIVAL, grid).levels(self.problem.schedule, steps)
+            except UsageError:  # a grid for other numbers of steps
+                return inf
+            ends = measure.ends(self._fitting, SOLVERS[RIVAL](), levels)
+            return measure.errors(ends, self._fitting_exact).mean().item()
+
+        return min(search.grids(self.problem.schedule), key=error)
 
     def _row(
         self, name: str, outcome: Outcome, full: Outcome, ends: Mapping[str, Sequence[Tensor]], fewer: Outcome | None
@@ -130,6 +150,14 @@ class Race:
     @cached_property
     def _held_out(self) -> list[Batch]:
         return list(self.problem.batches(self.seeds, held=True, rows=ROWS))
+
+    @cached_property
+    def _tuned(self) -> dict[str, dict[int, Fitted]]:
+        return {name: fitted(self.problem, name, FEWER) for name in TUNED}
+
+    @cached_property
+    def _fitting_exact(self) -> list[Tensor]:
+        return measure.reference(self._fitting)
 
     @cached_property
     def _fitting(self) -> list[Batch]:
