@@ -157,6 +157,16 @@ class SADA(SolverWrapper[S]):
         return tuple(skips)
 
 
+def gap_and_bend(track: Track, x: Tensor, end: Tensor, t: float, u: float) -> tuple[Tensor, Tensor]:
+    """Return the factors of SADA's criterion (B, ...). A run is stable where their product is not negative.
+
+    The first is the gap between the solver's step and the Adams-Bashforth step, the second the change of the slope that
+    bends the run. x, end: normalized states (B, ...) at the angles t and u, where the solver's step begins and ends.
+    """
+    stride = u - t
+    return end - x - stride * track.polynomial(t, u, INTEGRAL), stride * track.polynomial(t, u, BEND)
+
+
 def _order(solver: Solver[Any]) -> int:
     """Return the order of convergence: a corrector adds one to the order of its solver."""
     *_, solver = solvers_within(solver)
@@ -168,11 +178,9 @@ def _stable(track: Track, x: Tensor, end: Tensor, t: float, u: float) -> list[bo
 
     x, end: normalized states (B, ...) at the angles t and u, where the solver's step begins and ends.
     """
-    stride = u - t
-    gap = end - x - stride * track.polynomial(t, u, INTEGRAL)
-    bend = stride * track.polynomial(t, u, BEND)
+    gap, bend = gap_and_bend(track, x, end, t, u)
     noise = ROUNDING * torch.finfo(x.dtype).eps
     same = row_norms(gap) <= noise * row_norms(x)
-    straight = row_norms(bend) <= noise * abs(stride) * row_norms(track.slopes[0])
+    straight = row_norms(bend) <= noise * abs(u - t) * row_norms(track.slopes[0])
     agree = (gap * bend).reshape(len(x), -1).sum(1) >= 0  # the paper's sign: its derivative is against the run
     return [bool(each) for each in read_back(same | straight | agree)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from fastdiff.models.acceleration.budget import check_budget
 from fastdiff.solvers.errors import UsageError
 
-CACHES = ("blocks", "first-block", "teacache", "taylor", "magcache")  # of blocks of the network
+CACHES = ("blocks", "first-block", "teacache", "taylor", "magcache", "tokens")  # of blocks of the network
 ACCELERATIONS = (*CACHES, "sada")
 BUDGET = 0.5  # by default
 

@@ -43,7 +43,7 @@ class BlockCache(CachedDenoiser):
                 self.added[block.index] = minus(streams, call.streams)
                 self.log.nbytes = max(self.log.nbytes, sum(map(nbytes, self.added.values())))
                 return returned(streams)
-            self.log.skipped.append((block.index, range(call.rows)))
+            self.log.saved.append((self.log.shares[block.index], range(call.rows)))
             return returned(plus(call.streams, self._adjusted(added, block.index, step)))
 
         return cached

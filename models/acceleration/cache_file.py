@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
-from fastdiff.models.acceleration.registry import Blocks, Cache, Stack
+from fastdiff.models.acceleration.registry import Blocks, Cache, Stack, Tokens
 from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, TeaCache
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -119,6 +119,8 @@ def _content(cache: Cache) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
         adjustment = {"scales": schedule.scales, "shifts": schedule.shifts}
         tensors = {name: value for name, value in adjustment.items() if value is not None}
         return "blocks", {"shares": list(schedule.shares)}, {"computed": torch.tensor(schedule.computed), **tensors}
+    if isinstance(cache, Tokens):
+        return "tokens", vars(cache), {}
     if not isinstance(cache, Stack):
         raise UsageError(f"a {type(cache).__name__} in a file: files hold the caches of CACHES")
     rule, settings = cache.rule, {"order": cache.order}
@@ -134,6 +136,8 @@ def _cache(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
     """Return the cache of a file. Raises ValueError if it does not fit `shape`, blocks and steps."""
     if kind == "blocks":
         return Blocks(_schedule(settings, tensors, shape))
+    if kind == "tokens":
+        return _tokens(_finite(settings["share"]), int(settings["longest"]), shape[1])
     order = int(settings["order"])
     if not 0 <= order <= 2:
         raise ValueError(order)
@@ -150,6 +154,12 @@ def _cache(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
     if kind == "first-block":
         return Stack(FirstBlock(_finite(settings["threshold"])), order)
     raise ValueError(kind)
+
+
+def _tokens(share: float, longest: int, steps: int) -> Tokens:
+    if not (0 < share <= 1 and 0 <= longest <= steps):
+        raise ValueError("tokens")
+    return Tokens(share, longest)
 
 
 def _schedule(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: torch.Size) -> BlockSchedule:

@@ -30,7 +30,7 @@ class CacheLog:
     calls: list[CachedCall] = field(default_factory=list)
     nbytes: int = 0
     rows: int = 0  # of the call at hand
-    skipped: list[tuple[int, Sequence[int]]] = field(default_factory=list)  # blocks and their rows, in the call at hand
+    saved: list[tuple[float, Sequence[int]]] = field(default_factory=list)  # shares of the call at hand, and their rows
 
     @property
     def cost(self) -> float:
@@ -40,17 +40,17 @@ class CacheLog:
     def add(self, step: int) -> None:
         """Add the call at hand, which has ended."""
         shares = [1.0] * self.rows
-        for block, rows in self.skipped:
+        for share, rows in self.saved:
             for row in rows:
-                shares[row] -= self.shares[block]
+                shares[row] -= share
         if shares:
             self.calls.append(CachedCall(step, tuple(shares)))
         self.rows = 0
-        self.skipped.clear()
+        self.saved.clear()
 
     def clear(self) -> None:
         self.calls.clear()
-        self.skipped.clear()
+        self.saved.clear()
         self.nbytes = self.rows = 0
 
 
@@ -58,13 +58,18 @@ class CacheLog:
 def measured_shares(network: nn.Module) -> Iterator[list[float]]:
     """Give the share (L) of each block in the FLOPs of the network, from a call in this context, after its end."""
     shares: list[float] = []
-    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-    with FlopCounterMode(display=False, custom_mapping=attention) as counter:
+    with flop_counter() as counter:
         yield shares
     counts = {name: sum(each.values()) for name, each in counter.get_flop_counts().items()}
     if total := counts.get("Global", 0):
         names = [f"{type(network).__name__}.{block.name}" for block in blocks(network)]
         shares += [counts.get(name, 0) / total for name in names]
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return a counter of the FLOPs in its context, of attention on the CPU too."""
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    return FlopCounterMode(display=False, custom_mapping=attention)
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *more: Any, **named: Any) -> int:

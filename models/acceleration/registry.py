@@ -16,6 +16,7 @@ from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, Rule, Tea
 from fastdiff.models.acceleration.simulation import cost_of_first_block, cost_of_teacache
 from fastdiff.models.acceleration.stack_cache import StackCache
 from fastdiff.models.acceleration.step_schedules import by_change, by_magnitude
+from fastdiff.models.acceleration.token_cache import TokenCache, partial_calls
 from fastdiff.solvers.denoiser import Denoiser
 from fastdiff.solvers.errors import UsageError
 from fastdiff.solvers.grids import Grid
@@ -26,6 +27,7 @@ from fastdiff.solvers.validation import check_name
 
 RETENTION = 0.2  # of a run, its first steps that MagCache computes
 LONGEST = 3  # steps in a row that MagCache skips
+FEWEST_TOKENS = 0.25  # share of the tokens, below which more partial calls in a row follow the full run better
 
 
 class Cache(Protocol):
@@ -55,6 +57,19 @@ class Blocks:
 
     def denoiser(self, f: Denoiser, network: nn.Module, grid: Grid, *, coupled: bool) -> CachedDenoiser:
         return BlockCache(f, network, grid, self.schedule)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A cache of what all blocks add to each token, of which a share computes in at most `longest` calls in a row."""
+
+    share: float
+    longest: int
+
+    def denoiser(self, f: Denoiser, network: nn.Module, grid: Grid, *, coupled: bool) -> CachedDenoiser:
+        if coupled:
+            raise UsageError("a cache of tokens under attention control, which changes what tokens read: give another")
+        return TokenCache(f, network, grid, self.share, self.longest)
 
 
 def _first_block(calibration: Calibration, budget: float) -> Cache:
@@ -94,12 +109,29 @@ def _magcache(calibration: Calibration, budget: float) -> Cache:
     return Stack(FixedSteps(steps(smallest_threshold(lambda each: calibration.cost_of_steps(steps(each)), budget))))
 
 
+def _tokens(calibration: Calibration, budget: float) -> Cache:
+    """The fewest partial calls in a row of FEWEST_TOKENS or more; without any, as many as possible of fewer tokens."""
+    check_budget(budget)
+    if budget == 1:
+        return Tokens(1.0, 0)
+    steps, of_blocks = calibration.steps, sum(calibration.shares)
+    for longest in range(1, steps):
+        saved = partial_calls(steps, longest) / steps * of_blocks  # where no token computes
+        share = 1 - (1 - budget) / saved if saved else 0.0
+        if share >= FEWEST_TOKENS:
+            return Tokens(share, longest)
+    if share <= 0:
+        raise UsageError(f"a budget of {budget:g}: the calls that must compute all tokens cost {1 - saved:.3f}")
+    return Tokens(share, longest)
+
+
 CACHES: dict[str, Callable[[Calibration, float], Cache]] = {
     "blocks": lambda calibration, budget: Blocks(schedule_by_budget(calibration, budget)),
     "first-block": _first_block,
     "teacache": _teacache,
     "taylor": _taylor,
     "magcache": _magcache,
+    "tokens": _tokens,
 }  # by name, of a calibration and a budget, a share of a plain run in (0, 1]
 
 

@@ -113,7 +113,7 @@ class StackCache(CachedDenoiser):
         memory = self.memory
         if not memory.others:
             return call.compute()
-        self.log.skipped.append((index, memory.others))
+        self.log.saved.append((self.log.shares[index], memory.others))
         if not memory.chosen:
             return call.streams
         return call.take(memory.chosen, len(memory.chosen) + len(memory.others)).compute()
