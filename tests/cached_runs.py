@@ -12,7 +12,7 @@ from torch import Tensor
 from fastdiff.models.acceleration.block_schedule import BlockSchedule
 from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.acceleration.calibration import Calibration, calibrate
-from fastdiff.models.acceleration.registry import Blocks, Cache, Stack, cached
+from fastdiff.models.acceleration.registry import Blocks, Cache, Stack, Tokens, cached
 from fastdiff.models.acceleration.rules import FirstBlock, FixedSteps, TeaCache
 from fastdiff.models.acceleration.step_schedules import by_magnitude, every
 from fastdiff.solvers.denoiser import Denoiser, Network
@@ -81,6 +81,7 @@ def switched_off(steps: int, blocks: int, shares: Sequence[float] = ()) -> dict[
         "teacache": Stack(TeaCache(0.0)),
         "taylor": Stack(FixedSteps(every(1, steps, 1)), order=2),
         "magcache": Stack(FixedSteps(by_magnitude([1.0] * steps, 0.0, longest=0, first=1))),
+        "tokens": Tokens(1.0, 0),
     }
 
 

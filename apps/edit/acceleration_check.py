@@ -53,6 +53,13 @@ def check_acceleration(
             f"this edit changes attention step by step, so that {choice.option} cannot evaluate steps together: leave "
             f"out options of words, and give --preset rf-inversion or {DETERMINISTIC}"
         )
+    if choice.name == "tokens" and (
+        words or preset.cross_attention or preset.self_attention or preset.focus or preset.merge
+    ):
+        raise UsageError(
+            f"this edit changes attention, by which {choice.option} knows the tokens that it leaves out: leave out "
+            f"options of words and --merge, and give --preset rf-inversion or {DETERMINISTIC}"
+        )
     if choice.name and isinstance(inverter, Reversed) and inverter.solver.nfe_per_step != 1:
         raise UsageError(
             f"--solver {preset.solver} calls the network more than once in a step, and {choice.option} needs one call: "

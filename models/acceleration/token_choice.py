@@ -30,7 +30,8 @@ def chosen_tokens(stability: Tensor, count: int, step: int) -> Tensor:
     Half of them at most are drawn, the same in all items and at every run, one in a window of WINDOW x WINDOW tokens.
     The others are the least stable ones of the item.
     """
-    drawn = torch.tensor(_drawn(stability.shape[1], stability.shape[2], step)[: count // 2], dtype=torch.long, device=stability.device)
+    _, height, width = stability.shape
+    drawn = torch.tensor(_drawn(height, width, step)[: count // 2], dtype=torch.long, device=stability.device)
     order = stability.flatten(1).index_fill(1, drawn, -inf).argsort(dim=1, stable=True)
     return order[:, :count].sort(1).values
 

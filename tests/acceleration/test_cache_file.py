@@ -1,6 +1,7 @@
 """Files of caches: content, refusals, and files of strangers."""
 
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 
 from fastdiff.models.acceleration.cache_file import CachedRuns, CacheFile, read_cache_file, runs_of
 from fastdiff.models.acceleration.preparation import prepare
-from fastdiff.models.acceleration.registry import CACHES, Stack
+from fastdiff.models.acceleration.registry import CACHES, Stack, Tokens
 from fastdiff.models.acceleration.rules import TeaCache
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
@@ -84,6 +85,14 @@ def test_other_files_and_damaged_ones_are_one_sentence(tmp_path: Path) -> None:
 def test_content_that_does_not_fit_together_is_refused(change, tmp_path: Path) -> None:
     path = tmp_path / "cache.safetensors"
     change(made("blocks")).save(path)
+    with pytest.raises(UsageError, match="is not a cache file, or it is damaged"):
+        read_cache_file(path)
+
+
+@pytest.mark.parametrize("cache", [Tokens(0.0, 2), Tokens(1.5, 2), Tokens(0.5, -1), Tokens(0.5, 13), Tokens(nan, 2)])
+def test_settings_of_tokens_outside_of_their_range_are_refused(cache: Tokens, tmp_path: Path) -> None:
+    path = tmp_path / "cache.safetensors"
+    replace(made("tokens"), cache=cache).save(path)
     with pytest.raises(UsageError, match="is not a cache file, or it is damaged"):
         read_cache_file(path)
 

@@ -37,6 +37,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "sd3": tiny_sd3.write,
     "flux": tiny_flux.write,
 }
+TOKENWISE = ("pixart", "sd3")  # families whose blocks compute single tokens
 
 
 @pytest.mark.parametrize("name", CACHES)
@@ -78,10 +79,11 @@ def test_caches_work_in_the_networks_of_a_family(family: str, tmp_path: Path) ->
         plain = integrate(f, solver, x, levels).x
         calibration = calibrate(f, model.network, solver, levels, x)
         depth = len(calibration.shares)
-        for cache in switched_off(8, depth, calibration.shares).values():
+        names = [name for name in CACHES if name != "tokens" or family in TOKENWISE]
+        for cache in map(switched_off(8, depth, calibration.shares).__getitem__, names):
             off = cached(cache, f, model.network, levels, solver)
             assert torch.equal(integrate(off, solver, x, levels).x, plain)
-        everything: dict[str, Cache] = {name: for_budget(name, calibration, 0.8) for name in CACHES}
+        everything: dict[str, Cache] = {name: for_budget(name, calibration, 0.8) for name in names}
         everything["blocks"] = prepare("blocks", 0.8, calibration, f, model.network, solver, levels, x)
         for cache in everything.values():
             run = cached(cache, f, model.network, levels, solver)

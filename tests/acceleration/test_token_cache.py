@@ -10,22 +10,22 @@ import tiny_flux
 import tiny_sana
 import tiny_sd3
 import torch
-from cached_runs import SCHEDULE, Runs
+from cached_runs import Runs
 
-from fastdiff.models.acceleration.calibration import calibrate
+from fastdiff.models.acceleration.cached_denoiser import CachedDenoiser
 from fastdiff.models.acceleration.cost import flop_counter
 from fastdiff.models.acceleration.registry import Tokens, cached, for_budget
-from fastdiff.models.acceleration.token_cache import TokenCache, partial_calls
+from fastdiff.models.acceleration.token_cache import partial_calls
 from fastdiff.models.acceleration.token_choice import WINDOW, chosen_tokens, on_tokens
 from fastdiff.models.acceleration.token_forecast import first_token_forecast
 from fastdiff.models.guided_denoiser import guided_denoiser
-from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor, blocks
+from fastdiff.models.hooks import AttentionLayer, HookedDenoiser, Processor
 from fastdiff.models.registry import load_model
 from fastdiff.models.sampling_problem import load_sampling_problem
 from fastdiff.solvers.denoiser import DenoiserWrapper
 from fastdiff.solvers.dpm_solver import dpmpp_2m
 from fastdiff.solvers.errors import UsageError
-from fastdiff.solvers.estimate import Estimate, from_v
+from fastdiff.solvers.estimate import Estimate
 from fastdiff.solvers.forecast import Track, angle_of
 from fastdiff.solvers.grids import grid, time_uniform
 from fastdiff.solvers.integration import integrate
@@ -40,7 +40,7 @@ PARTIAL = {3, 4, 6, 7, 9, 10}  # steps of RUNS with HALF
 N = 16  # tokens of RUNS
 
 
-def partial_steps(f: TokenCache) -> set[int]:
+def partial_steps(f: CachedDenoiser) -> set[int]:
     return {call.step for call in f.decisions if max(call.shares) < 1}
 
 
@@ -94,23 +94,23 @@ def test_a_call_of_other_rows_or_of_a_step_that_does_not_follow_begins_anew() ->
 
 
 def test_stability_is_the_sign_of_sadas_criterion_and_straight_runs_are_stable() -> None:
-    """On slopes that are polynomials of the angle, in which the Adams-Bashforth step is exact."""
-    levels = grid(time_uniform, SCHEDULE, 12)
-    angles = [angle_of(level) for level in levels]
-    start, end = angles[3], angles[4]
-    for bending, expected in ((0.0, 0.0), (1.0, -1.0), (-1.0, -1.0)):
-        slopes = [torch.full((1, 1, 2, 2), 0.7 + bending * angle**2, dtype=torch.float64) for angle in angles]
-        track = Track()
-        for angle, slope in zip(angles[1:4], slopes[1:4], strict=True):
-            track = track.added(angle, slope, [True])
-        exact = 0.7 * (end - start) + bending * (end**3 - start**3) / 3
-        x = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
-        gap, bend = gap_and_bend(track, x, x + exact, start, end)
-        torch.testing.assert_close(gap, torch.zeros_like(gap), rtol=0, atol=1e-14)
-        euler, bend = gap_and_bend(track, x, slopes[3] * (end - start), start, end)
-        product = euler * bend
-        assert (product.abs().max() < 1e-14) if not bending else bool((product.sign() == product.sign()[0]).all())
-        assert expected == 0 or product.abs().min() > 0
+    """On slopes that are polynomials of the angle, one a position: straight, calming and bending more and more."""
+    *angles, start, end = [angle_of(level) for level in RUNS.levels[1:5]]
+    top = angle_of(RUNS.levels[0])
+
+    def slopes(angle: float) -> torch.Tensor:
+        return torch.tensor([0.7, angle**2, (top - angle) ** 2], dtype=torch.float64)[None]
+
+    track = Track()
+    for angle in (*angles, start):
+        track = track.added(angle, slopes(angle), [True])
+    x = torch.zeros(1, 3, dtype=torch.float64)
+    exact = [0.7 * (end - start), (end**3 - start**3) / 3, ((top - start) ** 3 - (top - end) ** 3) / 3]
+    gap, _ = gap_and_bend(track, x, torch.tensor(exact, dtype=torch.float64)[None], start, end)
+    torch.testing.assert_close(gap, x, rtol=0, atol=1e-14)
+    gap, bend = gap_and_bend(track, x, (end - start) * slopes(start), start, end)
+    straight, calming, bending = (gap * bend)[0].tolist()
+    assert abs(straight) < 1e-14 and calming > 1e-9 and bending < -1e-9
 
 
 def test_a_window_has_one_drawn_token_and_the_rest_are_the_least_stable() -> None:
@@ -191,9 +191,13 @@ def test_budgets_give_a_share_and_a_number_of_calls() -> None:
             for_budget("tokens", RUNS.calibration, budget)
     with pytest.raises(UsageError, match=r"a budget of 0\.1: the calls that must compute all tokens cost 0\.\d+"):
         for_budget("tokens", RUNS.calibration, 0.1)
-    long = replace(Runs(steps=50), blocks=2)
-    settings = [for_budget("tokens", long.calibration, budget) for budget in (0.9, 0.7, 0.5)]
-    assert all(isinstance(each, Tokens) for each in settings)
+    previous = 0
+    for budget in (0.9, 0.7, 0.6, 0.5):
+        setting = for_budget("tokens", RUNS.calibration, budget)
+        assert isinstance(setting, Tokens) and 0 < setting.share < 1 and setting.longest >= previous
+        saved = partial_calls(RUNS.steps, setting.longest) / RUNS.steps * sum(RUNS.calibration.shares)
+        assert 1 - saved * (1 - setting.share) == pytest.approx(budget)
+        previous = setting.longest
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

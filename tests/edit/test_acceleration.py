@@ -64,7 +64,9 @@ def test_the_command_names_the_caches_that_there_are() -> None:
     assert set(CACHES) == set(registry.CACHES) and set(ACCELERATIONS) == {*CACHES, "sada"}
 
 
-@pytest.mark.parametrize(("name", "both_ways"), [("sada", True), ("first-block", True), ("magcache", False)])
+@pytest.mark.parametrize(
+    ("name", "both_ways"), [("sada", True), ("first-block", True), ("magcache", False), ("tokens", False)]
+)
 def test_a_report_says_what_an_acceleration_saved_and_changed(
     name: str, both_ways: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +153,8 @@ def test_attention_control_goes_with_a_cache(model: Path, photo: Path) -> None:
         (("--preset", "direct-p2p", "--parallel", 4), "cannot evaluate steps together"),
         (("--solver", "dpmpp-2m", "--blend", "cat", "--parallel", 4), "leave out options of words"),
         (("--solver", "dpmpp-2m", "--accelerate", "taylor", "--compile"), "leave out one of them"),
+        (("--preset", "direct-p2p", "--accelerate", "tokens"), "this edit changes attention"),
+        (("--preset", "dit4edit", "--accelerate", "tokens"), "leave out options of words and --merge"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_a_model_is_loaded(
