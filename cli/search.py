@@ -64,8 +64,11 @@ def command(
         reference = f"{REFERENCE} calls of {reference_config(subject.schedule)}"
         distance = f"mean distance of {samples} held-out samples to {reference}, relative to its length"
         click.echo(f"{distance}; = is even with the best")
-        for count, ranked in ranking.items():
-            click.echo(f"{count} calls\n" + "\n".join(_line(each, ranked[0]) for each in ranked))
+        for count, found in ranking.items():
+            click.echo(f"{count} calls")
+            click.echo("\n".join(_line(each, found.finalists[0]) for each in found.finalists))
+            for name, reason in found.left_out.items():
+                click.echo(f"  without {name}: {reason}")
         if min(calls) < FEWEST_STEPS:
             click.echo(
                 f"accelerated runs of more steps are tried from {FEWEST_STEPS} calls on: below, nothing is left to save"

@@ -9,7 +9,7 @@ from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
 from fastdiff.apps.running import batch
 from fastdiff.apps.tuning import measure, search
 from fastdiff.apps.tuning.measure import errors, reference
-from fastdiff.apps.tuning.search import Ranked, Search, candidate_configs, grids, write
+from fastdiff.apps.tuning.search import Ranked, Ranking, Search, candidate_configs, grids, write
 from fastdiff.cli.main import main
 from fastdiff.cli.problem_options import Calls
 from fastdiff.solvers.denoiser import CountingDenoiser
@@ -25,7 +25,7 @@ def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
     ranking = Search(subject, (4, 6), samples=8).run(told.append)
     held = list(subject.batches(8, held=True))
     exact = reference(held)
-    for calls, ranked in ranking.items():
+    for calls, (ranked, _) in ranking.items():
         assert ranked == sorted(ranked, key=lambda each: each.mean) and len(ranked) <= search.FINALISTS
         for each in ranked:
             solver = each.config.make()
@@ -34,13 +34,13 @@ def test_the_ranking_is_what_the_held_out_samples_say(tmp_path):
             ends = [integrate(f, solver, x, levels).x for f, x in counted]
             assert all(f.tally.nfe <= calls for f, _ in counted)
             assert each.errors.tolist() == pytest.approx(errors(ends, exact).tolist())
-    assert ranking[6][0].mean < ranking[4][0].mean
+    assert ranking[6].finalists[0].mean < ranking[4].finalists[0].mean
     assert told[-1].done == told[-1].total and {"reference", "4 calls", "6 calls"} == {now.name for now in told}
 
 
 def test_the_winner_beats_a_common_choice(tmp_path):
     subject = oracle(MIXTURE, tmp_path / "model")
-    best = Search(subject, (5,), samples=8).run()[5][0]
+    best = Search(subject, (5,), samples=8).run()[5].finalists[0]
     held = list(subject.batches(8, held=True))
     common = SamplerConfig("dpmpp-2m", "time-uniform")
     ends = measure.ends(held, common.make(), common.levels(MIXTURE.schedule, 5))
@@ -110,9 +110,19 @@ def test_a_file_that_is_no_solver_file_is_refused_before_the_search(tmp_path, ca
 def test_a_file_that_is_no_solver_file_is_not_replaced(tmp_path):
     (tmp_path / "notes").write_text("mine")
     search_run = Search(oracle(MIXTURE, tmp_path / "model"), (5,), samples=2)
-    ranking = {5: [Ranked(SamplerConfig("ddim", "karras"), 5, torch.tensor([0.1, 0.2]))]}
+    ranking = {5: Ranking([Ranked(SamplerConfig("ddim", "karras"), 5, torch.tensor([0.1, 0.2]))], {})}
     with pytest.raises(UsageError, match="is not a solver file"):
         write(search_run, ranking, tmp_path / "notes")
     for _ in range(2):
         write(search_run, ranking, tmp_path / "best.safetensors")
     assert read_solver_file(tmp_path / "best.safetensors").configs == {5: SamplerConfig("ddim", "karras")}
+
+
+def test_the_command_says_which_acceleration_it_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure, "REFERENCE", 20)
+    monkeypatch.setattr(search, "grids", lambda schedule: ["log-snr+clean"])
+    monkeypatch.setattr(search, "PROBES", search.PROBES[:1])
+    monkeypatch.setattr(search, "candidate_configs", lambda grid: [SamplerConfig("dpmpp-2m", grid)])
+    assert main(["search", "docclean", "--nfe", "11", "--size", "16", "--samples", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "  without first-block: " in told and "sada in" in told

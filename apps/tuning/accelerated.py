@@ -33,6 +33,13 @@ class AcceleratedRuns(NamedTuple):
     errors: Tensor  # (K,) distances to the reference, relative to its norm
 
 
+class AcceleratedResults(NamedTuple):
+    """The runs of all accelerations, and why an acceleration has none, by its name."""
+
+    runs: list[AcceleratedRuns]
+    left_out: dict[str, str]
+
+
 class Accelerated(NamedTuple):
     """An accelerated sampler of so many steps."""
 
@@ -58,24 +65,25 @@ def accelerated(
     chosen_on: Sequence[Batch],
     held_out: Sequence[Batch],
     exact: Sequence[Tensor],
-) -> list[AcceleratedRuns]:
+) -> AcceleratedResults:
     """Run SADA and a cache of blocks with the solver and the grid of a configuration, at the cost of `nfe` calls.
 
     An acceleration that does not know the solver or the network, or cannot meet the cost, is left out. Below
-    FEWEST_STEPS calls there is none.
+    FEWEST_STEPS calls none is tried.
     """
+    found = AcceleratedResults([], {})
     if nfe < FEWEST_STEPS:
-        return []
-    found = []
+        return found
     for name, make in ("sada", _sada), (CACHE, _cache):
         try:
             sampler = make(subject, config, nfe, chosen_on)
             ends, costs = zip(*map(sampler.run, held_out), strict=True)
-        except UsageError:
+        except UsageError as error:
+            found.left_out[name] = str(error)
             continue
         rows = [len(x) for _, x in held_out]
         cost = sum(each * count for each, count in zip(costs, rows, strict=True)) / sum(rows)
-        found.append(AcceleratedRuns(name, sampler.steps, cost, errors(ends, exact)))
+        found.runs.append(AcceleratedRuns(name, sampler.steps, cost, errors(ends, exact)))
     return found
 
 

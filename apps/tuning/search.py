@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +55,18 @@ class Ranked:
         return bool(gap.mean() <= EVEN * gap.std() / len(gap) ** 0.5)
 
 
+class Ranking(NamedTuple):
+    """The finalists of one number of evaluations, best first, and by name why an acceleration is not among them."""
+
+    finalists: list[Ranked]
+    left_out: Mapping[str, str]
+
+    @property
+    def best_plain(self) -> Ranked:
+        """The best run without acceleration."""
+        return next(each for each in self.finalists if each.acceleration is None)
+
+
 @dataclass(frozen=True)
 class Search:
     """A search for one model. FEW samples choose the finalists; `samples` held-out samples rank them.
@@ -83,8 +95,8 @@ class Search:
         """Estimate the duration on this machine. Times one evaluation."""
         return self.work * seconds_a_row(list(self.subject.batches(FEW, self.seed)))
 
-    def run(self, watch: batch.Watch = lambda now: None) -> dict[int, list[Ranked]]:
-        """Return the finalists of every number of evaluations, best first. Raises UsageError if nothing fits.
+    def run(self, watch: batch.Watch = lambda now: None) -> dict[int, Ranking]:
+        """Return the ranking for every number of evaluations. Raises UsageError if nothing fits.
 
         Accelerated runs of more steps, with the solver and grid of the best plain run, are among them.
         """
@@ -104,16 +116,14 @@ class Search:
             ]
             names = list(dict.fromkeys(each.config.grid for each in _tried(probes, nfe, chosen_on, exact)))[:GRIDS]
             entrants = [config for name in names for config in candidate_configs(name)]
-            finalists = [each.config for each in _tried(entrants, nfe, chosen_on, exact)[:FINALISTS]]
-            plain = _tried(finalists, nfe, held_out, exact_held)
+            chosen = [each.config for each in _tried(entrants, nfe, chosen_on, exact)[:FINALISTS]]
+            plain = _tried(chosen, nfe, held_out, exact_held)
             if not plain:
                 raise UsageError(f"no solver samples {self.subject.name} in {nfe} calls: give more")
             best = plain[0].config
-            others = [
-                Ranked(best, nfe, runs.errors, runs)
-                for runs in accelerated(self.subject, best, nfe, chosen_on, held_out, exact_held)
-            ]
-            ranking[nfe] = sorted([*plain, *others], key=lambda each: each.mean)
+            others = accelerated(self.subject, best, nfe, chosen_on, held_out, exact_held)
+            finalists = [*plain, *(Ranked(best, nfe, runs.errors, runs) for runs in others.runs)]
+            ranking[nfe] = Ranking(sorted(finalists, key=lambda each: each.mean), others.left_out)
         meter.reach(meter.total)
         return ranking
 
@@ -124,14 +134,14 @@ def check_output(out: Path) -> None:
         solver_file.read_solver_file(out)
 
 
-def write(search: Search, ranking: Mapping[int, Sequence[Ranked]], out: Path) -> None:
+def write(search: Search, ranking: Mapping[int, Ranking], out: Path) -> None:
     """Write the best plain configuration of every number of evaluations as a solver file.
 
     Raises UsageError as `check_output` does, OutputError if `out` cannot be written.
     """
     check_output(out)
     subject = search.subject
-    best = {nfe: next(each for each in ranked if each.acceleration is None) for nfe, ranked in ranking.items()}
+    best = {nfe: each.best_plain for nfe, each in ranking.items()}
     card = {
         "version": importlib.metadata.version("fastdiff-toolkit"),
         "conditions": subject.description,

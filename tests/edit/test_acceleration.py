@@ -233,9 +233,9 @@ def test_search_ranks_accelerated_runs_beside_plain_ones(tmp_path: Path, monkeyp
     monkeypatch.setattr(measure, "REFERENCE", 50)
     search = Search(oracle(MIXTURE, tmp_path / "model"), (6, 12), samples=4)
     ranking = search.run()
-    assert all(each.acceleration is None for each in ranking[6])
-    (runs,) = [each.acceleration for each in ranking[12] if each.acceleration]  # an oracle has no blocks to skip
+    assert all(each.acceleration is None for each in ranking[6].finalists)
+    (runs,) = [each.acceleration for each in ranking[12].finalists if each.acceleration]
+    assert list(ranking[12].left_out) == ["first-block"]  # an oracle has no blocks to skip
     assert runs.name == "sada" and 12 < runs.steps <= 24 and runs.cost <= 12
     write(search, ranking, tmp_path / "found.safetensors")
-    best = next(each for each in ranking[12] if each.acceleration is None)
-    assert read_solver_file(tmp_path / "found.safetensors").configs[12] == best.config
+    assert read_solver_file(tmp_path / "found.safetensors").configs[12] == ranking[12].best_plain.config
