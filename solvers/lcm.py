@@ -56,8 +56,14 @@ def consistency_points(schedule: Schedule, count: int, strength: float = 1.0) ->
     """
     if not isinstance(schedule, DiscreteVP):
         raise UsageError(f"consistency points on {type(schedule).__name__}: only a DiscreteVP schedule has them")
+    check_consistency_points(count, strength)
+    most = int(strength * POINTS)
+    stride = len(schedule.alphas_cumprod) // POINTS
+    return tuple(schedule.at_timestep((most - i * most // count) * stride - 1) for i in range(count))
+
+
+def check_consistency_points(count: int, strength: float) -> None:
+    """Raise UsageError for more levels than `consistency_points` has."""
     most = int(strength * POINTS)
     if not 1 <= count <= most:
         raise UsageError(f"{count} consistency points at strength {strength:g}: there are {most}")
-    stride = len(schedule.alphas_cumprod) // POINTS
-    return tuple(schedule.at_timestep((most - i * most // count) * stride - 1) for i in range(count))

@@ -13,6 +13,7 @@ from fastdiff.apps.edit.presets import Preset
 from fastdiff.apps.edit.sampling import inverter_of
 from fastdiff.models.lora import LoraFile
 from fastdiff.solvers.errors import UsageError
+from fastdiff.solvers.lcm import check_consistency_points
 from fastdiff.solvers.noise import Noise
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.validation import check_name
@@ -111,6 +112,8 @@ def _preset(options: Options, name: str) -> Preset:
     chosen = replace(preset, **changes)
     if chosen.distilled and (options.solver or options.solver_file or options.acceleration.given):
         raise UsageError(f"preset {name} has the solver of distilled models: give it no other, and no acceleration")
+    if chosen.distilled == "lcm":
+        check_consistency_points(chosen.steps, chosen.strength)
     if chosen.distilled == "speedup" and (
         taken := [each for each in BUILT_IN if getattr(options, each) not in (None, ())]
     ):

@@ -127,6 +127,7 @@ def test_refusals(
     named = [str(lora) if each == "LORA" else each for each in given]
     assert edit(photo, "--model", model, *named) == 2
     assert_refused(photo, message, capsys)
+    assert edit(photo, "--model", model, *named, "--dry-run") == 2
 
 
 def test_flow_models_have_no_timesteps(lora: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
