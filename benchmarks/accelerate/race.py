@@ -43,7 +43,7 @@ NOTE = (
     f"The full run is {STEPS} steps of {SOLVER} on {GRID}. Calls count the FLOPs of what was computed; time is that of "
     f"the processor, a share of the full run's. Relative distances, mean over held-out seeds, and their difference to "
     f"{SOLVER} with as many steps with its 95 % interval, paired by seed: below 0 is nearer. Caches are those that "
-    "`tune` prepares."
+    "`tune` prepares; an acceleration that cannot meet a cost has no row."
 )
 
 
@@ -99,12 +99,15 @@ class Race:
         for name, by_steps in self._tuned.items():
             solver, levels, grid = by_steps[steps]
             yield f"{name}, {steps} steps, {grid}", Plain(solver, levels)
-        if self.calibration is not None:
-            for name in CACHES:
-                yield name, Cached(SOLVERS[SOLVER](), self._grid(STEPS), self.problem.network, self._cache(name, steps))
-        with suppress(UsageError):  # SADA evaluates some steps in any case
-            sada = sada_for_budget(SOLVERS[SOLVER](), self._grid(STEPS), steps / STEPS)
-            yield "sada", Plain(sada, self._grid(STEPS))
+        for name in (*CACHES, "sada") if self.calibration is not None else ("sada",):
+            with suppress(UsageError):  # for a budget that it cannot meet
+                yield name, self._accelerated(name, steps)
+
+    def _accelerated(self, name: str, steps: int) -> Contestant:
+        solver, levels = SOLVERS[SOLVER](), self._grid(STEPS)
+        if name == "sada":
+            return Plain(sada_for_budget(solver, levels, steps / STEPS), levels)
+        return Cached(solver, levels, self.problem.network, self._cache(name, steps))
 
     def _cache(self, name: str, steps: int) -> Cache:
         assert self.calibration is not None
