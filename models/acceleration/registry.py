@@ -113,9 +113,8 @@ def _magcache(calibration: Calibration, budget: float) -> Cache:
 def _tokens(calibration: Calibration, budget: float) -> Cache:
     """The fewest partial calls in a row that meet the budget, and the share of the tokens that it leaves to them.
 
-    On the bundled model these follow the full run best: at half of its cost, 3 calls of a twelfth of the tokens end at
-    a distance of 0.049, 4 calls of a sixth at 0.076, 8 calls of a quarter at 0.156, and fewer steps at 0.20. The share
-    takes all work of blocks for that of the picture's tokens; a text beside them costs a little more.
+    On the bundled model few partial calls in a row with few tokens follow the full run better than many with more. The
+    share takes all work of blocks for that of the picture's tokens; a text beside them costs a little more.
     """
     check_budget(budget)
     if budget == 1:
