@@ -48,14 +48,13 @@ def check_acceleration(
             f"preset {name} is exact, but amplifies what {choice.option} changes: leave it out, or give --preset "
             "dit4edit"
         )
-    if choice.parallel and (words or preset.cross_attention or preset.self_attention or preset.focus):
+    controls = words or preset.cross_attention or preset.self_attention or preset.focus
+    if choice.parallel and controls:
         raise UsageError(
             f"this edit changes attention step by step, so that {choice.option} cannot evaluate steps together: leave "
             f"out options of words, and give --preset rf-inversion or {DETERMINISTIC}"
         )
-    if choice.name == "tokens" and (
-        words or preset.cross_attention or preset.self_attention or preset.focus or preset.merge
-    ):
+    if choice.name == "tokens" and (controls or preset.merge):
         raise UsageError(
             f"this edit changes attention, by which {choice.option} knows the tokens that it leaves out: leave out "
             f"options of words and --merge, and give --preset rf-inversion or {DETERMINISTIC}"

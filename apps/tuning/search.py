@@ -114,10 +114,10 @@ class Search:
                 for name in grids(self.subject.schedule)
                 for solver, options in PROBES
             ]
-            names = list(dict.fromkeys(each.config.grid for each in _tried(probes, nfe, chosen_on, exact)))[:GRIDS]
+            names = list(dict.fromkeys(each.config.grid for each in ranked(probes, nfe, chosen_on, exact)))[:GRIDS]
             entrants = [config for name in names for config in candidate_configs(name)]
-            chosen = [each.config for each in _tried(entrants, nfe, chosen_on, exact)[:FINALISTS]]
-            plain = _tried(chosen, nfe, held_out, exact_held)
+            chosen = [each.config for each in ranked(entrants, nfe, chosen_on, exact)[:FINALISTS]]
+            plain = ranked(chosen, nfe, held_out, exact_held)
             if not plain:
                 raise UsageError(f"no solver samples {self.subject.name} in {nfe} calls: give more")
             best = plain[0].config
@@ -185,9 +185,15 @@ def grids(schedule: Schedule) -> list[str]:
     return list(different.values())
 
 
-def _tried(tried: Sequence[SamplerConfig], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]) -> list[Ranked]:
-    """Return the configurations that run within `nfe` evaluations, best first."""
-    runs = [run for config in tried if (run := _run(config, nfe, batches, exact)) is not None]
+def ranked(
+    configs: Sequence[SamplerConfig], nfe: int, batches: Sequence[Batch], exact: Sequence[Tensor]
+) -> list[Ranked]:
+    """Return the configurations that run within `nfe` evaluations, best first.
+
+    `exact` are the ends (B, ...) of the batches that errors are distances to. Those whose grid does not fit and those
+    without finite results are left out.
+    """
+    runs = [run for config in configs if (run := _run(config, nfe, batches, exact)) is not None]
     return sorted(runs, key=lambda run: run.mean)
 
 
@@ -205,5 +211,5 @@ def _run(config: SamplerConfig, nfe: int, batches: Sequence[Batch], exact: Seque
                 return None
     except UsageError:
         return None
-    ranked = Ranked(config, nfe, errors(made, exact))
-    return ranked if ranked.errors.isfinite().all() else None
+    run = Ranked(config, nfe, errors(made, exact))
+    return run if run.errors.isfinite().all() else None

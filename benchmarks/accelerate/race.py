@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +116,8 @@ class Race:
 
     def _best_grid(self, steps: int) -> str:
         """Return the grid on which RIVAL ends nearest to the exact end."""
-
-        def error(grid: str) -> float:
-            try:
-                levels = SamplerConfig(RIVAL, grid).levels(self.problem.schedule, steps)
-            except UsageError:  # a grid for other numbers of steps
-                return inf
-            ends = measure.ends(self._fitting, SOLVERS[RIVAL](), levels)
-            return measure.errors(ends, self._fitting_exact).mean().item()
-
-        return min(search.grids(self.problem.schedule), key=error)
+        configs = [SamplerConfig(RIVAL, grid) for grid in search.grids(self.problem.schedule)]
+        return search.ranked(configs, steps, self._fitting, self._fitting_exact)[0].config.grid
 
     def _row(
         self, name: str, outcome: Outcome, full: Outcome, ends: Mapping[str, Sequence[Tensor]], fewer: Outcome | None
