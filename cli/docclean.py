@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdiff.apps.docclean.options import CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
+from fastdiff.apps.docclean.options import CALLS, DEBLUR_CALLS, ENGINES, FORMATS, SOLVER, TASKS, Options
 from fastdiff.cli.exit_codes import OF_INPUTS
 from fastdiff.cli.formatting import counted, places
 from fastdiff.cli.options import PATH, Command, files, option, running
@@ -55,7 +55,7 @@ FATES = ("cleaned", "partly cleaned", "kept", "failed")
 @option(
     "--calls",
     type=click.IntRange(0),
-    help=f"Network calls of the diffusion stage; 0 skips it. [default: {CALLS}]",
+    help=f"Network calls of the diffusion stage; 0 skips it. [default: {DEBLUR_CALLS} for deblur, otherwise {CALLS}]",
     group="Cleaning",
 )
 @option("--solver-file", type=PATH, help="A solver that `fastdiff tune` fitted to these weights.", group="Cleaning")

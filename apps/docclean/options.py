@@ -10,7 +10,9 @@ from fastdiff.solvers.validation import check_name
 
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
-SOLVER, CALLS = "ddim", 0  # on average over all tasks no number of calls beats 0 (benchmarks, section "stage")
+SOLVER = "ddim"
+CALLS = 0  # of the denoiser: no number beats 0 for clean and binarize (benchmarks, section "stage"),
+DEBLUR_CALLS = 1  # but one does for deblur (sections "stage" and "blur"); more draw letters that are not there
 FORMATS = {"png": ".png", "tiff": ".tiff", "jpg": ".jpg", "pdf": ".pdf"}
 
 
@@ -25,7 +27,8 @@ class Options:
     `break_signatures` also cleans signed PDFs, whose signatures become invalid. `format` is one of FORMATS, or None for
     the kind of the input.
 
-    `solver` and `calls` of the network default to SOLVER and CALLS, `weights` (a file or a folder) to the bundled ones.
+    `solver` and `calls` of the network default to SOLVER and CALLS, for deblurring with a denoiser DEBLUR_CALLS;
+    `weights` (a file or a folder) default to the bundled ones.
     `solver_file` replaces `solver`: it was tuned to the network of one task, and its fewest calls are the default.
     `force` cleans finished pages again and replaces files of others, but never an input. `report` is the path of
     report.json. Paths may be given as text.

@@ -1,10 +1,15 @@
 """Tests of restored pages: their bits, their colours, and the page of a deblurred one."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pytest
 from pages import text_page
+from safetensors.torch import load_file, save_file
 
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
+from fastdiff.models.restorers import bundled
 
 
 def test_a_page_that_auto_finds_clean_is_returned_unchanged() -> None:
@@ -23,3 +28,17 @@ def test_deblurred_pages_keep_their_highlighter_in_a_shadow() -> None:
     deblurred = PageRestorer(task="deblur", device="cpu")(blurred, 0).pixels
     marked = np.quantile(deblurred[95:125, 110:490].reshape(-1, 3), 0.7, axis=0)  # of the paper between letters
     assert np.abs(marked - (250, 240, 120)).max() < 30
+
+
+@pytest.mark.parametrize(("task", "calls"), [("deblur", 1), ("clean", 0), ("binarize", 0)])
+def test_the_denoiser_is_called_where_that_reads_better(task: str, calls: int) -> None:
+    assert PageRestorer(task=task, device="cpu")(text_page(12), 0).calls == calls
+
+
+def test_deblurring_without_a_denoiser_is_left_to_the_predictor(tmp_path: Path) -> None:
+    alone = tmp_path / "alone.safetensors"
+    save_file({name: value for name, value in load_file(bundled("deblur")).items() if "predictor" in name}, alone)
+    page = text_page(12)
+    predicted = PageRestorer(task="deblur", device="cpu", weights=alone)(page, 0)
+    asked = PageRestorer(task="deblur", device="cpu", calls=0)(page, 0)
+    assert predicted.calls == asked.calls == 0 and np.array_equal(predicted.pixels, asked.pixels)

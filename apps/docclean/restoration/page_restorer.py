@@ -16,11 +16,11 @@ from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.surroundings import near_strokes
 from fastdiff.apps.docclean.ocr import page_verdict
 from fastdiff.apps.docclean.ocr.engines import Reading
-from fastdiff.apps.docclean.options import CALLS, SOLVER, TASKS
+from fastdiff.apps.docclean.options import CALLS, DEBLUR_CALLS, SOLVER, TASKS
 from fastdiff.apps.docclean.restoration.deconvolution import Deconvolution
 from fastdiff.apps.docclean.restoration.tiled_restorer import TiledRestorer
 from fastdiff.apps.precision import NotFiniteError, dtype_name, precisions
-from fastdiff.models.restorers import bundled, read_pair
+from fastdiff.models.restorers import Pair, bundled, read_pair
 from fastdiff.solvers.errors import MissingError, UsageError
 from fastdiff.solvers.registry import SOLVERS
 from fastdiff.solvers.solver_file import read_solver_file
@@ -100,8 +100,8 @@ class PageRestorer:
             raise UsageError(f"{calls} calls of the denoiser: give 0 or more")
         self._task, self._weights, self._seed = task, weights, seed
         self._file = None if solver_file is None else read_solver_file(solver_file)
-        fewest = CALLS if self._file is None else min(self._file.configs)
-        self._solver, self._calls = SOLVERS[solver or SOLVER], fewest if calls is None else calls
+        self._solver = SOLVERS[solver or SOLVER]
+        self._calls = min(self._file.configs) if calls is None and self._file is not None else calls
         self._device, (self._dtype, *self._wider) = precisions(device, dtype)
         self._restorer, self._colours = cache(self._load), cache(self._load_colours)
 
@@ -117,7 +117,7 @@ class PageRestorer:
         evened = pixels if task == "binarize" else even_out(pixels)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
-        if in_colour and task == "clean" and not self._calls:
+        if in_colour and task == "clean" and not restorer.calls:
             clean, note = self._in_strips(restorer, evened, key)
             return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
         seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
@@ -202,12 +202,17 @@ class PageRestorer:
         pair = read_pair(path)
         if self._calls and pair.denoiser is None:
             raise MissingError(f"{path} holds no denoiser: give --calls 0, or --weights with a denoiser")
-        return TiledRestorer(pair, self._solver, self._calls, self._seed, self._device, self._dtype, self._file)
+        calls = _default_calls(network, pair) if self._calls is None else self._calls
+        return TiledRestorer(pair, self._solver, calls, self._seed, self._device, self._dtype, self._file)
 
     def _load_colours(self) -> TiledRestorer:
         """Return the bundled network that keeps the fills behind the strokes of deblurred pages."""
         pair = read_pair(bundled("colour"))
         return TiledRestorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
+
+
+def _default_calls(task: str, pair: Pair) -> int:
+    return DEBLUR_CALLS if task == "deblur" and pair.denoiser is not None else CALLS
 
 
 def _overflow(first: torch.dtype, last: torch.dtype) -> str:
