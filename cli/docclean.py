@@ -26,6 +26,7 @@ SHOWN = {  # cause of a region in the report -> the phrase for the screen
     "digits": "numbers",
     "word changed": "words that would read otherwise",
     "word not certain": "uncertain words",
+    "ambiguous word": "words that blur made ambiguous",
     "blurred strokes, which the page keeps": "all blurred strokes",
 }
 FATES = ("cleaned", "partly cleaned", "kept", "failed")
@@ -155,8 +156,10 @@ def _place(page: "PageReport", long: set[str]) -> str:
 
 
 def _put_back(page: "PageReport") -> str:
-    """Such as `kept as they came in 3 places: area, digits (2)`, and why the page was cleaned less."""
-    return _joined(f"kept as it came in {_places(page, 'put back')}", page)
+    """Such as `kept as it came in 3 places: area, digits (2)`, what changed, and why the page was cleaned less."""
+    left = _places(page, "left")
+    changed = f"; changed in {left}" if left else ""
+    return _joined(f"kept as it came in {_places(page, 'put back')}{changed}", page)
 
 
 def _left(page: "PageReport") -> str | None:

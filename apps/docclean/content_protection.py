@@ -18,6 +18,7 @@ from fastdiff.apps.docclean.ocr.word_comparison import WordPair
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # judgement -> cause
+AMBIGUOUS = "ambiguous word"  # the cause of words that the network and the linear filters show otherwise
 NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
 MOST_PUT_BACK = 0.5  # share of a page's strokes that may go back, and
 MOST_COVERED = 0.75  # share of the page that areas may take back; beyond either, the cleaned page is not used
@@ -93,7 +94,8 @@ class ContentProtector:
         word_pairs = _word_pairs(before, after, evened)
         if before is None or after is None:
             return self._decided(page, guarded, (), word_pairs), None
-        returned, regions = self._with_words_back(page, restored_page, word_pairs)
+        ambiguous = self._ambiguous_words(restored_page, after)
+        returned, regions = self._with_words_back(page, restored_page, word_pairs, ambiguous)
         recovered = tuple(RecoveredWord(pair.box, pair.after) for pair in word_pairs if pair.judgement == "recovered")
         found = self._decided(page, guarded, regions, word_pairs, recovered)
         found = replace(found, deblurred=restored_page.deconvolved is not None)
@@ -101,21 +103,44 @@ class ContentProtector:
             return found, after
         return self._with_lines_back(replace(found, pixels=returned), restored_page, before)
 
+    def _ambiguous_words(self, restored_page: RestoredPage, after: Reading) -> list[WordPair]:
+        """Return the words of a deblurred page that read otherwise where linear filters alone sharpened it.
+
+        Blur made them ambiguous, so that the network decided what stands there. `before` is its word, `after` the
+        linearly sharpened one.
+        """
+        if restored_page.deconvolved is None:
+            return []
+        linear = self._scorer.read(restored_page.deconvolved.sharpened)
+        return [pair for pair in _word_pairs(after, linear, restored_page.evened) if pair.differs]
+
     def _with_words_back(
-        self, page: np.ndarray, restored_page: RestoredPage, word_pairs: Sequence[WordPair]
+        self,
+        page: np.ndarray,
+        restored_page: RestoredPage,
+        word_pairs: Sequence[WordPair],
+        ambiguous: Sequence[WordPair],
     ) -> tuple[np.ndarray, list[Region]]:
-        """Return the page with changed words put back, and their regions; the very page if nothing goes back."""
+        """Return the page with changed words put back, and their regions; the very page if nothing goes back.
+
+        Ambiguous words go back where only the linear filters show a word that can be read.
+        """
         deblurred = restored_page.deconvolved is not None
-        back = [pair for pair in word_pairs if self._goes_back(pair, deblurred)]
-        mask = mask_of([pair.box for pair in back], page.shape)
+        back = [(pair, CAUSES[pair.judgement]) for pair in word_pairs if self._goes_back(pair, deblurred)]
+        mask = mask_of([pair.box for pair, _ in back], page.shape)
+        unsure = [pair for pair in ambiguous if not _middle(mask, pair.box)]
+        legible = [(pair, AMBIGUOUS) for pair in unsure if pair.judgement == "recovered"]
+        mask |= mask_of([pair.box for pair, _ in legible], page.shape)
         stay = (pair for pair in word_pairs if pair.judgement in CAUSES and not self._goes_back(pair, deblurred))
-        regions = [Region(pair.box, CAUSES[pair.judgement], "left", pair.texts) for pair in stay if pair.differs]
+        left = [(pair, CAUSES[pair.judgement]) for pair in stay if pair.differs]
+        left += [(pair, AMBIGUOUS) for pair in unsure if pair.before and pair.judgement != "recovered"]
+        regions = [Region(pair.box, cause, "left", pair.texts) for pair, cause in left]
         mask &= _all_strokes(page, restored_page)
         if not mask.any():
             return page, regions
         returned = put_back(page, _fit_beside(page, restored_page), mask)
-        changed = [pair for pair in back if _changed(page, returned, pair.box)]
-        regions += [Region(pair.box, CAUSES[pair.judgement], "put back", pair.texts) for pair in changed]
+        changed = [(pair, cause) for pair, cause in (*back, *legible) if _changed(page, returned, pair.box)]
+        regions += [Region(pair.box, cause, "put back", pair.texts) for pair, cause in changed]
         return returned, regions
 
     def _with_lines_back(
@@ -248,6 +273,12 @@ def _word_pairs(before: Reading | None, after: Reading | None, evened: np.ndarra
 def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
     left, top, right, bottom = box
     return mask[top:bottom, left:right]
+
+
+def _middle(mask: np.ndarray, box: Box) -> bool:
+    """The mask at the middle of a box, perhaps one that reaches beyond it."""
+    row, column = ((low + high) // 2 for low, high in ((box[1], box[3]), (box[0], box[2])))
+    return bool(mask[min(row, mask.shape[0] - 1), min(column, mask.shape[1] - 1)])
 
 
 def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:

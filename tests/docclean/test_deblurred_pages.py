@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from pages import text_page
+from pages import LINES, text_page
 
-from fastdiff.apps.docclean.content_protection import ContentProtector, ProtectedPage
+from fastdiff.apps.docclean.content_protection import AMBIGUOUS, ContentProtector, ProtectedPage
+from fastdiff.apps.docclean.ocr import engines
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
@@ -99,3 +100,29 @@ def test_a_sharp_page_that_is_deblurred_all_the_same_keeps_its_letters() -> None
     page = text_page(26)
     written = PageRestorer(task="deblur", device="cpu")(page, 0).pixels.astype(float)
     assert np.corrcoef(written.ravel(), page.ravel())[0, 1] > 0.99
+
+
+def ambiguous_words(size: float, blur: float) -> tuple[dict[str, list[list[str]]], str]:
+    """The ambiguous words of a blurred page by the decision on them, each with both readings, and the written text."""
+    page = cv2.GaussianBlur(text_page(size).astype(np.float32), (0, 0), blur)
+    noisy = np.clip(page + np.random.default_rng(0).normal(0, 3, page.shape), 0, 255).astype(np.uint8)
+    scorer = Scorer(engines.load_engine("rapidocr", "cpu"), None)
+    restored = PageRestorer(task="deblur", device="cpu")(noisy, 0)
+    written, after = ContentProtector(scorer, False, False)(restored, scorer.read(noisy))
+    words: dict[str, list[list[str]]] = {"left": [], "put back": []}
+    for region in written.regions:
+        if region.cause == AMBIGUOUS:
+            words[region.decision].append(str(region.text).split(" -> "))
+    assert after is not None
+    return words, after.text
+
+
+def test_words_that_linear_filters_show_otherwise_are_listed() -> None:
+    words, read = ambiguous_words(20, 2.2)
+    assert ["retured", "returned"] in words["left"]
+    assert all(written in read and written not in " ".join(LINES) for written, _ in words["left"])
+
+
+def test_words_that_only_linear_filters_show_go_back() -> None:
+    words, read = ambiguous_words(26, 3.4)
+    assert ["glens", "glass"] in words["put back"] and "glass" in read and "glens" not in read

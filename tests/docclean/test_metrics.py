@@ -4,6 +4,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm
 
 from benchmarks.docclean import metrics
+from benchmarks.docclean.ambiguous import wrong_characters
 from fastdiff.solvers.errors import UsageError
 
 MEASURES = [metrics.f_measure, metrics.pseudo_f_measure_skeleton, metrics.drd]
@@ -102,3 +103,16 @@ def test_sharpness_of_a_blurred_edge_is_its_closed_form(sigma):
 def test_sharpness_needs_an_edge():
     with pytest.raises(UsageError, match="edge"):
         metrics.edge_sharpness(np.ones((9, 9)), np.ones((9, 9)))
+
+
+@pytest.mark.parametrize(
+    ("truth", "read", "wrong"),
+    [
+        ("The quick brown fox", ["The", "quicl", "brwn", "fox"], [0, 1, 1, 0]),
+        ("ab cd", ["abcd"], [1]),
+        ("a b", ["a"], [2]),
+        ("ab", [], []),
+    ],
+)
+def test_wrong_characters_count_for_the_word_they_are_in_or_beside(truth, read, wrong):
+    assert wrong_characters(truth, read) == wrong
