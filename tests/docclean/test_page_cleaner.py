@@ -109,7 +109,7 @@ def test_numbers_of_a_blurred_table_read_better_than_before(engine: Engine, tabl
 
 def test_trusted_digits_are_written_as_the_page_and_the_network_show_them(engine: Engine, table: np.ndarray) -> None:
     cleaned = PageCleaner(PageRestorer(task="deblur", device="cpu"), engine, trust_digits=True)(table[:120], 0)
-    assert cleaned.status == "partly cleaned"
+    assert cleaned.status == "cleaned"
     assert {region.decision for region in cleaned.regions if region.cause == "digits"} <= {"left"}
 
 
