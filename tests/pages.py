@@ -1,5 +1,7 @@
 """Pages of text for tests, in the one font that is always there: Pillow's own."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,11 +16,11 @@ LINES = (
 )
 
 
-def text_page(size: float, ink: int = 0, paper: int = 255) -> np.ndarray:
+def text_page(size: float, ink: int = 0, paper: int = 255, lines: Sequence[str] = LINES) -> np.ndarray:
     """Lines of text in a font of `size` pixels: grey uint8 (H, W)."""
     font = ImageFont.load_default(size)
-    canvas = Image.new("L", (round(17 * size), round(1.5 * size * (len(LINES) + 1))), paper)
+    canvas = Image.new("L", (round(17 * size), round(1.5 * size * (len(lines) + 1))), paper)
     draw = ImageDraw.Draw(canvas)
-    for row, line in enumerate(LINES):
+    for row, line in enumerate(lines):
         draw.text((size, (0.5 + 1.5 * row) * size), line, font=font, fill=ink)
     return np.array(canvas)

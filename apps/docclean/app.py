@@ -20,6 +20,7 @@ from fastdiff.solvers.errors import FastdiffError
 VERB = "clean"
 CLEANING = 1.5  # seconds per megapixel on two cores without a denoiser call, for estimates
 SCORING = 12.0  # seconds per page with OCR before and after
+DEBLURRING = 1.5  # times as long, with a call of the denoiser and one more reading
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def forecast(options: Options) -> Forecast:
                 items.append((item, document.count))
                 for index in range(document.count):
                     if not document.untouched(index):
-                        seconds += CLEANING * document.megapixels(index) + SCORING * (options.ocr != "none")
+                        times = DEBLURRING if options.task == "deblur" else 1
+                        seconds += times * (CLEANING * document.megapixels(index) + SCORING * (options.ocr != "none"))
         except FastdiffError:
             items.append((item, None))
     return Forecast(tuple(items), seconds / options.jobs, prepared.left_out)

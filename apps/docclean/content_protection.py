@@ -18,7 +18,7 @@ from fastdiff.apps.docclean.ocr.word_comparison import WordPair
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # judgement -> cause
-AMBIGUOUS = "ambiguous word"  # the cause of words that the network and the linear filters show otherwise
+AMBIGUOUS = "ambiguous word"  # the cause of words that the network and the linear filters show differently
 NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
 MOST_PUT_BACK = 0.5  # share of a page's strokes that may go back, and
 MOST_COVERED = 0.75  # share of the page that areas may take back; beyond either, the cleaned page is not used
@@ -69,8 +69,8 @@ class ProtectedPage:
 class ContentProtector:
     """Compares a restored page with the given page, and puts changed content back.
 
-    `trust_digits` lets deblurring rewrite words with digits. With `force_clean` nothing goes back, and regions are
-    "left".
+    A deblurred page is also read as linear filters alone sharpen it. `trust_digits` lets deblurring rewrite words with
+    digits. With `force_clean` nothing goes back, and regions are "left".
     """
 
     def __init__(self, scorer: Scorer, trust_digits: bool, force_clean: bool) -> None:
@@ -94,16 +94,18 @@ class ContentProtector:
         word_pairs = _word_pairs(before, after, evened)
         if before is None or after is None:
             return self._decided(page, guarded, (), word_pairs), None
-        ambiguous = self._ambiguous_words(restored_page, after)
+        ambiguous = self._ambiguous_words(page, restored_page, after)
         returned, regions = self._with_words_back(page, restored_page, word_pairs, ambiguous)
         recovered = tuple(RecoveredWord(pair.box, pair.after) for pair in word_pairs if pair.judgement == "recovered")
         found = self._decided(page, guarded, regions, word_pairs, recovered)
         found = replace(found, deblurred=restored_page.deconvolved is not None)
         if self._force_clean or returned is page:
             return found, after
-        return self._with_lines_back(replace(found, pixels=returned), restored_page, before)
+        back = mask_of([region.box for region in regions if region.decision == "put back"], page.shape)
+        recovered = tuple(word for word in recovered if not _covers(back, word.box))
+        return self._with_lines_back(replace(found, pixels=returned, recovered=recovered), restored_page, before)
 
-    def _ambiguous_words(self, restored_page: RestoredPage, after: Reading) -> list[WordPair]:
+    def _ambiguous_words(self, page: np.ndarray, restored_page: RestoredPage, after: Reading) -> list[WordPair]:
         """Return the words of a deblurred page that read otherwise where linear filters alone sharpened it.
 
         Blur made them ambiguous, so that the network decided what stands there. `before` is its word, `after` the
@@ -111,8 +113,9 @@ class ContentProtector:
         """
         if restored_page.deconvolved is None:
             return []
-        linear = self._scorer.read(restored_page.deconvolved.sharpened)
-        return [pair for pair in _word_pairs(after, linear, restored_page.evened) if pair.differs]
+        linear = _fit_beside(page, restored_page)
+        pairs = _word_pairs(after, self._scorer.read(linear), restored_page.evened)
+        return [pair for pair in pairs if pair.differs and _changed(page, linear, pair.box)]
 
     def _with_words_back(
         self,
@@ -123,23 +126,24 @@ class ContentProtector:
     ) -> tuple[np.ndarray, list[Region]]:
         """Return the page with changed words put back, and their regions; the very page if nothing goes back.
 
-        Ambiguous words go back where only the linear filters show a word that can be read.
+        Ambiguous words go back where a word is surely read on the linearly sharpened page alone. Each word has one
+        region.
         """
         deblurred = restored_page.deconvolved is not None
         back = [(pair, CAUSES[pair.judgement]) for pair in word_pairs if self._goes_back(pair, deblurred)]
         mask = mask_of([pair.box for pair, _ in back], page.shape)
-        unsure = [pair for pair in ambiguous if not _middle(mask, pair.box)]
-        legible = [(pair, AMBIGUOUS) for pair in unsure if pair.judgement == "recovered"]
-        mask |= mask_of([pair.box for pair, _ in legible], page.shape)
+        ambiguous = [pair for pair in ambiguous if not _covers(mask, pair.box)]
+        back += [(pair, AMBIGUOUS) for pair in ambiguous if is_clear(pair)]
+        left = [(pair, AMBIGUOUS) for pair in ambiguous if pair.before and not is_clear(pair)]
+        listed = mask_of([pair.box for pair in ambiguous], page.shape)
         stay = (pair for pair in word_pairs if pair.judgement in CAUSES and not self._goes_back(pair, deblurred))
-        left = [(pair, CAUSES[pair.judgement]) for pair in stay if pair.differs]
-        left += [(pair, AMBIGUOUS) for pair in unsure if pair.before and pair.judgement != "recovered"]
+        left += [(pair, CAUSES[pair.judgement]) for pair in stay if pair.differs and not _covers(listed, pair.box)]
         regions = [Region(pair.box, cause, "left", pair.texts) for pair, cause in left]
-        mask &= _all_strokes(page, restored_page)
+        mask = mask_of([pair.box for pair, _ in back], page.shape) & _all_strokes(page, restored_page)
         if not mask.any():
             return page, regions
         returned = put_back(page, _fit_beside(page, restored_page), mask)
-        changed = [(pair, cause) for pair, cause in (*back, *legible) if _changed(page, returned, pair.box)]
+        changed = [(pair, cause) for pair, cause in back if _changed(page, returned, pair.box)]
         regions += [Region(pair.box, cause, "put back", pair.texts) for pair, cause in changed]
         return returned, regions
 
@@ -161,9 +165,10 @@ class ContentProtector:
         mask = mask_of(boxes, evened.shape)
         page = put_back(found.pixels, _fit_beside(found.pixels, replace(restored_page, deconvolved=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
+        others = (each for each in found.regions if each.decision == "put back" or not _covers(mask, each.box))
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
-        found = replace(found, pixels=page, regions=(*found.regions, *lines), recovered=recovered)
+        found = replace(found, pixels=page, regions=(*others, *lines), recovered=recovered)
         return replace(found, word_pairs=_word_pairs(before, after, evened)), after
 
     def _decided(
@@ -209,7 +214,8 @@ def less_cleaned_versions(found: ProtectedPage, restored_page: RestoredPage) -> 
     evened, page = restored_page.evened, found.pixels
     if found.content_lost is None:
         mask = _all_strokes(page, restored_page)
-        done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *found.regions)
+        back = (region for region in found.regions if region.decision == "put back")
+        done, regions = "only its paper was cleaned", (_whole(page, "all strokes"), *back)
         yield LessCleanedPage(put_back(page, stroke_shapes.with_ground(evened, page), mask), done, regions)
         yield LessCleanedPage(put_back(page, evened, mask), done, regions)
     yield LessCleanedPage(evened, "only its light was evened out", (_whole(page, "all but the light"),))
@@ -275,10 +281,18 @@ def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
     return mask[top:bottom, left:right]
 
 
-def _middle(mask: np.ndarray, box: Box) -> bool:
-    """The mask at the middle of a box, perhaps one that reaches beyond it."""
+def _covers(mask: np.ndarray, box: Box) -> bool:
+    """True if a mask covers the middle of a box, perhaps one that reaches beyond it."""
     row, column = ((low + high) // 2 for low, high in ((box[1], box[3]), (box[0], box[2])))
     return bool(mask[min(row, mask.shape[0] - 1), min(column, mask.shape[1] - 1)])
+
+
+def is_clear(ambiguous: WordPair) -> bool:
+    """True if a word is surely read on the linearly sharpened page, and none on the deblurred one.
+
+    Of 24 such words that rapidocr read on eight blurred documents and ten columns, 23 were right.
+    """
+    return ambiguous.judgement == "recovered" and ambiguous.surer
 
 
 def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:

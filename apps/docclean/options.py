@@ -11,8 +11,8 @@ from fastdiff.solvers.validation import check_name
 TASKS = ("auto", "clean", "deblur", "binarize")
 ENGINES = ("easyocr", "rapidocr", "tesseract", "none")
 SOLVER = "ddim"
-CALLS = 0  # of the denoiser: no number beats 0 for clean and binarize (benchmarks, section "stage"),
-DEBLUR_CALLS = 1  # but one does for deblur (sections "stage" and "blur"); more draw letters that are not there
+CALLS = 0  # of the denoiser: calls make clean worse, and hardly change binarize (benchmarks, section "stage")
+DEBLUR_CALLS = 1  # where there is a denoiser: real documents read better by one (section "stage")
 FORMATS = {"png": ".png", "tiff": ".tiff", "jpg": ".jpg", "pdf": ".pdf"}
 
 

@@ -13,7 +13,7 @@ from benchmarks.docclean.blurred import Blurred
 from benchmarks.docclean.words_lost import JUDGE
 from benchmarks.result import Cell, Section, Table
 from fastdiff.apps.docclean.content_protection import AMBIGUOUS
-from fastdiff.apps.docclean.imaging.regions import mask_of
+from fastdiff.apps.docclean.imaging.regions import Region
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.apps.docclean.ocr.text_metrics import standard
 from fastdiff.apps.docclean.ocr.word_comparison import overlap
@@ -26,13 +26,12 @@ Row = dict[str, Any]
 class JudgedWord:
     """A word that the judge read on a written page.
 
-    `wrong` counts its wrong characters. `misread` is True if the judge reads it the same on the sharp page, `marked` if
-    docclean marks it as ambiguous.
+    `wrong` counts its wrong characters. `same_on_sharp` is True if the judge reads it the same on the sharp page,
+    `marked` if docclean marks it as ambiguous.
     """
 
-    text: str
     wrong: int
-    misread: bool
+    same_on_sharp: bool
     marked: bool
 
 
@@ -42,7 +41,8 @@ def run(setup: Setup) -> Section:
     rows = []
     for key, page in enumerate(blurred.make(setup)):
         if page.sharp.column and hard_enough(page, JUDGE):
-            rows += [_measured(page, engine, clean(page.pixels, key)) for engine, clean in cleaners.items()]
+            cleaned = {engine: clean(page.pixels, key) for engine, clean in cleaners.items()}
+            rows += [_measured(page, engine, each) for engine, each in cleaned.items() if each.status != "kept"]
     return Section([table(rows)], rows)
 
 
@@ -56,47 +56,46 @@ def table(rows: list[Row]) -> Table:
             len(mine),
             total["wrong"],
             total["wrong marked"] / max(total["wrong"], 1),
-            total["blurred"],
-            total["blurred marked"] / max(total["blurred"], 1),
+            total["by blur"],
+            total["by blur marked"] / max(total["by blur"], 1),
             total["right words marked"] / max(total["right words"], 1),
         ))  # fmt: skip
     return Table(
         f"Ambiguous words of deblurred columns, read by {JUDGE}",
-        ("gate", "pages", "wrong", "of them marked", "not on sharp", "of them marked", "right words marked"),
+        ("gate", "pages", "wrong", "marked", "by blur", "by blur, marked", "right words marked"),
         lines,
-        "wrong: characters that are not in the truth, or lack beside the word; not on sharp: those in words that the "
-        "judge does not read the same on the sharp page",
+        "wrong: characters that are not in the truth, or lack beside the word; by blur: those in words that the judge "
+        "does not read the same on the sharp page; marked: shares of them in words listed as ambiguous",
     )
 
 
 def _measured(page: Blurred, engine: str, cleaned: CleanedPage) -> Row:
-    words = judged(page, cleaned, cached_engine(JUDGE).read(cleaned.pixels))
-    blur = [word for word in words if not word.misread]
+    words = judge_words(page, cleaned, cached_engine(JUDGE).read(cleaned.pixels))
+    by_blur = [word for word in words if not word.same_on_sharp]
     right = [word for word in words if not word.wrong]
     return {
         "page": page.name,
         "gate": engine,
         "wrong": sum(word.wrong for word in words),
         "wrong marked": sum(word.wrong for word in words if word.marked),
-        "blurred": sum(word.wrong for word in blur),
-        "blurred marked": sum(word.wrong for word in blur if word.marked),
+        "by blur": sum(word.wrong for word in by_blur),
+        "by blur marked": sum(word.wrong for word in by_blur if word.marked),
         "right words": len(right),
         "right words marked": sum(word.marked for word in right),
     }
 
 
-def judged(page: Blurred, cleaned: CleanedPage, reading: Reading) -> list[JudgedWord]:
+def judge_words(page: Blurred, cleaned: CleanedPage, reading: Reading) -> list[JudgedWord]:
     """Return the words of a reading of a written page, each with its wrong characters and its marks."""
-    unsure = (each for each in cleaned.regions if each.cause == AMBIGUOUS and each.decision == "left")
-    mask = mask_of((region.box for region in unsure), page.pixels.shape)
+    unsure = [Fragment("", 0, region.box) for region in cleaned.regions if _is_unsure(region)]
     sharp = cached_engine(JUDGE).read(page.sharp.pixels).words
+    marked = overlap(reading.words, unsure)
     same_place = overlap(reading.words, sharp)
     wrong = wrong_characters(page.sharp.text, [word.text for word in reading.words])
     found = []
     for index, word in enumerate(reading.words):
-        there = [sharp[other].text for other in np.flatnonzero(same_place[index])]
-        misread = standard(word.text) in map(standard, there)
-        found.append(JudgedWord(word.text, wrong[index], misread, _is_marked(mask, word)))
+        there = [standard(sharp[other].text) for other in np.flatnonzero(same_place[index])]
+        found.append(JudgedWord(wrong[index], standard(word.text) in there, bool(marked[index].any())))
     return found
 
 
@@ -120,8 +119,5 @@ def wrong_characters(truth: str, read: Sequence[str]) -> list[int]:
     return [int(each) for each in wrong]
 
 
-def _is_marked(mask: np.ndarray, word: Fragment) -> bool:
-    """True if the middle of a word lies in the mask."""
-    left, top, right, bottom = word.box
-    row, column = round((top + bottom) / 2), round((left + right) / 2)
-    return bool(mask[min(row, mask.shape[0] - 1), min(column, mask.shape[1] - 1)])
+def _is_unsure(region: Region) -> bool:
+    return region.cause == AMBIGUOUS and region.decision == "left"

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from pages import LINES, text_page
 
-from fastdiff.apps.docclean.content_protection import AMBIGUOUS, ContentProtector, ProtectedPage
+from fastdiff.apps.docclean.content_protection import AMBIGUOUS, ContentProtector, ProtectedPage, is_clear
 from fastdiff.apps.docclean.ocr import engines
+from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
-from fastdiff.apps.docclean.ocr.word_comparison import WordPair
-from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
+from fastdiff.apps.docclean.ocr.word_comparison import WordPair, compare
+from fastdiff.apps.docclean.restoration.page_restorer import DeconvolvedPage, PageRestorer, RestoredPage
 
 INKS = {"black": (20, 20, 20), "red": (190, 20, 30), "blue": (20, 30, 170)}
 PHOTO = np.s_[300:520, 150:450]
@@ -102,27 +103,56 @@ def test_a_sharp_page_that_is_deblurred_all_the_same_keeps_its_letters() -> None
     assert np.corrcoef(written.ravel(), page.ravel())[0, 1] > 0.99
 
 
-def ambiguous_words(size: float, blur: float) -> tuple[dict[str, list[list[str]]], str]:
-    """The ambiguous words of a blurred page by the decision on them, each with both readings, and the written text."""
-    page = cv2.GaussianBlur(text_page(size).astype(np.float32), (0, 0), blur)
-    noisy = np.clip(page + np.random.default_rng(0).normal(0, 3, page.shape), 0, 255).astype(np.uint8)
-    scorer = Scorer(engines.load_engine("rapidocr", "cpu"), None)
-    restored = PageRestorer(task="deblur", device="cpu")(noisy, 0)
-    written, after = ContentProtector(scorer, False, False)(restored, scorer.read(noisy))
-    words: dict[str, list[list[str]]] = {"left": [], "put back": []}
-    for region in written.regions:
-        if region.cause == AMBIGUOUS:
-            words[region.decision].append(str(region.text).split(" -> "))
-    assert after is not None
-    return words, after.text
+@pytest.fixture(scope="module", params=["grey, 8 bits", "colour, 16 bits"])
+def sharpened(request: pytest.FixtureRequest) -> np.ndarray:
+    """A page of text as linear filters show it."""
+    page = text_page(26)
+    return page if request.param == "grey, 8 bits" else np.repeat(page[..., None], 3, 2).astype(np.uint16) * 257
 
 
-def test_words_that_linear_filters_show_otherwise_are_listed() -> None:
-    words, read = ambiguous_words(20, 2.2)
-    assert ["retured", "returned"] in words["left"]
-    assert all(written in read and written not in " ".join(LINES) for written, _ in words["left"])
+@pytest.fixture
+def deblurred(sharpened: np.ndarray) -> RestoredPage:
+    """The same page by a network that writes "caps" for "maps", and no word for "returned"."""
+    lines = [line.replace("maps", "caps").replace("returned", "rctvrncd") for line in LINES]
+    page = text_page(26, lines=lines)
+    pixels = np.broadcast_to(page if sharpened.ndim == 2 else page[..., None], sharpened.shape)
+    pixels = (pixels.astype(int) * (np.iinfo(sharpened.dtype).max // 255)).astype(sharpened.dtype)
+    blurred = cv2.GaussianBlur(sharpened, (0, 0), 3)
+    return RestoredPage(pixels, "deblur", "", 1, blurred, deconvolved=DeconvolvedPage(sharpened, blurred))
 
 
-def test_words_that_only_linear_filters_show_go_back() -> None:
-    words, read = ambiguous_words(26, 3.4)
-    assert ["glens", "glass"] in words["put back"] and "glass" in read and "glens" not in read
+def ambiguous(page: ProtectedPage) -> dict[str, str]:
+    return {str(region.text): region.decision for region in page.regions if region.cause == AMBIGUOUS}
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer(engines.load_engine("rapidocr", "cpu"), None)
+
+
+def test_ambiguous_words_are_listed_and_go_back_where_only_linear_filters_show_a_word(
+    deblurred: RestoredPage, sharpened: np.ndarray, scorer: Scorer
+) -> None:
+    page, after = ContentProtector(scorer, False, False)(deblurred, Reading((), 0.0))
+    assert ambiguous(page) == {"rctvrncd -> returned": "put back", "caps -> maps": "left"}
+    assert after is not None and "returned" in after.text and "caps" in after.text
+    change = np.abs(page.pixels.astype(int) - sharpened) > 0.15 * np.iinfo(sharpened.dtype).max
+    differs = np.argwhere(change.reshape(*sharpened.shape[:2], -1).any(-1))
+    line = 3.5 * 1.5 * 26  # the middle of the fourth, which "caps" ends
+    assert np.abs(differs[:, 0] - line).max() < 26 and np.ptp(differs[:, 1]) < 80
+
+
+def test_forced_cleaning_lists_ambiguous_words_and_puts_none_back(deblurred: RestoredPage, scorer: Scorer) -> None:
+    page, _ = ContentProtector(scorer, False, True)(deblurred, Reading((), 0.0))
+    assert set(ambiguous(page).values()) == {"left"} and np.array_equal(page.pixels, deblurred.pixels)
+
+
+def test_a_sure_word_does_not_give_way_to_another_one() -> None:
+    words = [("house", 0.99, "horse", 0.99), ("house", 0.79, "horse", 0.7), ("hcuse", 0.99, "house", 0.7)]
+    page = np.full((40, 100), 255, np.uint8)
+    for written, sure, shown, surely in words:
+        before, after = (
+            Reading(((Fragment(text, confidence, (5, 5, 95, 35)),),), 0.0)
+            for text, confidence in ((written, sure), (shown, surely))
+        )
+        assert not any(map(is_clear, compare(before, after, page)))

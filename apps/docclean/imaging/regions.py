@@ -20,7 +20,7 @@ class Region:
 
     `cause` is a short phrase ("area changed", "word changed", "digits"). `decision` is "put back" if the evenly lit
     page, linearly sharpened if it was blurred, replaced the cleaned one, "left" if the cleaned page stayed. `text` of a
-    word is its reading before and after.
+    word is its reading before and after; of an ambiguous one, on the deblurred and on the linearly sharpened page.
     """
 
     box: Box

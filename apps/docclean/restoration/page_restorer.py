@@ -211,8 +211,8 @@ class PageRestorer:
         return TiledRestorer(pair, self._solver, 0, self._seed, self._device, self._dtype, None)
 
 
-def _default_calls(task: str, pair: Pair) -> int:
-    return DEBLUR_CALLS if task == "deblur" and pair.denoiser is not None else CALLS
+def _default_calls(network: str, pair: Pair) -> int:
+    return DEBLUR_CALLS if network == "deblur" and pair.denoiser is not None else CALLS
 
 
 def _overflow(first: torch.dtype, last: torch.dtype) -> str:
