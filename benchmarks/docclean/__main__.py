@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import ambiguous, blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage
+from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage, unsure
 from benchmarks.docclean.application import Setup
 from benchmarks.docclean.trust import trust
 from benchmarks.result import Section
@@ -21,7 +21,7 @@ SECTIONS = {
     "noisyoffice": noisyoffice.run,
     "dibco": dibco.run,
     "blur": blur.run,
-    "ambiguous": ambiguous.run,
+    "unsure": unsure.run,
     "harm": harm.run,
     "colour": colour.run,
     "guard": guard.run,

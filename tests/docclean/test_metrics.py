@@ -4,7 +4,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm
 
 from benchmarks.docclean import metrics
-from benchmarks.docclean.ambiguous import wrong_characters
+from benchmarks.docclean.unsure import wrong_characters
 from fastdiff.solvers.errors import UsageError
 
 MEASURES = [metrics.f_measure, metrics.pseudo_f_measure_skeleton, metrics.drd]

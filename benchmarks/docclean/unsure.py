@@ -1,4 +1,4 @@
-"""Words that docclean marks as ambiguous on deblurred pages: how many of the wrong characters lie in them."""
+"""Words of deblurred pages that are ambiguous or went back: how many of the wrong characters lie in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class JudgedWord:
     """A word that the judge read on a written page.
 
     `wrong` counts its wrong characters. `same_on_sharp` is True if the judge reads it the same on the sharp page,
-    `marked` if docclean marks it as ambiguous.
+    `unsure` if the report calls it ambiguous or put back.
     """
 
     wrong: int
     same_on_sharp: bool
-    marked: bool
+    unsure: bool
 
 
 def run(setup: Setup) -> Section:
@@ -55,17 +55,17 @@ def table(rows: list[Row]) -> Table:
             engine,
             len(mine),
             total["wrong"],
-            total["wrong marked"] / max(total["wrong"], 1),
+            total["wrong unsure"] / max(total["wrong"], 1),
             total["by blur"],
-            total["by blur marked"] / max(total["by blur"], 1),
-            total["right words marked"] / max(total["right words"], 1),
+            total["by blur unsure"] / max(total["by blur"], 1),
+            total["right words unsure"] / max(total["right words"], 1),
         ))  # fmt: skip
     return Table(
-        f"Ambiguous words of deblurred columns, read by {JUDGE}",
-        ("gate", "pages", "wrong", "marked", "by blur", "by blur, marked", "right words marked"),
+        f"Unsure words of deblurred columns, read by {JUDGE}",
+        ("gate", "pages", "wrong", "unsure", "by blur", "by blur, unsure", "right words unsure"),
         lines,
         "wrong: characters that are not in the truth, or lack beside the word; by blur: those in words that the judge "
-        "does not read the same on the sharp page; marked: shares of them in words listed as ambiguous",
+        "does not read the same on the sharp page; unsure: shares in words that are ambiguous or went back",
     )
 
 
@@ -77,25 +77,25 @@ def _measured(page: Blurred, engine: str, cleaned: CleanedPage) -> Row:
         "page": page.name,
         "gate": engine,
         "wrong": sum(word.wrong for word in words),
-        "wrong marked": sum(word.wrong for word in words if word.marked),
+        "wrong unsure": sum(word.wrong for word in words if word.unsure),
         "by blur": sum(word.wrong for word in by_blur),
-        "by blur marked": sum(word.wrong for word in by_blur if word.marked),
+        "by blur unsure": sum(word.wrong for word in by_blur if word.unsure),
         "right words": len(right),
-        "right words marked": sum(word.marked for word in right),
+        "right words unsure": sum(word.unsure for word in right),
     }
 
 
 def judge_words(page: Blurred, cleaned: CleanedPage, reading: Reading) -> list[JudgedWord]:
-    """Return the words of a reading of a written page, each with its wrong characters and its marks."""
-    unsure = [Fragment("", 0, region.box) for region in cleaned.regions if _is_unsure(region)]
+    """Return the words of a reading of a written page, each with its wrong characters."""
+    words = [Fragment("", 0, region.box) for region in cleaned.regions if _is_unsure(region)]
     sharp = cached_engine(JUDGE).read(page.sharp.pixels).words
-    marked = overlap(reading.words, unsure)
+    unsure = overlap(reading.words, words)
     same_place = overlap(reading.words, sharp)
     wrong = wrong_characters(page.sharp.text, [word.text for word in reading.words])
     found = []
     for index, word in enumerate(reading.words):
         there = [standard(sharp[other].text) for other in np.flatnonzero(same_place[index])]
-        found.append(JudgedWord(wrong[index], standard(word.text) in there, bool(marked[index].any())))
+        found.append(JudgedWord(wrong[index], standard(word.text) in there, bool(unsure[index].any())))
     return found
 
 
@@ -120,4 +120,4 @@ def wrong_characters(truth: str, read: Sequence[str]) -> list[int]:
 
 
 def _is_unsure(region: Region) -> bool:
-    return region.cause == AMBIGUOUS and region.decision == "left"
+    return region.cause == AMBIGUOUS or (region.text is not None and region.decision == "put back")
