@@ -1,6 +1,6 @@
 """Finds content of a page that cleaning changed and puts it back: marks by the guard, words by two readings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -9,16 +9,15 @@ import numpy as np
 from fastdiff.apps.docclean.guard.guard import GuardResult, guard
 from fastdiff.apps.docclean.imaging import colour, stroke_shapes
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
-from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, mask_of, put_back
+from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, holds_middle, mask_of, put_back
 from fastdiff.apps.docclean.imaging.surroundings import near_strokes, strokes_of_either
 from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair
+from fastdiff.apps.docclean.ocr.word_decisions import WordDecision, decide, is_ambiguous
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
-CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # judgement -> cause
-AMBIGUOUS = "ambiguous word"  # the cause of words that the network and the linear filters show differently
 NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
 MOST_PUT_BACK = 0.5  # share of a page's strokes that may go back, and
 MOST_COVERED = 0.75  # share of the page that areas may take back; beyond either, the cleaned page is not used
@@ -94,58 +93,26 @@ class ContentProtector:
         word_pairs = _word_pairs(before, after, evened)
         if before is None or after is None:
             return self._decided(page, guarded, (), word_pairs), None
-        ambiguous = self._ambiguous_words(page, restored_page, after)
-        returned, regions = self._with_words_back(page, restored_page, word_pairs, ambiguous)
+        beside = _fit_beside(page, restored_page)
+        deblurred = restored_page.deconvolved is not None
+        ambiguous = self._ambiguous_words(page, beside, after, evened) if deblurred else None
+        decisions = decide(word_pairs, ambiguous, self._trust_digits)
+        returned, regions = _with_words_back(page, beside, decisions, _all_strokes(page, restored_page))
         recovered = tuple(RecoveredWord(pair.box, pair.after) for pair in word_pairs if pair.judgement == "recovered")
         found = self._decided(page, guarded, regions, word_pairs, recovered)
-        found = replace(found, deblurred=restored_page.deconvolved is not None)
+        found = replace(found, deblurred=deblurred)
         if self._force_clean or returned is page:
             return found, after
-        back = mask_of([region.box for region in regions if region.decision == "put back"], page.shape)
-        recovered = tuple(word for word in recovered if not _covers(back, word.box))
+        back = [region.box for region in regions if region.decision == "put back"]
+        recovered = tuple(word for word in recovered if not _holding(back, word.box))
         return self._with_lines_back(replace(found, pixels=returned, recovered=recovered), restored_page, before)
 
-    def _ambiguous_words(self, page: np.ndarray, restored_page: RestoredPage, after: Reading) -> list[WordPair]:
-        """Return the words of a deblurred page that read otherwise where linear filters alone sharpened it.
-
-        Blur made them ambiguous, so that the network decided what stands there. `before` is its word, `after` the
-        linearly sharpened one.
-        """
-        if restored_page.deconvolved is None:
-            return []
-        linear = _fit_beside(page, restored_page)
-        pairs = _word_pairs(after, self._scorer.read(linear), restored_page.evened)
-        return [pair for pair in pairs if pair.differs and _changed(page, linear, pair.box)]
-
-    def _with_words_back(
-        self,
-        page: np.ndarray,
-        restored_page: RestoredPage,
-        word_pairs: Sequence[WordPair],
-        ambiguous: Sequence[WordPair],
-    ) -> tuple[np.ndarray, list[Region]]:
-        """Return the page with changed words put back, and their regions; the very page if nothing goes back.
-
-        Ambiguous words go back where a word is surely read on the linearly sharpened page alone. Each word has one
-        region.
-        """
-        deblurred = restored_page.deconvolved is not None
-        back = [(pair, CAUSES[pair.judgement]) for pair in word_pairs if self._goes_back(pair, deblurred)]
-        mask = mask_of([pair.box for pair, _ in back], page.shape)
-        ambiguous = [pair for pair in ambiguous if not _covers(mask, pair.box)]
-        back += [(pair, AMBIGUOUS) for pair in ambiguous if is_clear(pair)]
-        left = [(pair, AMBIGUOUS) for pair in ambiguous if pair.before and not is_clear(pair)]
-        listed = mask_of([pair.box for pair in ambiguous], page.shape)
-        stay = (pair for pair in word_pairs if pair.judgement in CAUSES and not self._goes_back(pair, deblurred))
-        left += [(pair, CAUSES[pair.judgement]) for pair in stay if pair.differs and not _covers(listed, pair.box)]
-        regions = [Region(pair.box, cause, "left", pair.texts) for pair, cause in left]
-        mask = mask_of([pair.box for pair, _ in back], page.shape) & _all_strokes(page, restored_page)
-        if not mask.any():
-            return page, regions
-        returned = put_back(page, _fit_beside(page, restored_page), mask)
-        changed = [(pair, cause) for pair, cause in back if _changed(page, returned, pair.box)]
-        regions += [Region(pair.box, cause, "put back", pair.texts) for pair, cause in changed]
-        return returned, regions
+    def _ambiguous_words(
+        self, page: np.ndarray, sharpened: np.ndarray, after: Reading, evened: np.ndarray
+    ) -> list[WordPair]:
+        """Return the ambiguous words of a deblurred page, which reads `after`; `sharpened` is by linear filters."""
+        pairs = _word_pairs(after, self._scorer.read(sharpened), evened)
+        return [pair for pair in pairs if is_ambiguous(pair) and _changed(page, sharpened, pair.box)]
 
     def _with_lines_back(
         self, found: ProtectedPage, restored_page: RestoredPage, before: Reading
@@ -165,7 +132,7 @@ class ContentProtector:
         mask = mask_of(boxes, evened.shape)
         page = put_back(found.pixels, _fit_beside(found.pixels, replace(restored_page, deconvolved=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
-        others = (each for each in found.regions if each.decision == "put back" or not _covers(mask, each.box))
+        others = (each for each in found.regions if each.decision == "put back" or not _holding(boxes, each.box))
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
         found = replace(found, pixels=page, regions=(*others, *lines), recovered=recovered)
@@ -183,19 +150,6 @@ class ContentProtector:
         if self._force_clean:
             return ProtectedPage(page, tuple(replace(each, decision="left") for each in found), recovered, word_pairs)
         return ProtectedPage(page, found, recovered, word_pairs, guarded.share, guarded.cover)
-
-    def _goes_back(self, pair: WordPair, deblurred: bool) -> bool:
-        """True if the word of the given page is to be written.
-
-        A deblurred word, blurred again, is the word of the given page. It goes back only if it was surely read before
-        and is less surely read now. Of 763 words that rapidocr read otherwise on eight blurred documents and four
-        columns, 727 became right and 7 wrong.
-        """
-        if pair.judgement == "digits":
-            return not self._trust_digits
-        if deblurred:
-            return pair.judgement == "word changed" and not pair.surer
-        return pair.judgement in CAUSES
 
 
 @dataclass(frozen=True)
@@ -237,6 +191,21 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
     back = mask_of([region.box for region in found.regions], shape)
     page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
     return restored_page, replace(found, pixels=page)
+
+
+def _with_words_back(
+    page: np.ndarray, beside: np.ndarray, decisions: Sequence[WordDecision], strokes: np.ndarray
+) -> tuple[np.ndarray, list[Region]]:
+    """Return the page with the strokes of words from the page `beside` it, and the regions of all changed words.
+
+    It is the very page if nothing goes back.
+    """
+    mask = mask_of([each.pair.box for each in decisions if each.goes_back], page.shape) & strokes
+    returned = put_back(page, beside, mask) if mask.any() else page
+    listed = (each for each in decisions if not each.goes_back or _changed(page, returned, each.pair.box))
+    return returned, [
+        Region(each.pair.box, each.cause, "put back" if each.goes_back else "left", each.pair.texts) for each in listed
+    ]
 
 
 def _whole(page: np.ndarray, cause: str) -> Region:
@@ -281,26 +250,15 @@ def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
     return mask[top:bottom, left:right]
 
 
-def _covers(mask: np.ndarray, box: Box) -> bool:
-    """True if a mask covers the middle of a box, perhaps one that reaches beyond it."""
-    row, column = ((low + high) // 2 for low, high in ((box[1], box[3]), (box[0], box[2])))
-    return bool(mask[min(row, mask.shape[0] - 1), min(column, mask.shape[1] - 1)])
-
-
-def is_clear(ambiguous: WordPair) -> bool:
-    """True if a word is surely read on the linearly sharpened page, and none on the deblurred one.
-
-    Of 24 such words that rapidocr read on eight blurred documents and ten columns, 23 were right.
-    """
-    return ambiguous.judgement == "recovered" and ambiguous.surer
+def _holding(boxes: Iterable[Box], box: Box) -> bool:
+    """True if one of the boxes holds the middle of a box, perhaps one that reaches beyond it."""
+    return any(holds_middle(each, box) for each in boxes)
 
 
 def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:
     """Return the box of the line of a reading that holds a word; the box of the word if there is no such line."""
-    middle = (pair.box[1] + pair.box[3]) / 2
-    across = (pair.box[0] + pair.box[2]) / 2
     for fragment in (fragment for line in reading.lines for fragment in line):
-        left, top, right, bottom = fragment.box
-        if left <= across <= right and top <= middle <= bottom:
+        if holds_middle(fragment.box, pair.box):
+            left, top, right, bottom = fragment.box
             return max(int(left), 0), max(int(top), 0), min(int(right) + 1, shape[1]), min(int(bottom) + 1, shape[0])
     return pair.box

@@ -12,11 +12,11 @@ from benchmarks.docclean.blur import hard_enough
 from benchmarks.docclean.blurred import Blurred
 from benchmarks.docclean.words_lost import JUDGE
 from benchmarks.result import Cell, Section, Table
-from fastdiff.apps.docclean.content_protection import AMBIGUOUS
 from fastdiff.apps.docclean.imaging.regions import Region
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.apps.docclean.ocr.text_metrics import standard
 from fastdiff.apps.docclean.ocr.word_comparison import overlap
+from fastdiff.apps.docclean.ocr.word_decisions import AMBIGUOUS
 from fastdiff.apps.docclean.page_cleaner import CleanedPage, PageCleaner
 
 Row = dict[str, Any]

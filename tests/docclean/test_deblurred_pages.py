@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from pages import LINES, text_page
 
-from fastdiff.apps.docclean.content_protection import AMBIGUOUS, ContentProtector, ProtectedPage, is_clear
+from fastdiff.apps.docclean.content_protection import ContentProtector, ProtectedPage
 from fastdiff.apps.docclean.ocr import engines
 from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair, compare
+from fastdiff.apps.docclean.ocr.word_decisions import AMBIGUOUS, is_clear
 from fastdiff.apps.docclean.restoration.page_restorer import DeconvolvedPage, PageRestorer, RestoredPage
 
 INKS = {"black": (20, 20, 20), "red": (190, 20, 30), "blue": (20, 30, 170)}

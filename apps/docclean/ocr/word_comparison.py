@@ -67,7 +67,7 @@ class WordPair:
     @property
     def number(self) -> bool:
         """True if a word with digits, other than a misread word, was surely read before."""
-        return self.sure and _has_digits(self.before) and not is_misread(self.before)
+        return self.sure and has_digits(self.before) and not is_misread(self.before)
 
     @property
     def texts(self) -> str:
@@ -123,7 +123,7 @@ def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Ju
     found = is_word(after, COMMON)
     if found and sure_after >= SURE and is_misread(before):
         return "recovered"
-    if _has_digits(before + after):
+    if has_digits(before + after):
         return "digits"
     if _same_text(before, after):
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
@@ -132,7 +132,8 @@ def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Ju
     return "recovered" if sure_after >= RECOVERED and found else "unsure"
 
 
-def _has_digits(text: str) -> bool:
+def has_digits(text: str) -> bool:
+    """True if a character of a text is a digit."""
     return any(character.isdigit() for character in text)
 
 

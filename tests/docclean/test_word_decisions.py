@@ -1,0 +1,74 @@
+"""Which words of a page go back to the given one: by the readings before, after, and of the linearly sharpened page."""
+
+import numpy as np
+import pytest
+
+from fastdiff.apps.docclean.imaging.regions import Box
+from fastdiff.apps.docclean.ocr.engines import Fragment, Reading
+from fastdiff.apps.docclean.ocr.word_comparison import WordPair, compare
+from fastdiff.apps.docclean.ocr.word_decisions import AMBIGUOUS, decide, is_ambiguous
+
+PAGE = np.full((40, 300), 255, np.uint8)
+PLACE = (5, 5, 95, 35)
+
+
+def pair(before: tuple[str, float], after: tuple[str, float], place: Box = PLACE) -> WordPair:
+    """Readings and confidences of one place, "" for none."""
+    readings = (
+        Reading(((Fragment(text, confidence, place),),) if text else (), 0.0) for text, confidence in (before, after)
+    )
+    (found,) = compare(*readings, PAGE)
+    return found
+
+
+def decisions(
+    *pairs: WordPair, ambiguous: tuple[WordPair, ...] | None = (), trust_digits: bool = False
+) -> list[tuple[str, str, bool]]:
+    return [(each.pair.after, each.cause, each.goes_back) for each in decide(pairs, ambiguous, trust_digits)]
+
+
+def test_letters_that_blur_made_digits_stay_letters() -> None:
+    assert decisions(pair(("4eeu", 0.1), ("the", 0.6))) == [("the", "word not certain", False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(("17", 0.9), ("it", 0.9)), (("17", 0.2), ("11", 0.9)), (("", 0.0), ("1926", 1.0)), (("8", 0.3), ("", 0.0))],
+)
+def test_numbers_of_deblurred_pages_go_back(before: tuple[str, float], after: tuple[str, float]) -> None:
+    assert decisions(pair(before, after)) == [(after[0], "digits", True)]
+    assert [back for *_, back in decisions(pair(before, after), trust_digits=True)] in ([False], [])
+
+
+def test_a_cleaned_word_with_digits_goes_back_however_it_was_read() -> None:
+    assert decisions(pair(("4eeu", 0.1), ("the", 0.6)), ambiguous=None) == [("the", "digits", True)]
+
+
+def test_digits_that_only_linear_filters_show_go_back() -> None:
+    drawn = pair(("ID", 0.9), ("10", 0.4))
+    assert is_ambiguous(drawn)
+    assert decisions(pair(("1D", 0.2), ("ID", 0.9)), ambiguous=(drawn,)) == [("10", AMBIGUOUS, True)]
+    assert decisions(ambiguous=(drawn,), trust_digits=True) == [("10", AMBIGUOUS, False)]
+
+
+def test_a_word_has_one_decision() -> None:
+    number, word = pair(("17", 0.9), ("11", 0.5)), pair(("market", 0.9), ("marker", 0.9), (105, 5, 195, 35))
+    unsure = pair(("11", 0.5), ("17", 0.9)), pair(("marker", 0.9), ("market", 0.7), (105, 5, 195, 35))
+    assert decisions(number, word, ambiguous=unsure) == [("11", "digits", True), ("market", AMBIGUOUS, False)]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "linear", "ambiguous"),
+    [
+        ("caps", "maps", True),
+        ("Remorse", "Bemrose", True),  # which may be a name
+        ("", "returned", True),
+        ("returned", "", True),
+        ("ralny", "rainy", True),
+        ("delay.", "delay,", False),
+        ("without", "witbout", False),  # not read, where the network shows a common word
+        ("the", "the", False),
+    ],
+)
+def test_words_are_ambiguous_where_linear_filters_show_another_word(drawn: str, linear: str, ambiguous: bool) -> None:
+    assert is_ambiguous(pair((drawn, 0.9), (linear, 0.9))) == ambiguous
