@@ -16,6 +16,7 @@ from benchmarks.docclean.application import Setup
 from benchmarks.docclean.trust import trust
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
+from fastdiff.solvers.solver_file import read_solver_file
 
 SECTIONS = {
     "noisyoffice": noisyoffice.run,
@@ -34,7 +35,8 @@ SECTIONS = {
 
 def main() -> None:
     arguments = _arguments()
-    setup = Setup(arguments.data, arguments.limit, arguments.weights)
+    file = None if arguments.solver_file is None else read_solver_file(arguments.solver_file)
+    setup = Setup(arguments.data, arguments.limit, arguments.weights, file)
 
     def keep(name: str, section: Section) -> None:
         if arguments.pictures:
@@ -50,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar="NAMES", help=", ".join(SECTIONS))
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pages of each group")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="in place of the bundled ones")
+    parser.add_argument("--solver-file", type=Path, metavar="FILE", help="also compared in stage, where it fits")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="best, median and worst pages, and sheets")
     return parser.parse_args()

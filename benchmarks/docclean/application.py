@@ -10,17 +10,21 @@ import numpy as np
 from fastdiff.apps.docclean.ocr import engines
 from fastdiff.apps.docclean.ocr.engines import Engine, Reading
 from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer, RestoredPage
+from fastdiff.solvers.solver_file import SolverFile
 
 ENGINES = ("easyocr", "rapidocr")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The data folder, the most pages per group (None for all), and the weights (None for the bundled ones)."""
+    """The data folder, the most pages per group (None for all), the weights (None for the bundled ones), and a solver
+    file for the section "stage".
+    """
 
     data: Path
     limit: int | None
     weights: Path | None
+    solver_file: SolverFile | None = None
 
     def count(self, pages: int) -> int:
         """Return `pages`, or the limit if it is lower."""
