@@ -1,7 +1,8 @@
 """Finds content of a page that cleaning changed and puts it back: marks by the guard, words by two readings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair
-from fastdiff.apps.docclean.ocr.word_decisions import WordDecision, decide, is_ambiguous
+from fastdiff.apps.docclean.ocr.word_decisions import WordDecision, decide, is_ambiguous, without_misread_digits
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
@@ -93,9 +94,11 @@ class ContentProtector:
         word_pairs = _word_pairs(before, after, evened)
         if before is None or after is None:
             return self._decided(page, guarded, (), word_pairs), None
-        beside = _fit_beside(page, restored_page)
+        beside, ambiguous = cache(lambda: _fit_beside(page, restored_page)), None
         deblurred = restored_page.deconvolved is not None
-        ambiguous = self._ambiguous_words(page, beside, after, evened) if deblurred else None
+        if deblurred:
+            word_pairs = tuple(map(without_misread_digits, word_pairs))
+            ambiguous = self._ambiguous_words(page, beside(), before, after)
         decisions = decide(word_pairs, ambiguous, self._trust_digits)
         returned, regions = _with_words_back(page, beside, decisions, _all_strokes(page, restored_page))
         recovered = tuple(RecoveredWord(pair.box, pair.after) for pair in word_pairs if pair.judgement == "recovered")
@@ -108,11 +111,15 @@ class ContentProtector:
         return self._with_lines_back(replace(found, pixels=returned, recovered=recovered), restored_page, before)
 
     def _ambiguous_words(
-        self, page: np.ndarray, sharpened: np.ndarray, after: Reading, evened: np.ndarray
+        self, page: np.ndarray, sharpened: np.ndarray, before: Reading, after: Reading
     ) -> list[WordPair]:
-        """Return the ambiguous words of a deblurred page, which reads `after`; `sharpened` is by linear filters."""
-        pairs = _word_pairs(after, self._scorer.read(sharpened), evened)
-        return [pair for pair in pairs if is_ambiguous(pair) and _changed(page, sharpened, pair.box)]
+        """Return the ambiguous words of a deblurred page; `sharpened` is by linear filters.
+
+        `before` and `after` are the readings of the given page and of the deblurred one.
+        """
+        pairs = _word_pairs(after, self._scorer.read(sharpened), sharpened)
+        found = (pair for pair in pairs if is_ambiguous(pair, word_comparison.text_in(pair.box, before.words)))
+        return [pair for pair in found if _changed(page, sharpened, pair.box)]
 
     def _with_lines_back(
         self, found: ProtectedPage, restored_page: RestoredPage, before: Reading
@@ -194,14 +201,14 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
 
 
 def _with_words_back(
-    page: np.ndarray, beside: np.ndarray, decisions: Sequence[WordDecision], strokes: np.ndarray
+    page: np.ndarray, beside: Callable[[], np.ndarray], decisions: Sequence[WordDecision], strokes: np.ndarray
 ) -> tuple[np.ndarray, list[Region]]:
     """Return the page with the strokes of words from the page `beside` it, and the regions of all changed words.
 
     It is the very page if nothing goes back.
     """
     mask = mask_of([each.pair.box for each in decisions if each.goes_back], page.shape) & strokes
-    returned = put_back(page, beside, mask) if mask.any() else page
+    returned = put_back(page, beside(), mask) if mask.any() else page
     listed = (each for each in decisions if not each.goes_back or _changed(page, returned, each.pair.box))
     return returned, [
         Region(each.pair.box, each.cause, "put back" if each.goes_back else "left", each.pair.texts) for each in listed

@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.accelerate import few_calls, obedience, parallel, parallel_networks, previews, race, sada, sada_networks
+from benchmarks.accelerate import (
+    few_calls,
+    obedience,
+    parallel,
+    parallel_networks,
+    previews,
+    previews_training,
+    race,
+    sada,
+    sada_networks,
+)
 from benchmarks.result import Section
 from fastdiff.solvers.errors import FastdiffError
 
@@ -21,6 +31,7 @@ SECTIONS = {
     "few-calls": lambda limit, pictures: few_calls.run(limit),
     "obedience": lambda limit, pictures: obedience.run(limit),
     "previews": lambda limit, pictures: previews.run(limit),
+    "previews-training": lambda limit, pictures: previews_training.run(limit),
 }
 
 

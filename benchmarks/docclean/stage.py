@@ -74,9 +74,7 @@ def tuned(pair: Pair, file: SolverFile | None) -> list[Setting]:
         return []
     if file.fingerprint != of_network(pair.denoiser, residual_schedule(), "x0"):
         return []
-    return [
-        Setting(f"{config.solver}, {calls}", config.solver, calls, file=file) for calls, config in file.configs.items()
-    ]
+    return [Setting(f"{config.solver}, {calls}", "ddim", calls, file=file) for calls, config in file.configs.items()]
 
 
 def times_ten(denoiser: ResidualDenoiser) -> ResidualDenoiser:

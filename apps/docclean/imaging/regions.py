@@ -40,7 +40,7 @@ class RecoveredWord:
 def holds_middle(box: tuple[float, float, float, float], of: Box) -> bool:
     """True if a box holds the middle of another one, which may reach beyond it."""
     left, top, right, bottom = box
-    return left <= (of[0] + of[2]) / 2 <= right and top <= (of[1] + of[3]) / 2 <= bottom
+    return left <= (of[0] + of[2]) // 2 < right and top <= (of[1] + of[3]) // 2 < bottom
 
 
 def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.ndarray:

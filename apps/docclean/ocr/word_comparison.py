@@ -104,6 +104,12 @@ def overlap(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray
     return shared
 
 
+def text_in(box: Box, words: Sequence[Fragment]) -> str:
+    """Return the text of the words that lie in a box, from left to right."""
+    inside = np.flatnonzero(overlap([Fragment("", 0.0, box)], words)[0]).tolist()
+    return _text([words[index] for index in inside])
+
+
 def _pair(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> WordPair:
     old, new = _text(before), _text(after)
     box = _fitted([word.box for word in (*before, *after)], max(len(old), len(new)), page)
@@ -129,7 +135,12 @@ def _judge(before: str, after: str, sure_before: float, sure_after: float) -> Ju
         return "same" if max(sure_before, sure_after) >= RECOVERED else "unsure"
     if sure_before >= SURE:
         return "word changed"
-    return "recovered" if sure_after >= RECOVERED and found else "unsure"
+    return "recovered" if is_recovered(after, sure_after) else "unsure"
+
+
+def is_recovered(text: str, confidence: float) -> bool:
+    """True for a common word that counts as read on the cleaned page, where none was surely read before."""
+    return confidence >= RECOVERED and is_word(text, COMMON)
 
 
 def has_digits(text: str) -> bool:
