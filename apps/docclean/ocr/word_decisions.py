@@ -51,8 +51,8 @@ def decide(pairs: Sequence[WordPair], ambiguous: Sequence[WordPair] | None, trus
 def without_misread_digits(pair: WordPair) -> WordPair:
     """Return a pair of a deblurred page without the digits that an engine takes blurred letters for.
 
-    Of 56 words without digits on eight blurred columns and four documents for which easyocr read a single word with
-    digits, it was never surer than 0.15.
+    It could read no word. Of 168 such words that easyocr and rapidocr read on eight blurred columns and six documents,
+    none was a number.
     """
     unread = pair.confidences[0] < RECOVERED and " " not in pair.before
     if pair.judgement != "digits" or not unread or not pair.after or has_digits(pair.after):
