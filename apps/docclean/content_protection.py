@@ -186,18 +186,28 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
     """Return the restored page, and the result of the guard with the content back that it misses.
 
     A deblurred page is compared as blurred as the given one: what is sharper there is neither gone nor invented. Its
-    photographs stay as soft as they came, also in the sharpened page, since sharpening would strengthen their grain.
+    photographs stay as soft as they came, also in the sharpened page, since sharpening would strengthen their grain, as
+    do fills away from strokes. Both keep their level: the network may have taken a fill for dark paper.
     """
     deconvolved, shape = restored_page.deconvolved, restored_page.pixels.shape
     if deconvolved is None:
         return restored_page, guard(restored_page.evened, restored_page.pixels)
     found = guard(restored_page.evened, deconvolved.reblurred)
-    photographs = mask_of([region.box for region in found.regions if region.cause == "photograph"], shape)
+    photographs = _mask_of_cause(found.regions, "photograph", shape)
     sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
     restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
     back = mask_of([region.box for region in found.regions], shape)
     page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
+    areas = _mask_of_cause(found.regions, "area changed", shape)
+    if areas.any():
+        strokes = near_strokes(restored_page.evened, restored_page.edge_width)
+        page = put_back(page, put_back(restored_page.evened, sharpened, strokes), areas)
+    page = put_back(page, found.pixels, photographs)
     return restored_page, replace(found, pixels=page)
+
+
+def _mask_of_cause(regions: Iterable[Region], cause: str, shape: tuple[int, ...]) -> np.ndarray:
+    return mask_of([region.box for region in regions if region.cause == cause], shape)
 
 
 def _with_words_back(

@@ -72,6 +72,21 @@ def test_photographs_stay_as_soft_as_they_came(restored: RestoredPage, protected
     )
 
 
+@pytest.mark.parametrize("fill", [200, 127, 40])
+def test_a_fill_that_the_network_takes_for_dark_paper_keeps_its_level(fill: int) -> None:
+    clean, place = text_page(26), np.s_[230:430, 60:700]
+    filled = clean.copy()
+    filled[place] = fill
+    evened = cv2.GaussianBlur(filled, (0, 0), 2)
+    deconvolved = DeconvolvedPage(filled, cv2.GaussianBlur(clean, (0, 0), 2))
+    found, _ = ContentProtector(Scorer(None, None), False, False)(
+        RestoredPage(clean, "deblur", "", 0, evened, deconvolved=deconvolved), None
+    )
+    assert "area changed" in {region.cause for region in found.regions}
+    inside = np.s_[245:415, 80:680]
+    assert np.abs(found.pixels[inside].astype(int) - fill).max() <= 2
+
+
 def test_what_is_sharper_is_neither_gone_nor_invented(protected: ProtectedPage) -> None:
     assert {region.cause for region in protected.regions} <= {"photograph", "area changed"}
 
