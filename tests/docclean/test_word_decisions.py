@@ -14,10 +14,8 @@ PLACE = (5, 5, 95, 35)
 
 def pair(before: tuple[str, float], after: tuple[str, float], place: Box = PLACE) -> WordPair:
     """Readings and confidences of one place, "" for none."""
-    readings = (
-        Reading(((Fragment(text, confidence, place),),) if text else (), 0.0) for text, confidence in (before, after)
-    )
-    (found,) = compare(*readings, PAGE)
+    first, second = (Reading(((Fragment(*word, place),),) if word[0] else (), 0.0) for word in (before, after))
+    (found,) = compare(first, second, PAGE)
     return found
 
 
@@ -27,9 +25,11 @@ def decisions(
     return [(each.pair.after, each.cause, each.goes_back) for each in decide(pairs, ambiguous, trust_digits)]
 
 
-def decided(before: tuple[str, float], after: tuple[str, float], **options: bool) -> list[tuple[str, str, bool]]:
+def decided(
+    before: tuple[str, float], after: tuple[str, float], *, trust_digits: bool = False
+) -> list[tuple[str, str, bool]]:
     """Decisions on one word of a deblurred page."""
-    return decisions(without_misread_digits(pair(before, after)), **options)
+    return decisions(without_misread_digits(pair(before, after)), trust_digits=trust_digits)
 
 
 def test_letters_that_blur_made_digits_stay_letters() -> None:
