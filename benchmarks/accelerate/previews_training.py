@@ -24,7 +24,7 @@ from fastdiff.solvers.sampler_config import SamplerConfig
 from fastdiff.solvers.tuned import TUNED
 from fastdiff.solvers.tuning import consistency
 
-STOPS = (7, 15, 30, 60, 90, 120, 180, 240)  # iterations after which the policy is measured
+STOPS = (7, 15, 30, 60, 90, 120)  # iterations after which the policy is measured
 
 
 class Curve:
