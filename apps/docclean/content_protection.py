@@ -10,7 +10,15 @@ import numpy as np
 from fastdiff.apps.docclean.guard.guard import GuardResult, guard
 from fastdiff.apps.docclean.imaging import colour, stroke_shapes
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
-from fastdiff.apps.docclean.imaging.regions import Box, RecoveredWord, Region, holds_middle, mask_of, put_back
+from fastdiff.apps.docclean.imaging.regions import (
+    Box,
+    RecoveredWord,
+    Region,
+    any_holds_middle,
+    holds_middle,
+    mask_of,
+    put_back,
+)
 from fastdiff.apps.docclean.imaging.surroundings import near_strokes, strokes_of_either
 from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
@@ -107,7 +115,7 @@ class ContentProtector:
         if self._force_clean or returned is page:
             return found, after
         back = [region.box for region in regions if region.decision == "put back"]
-        recovered = tuple(word for word in recovered if not _holding(back, word.box))
+        recovered = tuple(word for word in recovered if not any_holds_middle(back, word.box))
         return self._with_lines_back(replace(found, pixels=returned, recovered=recovered), restored_page, before)
 
     def _ambiguous_words(
@@ -139,7 +147,9 @@ class ContentProtector:
         mask = mask_of(boxes, evened.shape)
         page = put_back(found.pixels, _fit_beside(found.pixels, replace(restored_page, deconvolved=None)), mask)
         lines = (Region(box, "line with a number that read otherwise", "put back") for box in boxes)
-        others = (each for each in found.regions if each.decision == "put back" or not _holding(boxes, each.box))
+        others = (
+            each for each in found.regions if each.decision == "put back" or not any_holds_middle(boxes, each.box)
+        )
         recovered = tuple(word for word in found.recovered if not _inside(mask, word.box).any())
         after = self._scorer.read(page)
         found = replace(found, pixels=page, regions=(*others, *lines), recovered=recovered)
@@ -265,11 +275,6 @@ def _word_pairs(before: Reading | None, after: Reading | None, evened: np.ndarra
 def _inside(mask: np.ndarray, box: Box) -> np.ndarray:
     left, top, right, bottom = box
     return mask[top:bottom, left:right]
-
-
-def _holding(boxes: Iterable[Box], box: Box) -> bool:
-    """True if one of the boxes holds the middle of a box, perhaps one that reaches beyond it."""
-    return any(holds_middle(each, box) for each in boxes)
 
 
 def _line_of(pair: WordPair, reading: Reading, shape: tuple[int, ...]) -> Box:

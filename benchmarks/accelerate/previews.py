@@ -1,6 +1,6 @@
 """Previews in few calls beside the run of many steps that they stand for, from the same noise, on the scenes model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import inf
@@ -79,7 +79,7 @@ class Previews:
         )
         self._held_out = list(self.problem.batches(seeds, held=True, rows=ROWS))
         self._full, self._full_fitted = full_runs(self._held_out), full_runs(self._fitted)
-        self._full_pictures = self._pictures(self._full)
+        self._full_pictures = pictures(self._decode, self._full)
         grids = [SamplerConfig("ddim", full_run.GRID).levels(self.problem.schedule, nfe) for nfe in CALLS]
         self._shared = {name: FITS[name].once(others, grids, Extent()) for name in ("v3", "teleport", *OURS)}
         self._shared["teleport-iia"] = self._shared["teleport"]
@@ -102,7 +102,7 @@ class Previews:
     def measures(self, sampler: Sampler) -> Row:
         """Return the measures of every held-out seed."""
         ends = measure.ends(self._held_out, sampler.solver, sampler.levels)
-        pairs = list(zip(self._pictures(ends), self._full_pictures, strict=True))
+        pairs = list(zip(pictures(self._decode, ends), self._full_pictures, strict=True))
         alike = [self._judge.read(a)[0].concept == self._judge.read(b)[0].concept for a, b in pairs]
         return {
             "distance": measure.errors(ends, self._full).tolist(),
@@ -139,10 +139,11 @@ class Previews:
             return inf
         return measure.errors(ends, self._full_fitted[:1]).mean().item()
 
-    @torch.no_grad()
-    def _pictures(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """Return a picture (1, 3, H, W) in [-1, 1] of every item."""
-        return [each[None] for batch in latents for each in self._decode(batch).clamp(-1, 1)]
+
+@torch.no_grad()
+def pictures(decode: Callable[[Tensor], Tensor], latents: Sequence[Tensor]) -> list[Tensor]:
+    """Return a picture (1, 3, H, W) in [-1, 1] of every item."""
+    return [each[None] for batch in latents for each in decode(batch).clamp(-1, 1)]
 
 
 def _shown(name: str, rows: Mapping[str, Row]) -> tuple[Cell, ...]:

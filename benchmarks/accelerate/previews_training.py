@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.accelerate.previews import CALLS, FITTED, FITTED_ROWS, ROWS, SEEDS
+from benchmarks.accelerate.previews import CALLS, FITTED, FITTED_ROWS, ROWS, SEEDS, pictures
 from benchmarks.edit.cases import psnr
 from benchmarks.result import Section, Table
 from fastdiff.apps import full_run
@@ -35,7 +35,7 @@ class Curve:
         self._grids, self._checkpoint = grids, checkpoint
         self._decode = load_editable("scenes").decode
         self._held_out = list(problem.batches(seeds, held=True, rows=ROWS))
-        self._full = self._pictures(full_runs(self._held_out))
+        self._full = pictures(self._decode, full_runs(self._held_out))
         self._began, self._measuring = time.process_time(), 0.0
 
     @torch.no_grad()
@@ -52,11 +52,7 @@ class Curve:
     def _nearness(self, policy: Mapping[str, Tensor], grid: Grid) -> float:
         """Return the mean PSNR of previews to the run that they stand for, in dB."""
         solver = TUNED["consistency"].restore(policy, **TUNED["consistency"].options)
-        return fmean(map(psnr, self._pictures(measure.ends(self._held_out, solver, grid)), self._full))
-
-    @torch.no_grad()
-    def _pictures(self, latents: list[Tensor]) -> list[Tensor]:
-        return [each[None] for batch in latents for each in self._decode(batch).clamp(-1, 1)]
+        return fmean(map(psnr, pictures(self._decode, measure.ends(self._held_out, solver, grid)), self._full))
 
 
 def run(limit: int | None) -> Section:

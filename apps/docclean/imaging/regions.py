@@ -43,6 +43,11 @@ def holds_middle(box: tuple[float, float, float, float], of: Box) -> bool:
     return left <= (of[0] + of[2]) // 2 < right and top <= (of[1] + of[3]) // 2 < bottom
 
 
+def any_holds_middle(boxes: Iterable[Box], of: Box) -> bool:
+    """True if one of the boxes holds the middle of a box."""
+    return any(holds_middle(box, of) for box in boxes)
+
+
 def put_back(cleaned: np.ndarray, evened: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return `cleaned` with `evened` in the region `mask`, bool (H, W), blended softly just outside it.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fastdiff.apps.docclean.imaging.regions import holds_middle
+from fastdiff.apps.docclean.imaging.regions import any_holds_middle
 from fastdiff.apps.docclean.ocr.word_comparison import (
     COMMON,
     RECOVERED,
@@ -102,4 +102,4 @@ def _goes_back(pair: WordPair, deblurred: bool, trust_digits: bool) -> bool:
 
 
 def _in_place(pair: WordPair, others: Iterable[WordPair]) -> bool:
-    return any(holds_middle(other.box, pair.box) for other in others)
+    return any_holds_middle((other.box for other in others), pair.box)
