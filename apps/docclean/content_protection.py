@@ -24,7 +24,13 @@ from fastdiff.apps.docclean.ocr import word_comparison
 from fastdiff.apps.docclean.ocr.engines import Reading
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.ocr.word_comparison import WordPair
-from fastdiff.apps.docclean.ocr.word_decisions import WordDecision, decide, is_ambiguous, without_misread_digits
+from fastdiff.apps.docclean.ocr.word_decisions import (
+    WordDecision,
+    decide,
+    hides_words,
+    is_ambiguous,
+    without_misread_digits,
+)
 from fastdiff.apps.docclean.restoration.page_restorer import RestoredPage
 
 NUMBERS = 60  # numbers, of which one may read otherwise: engines vary by as much from run to run
@@ -105,7 +111,8 @@ class ContentProtector:
         beside, ambiguous = cache(lambda: _fit_beside(page, restored_page)), None
         deblurred = restored_page.deconvolved is not None
         if deblurred:
-            word_pairs = tuple(map(without_misread_digits, word_pairs))
+            apart = (each for pair in word_pairs for each in _apart(pair, after, evened))
+            word_pairs = tuple(map(without_misread_digits, apart))
             ambiguous = self._ambiguous_words(page, beside(), before, after)
         decisions = decide(word_pairs, ambiguous, self._trust_digits)
         returned, regions = _with_words_back(page, beside, decisions, _all_strokes(page, restored_page))
@@ -270,6 +277,14 @@ def _word_pairs(before: Reading | None, after: Reading | None, evened: np.ndarra
     if before is None or after is None:
         return ()
     return word_comparison.compare(before, after, cv2.convertScaleAbs(colour.luma(evened), alpha=255))
+
+
+def _apart(pair: WordPair, after: Reading, evened: np.ndarray) -> tuple[WordPair, ...]:
+    """Return one pair for each word of the reading after deblurring that a pair hides; else the pair."""
+    if not hides_words(pair):
+        return (pair,)
+    words = tuple(word_comparison.words_in(pair.box, after.words))
+    return _word_pairs(Reading((), 0.0), Reading((words,), 0.0), evened)
 
 
 def _inside(mask: np.ndarray, box: Box) -> np.ndarray:

@@ -94,7 +94,11 @@ def test_a_word_that_the_network_lost_is_listed() -> None:
         ("report", "report1", "", True),
         ("", "returned", "", True),
         ("returned", "", "", True),
-        ("ralny", "rainy", "", True),
+        ("tcst", "test", "", True),
+        ("ralny", "rainy", "", False),  # the dot alone
+        ("In", "in", "", False),
+        ("as", "a5", "", True),
+        ("ll", "11", "", True),
         ("delay.", "delay,", "", False),
         ("without", "witbout", "", False),  # not read, where the network shows a common word
         ("the", "the", "tbe", False),
@@ -104,3 +108,8 @@ def test_words_are_ambiguous_where_linear_filters_show_another_word(
     drawn: str, linear: str, given: str, ambiguous: bool
 ) -> None:
     assert is_ambiguous(pair((drawn, 0.9), (linear, 0.9)), given) == ambiguous
+
+
+@pytest.mark.parametrize(("drawn", "linear", "ambiguous"), [("as", "os", False), ("tcst", "test", True), ("as", "5", True)])
+def test_what_is_not_surely_read_speaks_against_no_common_word(drawn: str, linear: str, ambiguous: bool) -> None:
+    assert is_ambiguous(pair((drawn, 0.9), (linear, 0.4)), "") == ambiguous

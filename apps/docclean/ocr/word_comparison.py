@@ -104,10 +104,15 @@ def overlap(first: Sequence[Fragment], second: Sequence[Fragment]) -> np.ndarray
     return shared
 
 
+def words_in(box: Box, words: Sequence[Fragment]) -> list[Fragment]:
+    """Return the words that lie in a box."""
+    inside = np.flatnonzero(overlap([Fragment("", 0.0, box)], words)[0]).tolist()
+    return [words[index] for index in inside]
+
+
 def text_in(box: Box, words: Sequence[Fragment]) -> str:
     """Return the text of the words that lie in a box, from left to right."""
-    inside = np.flatnonzero(overlap([Fragment("", 0.0, box)], words)[0]).tolist()
-    return _text([words[index] for index in inside])
+    return _text(words_in(box, words))
 
 
 def _pair(before: list[Fragment], after: list[Fragment], page: np.ndarray) -> WordPair:

@@ -15,6 +15,7 @@ from fastdiff.apps.docclean.ocr.word_comparison import (
     is_word,
 )
 
+OUTLINES = str.maketrans("jl|", "iii")  # letters that only a dot or a hook tells apart
 CAUSES = {"digits": "digits", "word changed": "word changed", "unsure": "word not certain"}  # judgement -> cause
 AMBIGUOUS = "ambiguous word"  # the cause of words that the network and the linear filters show differently
 
@@ -60,17 +61,33 @@ def without_misread_digits(pair: WordPair) -> WordPair:
     return replace(pair, judgement="recovered" if is_recovered(pair.after, pair.confidences[1]) else "unsure")
 
 
+def hides_words(pair: WordPair) -> bool:
+    """True if several words, some with digits, are read on the restored page where one word was, that could not be read.
+
+    Engines take much of a blurred line for one word.
+    """
+    one = pair.confidences[0] < RECOVERED and " " not in pair.before
+    return one and " " in pair.after and has_digits(pair.after)
+
+
 def is_ambiguous(pair: WordPair, given: str) -> bool:
     """True if the network (`before`) and linear filters (`after`) show different words where they deblurred a page.
 
-    Blur made such a word ambiguous: the network decided what stands there. Punctuation around a word is no word. Much
-    of a linearly sharpened page cannot be read: letters that spell no word do not speak against a common word of the
-    network, unless they are also read on the given page, whose reading is `given`.
+    Blur made such a word ambiguous: the network decided what stands there. Punctuation around a word, its case, dots
+    and hooks make no other word. Much of a linearly sharpened page cannot be read: letters that spell no word or are
+    not surely read do not speak against a common word of the network, unless they are also read on the given page,
+    whose reading is `given`.
     """
-    if not pair.differs or pair.before.strip(STOPS) == pair.after.strip(STOPS):
+    if not pair.differs or _outline(pair.before) == _outline(pair.after):
         return False
-    unread = is_misread(pair.after) and not has_digits(pair.after) and pair.after != given
-    return not (unread and is_word(pair.before, COMMON))
+    unread = (is_misread(pair.after) or pair.confidences[1] < RECOVERED) and not has_digits(pair.after)
+    return not (unread and pair.after != given and is_word(pair.before, COMMON))
+
+
+def _outline(text: str) -> str:
+    """Return what engines tell surely of a word: of letters neither case nor the dot of an i, of numbers everything."""
+    bare = text.strip(STOPS)
+    return bare if has_digits(bare) else bare.lower().translate(OUTLINES)
 
 
 def is_clear(ambiguous: WordPair) -> bool:
