@@ -110,6 +110,8 @@ def test_words_are_ambiguous_where_linear_filters_show_another_word(
     assert is_ambiguous(pair((drawn, 0.9), (linear, 0.9)), given) == ambiguous
 
 
-@pytest.mark.parametrize(("drawn", "linear", "ambiguous"), [("as", "os", False), ("tcst", "test", True), ("as", "5", True)])
+@pytest.mark.parametrize(
+    ("drawn", "linear", "ambiguous"), [("as", "os", False), ("tcst", "test", True), ("as", "5", True)]
+)
 def test_what_is_not_surely_read_speaks_against_no_common_word(drawn: str, linear: str, ambiguous: bool) -> None:
     assert is_ambiguous(pair((drawn, 0.9), (linear, 0.4)), "") == ambiguous

@@ -62,7 +62,7 @@ def without_misread_digits(pair: WordPair) -> WordPair:
 
 
 def hides_words(pair: WordPair) -> bool:
-    """True if several words, some with digits, are read on the restored page where one word was, that could not be read.
+    """True if several words, some with digits, are read on the restored page in place of one that could not be.
 
     Engines take much of a blurred line for one word.
     """
