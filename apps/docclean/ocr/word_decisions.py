@@ -55,8 +55,7 @@ def without_misread_digits(pair: WordPair) -> WordPair:
     It could read no word. Of 168 such words that easyocr and rapidocr read on eight blurred columns and six documents,
     none was a number.
     """
-    unread = pair.confidences[0] < RECOVERED and " " not in pair.before
-    if pair.judgement != "digits" or not unread or not pair.after or has_digits(pair.after):
+    if pair.judgement != "digits" or not _is_one_unread(pair) or not pair.after or has_digits(pair.after):
         return pair
     return replace(pair, judgement="recovered" if is_recovered(pair.after, pair.confidences[1]) else "unsure")
 
@@ -66,8 +65,7 @@ def hides_words(pair: WordPair) -> bool:
 
     Engines take much of a blurred line for one word.
     """
-    one = pair.confidences[0] < RECOVERED and " " not in pair.before
-    return one and " " in pair.after and has_digits(pair.after)
+    return _is_one_unread(pair) and " " in pair.after and has_digits(pair.after)
 
 
 def is_ambiguous(pair: WordPair, given: str) -> bool:
@@ -96,6 +94,11 @@ def is_clear(ambiguous: WordPair) -> bool:
     Of 24 such words that rapidocr read on eight blurred documents and ten columns, 23 were right.
     """
     return ambiguous.judgement == "recovered" and ambiguous.surer
+
+
+def _is_one_unread(pair: WordPair) -> bool:
+    """True if at most one word was found on the given page, and could not be read."""
+    return pair.confidences[0] < RECOVERED and " " not in pair.before
 
 
 def _linear_goes_back(ambiguous: WordPair, trust_digits: bool) -> bool:
