@@ -280,8 +280,11 @@ def _word_pairs(before: Reading | None, after: Reading | None, evened: np.ndarra
 
 
 def _apart(pair: WordPair, after: Reading, evened: np.ndarray) -> tuple[WordPair, ...]:
-    """Return one pair for each word of the reading after deblurring that a pair hides; else the pair."""
-    if not hides_words(pair):
+    """Return one pair for each word of the reading after deblurring that a pair hides; else the pair.
+
+    A pair stays whole where its box, fitted to the page, does not hold exactly its words.
+    """
+    if not hides_words(pair) or word_comparison.text_in(pair.box, after.words) != pair.after:
         return (pair,)
     words = tuple(word_comparison.words_in(pair.box, after.words))
     return _word_pairs(Reading((), 0.0), Reading((words,), 0.0), evened)

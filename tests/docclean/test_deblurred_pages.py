@@ -163,13 +163,23 @@ def test_forced_cleaning_lists_ambiguous_words_and_puts_none_back(deblurred: Res
     assert set(ambiguous(page).values()) == {"left"} and np.array_equal(page.pixels, deblurred.pixels)
 
 
-def test_of_a_line_that_was_read_as_one_unread_word_only_the_number_goes_back(scorer: Scorer) -> None:
-    sharp = text_page(26, lines=["delivered the box on 17 July"])
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("delivered the box on 17 July", " -> 17"),
+        ("delivered the box on July 9", " -> 9"),
+        ("7 jars were delivered by us", " -> 7"),
+    ],
+)
+def test_of_a_line_that_was_read_as_one_unread_word_only_the_number_goes_back(
+    line: str, number: str, scorer: Scorer
+) -> None:
+    sharp = text_page(26, lines=[line])
     soft = cv2.GaussianBlur(sharp, (0, 0), 3)
     restored = RestoredPage(sharp, "deblur", "", 1, soft, deconvolved=DeconvolvedPage(soft, soft))
     box = (20.0, 20.0, float(sharp.shape[1]) - 20, 70.0)
     page, _ = ContentProtector(scorer, False, False)(restored, Reading(((Fragment("dc1vcrcdthcbx", 0.1, box),),), 0.0))
-    assert [region.text for region in page.regions if region.decision == "put back"] == [" -> 17"]
+    assert [region.text for region in page.regions if region.decision == "put back"] == [number]
 
 
 def test_a_sure_word_does_not_give_way_to_another_one() -> None:

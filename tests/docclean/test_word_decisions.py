@@ -96,6 +96,7 @@ def test_a_word_that_the_network_lost_is_listed() -> None:
         ("returned", "", "", True),
         ("tcst", "test", "", True),
         ("ralny", "rainy", "", False),  # the dot alone
+        ("fall", "fail", "", True),  # both are words
         ("In", "in", "", False),
         ("as", "a5", "", True),
         ("ll", "11", "", True),

@@ -71,21 +71,28 @@ def hides_words(pair: WordPair) -> bool:
 def is_ambiguous(pair: WordPair, given: str) -> bool:
     """True if the network (`before`) and linear filters (`after`) show different words where they deblurred a page.
 
-    Blur made such a word ambiguous: the network decided what stands there. Punctuation around a word, its case, dots
-    and hooks make no other word. Much of a linearly sharpened page cannot be read: letters that spell no word or are
-    not surely read do not speak against a common word of the network, unless they are also read on the given page,
-    whose reading is `given`.
+    Blur made such a word ambiguous: the network decided what stands there. Punctuation around a word and its case make
+    no other word, nor do dots and hooks unless both are common words ("fall" and "fail"). Much of a linearly sharpened
+    page cannot be read: letters that spell no word or are not surely read do not speak against a common word of the
+    network, unless they are also read on the given page, whose reading is `given`.
     """
-    if not pair.differs or _outline(pair.before) == _outline(pair.after):
+    if not pair.differs or _same_word(pair.before, pair.after):
         return False
     unread = (is_misread(pair.after) or pair.confidences[1] < RECOVERED) and not has_digits(pair.after)
     return not (unread and pair.after != given and is_word(pair.before, COMMON))
 
 
-def _outline(text: str) -> str:
-    """Return what engines tell surely of a word: of letters neither case nor the dot of an i, of numbers everything."""
-    bare = text.strip(STOPS)
-    return bare if has_digits(bare) else bare.lower().translate(OUTLINES)
+def _same_word(drawn: str, linear: str) -> bool:
+    """True if two readings differ at most by what engines mistake: punctuation, and in words case, dots and hooks."""
+    one, other = drawn.strip(STOPS), linear.strip(STOPS)
+    if has_digits(one + other):
+        return one == other
+    one, other = one.lower(), other.lower()
+    if one == other:
+        return True
+    return one.translate(OUTLINES) == other.translate(OUTLINES) and not (
+        is_word(one, COMMON) and is_word(other, COMMON)
+    )
 
 
 def is_clear(ambiguous: WordPair) -> bool:
