@@ -62,7 +62,7 @@ def test_letters_that_the_page_contradicts_do_not_stay(kind: str) -> None:
     made = deconvolution.data_consistent(page, wrong)
     differs = cv2.dilate((np.abs(truth - wrong) > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     assert distance(made[differs], truth[differs]) < 0.7 * distance(made[differs], wrong[differs])
-    sharpened = deconvolution.wiener((255 * page).astype(np.uint8))
+    sharpened = deconvolution.wiener((255 * page).astype(np.uint8)) / 255
     assert distance(sharpened[differs], truth[differs]) < 0.8 * distance(sharpened[differs], wrong[differs])
 
 
@@ -127,7 +127,7 @@ def test_grain_of_the_paper_is_not_sharpened() -> None:
     grain = coarse_grain(truth.shape, 0.03)
     page = np.clip(blurred(truth, KERNELS["defocus"]) + grain, 0, 1).astype(np.float32)
     deconvolution = Deconvolution(page, truth, GLYPH_HEIGHT)
-    sharpened = deconvolution.wiener(np.rint(255 * page).astype(np.uint8))
+    sharpened = deconvolution.wiener(np.rint(255 * page).astype(np.uint8)) / 255
     paper = cv2.erode((truth == 1).astype(np.uint8), np.ones((SIDE, SIDE), np.uint8)) > 0
     unaware = wiener(page, deconvolution.kernel)
     assert sharpened[paper].std() < 1.5 * page[paper].std()
@@ -144,6 +144,9 @@ def test_pages_of_any_size_and_type_without_strokes_stay_as_they_are(shape: tupl
     grey = pixels if pixels.ndim == 2 else pixels[..., 0]
     deconvolution = Deconvolution(grey, luma, 0.0)
     assert deconvolution.kernel.max() == 1
-    for made in (deconvolution.data_consistent(pixels, page), deconvolution.wiener(pixels)):
-        assert made.dtype == np.float32
-        assert np.abs(made - page).max() < 1e-3
+    made = deconvolution.data_consistent(pixels, page)
+    assert made.dtype == np.float32
+    assert np.abs(made - page).max() < 1e-3
+    for levels in (deconvolution.data_consistent(pixels, pixels), deconvolution.wiener(pixels)):
+        assert levels.dtype == dtype
+        np.testing.assert_allclose(levels / white, page, atol=1 / 255)

@@ -8,7 +8,7 @@ import pytest
 from pages import text_page
 from safetensors.torch import load_file, save_file
 
-from fastdiff.apps.docclean.restoration.page_restorer import PageRestorer
+from fastdiff.apps.docclean.restoration.page_restorer import FADE, STRIP, PageRestorer
 from fastdiff.models.restorers import bundled
 
 
@@ -28,6 +28,18 @@ def test_deblurred_pages_keep_their_highlighter_in_a_shadow() -> None:
     deblurred = PageRestorer(task="deblur", device="cpu")(blurred, 0).pixels
     marked = np.quantile(deblurred[95:125, 110:490].reshape(-1, 3), 0.7, axis=0)  # of the paper between letters
     assert np.abs(marked - (250, 240, 120)).max() < 30
+
+
+def test_deblurred_pages_have_no_seams_between_their_strips() -> None:
+    sharp = np.vstack([text_page(16)] * 9)[:1200, :240]
+    page = cv2.GaussianBlur(sharp, (0, 0), 1.8)
+    restored = PageRestorer(task="deblur", device="cpu")(page, 0).pixels
+    error = np.abs(restored.astype(float) - sharp)
+    assert np.abs(page.astype(float) - sharp).mean() > 1.5 * error.mean()
+    seam = slice(STRIP - FADE, STRIP)
+    assert error[seam].mean() / (sharp[seam] < 128).mean() < 1.1 * error.mean() / (sharp < 128).mean()
+    paper = sharp[STRIP - FADE - 40 : STRIP + 40].min(axis=1) == 255  # rows without letters
+    assert np.ptp(restored[STRIP - FADE - 40 : STRIP + 40][paper].mean(axis=1)) < 5
 
 
 @pytest.mark.parametrize(("task", "calls"), [("deblur", 1), ("clean", 0), ("binarize", 0)])

@@ -1,5 +1,7 @@
 """Colour of pages: detects it, and gives the restored luma of a grey network the colours of the given page."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -17,9 +19,14 @@ COLD_CHROMA, WARM_CHROMA = 0.12, 0.25  # of 1, the largest difference between ch
 LEAST = 3e-4  # share of the page
 
 
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Return the luma (Rec. 601) of uint8 or uint16, RGB (H, W, 3) or grey (H, W), in the same type: (H, W)."""
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+
+
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Convert uint8 or uint16, RGB (H, W, 3) or grey (H, W), to luma: float32 (H, W) in [0, 1], Rec. 601."""
-    return normalize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels)
+    """Return the luma of uint8 or uint16, RGB (H, W, 3) or grey (H, W), as float32 (H, W) in [0, 1]."""
+    return normalize(grey(pixels))
 
 
 def is_coloured(pixels: np.ndarray) -> bool:
@@ -43,13 +50,28 @@ def is_coloured(pixels: np.ndarray) -> bool:
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:
-    """Convert uint8 or uint16 of any shape to float32 in [0, 1], 1 = white."""
+    """Convert uint8 or uint16 of any shape to float32 in [0, 1], 1 = white; floats are returned as they are."""
+    if np.issubdtype(pixels.dtype, np.floating):
+        return pixels
     levels: np.ndarray = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     return levels
 
 
+def quantize(page: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Convert a page, float32 in [0, 1], to uint8 or uint16. It is changed: memory holds a large page once.
+
+    For a type of floats it is returned as it is.
+    """
+    if np.issubdtype(dtype, np.floating):
+        return page
+    page *= np.iinfo(dtype).max
+    levels: np.ndarray = np.rint(page, out=page).astype(dtype)
+    return levels
+
+
 def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Give the restored luma, float32 (H, W) in [0, 1], the colours of `pixels`, RGB, as they look on white paper.
+    """Give the restored luma, float32 in [0, 1] or integers, (H, W), the colours of `pixels`, RGB, as they look on
+    white paper.
 
     Returns pixels of the type of `pixels`. A colour is its luma plus a chroma. The chroma grows and shrinks with the
     luma, as far as there is room between black and white: white luma stays white.
@@ -59,7 +81,7 @@ def repaint(pixels: np.ndarray, restored: np.ndarray) -> np.ndarray:
     out = np.empty_like(pixels)
     for top in range(0, len(pixels), BAND):
         rows = slice(top, top + BAND)
-        level = restored[rows, :, None]
+        level = normalize(restored[rows, :, None])
         seen = pixels[rows] * balance
         light = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)[..., None]
         chroma = (seen - light) * np.minimum(level / np.maximum(light, 1e-3), STRONGEST)

@@ -27,11 +27,10 @@ REACH, SMALLEST, LARGEST = 2.5, 15, 201  # side of a kernel in glyph heights, an
 
 @dataclass(frozen=True)
 class Deconvolution:
-    """The blur of one page: luma of the `page`, uint8 or uint16 (H, W), and of its restoration by a network, float32 in
-    [0, 1].
+    """The blur of one page: luma of the `page` and of its restoration by a network, (H, W).
 
-    Both have the same paper. `glyph_height` is in pixels, 0 if unknown. All methods take pages of integers, white as
-    the largest, or of floats, white = 1, of shape (H, W) or (H, W, C).
+    Both have the same paper. `glyph_height` is in pixels, 0 if unknown. All pages are uint8, uint16, or float32 in
+    [0, 1], white = 1. All methods take pages of shape (H, W) or (H, W, C), and return the type of their last one.
     """
 
     page: np.ndarray
@@ -49,15 +48,15 @@ class Deconvolution:
         return mean_equations(self._equations).solve()
 
     def data_consistent(self, page: np.ndarray, restored: np.ndarray) -> np.ndarray:
-        """Return the image nearest to the restoration that the kernels blur to the page: float32 in [0, 1]."""
+        """Return the image nearest to the restoration that the kernels blur to the page."""
         return self._tiled(nonblind.consistent, page, restored)
 
     def reblurred(self, sharp: np.ndarray) -> np.ndarray:
-        """Return a sharp page as the blur of this page shows it, float32."""
+        """Return a sharp page as the blur of this page shows it."""
         return self._tiled(lambda page, kernel, _: cv2.filter2D(page, -1, np.flip(kernel)), sharp)
 
     def wiener(self, pixels: np.ndarray) -> np.ndarray:
-        """Return a page sharpened by Wiener filters, which are linear but for clipping: float32 in [0, 1].
+        """Return a page sharpened by Wiener filters, which are linear but for clipping.
 
         It may be another version of the page, such as the one with colours.
         """
@@ -71,12 +70,12 @@ class Deconvolution:
         blurs = zip(self._kernels, self._variances, strict=True)
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
-            made = method(*(_as_float(each[0, 0].numpy()) for each in cut), *next(blurs))
+            made = method(*(colour.normalize(each[0, 0].numpy()) for each in cut), *next(blurs))
             return torch.from_numpy(made)[None, None]
 
         given = (torch.from_numpy(np.ascontiguousarray(page))[None, None] for page in pages)
-        whole: np.ndarray = TiledNetwork(tile, *self._tiles, batch=1)(*given)[0, 0].numpy()
-        return whole
+        whole = TiledNetwork(tile, *self._tiles, batch=1)(*given)[0, 0].numpy()
+        return colour.quantize(whole, pages[-1].dtype)
 
     @cached_property
     def _kernels(self) -> list[np.ndarray]:
@@ -89,16 +88,20 @@ class Deconvolution:
         """The variance of the noise of each tile: on paper that was dark it is larger. Tiles without empty paper have
         the median of the others.
         """
-        strokes = self.restored < np.median(self.restored) - CONTRAST
+        white = 1 if np.issubdtype(self.restored.dtype, np.floating) else np.iinfo(self.restored.dtype).max
+        strokes = self.restored < np.median(self.restored) - CONTRAST * white
         empty = cv2.dilate(strokes.astype(np.uint8), np.ones((self.side, self.side), np.uint8)) == 0
-        measured = [nonblind.noise_variance(_as_float(self.page[at]), empty[at]) for at in self._places]
+        measured = [nonblind.noise_variance(colour.normalize(self.page[at]), empty[at]) for at in self._places]
         common = float(np.median([each for each in measured if each is not None] or [1.0]))
         return [common if each is None else each for each in measured]
 
     @cached_property
     def _equations(self) -> list[NormalEquations]:
         """The equations of each tile."""
-        return [normal_equations(_as_float(self.page[at]), self.restored[at], self.side) for at in self._places]
+        return [
+            normal_equations(colour.normalize(self.page[at]), colour.normalize(self.restored[at]), self.side)
+            for at in self._places
+        ]
 
     @property
     def _places(self) -> list[tuple[slice, slice]]:
@@ -110,8 +113,3 @@ class Deconvolution:
     def _tiles(self) -> tuple[int, int]:
         """The side of the tiles and their overlap, in pixels."""
         return max(TILE, KERNELS * self.side), 2 * self.side
-
-
-def _as_float(page: np.ndarray) -> np.ndarray:
-    """Return a page, or a tile of it, as float32 with white = 1."""
-    return page if np.issubdtype(page.dtype, np.floating) else colour.normalize(page)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from fastdiff.solvers.solver_file import read_solver_file
 from fastdiff.solvers.validation import check_name
 
 FEATHER = 1.0  # pixels: standard deviation of the Gaussian over which deblurred strokes fade into the paper
-STRIP, FADE = 1024, 64  # rows of a colour page that are restored at a time, and over which strips fade
+STRIP, FADE = 1024, 64  # rows of a large page that are restored at a time, and over which strips fade
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class DeconvolvedPage:
     @classmethod
     def of(cls, deconvolution: Deconvolution, evened: np.ndarray, restored: np.ndarray) -> Self:
         """Make both; the pages are uint8 or uint16 of one shape, (H, W) or (H, W, 3)."""
-        sharpened = _levels(deconvolution.wiener(evened), evened.dtype)
-        return cls(sharpened, _levels(deconvolution.reblurred(restored), restored.dtype))
+        return cls(deconvolution.wiener(evened), deconvolution.reblurred(restored))
 
 
 @dataclass(frozen=True)
@@ -117,57 +116,50 @@ class PageRestorer:
         evened = pixels if task == "binarize" else even_out(pixels)
         restorer = self._restorer("colour" if task == "clean" and colour.is_coloured(pixels) else task)
         in_colour = pixels.ndim == 3 and restorer.pair.channels == 3 and task != "binarize"
-        if in_colour and task == "clean" and not restorer.calls:
-            clean, note = self._in_strips(restorer, evened, key)
-            return RestoredPage(stroke_shapes.keep_shapes(evened, clean), task, reason + note, 0, evened, blur)
-        seen = colour.normalize(pixels) if in_colour else colour.luma(pixels)
-        restored, note = self._restored(restorer, seen, key)
-        del seen  # four times the size of a grey page, as the restored one, and not needed below
         if task == "deblur":
             assert blur is not None
-            clean, deconvolved = self._deblurred(pixels, evened, restored, blur, key)
+            shown, note = self._in_strips(restorer, pixels if in_colour else colour.grey(pixels), key)
+            clean, deconvolved = self._deblurred(pixels, evened, shown, blur, key)
             return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur, deconvolved)
-        if task == "binarize":
-            clean = binarization.paper_mask(restored, page)
-        elif pixels.ndim == 3 and not in_colour:
-            clean = colour.repaint(pixels, restored)
+        if in_colour:
+            clean, note = self._in_strips(restorer, evened, key)
         else:
-            clean = _levels(restored, pixels.dtype)
-        del restored
-        if task == "clean":
-            clean = stroke_shapes.keep_shapes(evened, clean)
+            restored, note = self._restored(restorer, colour.luma(pixels), key)
+            if task == "binarize":
+                clean = binarization.paper_mask(restored, page)
+                return RestoredPage(clean, task, reason + note, restorer.nfe, evened)
+            clean = colour.repaint(pixels, restored) if pixels.ndim == 3 else colour.quantize(restored, pixels.dtype)
+            del restored  # four times the size of a page of uint8
+        clean = stroke_shapes.keep_shapes(evened, clean)
         return RestoredPage(clean, task, reason + note, restorer.nfe, evened, blur)
 
     def _deblurred(
-        self, pixels: np.ndarray, evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis, key: int
+        self, pixels: np.ndarray, evened: np.ndarray, shown: np.ndarray, blur: page_analysis.PageAnalysis, key: int
     ) -> tuple[np.ndarray, DeconvolvedPage]:
-        """Return a page made of the restored one, float32 (H, W) or (H, W, 3) in [0, 1], and of the given pixels."""
-        restored, deconvolution = _deconvolved(evened, restored, blur)
-        if restored.ndim == pixels.ndim:
-            clean = _levels(restored, pixels.dtype)
-        else:
-            clean = colour.repaint(_levels(deconvolution.wiener(pixels), pixels.dtype), restored)
+        """Return a page made of a restored one, of its type (H, W) or (H, W, 3), and of the given pixels."""
+        clean, deconvolution = _deconvolved(evened, shown, blur)
+        if clean.ndim < pixels.ndim:
+            clean = colour.repaint(deconvolution.wiener(pixels), clean)
             if colour.is_coloured(pixels):
                 clean = stroke_shapes.with_ground(clean, self._in_strips(self._colours(), evened, key)[0])
         return clean, DeconvolvedPage.of(deconvolution, evened, clean)
 
     def _in_strips(self, restorer: TiledRestorer, pixels: np.ndarray, key: int) -> tuple[np.ndarray, str]:
-        """Return a colour page, uint8 or uint16 RGB (H, W, 3), restored by the predictor alone with little memory, and
-        the note.
+        """Return a page, uint8 or uint16, (H, W) or (H, W, 3), restored with little memory, and the note.
 
-        Strips of STRIP rows fade into each other.
+        Strips of STRIP rows fade into each other. The first has the noise of `key`, each of the others its own.
         """
-        white, found = np.iinfo(pixels.dtype).max, paper.measure_paper(pixels)
+        found = paper.measure_paper(pixels) if restorer.pair.channels == 3 else None
         out, notes = np.empty_like(pixels), []
+        share = np.linspace(0, 1, FADE + 2, dtype=np.float32)[1:-1].reshape(-1, *[1] * (pixels.ndim - 1))
         for top in range(0, len(pixels), STRIP):
             rows = slice(max(top - FADE, 0), top + STRIP)
-            restored, note = self._restored(restorer, colour.normalize(pixels[rows]), key, found)
+            noise = int(np.random.SeedSequence([key, top]).generate_state(1)[0]) if top else key
+            strip, note = self._restored(restorer, colour.normalize(pixels[rows]), noise, found)
             notes.append(note)
-            levels = np.multiply(restored, white, out=restored)
-            share = np.linspace(0, 1, FADE + 2, dtype=np.float32)[1:-1, None, None]
-            above = levels[: top - rows.start]
-            above += (1 - share[: len(above)]) * (out[rows.start : top] - above)
-            out[rows] = np.rint(levels, out=levels)
+            above = strip[: top - rows.start]
+            above += (1 - share[: len(above)]) * (colour.normalize(out[rows.start : top]) - above)
+            out[rows] = colour.quantize(strip, out.dtype)
         return out, max(notes, key=len)
 
     def _restored(
@@ -233,29 +225,22 @@ def _restore(restorer: TiledRestorer, page: np.ndarray, key: int, found: Paper |
     return np.multiply(restored, colour, out=restored) if found.tinted else restored
 
 
-def _levels(restored: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Convert a page in [0, 1] to uint8 or uint16. It is changed in place: memory holds a large page once."""
-    restored *= np.iinfo(dtype).max
-    levels: np.ndarray = np.rint(restored, out=restored).astype(dtype)
-    return levels
-
-
 def _deconvolved(
-    evened: np.ndarray, restored: np.ndarray, blur: page_analysis.PageAnalysis
+    evened: np.ndarray, shown: np.ndarray, blur: page_analysis.PageAnalysis
 ) -> tuple[np.ndarray, Deconvolution]:
-    """Return the restored page, float32 (H, W) or (H, W, 3) in [0, 1], with strokes consistent with the evened-out one.
+    """Return the page that a network shows with strokes consistent with the evened-out one; both uint8 or uint16, the
+    result of the shape of the former, (H, W) or (H, W, 3).
 
     The paper between the strokes stays restored: dirt is in the given page, too.
     """
-    grey = restored.ndim == 2
-    shown = np.rint(np.iinfo(evened.dtype).max * restored).astype(evened.dtype)
-    given = match_paper(cv2.cvtColor(evened, cv2.COLOR_RGB2GRAY) if evened.ndim > restored.ndim else evened, shown)
-    luma = restored if grey else cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY)
-    page = given if given.ndim == 2 else cv2.cvtColor(given, cv2.COLOR_RGB2GRAY)
-    deconvolution = Deconvolution(page, luma, blur.glyph_height)
-    change = deconvolution.data_consistent(given, restored)
-    change -= restored
-    share = cv2.GaussianBlur(near_strokes(shown).astype(np.float32), (0, 0), FEATHER)
-    change *= share if grey else share[..., None]
-    change += restored
-    return change, deconvolution
+    given = match_paper(evened if evened.ndim == shown.ndim else colour.grey(evened), shown)
+    deconvolution = Deconvolution(colour.grey(given), colour.grey(shown), blur.glyph_height)
+    consistent = deconvolution.data_consistent(given, shown)
+    near, margin = near_strokes(shown), round(4 * FEATHER)
+    for top in range(0, len(near), STRIP):
+        first, rows = max(top - margin, 0), slice(top, top + STRIP)
+        share = cv2.GaussianBlur(near[first : rows.stop + margin].astype(np.float32), (0, 0), FEATHER)
+        share = share[top - first :][: len(near[rows])]
+        share = share if shown.ndim == 2 else share[..., None]
+        consistent[rows] = np.rint(consistent[rows] * share + shown[rows] * (1 - share))
+    return consistent, deconvolution
