@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import pictures, sections
-from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, speed, stage, unsure
+from benchmarks.docclean import blur, colour, dibco, failing, guard, harm, noisyoffice, predictors, speed, stage, unsure
 from benchmarks.docclean.application import Setup
 from benchmarks.docclean.trust import trust
 from benchmarks.result import Section
@@ -23,6 +23,7 @@ SECTIONS = {
     "dibco": dibco.run,
     "blur": blur.run,
     "unsure": unsure.run,
+    "predictors": predictors.run,
     "harm": harm.run,
     "colour": colour.run,
     "guard": guard.run,

@@ -40,7 +40,7 @@ def make(setup: Setup) -> list[Blurred]:
     documents = pages.documents(setup.data, setup.limit)
     shrunk = [_shrunk(np.random.default_rng([SEED, index]), page) for index, page in enumerate(documents)]
     return [
-        _blur(np.random.default_rng([SEED, index, choice]), page, kind)
+        blur(np.random.default_rng([SEED, index, choice]), page, kind)
         for index, page in enumerate((*columns, *shrunk))
         for choice, kind in enumerate(KINDS)
     ]
@@ -54,7 +54,8 @@ def _shrunk(rng: np.random.Generator, page: TextPage) -> TextPage:
     return TextPage(page.name, small, page.text, page.column)
 
 
-def _blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
+def blur(rng: np.random.Generator, page: TextPage, kind: str) -> Blurred:
+    """Blur a grey page by a kind of KINDS, as strongly as drawn for its glyphs, and add noise."""
     height = page_analysis.analyze(page.pixels).glyph_height
     severity = rng.uniform(*(DEFOCUS if kind == "defocus" else MOTION))
     kernel = defocus_kernel(severity * height) if kind == "defocus" else motion_kernel(rng, severity * height)

@@ -75,6 +75,12 @@ def table(rows: list[Row]) -> Table:
     )
 
 
+def numbers_read(truth: str, read: str) -> tuple[int, int]:
+    """Return how many words of the truth with digits were read, wherever they stand, and how many it has."""
+    found, printed = (_with_digits(_right(truth, each)) for each in (read, truth))
+    return found.total(), printed.total()
+
+
 def _measured(page: Blurred, pixels: np.ndarray) -> Row:
     readings = [cached_engine(JUDGE).read(each).text for each in (page.pixels, pixels)]
     before, after = (_right(page.sharp.text, read) for read in readings)
