@@ -5,8 +5,10 @@ over pages is the mean of its values per page.
 """
 
 import numpy as np
+import torch
 from scipy import ndimage
 from skimage.morphology import skeletonize
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from fastdiff.solvers.errors import UsageError
 
@@ -57,6 +59,16 @@ def psnr(truth: np.ndarray, result: np.ndarray) -> float:
     """Return the peak signal-to-noise ratio in dB with peak 1, at most `PSNR_CEILING`; for masks the DIBCO one."""
     error = rmse(truth, result)
     return min(PSNR_CEILING, -20 * np.log10(error)) if error else PSNR_CEILING
+
+
+def ms_ssim(truth: np.ndarray, result: np.ndarray) -> float:
+    """Return the structural similarity over five scales, 1 for equal pages, of pages of 176 pixels a side or more.
+
+    Wang, Simoncelli, Bovik, Asilomar Conference 2003, with its weights.
+    """
+    _check_shapes(truth, result)
+    shown, true = (torch.from_numpy(page.astype(np.float32))[None, None] for page in (result, truth))
+    return float(multiscale_structural_similarity_index_measure(shown, true, data_range=1.0))
 
 
 def ink_psnr(truth: np.ndarray, result: np.ndarray) -> float:

@@ -64,17 +64,16 @@ def table(rows: list[Row]) -> Table:
             [row for row in rows if (row["judge"], row["group"], row["weights"]) == (judge, group, name)]
             for name in (weights, "bundled")
         )
-        columns = {
-            name: [np.array([row[name] for row in each]) for each in (bundled, mine)] for name in ("error", "numbers")
-        }
-        changes = {name: paired_difference(*each) for name, each in columns.items()}
+        error, numbers = (
+            [np.array([row[name] for row in each]) for each in (bundled, mine)] for name in ("error", "numbers")
+        )
         lines.append((
             f"{judge}, {group}, {weights}",
             len(mine),
-            float(columns["error"][1].mean()),
-            _interval(changes["error"], 4),
-            f"{columns['numbers'][1].sum()}/{sum(row['printed'] for row in mine)}",
-            _interval(changes["numbers"], 2),
+            float(error[1].mean()),
+            _interval(paired_difference(error[0], error[1]), 4),
+            f"{numbers[1].sum()}/{sum(row['printed'] for row in mine)}",
+            _interval(paired_difference(numbers[0], numbers[1]), 2),
         ))  # fmt: skip
     return Table(
         "Predictors for blurred text, without a denoiser: what two judges read of the restored pages",

@@ -141,7 +141,11 @@ def _binarize(setup: Setup) -> list[tuple[np.ndarray, Score]]:
         pairs += by_size[: setup.count(PAGES // len(YEARS))]
 
     def score(ink: np.ndarray, page: np.ndarray) -> Score:
-        return lambda restored: {"F": metrics.f_measure(ink, ~paper_mask(restored, page))}
+        def distances(restored: np.ndarray) -> dict[str, float]:
+            found = ~paper_mask(restored, page)
+            return {"F": metrics.f_measure(ink, found), "DRD": metrics.drd(ink, found)}
+
+        return distances
 
     return [(page := pages.grey(pair.pixels), score(pair.truth, page)) for pair in pairs]
 
@@ -151,6 +155,7 @@ def _clean(setup: Setup) -> list[tuple[np.ndarray, Score]]:
         return lambda restored: {
             "RMSE": metrics.rmse(truth, restored),
             "edge sharpness": metrics.edge_sharpness(truth, restored),
+            "MS-SSIM": metrics.ms_ssim(truth, restored),
         }
 
     pairs = pages.noisyoffice(setup.data, setup.count(PAGES))
