@@ -7,11 +7,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision
 from known import known
 from PIL import Image, ImageDraw, ImageFont
 
 from fastdiff.apps.docclean.ocr import engines, text_metrics
-from fastdiff.apps.docclean.ocr.engines import Fragment, reading_order
+from fastdiff.apps.docclean.ocr.craft import ROWS, InStrips
+from fastdiff.apps.docclean.ocr.engines import EasyOcr, Fragment, reading_order
 from fastdiff.apps.docclean.ocr.scoring import Scorer
 from fastdiff.apps.docclean.report import MEASURES
 from fastdiff.solvers.errors import MissingError, UsageError
@@ -49,6 +52,23 @@ def scorer(tmp_path_factory):
 def defocused(page, radius):
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     return cv2.filter2D(page, -1, disc / disc.sum())
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_easyocr_reads_as_its_own_readtext_does(page, grey):
+    engine = EasyOcr("cpu")
+    pixels = cv2.cvtColor(page, cv2.COLOR_RGB2GRAY) if grey else page
+    theirs = engine._reader.readtext(pixels if grey else pixels[..., ::-1].copy(), canvas_size=engine.CANVAS)
+    ours = [(each.text, each.confidence) for line in engine.read(pixels).lines for each in line]
+    assert sorted(ours) == sorted((text, float(confidence)) for _, text, confidence in theirs) and len(ours) == 3
+
+
+@pytest.mark.parametrize("height", [96, 2 * ROWS, 2 * ROWS + 34])
+def test_strips_of_the_detector_give_the_features_of_the_whole(height):
+    block = torchvision.models.vgg16_bn(weights=None).features[:12].eval()  # the first block of CRAFT
+    page = torch.randn(1, 3, height, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(InStrips(block)(page), block(page), rtol=0, atol=1e-5)
 
 
 def test_an_engine_reads_lines_in_order_without_network_or_chatter(engine, page, monkeypatch, capfd):
