@@ -16,7 +16,7 @@ import torch
 
 from fastdiff.apps.docclean.imaging import colour
 from fastdiff.apps.docclean.restoration import nonblind
-from fastdiff.apps.docclean.restoration.blur_kernel import NormalEquations, mean_equations, normal_equations
+from fastdiff.apps.docclean.restoration.blur_kernel import mean_equations, normal_equations
 from fastdiff.apps.docclean.restoration.tiling import TiledNetwork, spans
 
 TILE, KERNELS = 512, 6  # least side of a tile in pixels, and in kernel sides
@@ -42,10 +42,10 @@ class Deconvolution:
         """The side of the kernels in pixels, odd."""
         return 2 * round(min(max(REACH * self.glyph_height, SMALLEST), LARGEST) / 2) + 1
 
-    @cached_property
+    @property
     def kernel(self) -> np.ndarray:
         """The kernel of the whole page, (side, side), of sum 1."""
-        return mean_equations(self._equations).solve()
+        return self._kernels[0]
 
     def data_consistent(self, page: np.ndarray, restored: np.ndarray) -> np.ndarray:
         """Return the image nearest to the restoration that the kernels blur to the page."""
@@ -67,7 +67,7 @@ class Deconvolution:
         if pages[0].ndim == 3:
             channels = range(pages[0].shape[2])
             return np.stack([self._tiled(method, *(page[..., each] for page in pages)) for each in channels], -1)
-        blurs = zip(self._kernels, self._variances, strict=True)
+        blurs = zip(self._kernels[1], self._variances, strict=True)
 
         def tile(*cut: torch.Tensor) -> torch.Tensor:
             made = method(*(colour.normalize(each[0, 0].numpy()) for each in cut), *next(blurs))
@@ -78,10 +78,15 @@ class Deconvolution:
         return colour.quantize(whole, pages[-1].dtype)
 
     @cached_property
-    def _kernels(self) -> list[np.ndarray]:
-        """The kernel of each tile."""
-        common = mean_equations(self._equations)
-        return [each.plus(common, COMMON).solve(self.kernel) for each in self._equations]
+    def _kernels(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The kernel of the whole page, and that of each tile. Their equations take far more memory: they go."""
+        equations = [
+            normal_equations(colour.normalize(self.page[at]), colour.normalize(self.restored[at]), self.side)
+            for at in self._places
+        ]
+        common = mean_equations(equations)
+        whole = common.solve()
+        return whole, [each.plus(common, COMMON).solve(whole) for each in equations]
 
     @cached_property
     def _variances(self) -> list[float]:
@@ -94,14 +99,6 @@ class Deconvolution:
         measured = [nonblind.noise_variance(colour.normalize(self.page[at]), empty[at]) for at in self._places]
         common = float(np.median([each for each in measured if each is not None] or [1.0]))
         return [common if each is None else each for each in measured]
-
-    @cached_property
-    def _equations(self) -> list[NormalEquations]:
-        """The equations of each tile."""
-        return [
-            normal_equations(colour.normalize(self.page[at]), colour.normalize(self.restored[at]), self.side)
-            for at in self._places
-        ]
 
     @property
     def _places(self) -> list[tuple[slice, slice]]:
