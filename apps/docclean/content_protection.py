@@ -211,15 +211,17 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
         return restored_page, guard(restored_page.evened, restored_page.pixels)
     found = guard(restored_page.evened, deconvolved.reblurred)
     photographs = _mask_of_cause(found.regions, "photograph", shape)
-    sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
-    restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
+    if photographs.any():
+        sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
+        restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
     back = mask_of([region.box for region in found.regions], shape)
     page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
     areas = _mask_of_cause(found.regions, "area changed", shape)
     if areas.any():
         strokes = near_strokes(restored_page.evened, restored_page.edge_width)
-        page = put_back(page, put_back(restored_page.evened, sharpened, strokes), areas)
-    page = put_back(page, found.pixels, photographs)
+        page = put_back(page, put_back(restored_page.evened, restored_page.given, strokes), areas)
+    if photographs.any():
+        page = put_back(page, found.pixels, photographs)
     return restored_page, replace(found, pixels=page)
 
 
