@@ -20,6 +20,7 @@ from fastdiff.solvers.integration import integrate
 from fastdiff.solvers.lcm import consistency_points
 
 pytest.importorskip("peft", reason="peft is not installed")
+from fastdiff.training.distillation import scores as distillation_scores
 from fastdiff.training.lcm.adapter import with_adapter, without_adapter
 from fastdiff.training.lcm.consistency import ConsistencyLoss
 
@@ -107,7 +108,8 @@ def test_stable_diffusion_learns_a_lora_that_edit_loads(captioned: Path, tmp_pat
     assert changed == layers
 
 
-def test_bundled_model_learns_from_rendered_scenes(tmp_path: Path) -> None:
+def test_bundled_model_learns_from_rendered_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation_scores, "PROMPTS", 2)  # the full 16 take a minute and a half
     run = ["train", "lcm", "scenes", "--folder", str(tmp_path), "--steps", "1", "--batch", "2", "--rank", "1"]
     assert main(run) == 0
     assert (tmp_path / "lcm" / "card.json").exists()

@@ -21,6 +21,7 @@ from fastdiff.models.registry import load_editable
 from fastdiff.models.speedup.adapter import begin_speedup
 from fastdiff.solvers.ddim import DDIM
 from fastdiff.solvers.integration import integrate
+from fastdiff.training.distillation import scores as distillation_scores
 from fastdiff.training.speedup.loss import SpeedUpLoss, between, clean_estimate
 
 FOLDERS: dict[str, Callable[[Path], Path]] = {
@@ -115,7 +116,8 @@ def test_command_writes_an_adapter_with_scores_and_resumes(family: str, captione
 
 
 @pytest.mark.slow
-def test_bundled_model_learns_from_rendered_scenes(tmp_path: Path) -> None:
+def test_bundled_model_learns_from_rendered_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation_scores, "PROMPTS", 2)  # the full 16 take a minute and a half
     assert main(["train", "speedup", "scenes", "--folder", str(tmp_path), "--steps", "1", "--batch", "2"]) == 0
     assert (tmp_path / "speedup" / "card.json").exists()
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,14 @@ from fastdiff.training.edit.scenes import Background
 from fastdiff.training.velocity import component_weight, encode, scheduler, velocity_loss
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_muon() -> Iterator[None]:
+    """One Newton-Schulz step in place of five: they take most of a step on CPUs that do not multiply bfloat16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "Muon", partial(torch.optim.Muon, ns_steps=1))
+        yield
 
 
 def train(folder: Path, *options: object) -> int:
