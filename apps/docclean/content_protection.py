@@ -7,7 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from fastdiff.apps.docclean.guard.guard import GuardResult, guard
+from fastdiff.apps.docclean.guard.guard import GuardResult, guard, rows_of
 from fastdiff.apps.docclean.imaging import colour, stroke_shapes
 from fastdiff.apps.docclean.imaging.paper_matching import match_paper
 from fastdiff.apps.docclean.imaging.regions import (
@@ -204,7 +204,8 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
 
     A deblurred page is compared as blurred as the given one: what is sharper there is neither gone nor invented. Its
     photographs stay as soft as they came, also in the sharpened page, since sharpening would strengthen their grain, as
-    do fills away from strokes. Both keep their level: the network may have taken a fill for dark paper.
+    do fills away from strokes. Both keep their level: the network may have taken a fill for dark paper. Strokes go back
+    with the box around them, since a blurred page hides the finest beside them; areas in their own shape.
     """
     deconvolved, shape = restored_page.deconvolved, restored_page.pixels.shape
     if deconvolved is None:
@@ -214,12 +215,12 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
     if photographs.any():
         sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
         restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
-    back = mask_of([region.box for region in found.regions], shape)
+    back = mask_of([region.box for region in found.regions if region.cause.startswith("strokes")], shape)
     page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
-    areas = _mask_of_cause(found.regions, "area changed", shape)
-    if areas.any():
-        strokes = near_strokes(restored_page.evened, restored_page.edge_width)
-        page = put_back(page, put_back(restored_page.evened, restored_page.given, strokes), areas)
+    if found.areas.any():
+        areas = rows_of(found.areas, slice(0, shape[0]), shape)
+        near = near_strokes(restored_page.evened, restored_page.edge_width)
+        page = put_back(page, put_back(restored_page.evened, restored_page.given, near), areas)
     if photographs.any():
         page = put_back(page, found.pixels, photographs)
     return restored_page, replace(found, pixels=page)

@@ -87,6 +87,20 @@ def test_a_fill_that_the_network_takes_for_dark_paper_keeps_its_level(fill: int)
     assert np.abs(found.pixels[inside].astype(int) - fill).max() <= 2
 
 
+def test_an_area_goes_back_in_its_own_shape() -> None:
+    clean = cv2.copyMakeBorder(text_page(26), 0, 400, 0, 300, cv2.BORDER_CONSTANT, value=255)
+    filled = clean.copy()
+    filled[340:660, 60:120] = filled[600:660, 60:600] = 150  # an angle: most of its box is paper
+    beside = np.s_[350:570, 160:590]
+    filled[beside] = np.minimum(filled[beside], 246)  # a shade that the network took away
+    deconvolved = DeconvolvedPage(filled, cv2.GaussianBlur(clean, (0, 0), 2))
+    page = RestoredPage(clean, "deblur", "", 0, filled, deconvolved=deconvolved)
+    found, _ = ContentProtector(Scorer(None, None), False, False)(page, None)
+    assert "area changed" in {region.cause for region in found.regions}
+    assert np.abs(found.pixels[360:640, 80:100].astype(int) - 150).max() <= 2
+    assert np.array_equal(found.pixels[beside], clean[beside])
+
+
 def test_what_is_sharper_is_neither_gone_nor_invented(protected: ProtectedPage) -> None:
     assert {region.cause for region in protected.regions} <= {"photograph", "area changed"}
 

@@ -45,13 +45,15 @@ class GuardResult:
     """The restored page with its content back, and the regions that went back.
 
     `share` is the share of strokes that went back, not counting strokes inside areas: a page with little but a
-    photograph is fine. `cover` is the share of the page that areas put back cover. Both are in [0, 1].
+    photograph is fine. `cover` is the share of the page that areas put back cover. Both are in [0, 1]. `areas` is
+    the mask of these, bool, smaller than a large page (h, w).
     """
 
     pixels: np.ndarray
     regions: tuple[Region, ...]
     share: float
     cover: float
+    areas: np.ndarray
 
 
 def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
@@ -84,6 +86,7 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
         float(areas_back.mean()),
+        areas_back,
     )
 
 
@@ -174,8 +177,8 @@ def _blend(
         outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, height))
         band, light = evened[outer], illumination.upsampled_rows(gain, outer, *restored.shape[:2])
         lit = np.minimum(band * light, white).astype(restored.dtype)
-        done = put_back(restored[outer], lit, _rows_of(strokes, outer, restored.shape))
-        done = put_back(done, band, _rows_of(areas, outer, restored.shape))
+        done = put_back(restored[outer], lit, rows_of(strokes, outer, restored.shape))
+        done = put_back(done, band, rows_of(areas, outer, restored.shape))
         inner = slice(top, min(top + ROWS, height))
         out[inner] = done[inner.start - outer.start : inner.stop - outer.start]
     return out
@@ -185,7 +188,7 @@ def _with_photographs(page: np.ndarray, evened: np.ndarray, photographs: np.ndar
     """Return the page with the photographs (a mask of any size) of the evened-out page, without most of their grain."""
     for top in range(0, len(page), ROWS):
         outer = slice(max(top - MARGIN, 0), min(top + ROWS + MARGIN, len(page)))
-        inside = _rows_of(photographs, outer, page.shape)
+        inside = rows_of(photographs, outer, page.shape)
         if inside.any():
             done = put_back(page[outer], smooth_grain(evened[outer]), inside)
             inner = slice(top, min(top + ROWS, len(page)))
@@ -193,7 +196,7 @@ def _with_photographs(page: np.ndarray, evened: np.ndarray, photographs: np.ndar
     return page
 
 
-def _rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
+def rows_of(mask: np.ndarray, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
     """Return rows of a mask, enlarged to a page of `shape`."""
     down = np.arange(rows.start, rows.stop) * len(mask) // shape[0]
     across = np.arange(shape[1]) * mask.shape[1] // shape[1]
