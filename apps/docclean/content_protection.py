@@ -215,7 +215,7 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
     if photographs.any():
         sharpened = put_back(deconvolved.sharpened, found.pixels, photographs)
         restored_page = replace(restored_page, deconvolved=replace(deconvolved, sharpened=sharpened))
-    back = mask_of([region.box for region in found.regions if region.cause.startswith("strokes")], shape)
+    back = _mask_of_cause(found.regions, "strokes", shape)
     page = put_back(restored_page.pixels, _fit_beside(restored_page.pixels, restored_page), back)
     if found.areas.any():
         areas = rows_of(found.areas, slice(0, shape[0]), shape)
@@ -227,7 +227,7 @@ def _guarded(restored_page: RestoredPage) -> tuple[RestoredPage, GuardResult]:
 
 
 def _mask_of_cause(regions: Iterable[Region], cause: str, shape: tuple[int, ...]) -> np.ndarray:
-    return mask_of([region.box for region in regions if region.cause == cause], shape)
+    return mask_of([region.box for region in regions if region.cause.startswith(cause)], shape)
 
 
 def _with_words_back(

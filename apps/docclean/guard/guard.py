@@ -44,16 +44,19 @@ MARGIN = 64  # overlap above and below, farther than a blend reaches
 class GuardResult:
     """The restored page with its content back, and the regions that went back.
 
-    `share` is the share of strokes that went back, not counting strokes inside areas: a page with little but a
-    photograph is fine. `cover` is the share of the page that areas put back cover. Both are in [0, 1]. `areas` is
-    the mask of these, bool, smaller than a large page (h, w).
+    `share`, in [0, 1], is the share of strokes that went back, not counting strokes inside areas: a page with little
+    but a photograph is fine. `areas` is the mask of areas that went back, bool, smaller than a large page (h, w).
     """
 
     pixels: np.ndarray
     regions: tuple[Region, ...]
     share: float
-    cover: float
     areas: np.ndarray
+
+    @property
+    def cover(self) -> float:
+        """The share of the page that these areas cover, in [0, 1]."""
+        return float(self.areas.mean())
 
 
 def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
@@ -85,7 +88,6 @@ def guard(evened: np.ndarray, restored: np.ndarray) -> GuardResult:
         _with_photographs(page, evened, photographs),
         tuple(region for cause, part in causes.items() for region in _regions(part, cause, evened.shape)),
         _share(content[0][strokes.labels] & (strokes.labels > 0), gone | recoloured, areas_back),
-        float(areas_back.mean()),
         areas_back,
     )
 
